@@ -1,0 +1,42 @@
+# make run: the book's experiment with its report. make test: lint, types and every test. Both set everything up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test fast lint format data clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/installed
+	$(BIN)/python -m src.data
+	$(BIN)/python -m src.train sweep=rate_order
+	$(BIN)/python -m analysis.compare outputs/sweeps/rate_order
+
+test: lint data
+	$(BIN)/python -m pytest
+
+fast: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+data: $(VENV)/installed
+	$(BIN)/python -m src.data
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV) || { echo "no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) outputs *.egg-info

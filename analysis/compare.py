@@ -1,0 +1,107 @@
+"""The command `python -m analysis.compare outputs/sweeps/NAME`: a comparison report of any sweep."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analysis.measures import METRICS
+
+if TYPE_CHECKING:
+    from analysis.comparison import Compared
+
+DONE, SOME_RUNS_LOST, BAD_INPUT = 0, 1, 2
+CONSOLE_ARMS = 30
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.compare",
+        description=(
+            "Compares the arms of a sweep, that is its settings but for the seed, at the last epoch of each "
+            "run. Writes index.html (one self-contained page), report.md and figures/ into the sweep's own "
+            "folder."
+        ),
+        epilog=(
+            "The exit code is 0 if all is well, 1 if runs of the sweep failed, diverged, are unfinished or "
+            "damaged (the report is written from the others and names them), and 2 for bad input."
+        ),
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        metavar="FOLDER",
+        help="The folder of a sweep, such as outputs/sweeps/swap_rates. Each gets a report of its own.",
+    )
+    parser.add_argument(
+        "--metric",
+        choices=list(METRICS),
+        default="test_acc",
+        help="By which the arms are compared and the conclusion is drawn. The default is %(default)s.",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="ARM",
+        help=(
+            "Compares each arm with this one, named as in the report, such as 'noise=none'. Without it all "
+            "pairs are compared, or from 7 arms on each with the sweep's first."
+        ),
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a report for each folder; the exit code, see `--help`."""
+    options = _parser().parse_args(arguments)
+    # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
+    from analysis.comparison import compare, write
+    from analysis.runs import InputError
+
+    code = DONE
+    for folder in options.folders:
+        try:
+            compared = compare(folder, options.metric, options.baseline)
+            page = write(compared)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            code = BAD_INPUT
+            continue
+        except OSError as error:
+            print(
+                f"{folder} cannot be written to or read ({error}); a writable folder is right",
+                file=sys.stderr,
+            )
+            code = BAD_INPUT
+            continue
+        for problem in compared.sweep.problems:
+            print(problem, file=sys.stderr)
+            code = max(code, SOME_RUNS_LOST)
+        _show(compared)
+        print(f"Open {page}")
+    return code
+
+
+def _show(compared: Compared) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from analysis.comparison import arm_table, conclusion
+
+    table = arm_table(compared)
+    shown = Table(title=escape(compared.sweep.name), title_justify="left")
+    for position, header in enumerate(table["headers"][:4]):
+        shown.add_column(escape(header), justify="right" if position else "left", overflow="fold")
+    for row in table["rows"][:CONSOLE_ARMS]:
+        shown.add_row(*map(escape, row[:4]))
+    console = Console(highlight=False)
+    console.print(shown)
+    if len(table["rows"]) > CONSOLE_ARMS:
+        console.print(f"The first {CONSOLE_ARMS} of {len(table['rows'])} arms; the report has them all.")
+    console.print(escape(conclusion(compared)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What a run is judged by: name, unit and direction of each measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measure:
+    column: str
+    name: str
+    unit: str
+    """Of a value as it is shown."""
+    difference_unit: str
+    scale: float
+    """Shown value over stored value."""
+    digits: int
+    """After the decimal point, as shown."""
+    higher_is_better: bool | None
+    """None where neither is."""
+
+    @property
+    def label(self) -> str:
+        """Of an axis or a table's column."""
+        return f"{self.name} ({self.unit})"
+
+    def shown(self, value: float | None, *, signed: bool = False) -> str:
+        """A stored value as it is shown, without its unit; a dash for None."""
+        if value is None:
+            return "–"
+        text = f"{value * self.scale:{'+' if signed else ''}.{self.digits}f}"
+        # A difference that rounds to nothing has no sign.
+        return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _accuracy(column: str, name: str) -> Measure:
+    return Measure(column, name, "%", "pp", 100, 2, True)
+
+
+def _loss(column: str, name: str) -> Measure:
+    return Measure(column, name, "nats", "nats", 1, 4, False)
+
+
+TEST_ACC = _accuracy("test_acc", "test accuracy")
+TEST_LOSS = _loss("test_loss", "test cross-entropy")
+TRAIN_ACC = _accuracy("train_acc", "train accuracy")
+TRAIN_LOSS = _loss("train_loss", "train cross-entropy")
+GAP = Measure("gap", "train−test gap", "pp", "pp", 100, 2, None)
+"""train_acc - test_acc; the train accuracy is a running mean over the epoch with the noise on."""
+
+METRICS = {
+    measure.column: measure
+    for measure in (
+        TEST_ACC,
+        TEST_LOSS,
+        TRAIN_ACC,
+        TRAIN_LOSS,
+        _accuracy("val_acc", "validation accuracy"),
+        _loss("val_loss", "validation cross-entropy"),
+    )
+}
+"""Measures that arms can be compared by, by their column of `metrics.csv`."""
+
+IMAGES = {"fashion_mnist": 10_000, "digits": 360}
+"""Test images of the data sets with a fixed test set, for the binomial standard error."""

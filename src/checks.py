@@ -1,0 +1,127 @@
+"""Checks of a configured value: each says what would be right, and returns the value in its proper type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Check = Callable[[Any], Any]
+"""Takes a raw value, returns it typed; raises ValueError with what would be right ("a number from 0 to 1")."""
+
+
+class InputError(ValueError):
+    """Bad input, said in one line; the commands print it and exit with 2."""
+
+
+class ConfigError(InputError):
+    """A wrong value in the config: one line that names the key, the value and what would be right."""
+
+    def __init__(self, key: str, value: object, right: str) -> None:
+        super().__init__(f"{key}={_shown(value)}: {right}")
+        self.key, self.value, self.right = key, value, right
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, object, str]]:
+        return type(self), (self.key, self.value, self.right)
+
+
+def _shown(value: object) -> str:
+    """As the value is typed on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def real(
+    low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> Check:
+    """A finite number in [low, high]; `above` leaves out `low` itself, `below` leaves out `high`."""
+    lower = f" {'above' if above else 'from'} {low:g}" if low > -math.inf else ""
+    upper = f" {'to below' if below else 'to'} {high:g}" if high < math.inf else ""
+    if lower and not upper and not above:
+        lower = f" of at least {low:g}"
+    right = f"must be a finite number{lower}{upper}"
+
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(right)
+        number = float(value)
+        if not math.isfinite(number) or not low <= number <= high:
+            raise ValueError(right)
+        if (above and number == low) or (below and number == high):
+            raise ValueError(right)
+        return number
+
+    return check
+
+
+def integer(low: int, high: int | None = None) -> Check:
+    """A whole number in [low, high]."""
+    right = f"must be a whole number of at least {low}" + (f" and at most {high}" if high is not None else "")
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(right)
+        if value < low or (high is not None and value > high):
+            raise ValueError(right)
+        return value
+
+    return check
+
+
+def boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a text that is not empty")
+    return value
+
+
+def one_of(*choices: str) -> Check:
+    """One of a few words."""
+
+    def check(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return str(value)
+
+    return check
+
+
+def optional(inner: Check) -> Check:
+    """null, or what `inner` takes."""
+
+    def check(value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return inner(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or null") from None
+
+    return check
+
+
+def check_keys(values: Mapping[str, Any], checks: Mapping[str, Check], prefix: str = "") -> dict[str, Any]:
+    """`values` with each key checked and typed.
+
+    Raises:
+        ConfigError: for the first key that is unknown, missing or has a wrong value.
+    """
+    for key in values:
+        if key not in checks:
+            known = ", ".join(sorted(prefix + name for name in checks)) or "none"
+            raise ConfigError(prefix + key, values[key], f"there is no such key; known here: {known}")
+    typed = {}
+    for key, check in checks.items():
+        if key not in values:
+            raise ConfigError(prefix + key, None, "must be given")
+        try:
+            typed[key] = check(values[key])
+        except ValueError as error:
+            raise ConfigError(prefix + key, values[key], str(error)) from None
+    return typed

@@ -1,0 +1,68 @@
+"""Finding a noise, schedule, optimizer or model by its name: one file each, `src/<group>/<name>.py`.
+
+Such a module may hold `OPTIONS`, a dict from each key of its YAML to the check of its value
+(see `src.checks`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from types import ModuleType
+from typing import Any, TypeVar
+
+from src.checks import Check, ConfigError, check_keys
+
+T = TypeVar("T")
+
+PACKAGES = {
+    "noise": "src.noise",
+    "schedule": "src.schedules",
+    "optimizer": "src.optimizers",
+    "model": "src.models",
+}
+
+
+@cache
+def names(group: str) -> tuple[str, ...]:
+    """Names of all the group's files, sorted; those that begin with an underscore are not components."""
+    package = importlib.import_module(PACKAGES[group])
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
+
+
+@cache
+def find(group: str, name: str) -> ModuleType:
+    """The module of one component.
+
+    Raises:
+        ConfigError: if the group has no such file.
+    """
+    if name not in names(group):
+        raise ConfigError(group, name, f"there is no such {group}; choose one of {', '.join(names(group))}")
+    return importlib.import_module(f"{PACKAGES[group]}.{name}")
+
+
+def find_class(group: str, name: str, base: type[T]) -> type[T]:
+    """The one subclass of `base` that a component's file defines."""
+    module = find(group, name)
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        raise ConfigError(group, name, f"{module.__file__} must define one subclass of {base.__name__}")
+    return own[0]
+
+
+def check_options(group: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A group's part of the config, typed: `name` and the component's own options.
+
+    Raises:
+        ConfigError: for an unknown name, or an unknown, missing or wrong option.
+    """
+    options = dict(values)
+    name = options.pop("name", None)
+    checks: dict[str, Check] = getattr(find(group, str(name)), "OPTIONS", {})
+    return {"name": name, **check_keys(options, checks, prefix=f"{group}.")}

@@ -1,0 +1,153 @@
+"""What a person sees of a sweep: a live line on a terminal, plain lines in a log, a table at the end."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from src import store
+from src.run import Job, Record
+
+MOST_FAILURES = 20
+MOST_ARMS = 30
+
+
+def score(record: Mapping[str, Any]) -> float:
+    """By which runs are ranked while they come in: validation accuracy if there is a split, else test."""
+    final = record["final"]
+    return float(final["test_acc"] if final["val_acc"] is None else final["val_acc"])
+
+
+def arm_name(job: Job, swept: Sequence[str]) -> str:
+    """A job's swept settings but for its seed."""
+    return (
+        " ".join(o for o in job.overrides if o.partition("=")[0] in swept and not o.startswith("seed="))
+        or "all"
+    )
+
+
+def interval(values: Sequence[float]) -> float | None:
+    """Half the width of the 95% CI of the mean by Student's t; None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+class Display:
+    """Follows a sweep while it goes on.
+
+    Args:
+        jobs: every job of the sweep, each once.
+        swept: the swept keys.
+        skipped: records of those that need no training.
+    """
+
+    def __init__(self, jobs: Iterable[Job], swept: Sequence[str], skipped: Iterable[Record]) -> None:
+        self._jobs = {job.id: job for job in jobs}
+        self._swept = swept
+        self._states: Counter[str] = Counter()
+        self._scores: dict[str, list[float]] = {}
+        skipped = list(skipped)
+        for record in skipped:
+            self._score(self._jobs[record["id"]], record)
+        self._skipped = len(skipped)
+        self._epochs_done = 0
+        self._epochs = sum(job.run.epochs for job in self._jobs.values())
+        self._epochs -= sum(self._jobs[record["id"]].run.epochs for record in skipped)
+        self._started = time.monotonic()
+        columns = (BarColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(*columns, console=Console(), disable=not sys.stdout.isatty())
+        self._task = self._bar.add_task("starting", total=max(1, self._epochs))
+
+    def __enter__(self) -> Display:
+        if self._bar.disable:
+            print(f"{len(self._jobs)} runs, {self._skipped} of them done before", flush=True)
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def ended(self, job: Job, record: Record) -> None:
+        """One more run has ended."""
+        self._states[record["state"]] += 1
+        self._epochs_done += job.run.epochs
+        self._score(job, record)
+        self._bar.update(self._task, completed=self._epochs_done, description=escape(self._line()))
+        if self._bar.disable:
+            result = f"test acc {record['final']['test_acc']:.4f}" if record["final"] else record["error"]
+            done = self._skipped + sum(self._states.values())
+            print(
+                f"[{done}/{len(self._jobs)}] {record['state']}  {' '.join(job.overrides)}  {result}  "
+                f"{record['seconds']:.1f} s",
+                flush=True,
+            )
+
+    def _score(self, job: Job, record: Record) -> None:
+        if record["state"] == store.FINISHED:
+            self._scores.setdefault(arm_name(job, self._swept), []).append(score(record))
+
+    def _line(self) -> str:
+        bad = self._states[store.FAILED] + self._states[store.DIVERGED]
+        speed = self._epochs_done / max(1e-9, time.monotonic() - self._started)
+        left = (self._epochs - self._epochs_done) / max(1e-9, speed)
+        best = max(self._scores, key=lambda arm: statistics.fmean(self._scores[arm]), default=None)
+        text = (
+            f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {len(self._jobs)}  "
+            f"{speed:.1f} epochs/s  {int(left // 60)}:{int(left % 60):02d} left"
+        )
+        return text if best is None else f"{text}  best {best} {statistics.fmean(self._scores[best]):.2%}"
+
+
+def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: Path) -> None:
+    """The end of a sweep: arms with mean ± 95% CI, what failed and why, the folder."""
+    arms: dict[str, list[Mapping[str, Any]]] = {}
+    for job, record in ended:
+        if record["state"] == store.FINISHED:
+            arms.setdefault(arm_name(job, swept), []).append(record["final"])
+    console = Console()
+    if arms:
+        table = Table(title="last epoch: mean ± 95% CI (Student's t) over seeds", title_justify="left")
+        for column, justify in (
+            ("arm", "left"),
+            ("n", "right"),
+            ("test accuracy", "right"),
+            ("test loss (nats)", "right"),
+        ):
+            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        for name, finals in list(arms.items())[:MOST_ARMS]:
+            accuracy = [100 * final["test_acc"] for final in finals]
+            loss = [final["test_loss"] for final in finals]
+            table.add_row(escape(name), str(len(finals)), _pm(accuracy, 2, " %"), _pm(loss, 4, ""))
+        console.print(table)
+        if len(arms) > MOST_ARMS:
+            print(f"… and {len(arms) - MOST_ARMS} more arms in runs.csv")
+    bad = [(job, record) for job, record in ended if record["state"] != store.FINISHED]
+    for job, record in bad[:MOST_FAILURES]:
+        print(f"{record['state']}: {job.id} {' '.join(job.overrides)}: {record['error']}")
+    if len(bad) > MOST_FAILURES:
+        print(f"… and {len(bad) - MOST_FAILURES} more that failed or diverged, in runs.csv")
+    print(f"{len(ended) - len(bad)} finished, {len(bad)} failed or diverged")
+    print(f"results: {folder}  (report: python -m analysis.compare {folder})")
+
+
+def _pm(values: Sequence[float], digits: int, unit: str) -> str:
+    half = interval(values)
+    spread = "" if half is None else f" ± {half:.{digits}f}"
+    return f"{statistics.fmean(values):.{digits}f}{spread}{unit}"

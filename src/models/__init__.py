@@ -1,0 +1,32 @@
+"""Models, one file each.
+
+A model's file holds `build(features, classes, **options) -> nn.Module`, the plain net of one run: images
+(n, features) in, logits (n, classes) out. Weights are drawn from torch's global generator, which is seeded for
+the run around the call. `STACK`, if the file has it, names the class in `src.stacks` that trains R such nets;
+without it any module is trained as it is, with autograd (`src.stacks.modules.Modules`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from src import streams
+from src.components import find
+
+
+def build(options: dict[str, Any], features: int, classes: int, seed: int) -> nn.Module:
+    """One run's net with its initial weights, which depend on the seed and the shapes alone."""
+    own = {key: value for key, value in options.items() if key != "name"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams.torch_seed(seed, "weights"))
+        return find("model", options["name"]).build(features, classes, **own)
+
+
+def stack_class(name: str) -> Any:
+    """The class that trains a stack of this model's nets."""
+    from src.stacks.modules import Modules
+
+    return getattr(find("model", name), "STACK", Modules)

@@ -1,0 +1,40 @@
+"""Names of sweeps: the same command comes back to the same folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "data.root", "sweep"}
+"""Keys that change no result (or, `sweep`, that stand in front of the name)."""
+
+LONGEST = 100
+
+
+def key_of(override: str) -> str:
+    """The key an override sets: `dropout1` of `dropout1=0.2,0.5`, of `+dropout1=…` and of `~dropout1`."""
+    return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def sweep_name(overrides: Sequence[str]) -> str:
+    """Name of a sweep's folder: the named sweep's name, then the overrides that change results.
+
+    >>> sweep_name(["sweep=swap_rates", "epochs=2", "hydra.launcher.n_jobs=1"])
+    'swap_rates__epochs=2'
+    >>> sweep_name(["dropout1=0.2,0.5", "output=elsewhere"])
+    'dropout1=0.2,0.5'
+    """
+    named = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
+    others = sorted(
+        override
+        for override in overrides
+        if key_of(override) not in WITHOUT_EFFECT and not key_of(override).startswith(("hydra.", "hydra/"))
+    )
+    exact = "__".join([*named, *others])
+    slug = re.sub(r"-*\.\.+-*", "-", re.sub(r"[^\w=.,+-]+", "-", exact, flags=re.ASCII)).strip("-.")
+    if not slug:
+        return "book"
+    if len(slug) > LONGEST or len(slug) < len(exact.strip("()[]{}'\" ")) - 20:
+        return f"{slug[:LONGEST]}-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
+    return slug

@@ -1,0 +1,81 @@
+"""Hydra's side of a sweep: `hydra/sweeper=arms` and `hydra/launcher=packed`; the work is in `src.sweep`.
+
+Hydra finds plugins in the namespace package `hydra_plugins`, and runs this file more than once while it looks:
+it must stay thin, without postponed annotations (dataclasses look those up in a module that is not registered),
+and the package must never get an `__init__.py`, which would hide every other plugin.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class ArmsConf:
+    """`arms`: a list of override sets, such as "dropout1=0.2 dropout2=0.5"; `params` is swept within each."""
+
+    _target_: str = "hydra_plugins.dropout_sweeps.ArmsSweeper"
+    arms: list[str] = field(default_factory=list)
+    params: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class PackedConf:
+    _target_: str = "hydra_plugins.dropout_sweeps.PackedLauncher"
+    n_jobs: int | None = None  # worker processes; null: the cores this process may use
+    pack_size: int | None = None  # runs handed to a worker at once; null: measured defaults, see src/packs.py
+    backend: str = "loky"
+
+
+store = ConfigStore.instance()
+store.store(group="hydra/sweeper", name="arms", node=ArmsConf, provider="dropout-sweeps")
+store.store(group="hydra/launcher", name="packed", node=PackedConf, provider="dropout-sweeps")
+
+
+class ArmsSweeper(Sweeper):
+    """The product of arms and swept values, launched as one batch."""
+
+    def __init__(self, arms: list[str], params: dict[str, str]) -> None:
+        self.arms, self.params = arms, params
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from hydra.core.plugins import Plugins
+
+        from src.sweep import sweep
+
+        assert self.hydra_context is not None and self.config is not None
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra_context, task_function=self.task_function, config=self.config
+        )
+        return sweep(self, launcher, arguments)
+
+
+class PackedLauncher(Launcher):
+    """Resumes, packs, isolates: see `src.sweep`. Task functions other than ours run one after the other."""
+
+    def __init__(self, n_jobs: int | None, pack_size: int | None, backend: str) -> None:
+        self.n_jobs, self.pack_size, self.backend = n_jobs, pack_size, backend
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        if hasattr(self.task_function, "is_dropout_sweeps_task"):
+            from src.sweep import launch_packed
+
+            return launch_packed(self, job_overrides, initial_job_idx)
+        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+        basic = BasicLauncher()
+        basic.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+        return basic.launch(job_overrides, initial_job_idx)

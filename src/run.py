@@ -1,0 +1,311 @@
+"""From a checked config to a trained, recorded run: the only place where training meets the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from src import config, store
+from src.checks import ConfigError, InputError
+from src.config import Run
+
+Record = dict[str, Any]
+"""Content of a `run.json`."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be done: its checked config, and how it was asked for."""
+
+    run: Run
+    config: dict[str, Any]
+    """The resolved config as plain dicts, for `run.json` and `.hydra/config.yaml`."""
+    overrides: list[str]
+    hydra: dict[str, Any]
+    """Hydra's own config as plain dicts, for `.hydra/hydra.yaml`."""
+    number: int | None = None
+    """Its place in the sweep; None for a single run."""
+
+    @cached_property
+    def id(self) -> str:
+        return store.run_id(config.result_config(self.run))
+
+    @property
+    def folder(self) -> Path:
+        return store.run_folder(self.run.output, self.id)
+
+
+Progress = Callable[[Job, Mapping[str, Any]], None]
+"""Is told each job's row after each of its epochs."""
+
+
+def ready(runs: Sequence[Run]) -> None:
+    """Everything that must be right before anything trains and that a config alone does not tell.
+
+    The device is there, the output folder can be written, the data set is here or can be fetched, and no batch
+    is larger than the training set.
+
+    Raises:
+        ConfigError: naming the key, its value and what would be right.
+    """
+    from src.data import DataError
+
+    for device in {run.device for run in runs}:
+        config.resolve_device(device)
+    for output in {run.output for run in runs}:
+        _check_writable(output)
+    for run in {tuple(run.data.items()): run for run in runs}.values():
+        try:
+            images = len(_data(**run.data).train_images)
+        except DataError as error:
+            raise InputError(str(error)) from error
+        for other in runs:
+            if other.data == run.data and other.batch_size > images:
+                right = f"must be at most {images}, the number of training images"
+                raise ConfigError("batch_size", other.batch_size, right)
+
+
+def _check_writable(output: str) -> None:
+    probe = Path(output) / f".writable-{os.getpid()}"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        right = f"must be a folder that can be written ({error.strerror})"
+        raise ConfigError("output", output, right) from None
+
+
+def _data(name: str, root: str | None, validation: int) -> Any:
+    from src.data import load_bytes
+
+    return load_bytes(name, root, validation)
+
+
+@cache
+def _images(name: str, root: str | None, validation: int, device: str) -> Any:
+    import torch
+
+    from src.trainer import Images
+
+    return Images(_data(name, root, validation), torch.device(device))
+
+
+def ended(job: Job) -> Record | None:
+    """The job's record if it need not be trained again: it is finished, or diverges (each time alike)."""
+    if not job.run.resume:
+        return None
+    try:
+        record = store.read_record(job.folder)
+    except store.Damaged:
+        return None
+    return record if record and record["state"] in (store.FINISHED, store.DIVERGED) else None
+
+
+def train_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> list[Record]:
+    """Train and record a pack of jobs that can train together; one that fails does not touch the others.
+
+    On a CPU they train one after the other: a core runs these products at its peak already, and a killed pack
+    loses one run's work instead of all. On a GPU they train as one stack.
+
+    Args:
+        jobs: checked jobs, all of one kind (see `packs.kind`).
+        progress: told of each epoch.
+
+    Returns:
+        Each job's record, in order. A job that another process finished in the meantime is not trained again.
+    """
+    device = config.resolve_device(jobs[0].run.device)
+    if device == "cpu":
+        return [_train_stack([job], device, progress)[0] for job in jobs]
+    return _train_stack(jobs, device, progress)
+
+
+def _train_stack(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
+    with contextlib.ExitStack() as locks:
+        for folder in sorted({job.folder for job in jobs}):
+            folder.mkdir(parents=True, exist_ok=True)
+            locks.enter_context(FileLock(folder / ".lock"))
+        # what another process finished while we waited for its lock
+        records: dict[int, Record] = {i: record for i, job in enumerate(jobs) if (record := ended(job))}
+        waiting = [i for i in range(len(jobs)) if i not in records]
+        if waiting:
+            trained = _train_locked([jobs[i] for i in waiting], device, progress)
+            records |= dict(zip(waiting, trained, strict=True))
+        return [records[i] for i in range(len(jobs))]
+
+
+def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
+    import torch
+
+    from src.trainer import train
+
+    started = time.perf_counter()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    rows: list[list[Mapping[str, Any]]] = [[] for _ in jobs]
+    with contextlib.ExitStack() as open_logs:
+        logs = [open_logs.enter_context(_run_log(job)) for job in jobs]
+
+        def report(epoch_rows: Sequence[Mapping[str, Any]]) -> None:
+            for i, row in enumerate(epoch_rows):
+                if rows[i] and not _is_finite(rows[i][-1]):
+                    continue
+                rows[i].append(row)
+                store.write_metrics(jobs[i].folder, rows[i])
+                logs[i].info(epoch_line(row, jobs[i].run.epochs))
+                if progress:
+                    progress(jobs[i], row)
+
+        try:
+            data = jobs[0].run.data
+            images = _images(**data, device=device)
+            trained = train([job.run for job in jobs], images, _data(**data).classes, report)
+        except Exception as error:
+            if len(jobs) > 1:
+                # one of the stack is at fault, and only training them apart tells which
+                return [_train_locked([job], device, progress)[0] for job in jobs]
+            return [_failed(jobs[0], rows[0], error, logs[0], time.perf_counter() - started)]
+
+        records = []
+        for i, job in enumerate(jobs):
+            epoch = trained.diverged_in[i]
+            error_text = f"the loss ceased to be finite in epoch {epoch}" if epoch else None
+            if error_text:
+                logs[i].error("diverged: %s", error_text)
+            elif job.run.save_model:
+                torch.save(trained.state(i), job.folder / "model.pt")
+            state = store.DIVERGED if epoch else store.FINISHED
+            seconds = (time.perf_counter() - started) / len(jobs)
+            record = _record(job, state, rows[i], seconds, trained.parameters, error_text)
+            store.write_record(job.folder, record)
+            records.append(record)
+        return records
+
+
+def _failed(
+    job: Job, rows: Sequence[Mapping[str, Any]], error: Exception, log: logging.Logger, seconds: float
+) -> Record:
+    log.error("failed: %s", error, exc_info=error)
+    store.write_metrics(job.folder, rows)
+    record = _record(job, store.FAILED, rows, seconds, None, f"{type(error).__name__}: {error}")
+    store.write_record(job.folder, record)
+    return record
+
+
+def record_death(job: Job, reason: str) -> Record:
+    """Record of a run that took its process with it, written by whoever survived."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with (job.folder / "train.log").open("a", encoding="utf-8") as log:
+        log.write(f"failed: {reason}\n")
+    record = _record(job, store.FAILED, [], 0.0, None, reason)
+    store.write_record(job.folder, record)
+    return record
+
+
+def _record(
+    job: Job,
+    state: str,
+    rows: Sequence[Mapping[str, Any]],
+    seconds: float,
+    parameters: int | None,
+    error: str | None,
+) -> Record:
+    final = {key: rows[-1].get(key) for key in store.METRICS} if rows else {}
+    final |= {key: value for key, value in (rows[-1] if rows else {}).items() if key not in final}
+    return {
+        "id": job.id,
+        "state": state,
+        "config": job.config,
+        "overrides": job.overrides,
+        "final": {key: value if _finite_or_none(value) else None for key, value in final.items()},
+        "seconds": seconds,
+        "parameters": parameters,
+        "versions": versions(),
+        "device": device_name(job.run.device),
+        "error": error,
+    }
+
+
+def _finite_or_none(value: Any) -> bool:
+    return value is None or math.isfinite(value)
+
+
+def _is_finite(row: Mapping[str, Any]) -> bool:
+    return all(_finite_or_none(row[key]) for key in ("train_loss", "test_loss"))
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    packages = ("torch", "numpy", "torchvision", "hydra-core", "omegaconf")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+@cache
+def device_name(device: str) -> str:
+    """What it trained on: `cpu`, or `cuda` and the card's name."""
+    kind = config.resolve_device(device)
+    if kind == "cpu":
+        return kind
+    import torch
+
+    return f"cuda ({torch.cuda.get_device_name()})"
+
+
+def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
+    """One epoch in plain text."""
+    val = "" if row["val_acc"] is None else f"  val acc {row['val_acc']:.4f}"
+    return (
+        f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f}  train acc {row['train_acc']:.4f}{val}"
+        f"  test loss {row['test_loss']:.4f}  test acc {row['test_acc']:.4f}  {row['seconds']:.2f} s"
+    )
+
+
+@contextlib.contextmanager
+def _run_log(job: Job) -> Iterator[logging.Logger]:
+    """The run's own `train.log`, begun anew, beside its `.hydra`; nothing goes to the process's root logger."""
+    (job.folder / "run.json").unlink(missing_ok=True)
+    _write_hydra(job)
+    log = logging.Logger(job.id)
+    handler = logging.FileHandler(job.folder / "train.log", mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.info("run %s: %s", job.id, " ".join(job.overrides) or "the book's experiment")
+    try:
+        yield log
+    finally:
+        handler.close()
+
+
+def _write_hydra(job: Job) -> None:
+    """`.hydra/` as Hydra writes it; from plain dicts and in C, since OmegaConf's own dump costs 30 ms a run."""
+    folder = job.folder / ".hydra"
+    folder.mkdir(exist_ok=True)
+    own = {key: value for key, value in job.hydra.items() if key not in ("help", "hydra_help")}
+    own["overrides"] = {**own["overrides"], "task": job.overrides}
+    own["runtime"] = {**own["runtime"], "output_dir": str(job.folder.resolve())}
+    own["job"] = {**own["job"], "override_dirname": ",".join(job.overrides)}
+    if job.number is not None:
+        own["job"] |= {"id": job.number, "num": job.number}
+    for name, content in {"config": job.config, "hydra": {"hydra": own}, "overrides": job.overrides}.items():
+        store.write_whole(folder / f"{name}.yaml", yaml_text(content))
+
+
+def yaml_text(content: Any) -> str:
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    return text

@@ -1,0 +1,71 @@
+"""Stacks: R nets that train together, behind one interface. A run alone is a stack of one.
+
+Of a stack of one, tensors have no run axis and rates are floats; of a larger one, tensors have R in front and
+rates are (R, 1, 1). Parameters and gradients are flat, (P,) or (R, P), so that an optimizer is a few calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from src.streams import Draws, Rate
+
+PLACES = 3
+"""Where noise may act: 0 the input, 1 and 2 the hidden layers."""
+
+DrawsAt = Callable[[int], Draws]
+"""The random numbers of this step for a place in the net."""
+
+
+class Stack(Protocol):
+    """What the trainer asks of a stack."""
+
+    parameters: Tensor
+    """(P,) or (R, P), float32; the nets compute with views of it."""
+    gradients: Tensor
+    """Like `parameters`; filled by `differentiate`."""
+
+    def differentiate(
+        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt
+    ) -> tuple[Tensor, Tensor]:
+        """Forward and backward pass of one batch with the noise on.
+
+        Args:
+            x: images (n, features) or (R, n, features).
+            y: labels (n,) or (R, n).
+            rates: rate at each of the three places.
+            draws: random numbers at each place.
+
+        Returns:
+            Mean cross-entropy in nats and number of right answers, () or (R,).
+        """
+        ...
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits of images (n, features) with the noise off: (n, classes) or (R, n, classes)."""
+        ...
+
+    def hidden(
+        self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None
+    ) -> list[Tensor]:
+        """Both hidden layers after activation (and after the noise, where rates are given): (..., n, units)."""
+        ...
+
+
+def flatten(nets: Sequence[nn.Module], device: torch.device) -> Tensor:
+    """Parameters of R nets as one tensor: (P,) for one net, (R, P) for more."""
+    flat = torch.stack([nn.utils.parameters_to_vector(net.parameters()).detach() for net in nets]).to(device)
+    return flat[0].clone() if len(nets) == 1 else flat
+
+
+def views(flat: Tensor, shapes: Iterable[torch.Size]) -> list[Tensor]:
+    """The parameters inside `flat`: each of its shape, with R in front in a stack."""
+    found, start = [], 0
+    for shape in shapes:
+        found.append(flat[..., start : start + shape.numel()].unflatten(-1, shape))
+        start += shape.numel()
+    return found

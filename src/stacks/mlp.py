@@ -1,0 +1,181 @@
+"""Multilayer perceptrons with two hidden layers, R of them at once, with hand-written gradients.
+
+Autograd allocates each intermediate anew, and on a CPU core those cold writes cost as much as a third of the
+matrix products; here every intermediate has one buffer that stays in the cache. A noise's own gradient is
+still autograd's, unless the noise is a plain factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from src.noise import Noise
+from src.stacks import DrawsAt, flatten, views
+from src.streams import Rate
+
+Backward = Callable[[Tensor], Tensor]
+
+
+class MLP:
+    """Stack of R nets features-hidden1-hidden2-classes with ReLU; a net is three `nn.Linear` in order.
+
+    Args:
+        nets: the R nets; their weights are copied.
+        noise: acts after each activation (place 1, 2), on the input (place 0), or in the hidden layers' products.
+        device: where to train.
+    """
+
+    noises: tuple[str, ...] | None = None
+    """Noises that it can inject: all."""
+
+    def __init__(self, nets: Sequence[nn.Module], noise: Noise, device: torch.device) -> None:
+        shapes = [parameter.shape for parameter in nets[0].parameters()]
+        self.parameters = flatten(nets, device)
+        self.gradients = torch.empty_like(self.parameters)
+        tensors, gradients = views(self.parameters, shapes), views(self.gradients, shapes)
+        self.weights, self.biases = tensors[0::2], tensors[1::2]
+        self.weight_gradients, self.bias_gradients = gradients[0::2], gradients[1::2]
+        self.noise = noise
+        self._buffers: dict[tuple[str, int], Tensor] = {}
+
+    def differentiate(
+        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt
+    ) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return self._differentiate(x, y, rates, draws)
+
+    def _differentiate(
+        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt
+    ) -> tuple[Tensor, Tensor]:
+        h, _ = self._noised(0, x, rates, draws)
+        inputs, active = [h], []
+        product_backward: list[Backward | None] = []
+        noise_backward: list[Backward | None] = []
+        for layer in (1, 2):
+            z, backward = self._product(layer, h, rates, draws)
+            product_backward.append(backward)
+            active.append(z.clamp_min_(0))
+            h, backward = self._noised(layer, z, rates, draws)
+            noise_backward.append(backward)
+            inputs.append(h)
+        output = self._affine(3, h, self._buffer("output", x, self.biases[2].shape[-1]))
+
+        log_p = torch.log_softmax(output, -1)
+        answer = y.unsqueeze(-1)
+        loss = log_p.gather(-1, answer).mean((-2, -1)).neg_()
+        correct = (output.argmax(-1) == y).sum(-1)
+
+        delta = log_p.exp_().scatter_add_(-1, answer, self._minus_one(answer)).div_(x.shape[-2])
+        delta = self._affine_backward(3, inputs[2], delta)
+        for layer in (2, 1):
+            backward = noise_backward[layer - 1]
+            if backward is not None:
+                delta = backward(delta)
+            torch.ops.aten.threshold_backward.grad_input(delta, active[layer - 1], 0, grad_input=delta)
+            backward = product_backward[layer - 1]
+            delta = backward(delta) if backward else self._affine_backward(layer, inputs[layer - 1], delta)
+        return loss, correct
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self._evaluate(3, self.hidden(x)[1])
+
+    def hidden(
+        self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None
+    ) -> list[Tensor]:
+        with torch.no_grad():
+            if rates is None or draws is None:
+                first = self._evaluate(1, x).clamp_min_(0)
+                return [first, self._evaluate(2, first).clamp_min_(0)]
+            x = x.expand(*self.parameters.shape[:-1], *x.shape[-2:])
+            h, found = self._noised(0, x, rates, draws)[0], []
+            for layer in (1, 2):
+                z = self._product(layer, h, rates, draws)[0].clamp_min_(0)
+                h = self._noised(layer, z, rates, draws)[0].clone()
+                found.append(h)
+            return found
+
+    def _evaluate(self, layer: int, x: Tensor) -> Tensor:
+        """x Wᵀ + b in a new tensor; x may be shared by all runs."""
+        W, b = self.weights[layer - 1], self.biases[layer - 1]
+        return nn.functional.linear(x, W, b) if W.dim() == 2 else torch.matmul(x, W.mT).add_(b.unsqueeze(-2))
+
+    def _affine(self, layer: int, x: Tensor, out: Tensor) -> Tensor:
+        W, b = self.weights[layer - 1], self.biases[layer - 1]
+        if W.dim() == 2:
+            return torch.addmm(b, x, W.t(), out=out)
+        return torch.baddbmm(b.unsqueeze(1), x, W.mT, out=out)
+
+    def _affine_backward(self, layer: int, x: Tensor, delta: Tensor) -> Tensor:
+        """Stores the layer's gradients; returns the gradient at its input, or delta itself at layer 1."""
+        torch.matmul(delta.mT, x, out=self.weight_gradients[layer - 1])
+        torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
+        if layer == 1:
+            return delta
+        W = self.weights[layer - 1]
+        return torch.matmul(delta, W, out=self._buffer(f"delta{layer}", delta, W.shape[-1]))
+
+    def _noised(
+        self, place: int, h: Tensor, rates: Sequence[Rate], draws: DrawsAt
+    ) -> tuple[Tensor, Backward | None]:
+        """h with the noise of this place, and its backward pass (None: the identity)."""
+        rate = rates[place]
+        if place == 0 and isinstance(rate, float) and rate == 0:
+            return h, None
+        if self.noise.has("factor"):
+            factor = self.noise.factor(h, rate, draws(place))
+            if factor is None:
+                return h, None
+            return torch.mul(h, factor, out=self._buffer(f"noised{place}", h, h.shape[-1])), factor.mul_
+        if self.noise.has("activation"):
+            with torch.enable_grad():
+                leaf = h.detach().requires_grad_()
+                noised = self.noise.activation(leaf, rate, draws(place))
+            return noised.detach(), lambda delta: torch.autograd.grad(noised, leaf, delta)[0]
+        return h, None
+
+    def _product(
+        self, layer: int, x: Tensor, rates: Sequence[Rate], draws: DrawsAt
+    ) -> tuple[Tensor, Backward | None]:
+        """Pre-activations of a hidden layer; a backward pass where the noise acts inside the product."""
+        W, b = self.weights[layer - 1], self.biases[layer - 1]
+        on_weight = self.noise.has("weight")
+        if not on_weight and not self.noise.has("product"):
+            return self._affine(layer, x, self._buffer(f"layer{layer}", x, b.shape[-1])), None
+        with torch.enable_grad():
+            # at layer 1 the gradient at the input would be a product that nobody reads
+            leaves = [
+                x.detach().requires_grad_(layer > 1),
+                W.detach().requires_grad_(),
+                b.detach().requires_grad_(),
+            ]
+            if on_weight:
+                noisy = self.noise.weight(leaves[1], rates[layer], draws(layer))
+                z = torch.matmul(leaves[0], noisy.mT) + leaves[2].unsqueeze(-2)
+            else:
+                z = self.noise.product(leaves[0], leaves[1], leaves[2], rates[layer], draws(layer))
+
+        def backward(delta: Tensor) -> Tensor:
+            *dx, dW, db = torch.autograd.grad(z, leaves if layer > 1 else leaves[1:], delta)
+            self.weight_gradients[layer - 1].copy_(dW)
+            self.bias_gradients[layer - 1].copy_(db)
+            return dx[0] if dx else delta
+
+        return z.detach(), backward
+
+    def _buffer(self, name: str, like: Tensor, width: int) -> Tensor:
+        """The one tensor of this name for batches of this size: (..., n, width)."""
+        found = self._buffers.get((name, like.shape[-2]))
+        if found is None:
+            shape = (*self.parameters.shape[:-1], like.shape[-2], width)
+            found = self._buffers[name, like.shape[-2]] = like.new_empty(shape)
+        return found
+
+    def _minus_one(self, answer: Tensor) -> Tensor:
+        found = self._buffers.get(("minus one", answer.shape[-2]))
+        if found is None:
+            found = torch.full_like(answer, -1, dtype=torch.float32)
+            self._buffers["minus one", answer.shape[-2]] = found
+        return found

@@ -1,0 +1,186 @@
+"""A run's random numbers: each is a pure function of (seed, purpose, step, position).
+
+Numbers come from Philox4x64-10, a counter-based generator (Salmon et al. 2011, "Parallel random numbers: as easy
+as 1, 2, 3"): the key is made of seed and purpose, the counter's second word is the step. So a run draws the
+same numbers alone or in a stack, on a CPU or a GPU, and whether or not an earlier step drew any; two runs with
+the same seed share every draw that their shapes allow, which pairs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LEVELS = 1 << 16
+"""Random numbers are 16 bits wide: a Bernoulli mask, a uniform or a normal number needs no more of them."""
+
+Rate = float | Tensor
+"""Of one run a float; of a stack of R runs a tensor (R, 1, 1)."""
+
+
+def key(seed: int, purpose: str) -> int:
+    """Philox key (128 bits) of one run's stream for one purpose."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest()
+    return int.from_bytes(digest, "little")
+
+
+def generator(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
+    """numpy Generator on the stream, for what is drawn seldom (an epoch's order)."""
+    return np.random.Generator(np.random.Philox(key=key(seed, purpose), counter=step << 64))
+
+
+def torch_seed(seed: int, purpose: str, step: int = 0) -> int:
+    """Seed for torch's own generators (63 bits), where a framework function draws by itself."""
+    return key(seed, f"{purpose}/{step}") & (2**63 - 1)
+
+
+def keep_threshold(rate: Rate) -> int | Tensor:
+    """Smallest of the 65,536 levels that is dropped: a 16-bit number below it keeps its unit.
+
+    The keep probability 1 - rate is rounded to 1/65536, but not to 0 while rate < 1: the mean stays right.
+    """
+    if isinstance(rate, Tensor):
+        levels = torch.round((1 - rate.double()) * LEVELS)
+        return torch.where(rate < 1, levels.clamp(min=1), torch.zeros_like(levels)).to(torch.int32)
+    return max(1, round((1 - rate) * LEVELS)) if rate < 1 else 0
+
+
+def _random_raw(key: int, step: int, start: int, words: int) -> np.ndarray:
+    """Bits of numpy's Philox at a counter, as uint16; one generator is set to it again and again."""
+    state = _OWN.state["state"]
+    state["key"][:] = key & (2**64 - 1), key >> 64
+    state["counter"][:] = start, step, 0, 0
+    _OWN.philox.state = _OWN.state
+    return _OWN.philox.random_raw(words).view(np.uint16)
+
+
+class _Own(threading.local):
+    """A thread's one generator: setting its counter is ten times cheaper than making another."""
+
+    def __init__(self) -> None:
+        self.philox = np.random.Philox(key=0)
+        self.state: Any = self.philox.state
+
+
+_OWN = _Own()
+
+
+@cache
+def _normal_quantiles(device: torch.device) -> Tensor:
+    """Standard normal quantile of each 16-bit level, scaled to variance 1 exactly: (65536,) float32.
+
+    Levels are symmetric, so the mean is 0; the largest number is 4.33.
+    """
+    from scipy.special import ndtri
+
+    quantiles = ndtri((np.arange(LEVELS) + 0.5) / LEVELS)
+    return torch.from_numpy((quantiles / quantiles.std()).astype(np.float32)).to(device)
+
+
+class Draws:
+    """The random numbers of one step for one place in the net, for one run or a stack of runs.
+
+    Shapes asked for are (n, units) for one run and (R, n, units) for a stack; a second call goes on where the
+    first one stopped.
+    """
+
+    def __init__(self, keys: Sequence[int], step: int, device: torch.device) -> None:
+        self._keys, self._step, self._device = keys, step, device
+        self._drawn = 0
+
+    def of(self, run: int) -> Draws:
+        """The same numbers for one run of the stack alone."""
+        return self if len(self._keys) == 1 else Draws([self._keys[run]], self._step, self._device)
+
+    def seed_torch(self) -> None:
+        """Seeds torch's global generators for what a module draws by itself in this step."""
+        torch.manual_seed((self._keys[0] + self._step) & (2**63 - 1))
+
+    def _words(self, shape: Sequence[int]) -> np.ndarray:
+        """Bits on the CPU: uint16 array of the given shape."""
+        count = math.prod(shape) // len(self._keys)
+        blocks = -(-count // 16)  # 4 words of 64 bits a counter: whole blocks, as a GPU draws them
+        raw = [_random_raw(key, self._step, self._drawn, 4 * blocks)[:count] for key in self._keys]
+        self._drawn += blocks
+        return (raw[0] if len(raw) == 1 else np.stack(raw)).reshape(shape)
+
+    def _levels(self, shape: Sequence[int]) -> Tensor:
+        """Bits on any device: int32 tensor in [0, 65536)."""
+        if self._device.type == "cpu":
+            return torch.from_numpy(self._words(shape).astype(np.int32))
+        count = math.prod(shape) // len(self._keys)
+        blocks = -(-count // 16)
+        words = philox_words(self._keys, self._step, self._drawn, blocks, self._device)
+        self._drawn += blocks
+        return split_words(words)[:, :count].reshape(tuple(shape))
+
+    def keep(self, shape: Sequence[int], rate: Rate) -> Tensor:
+        """Bernoulli mask: float32, 1 (kept) with probability 1 - rate rounded to 1/65536, else 0."""
+        threshold = keep_threshold(rate)
+        if self._device.type == "cpu" and isinstance(threshold, int):
+            # numpy compares 16-bit numbers six times faster than torch, and bool -> uint8 -> float32
+            # by way of a view is five times faster than bool -> float32
+            kept = self._words(shape) < threshold if threshold < LEVELS else np.ones(shape, bool)
+            return torch.from_numpy(kept.view(np.uint8)).to(torch.float32)
+        return (self._levels(shape) < threshold).to(torch.float32)
+
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """U(0, 1) in float32: the 65,536 midpoints (i + 1/2)/65536; mean 1/2, variance (1 - 2^-32)/12."""
+        return self._levels(shape).to(torch.float32).add_(0.5).div_(LEVELS)
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """N(0, 1) in float32, by 65,536 quantiles: mean 0, variance 1, at most 4.33 in size."""
+        table = _normal_quantiles(self._device)
+        return table.index_select(0, self._levels(shape).reshape(-1)).reshape(tuple(shape))
+
+
+_M0, _M1 = 0xD2E7470EE14C6C93, 0xCA5A826395121157
+_W0, _W1 = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
+
+
+def philox_words(keys: Sequence[int], step: int, start: int, blocks: int, device: torch.device) -> Tensor:
+    """Philox4x64-10 in plain torch: what numpy's generator yields after `start` blocks of step `step`.
+
+    Returns:
+        (R, 4 * blocks) int64, the bit patterns of numpy's uint64, for R keys.
+    """
+    index = torch.arange(start + 1, start + blocks + 1, device=device).expand(len(keys), blocks)
+    zero = torch.zeros_like(index)
+    k0 = torch.tensor([[_signed(key & (2**64 - 1))] for key in keys], device=device)
+    k1 = torch.tensor([[_signed(key >> 64)] for key in keys], device=device)
+    c0, c1, c2, c3 = index, zero + step, zero, zero
+    for _ in range(10):
+        high0, low0 = _multiply(c0, _M0)
+        high1, low1 = _multiply(c2, _M1)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = k0 + _signed(_W0), k1 + _signed(_W1)
+    return torch.stack((c0, c1, c2, c3), -1).reshape(len(keys), 4 * blocks)
+
+
+def split_words(words: Tensor) -> Tensor:
+    """(R, m) int64 bit patterns into (R, 4m) 16-bit numbers as int32, lowest bits first as numpy views them."""
+    return (words.view(torch.int16).to(torch.int32)) & (LEVELS - 1)
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
+
+
+def _multiply(a: Tensor, constant: int) -> tuple[Tensor, Tensor]:
+    """High and low 64 bits of the unsigned product a * constant, from 32-bit halves."""
+    mask = 0xFFFFFFFF
+    a_low, a_high = a & mask, (a >> 32) & mask
+    b_low, b_high = constant & mask, constant >> 32
+    low_low, high_low = a_low * b_low, a_high * b_low
+    low_high, high_high = a_low * b_high, a_high * b_high
+    middle = (high_low & mask) + (low_high & mask) + ((low_low >> 32) & mask)
+    high = high_high + ((high_low >> 32) & mask) + ((low_high >> 32) & mask) + ((middle >> 32) & mask)
+    return high, a * _signed(constant)

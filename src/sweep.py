@@ -1,0 +1,202 @@
+"""A sweep from its overrides to `runs.csv`: plan, skip what is finished, train the rest, say what came of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from src import config, packs, planning, store, train
+from src import run as runs
+from src.checks import check_keys, integer, one_of, optional
+from src.display import Display, summary
+from src.packs import Queue
+from src.run import Job, Record
+from src.workers import Pool
+
+TABLE_EVERY = 1.0
+"""Seconds between two writings of `runs.csv` while the sweep goes on."""
+
+
+class Table:
+    """`runs.csv` of a sweep: a row a run, in the sweep's order, whatever has ended so far."""
+
+    def __init__(self, folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> None:
+        self.folder, self._jobs, self.swept = folder, jobs, list(swept)
+        self.records: dict[str, Record] = {}
+        self._written = 0.0
+
+    def add(self, record: Record) -> None:
+        self.records[record["id"]] = record
+        if time.monotonic() - self._written > TABLE_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        rows = [_row(job, self.records.get(job.id), self.swept) for job in self._jobs]
+        columns = list(dict.fromkeys(["id", "state", *self.swept, "seed", *_metric_columns(self.swept)]))
+        extra = {key: None for row in rows for key in row if key not in columns}
+        store.write_whole(self.folder / "runs.csv", store.csv_text([*columns, *extra], rows))
+        self._written = time.monotonic()
+
+
+def _metric_columns(swept: Sequence[str]) -> list[str]:
+    """Metrics under their own names, but `_used` where a swept key has that name (a rate: configured, used)."""
+    return [f"{name}_used" if name in swept else name for name in store.METRICS]
+
+
+def _row(job: Job, record: Record | None, swept: Sequence[str]) -> dict[str, Any]:
+    final = (record or {}).get("final") or {}
+    finished = record is not None and record["state"] == store.FINISHED
+    metrics = {f"{k}_used" if k in swept else k: v for k, v in final.items()} if finished else {}
+    return {
+        **metrics,
+        "id": job.id,
+        "state": record["state"] if record else store.UNFINISHED,
+        **{key: _configured(job, key) for key in swept},
+        "seed": job.run.seed,
+    }
+
+
+def _configured(job: Job, key: str) -> Any:
+    """A swept key's value; of a group its choice."""
+    value: Any = job.config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        return job.hydra["runtime"]["choices"].get(key, value.get("name"))
+    return value
+
+
+def sweep(sweeper: Any, launcher: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
+    """The sweeper's work: expand the overrides, check every job, and launch all as one batch."""
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    params = [f"{key}={value}" for key, value in sweeper.params.items()]
+    overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
+    job_overrides = planning.expand(overrides, [parser.parse_overrides(arm.split()) for arm in sweeper.arms])
+    folder = Path(sweeper.config.hydra.sweep.dir)
+    if not _is_ours(sweeper.task_function):
+        _save_multirun(folder, sweeper.config)
+        return [launcher.launch(job_overrides, initial_job_idx=0)]
+
+    packed = hasattr(launcher, "pack_size")
+    if packed:
+        _check_launcher(launcher)
+        launcher.pool = Pool(launcher.n_jobs or packs.cores())
+    try:
+        jobs = plan(sweeper, job_overrides)
+        runs.ready([job.run for job in jobs])
+    except BaseException:
+        if packed:
+            launcher.pool.close()
+        raise
+    _save_multirun(folder, sweeper.config)
+    if packed:
+        launcher.jobs = jobs
+        return [launcher.launch(job_overrides, initial_job_idx=0)]
+    returns = launcher.launch(job_overrides, initial_job_idx=0)
+    table = Table(folder, jobs, planning.swept_keys(job_overrides))
+    for returned in returns:
+        table.add(returned.return_value)
+    _end(table, jobs)
+    return [returns]
+
+
+def plan(plugin: Any, job_overrides: Sequence[Sequence[str]], first_number: int = 0) -> list[Job]:
+    """Checked jobs of these overrides; `plugin` is a sweeper or launcher that Hydra has set up."""
+    planner = planning.Planner(plugin.hydra_context.config_loader, plugin.config)
+    return [planner.job(overrides, number) for number, overrides in enumerate(job_overrides, first_number)]
+
+
+def launch_packed(
+    launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+) -> Sequence[JobReturn]:
+    """The packed launcher's work: train what is not finished, each run once, in packs on worker processes."""
+    _check_launcher(launcher)
+    jobs: list[Job] | None = getattr(launcher, "jobs", None)
+    if jobs is None:  # another sweeper than ours
+        jobs = plan(launcher, job_overrides, initial_job_idx)
+        runs.ready([job.run for job in jobs])
+    pool: Pool | None = getattr(launcher, "pool", None)
+    swept = planning.swept_keys(job_overrides)
+    folder = Path(launcher.config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = Table(folder, jobs, swept)
+    different = {job.id: job for job in jobs}
+    for job in different.values():
+        if record := runs.ended(job):
+            table.add(record)
+    waiting = [job for job in different.values() if job.id not in table.records]
+
+    try:
+        if waiting:
+            workers, gpu_memory = _resources(launcher, waiting)
+            if pool is None or pool.workers != workers:
+                if pool:
+                    pool.close()
+                pool = Pool(workers)
+            table.write()
+            with Display(different.values(), swept, skipped=table.records.values()) as display:
+                queue = Queue(waiting, workers, launcher.pack_size, gpu_memory)
+
+                def ended(job: Job, record: Record) -> None:
+                    table.add(record)
+                    display.ended(job, record)
+
+                pool.train(queue, ended)
+    except KeyboardInterrupt:
+        table.write()
+        print(
+            f"interrupted: {len(table.records)} of {len(different)} runs are done and kept; "
+            "the same command goes on from here",
+            file=sys.stderr,
+        )
+        raise
+    finally:
+        if pool:
+            pool.close()
+    _end(table, jobs)
+    return [_job_return(job, table.records[job.id]) for job in jobs]
+
+
+def _check_launcher(launcher: Any) -> None:
+    options = {"n_jobs": launcher.n_jobs, "pack_size": launcher.pack_size, "backend": launcher.backend}
+    checks = {"n_jobs": optional(integer(1)), "pack_size": optional(integer(1)), "backend": one_of("loky")}
+    check_keys(options, checks, prefix="hydra.launcher.")
+
+
+def _resources(launcher: Any, waiting: Sequence[Job]) -> tuple[int, int | None]:
+    """Worker processes to use, and the GPU's free bytes where it is a GPU that trains: one process for it."""
+    if config.resolve_device(waiting[0].run.device) == "cuda":
+        import torch
+
+        return 1, int(torch.cuda.mem_get_info()[0])
+    return min(launcher.n_jobs or packs.cores(), len(waiting)), None
+
+
+def _is_ours(task_function: Any) -> bool:
+    return hasattr(task_function, "is_dropout_sweeps_task")
+
+
+def _save_multirun(folder: Path, hydra_config: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    store.write_whole(folder / "multirun.yaml", OmegaConf.to_yaml(hydra_config))
+
+
+def _end(table: Table, jobs: Sequence[Job]) -> None:
+    """What is left when nothing is left to train: the whole table, a summary, the exit code."""
+    table.write()
+    different = {job.id: job for job in jobs}
+    summary([(job, table.records[job.id]) for job in different.values()], table.swept, table.folder)
+    train.fail(any(record["state"] != store.FINISHED for record in table.records.values()))
+
+
+def _job_return(job: Job, record: Record) -> JobReturn:
+    returned = JobReturn(overrides=job.overrides, working_dir=str(job.folder), task_name="train")
+    returned.status, returned.return_value = JobStatus.COMPLETED, record
+    return returned

@@ -1,0 +1,228 @@
+"""The comparison report: its verdicts on sweeps of known truth, its exit codes, its page."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from analysis import comparison
+from analysis.compare import main
+
+Make = Callable[..., Path]
+RATES = {"dropout1": [0.2, 0.5]}
+
+
+def better(arm: Mapping) -> float:
+    return 0.87 if arm["dropout1"] == 0.2 else 0.86
+
+
+def equal(arm: Mapping) -> float:
+    return 0.87
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are most of the time; the tests that look at them are marked."""
+    if "with_figures" not in request.fixturenames:
+        monkeypatch.setattr(comparison, "draw", lambda compared, folder: [])
+
+
+@pytest.fixture
+def with_figures() -> None:
+    """Asks for the figures, see `_no_figures`."""
+
+
+class Links(HTMLParser):
+    """Every address in a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.images = 0
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.images += tag == "img"
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "data", "srcset")]
+        assert tag not in ("script", "link", "iframe", "object")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_known_effect_is_found(sweep: Make, capsys: pytest.CaptureFixture) -> None:
+    folder = sweep(RATES, better)
+    assert main([str(folder)]) == 0
+    output = capsys.readouterr().out
+    assert "dropout1=0.2 is better" in output
+    assert output.splitlines()[-1] == f"Open {folder / 'index.html'}"
+    compared = comparison.compare(folder)
+    (pair,) = compared.pairs["test_acc"]
+    assert pair.verdict == 1
+    assert pair.paired.difference == pytest.approx(0.01, abs=0.002)
+    assert compared.pairs["test_loss"][0].verdict == 1  # lower, so better
+    text = (folder / "report.md").read_text()
+    assert f"{compared.summaries['test_acc']['dropout1=0.2'].mean * 100:.2f} ± " in text
+    assert "A better" in text
+
+
+def test_null_gives_null(sweep: Make) -> None:
+    folder = sweep(RATES, equal)
+    found = comparison.compare(folder)
+    assert [pair.verdict for pairs in found.pairs.values() for pair in pairs] == [0, 0]
+    assert comparison.conclusion(found).startswith(
+        "No difference shown between dropout1=0.2 and dropout1=0.5"
+    )
+
+
+def test_loss_is_better_when_lower(sweep: Make) -> None:
+    found = comparison.compare(sweep(RATES, better), "test_loss")
+    assert list(found.pairs) == ["test_loss"]
+    assert "dropout1=0.2 is better" in comparison.conclusion(found)
+    assert "nats" in comparison.conclusion(found)
+
+
+def test_final_is_the_last_epoch_not_the_best(sweep: Make) -> None:
+    folder = sweep({"epochs": [2, 6]}, equal, epochs=lambda arm: arm["epochs"])
+    found = comparison.compare(folder)
+    assert found.final.groupby("epochs")["epoch"].unique().map(list).to_dict() == {2: [2], 6: [6]}
+
+
+def test_problem_runs_are_counted_and_named(
+    tmp_path: Path, sweep: Make, capsys: pytest.CaptureFixture
+) -> None:
+    states = {(0, 0): "failed", (0, 1): "diverged", (1, 2): "unfinished"}
+    folder = sweep(RATES, better, seeds=range(8), states=states)
+    lines = (folder / "runs.csv").read_text().splitlines()
+    damaged = lines[-1].split(",")[0]
+    (tmp_path / "runs" / damaged / "run.json").write_text("{}")
+    assert main([str(folder)]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 4
+    named = [damaged, *(line.split(",")[0] for line in lines if ",finished," not in line)][:-1]
+    for report in ("index.html", "report.md"):
+        text = (folder / report).read_text()
+        assert "4 of 16 runs are left out" in text
+        assert all(run in text for run in named)
+        assert "out of memory" in text
+    (pair,) = comparison.compare(folder).pairs["test_acc"]
+    assert pair.paired.n == 4  # seeds 3 to 6
+
+
+def test_single_seed_is_not_tested(sweep: Make) -> None:
+    folder = sweep(RATES, better, seeds=[3])
+    assert main([str(folder)]) == 0
+    text = (folder / "report.md").read_text()
+    assert "binomial standard error" in text
+    assert re.search(r"10,000 images is 0\.3[34] pp", text)
+    assert "Paired differences" not in text
+
+
+def test_one_arm(sweep: Make) -> None:
+    folder = sweep({}, equal)
+    assert main([str(folder)]) == 0
+    assert "nothing is compared: all runs reached" in (folder / "report.md").read_text()
+
+
+def test_missing_seeds_leave_a_pair_untested(sweep: Make) -> None:
+    states = {(0, seed): "unfinished" for seed in (0, 1, 2, 3)}
+    folder = sweep({"noise": ["none", "a|b", "<b>"]}, equal, states=states)
+    assert main([str(folder)]) == 1
+    assert "not tested" in (folder / "report.md").read_text()
+    assert r"noise=a\|b" in (folder / "report.md").read_text()
+    page = (folder / "index.html").read_text()
+    assert "<b>" not in page
+    assert "noise=&lt;b&gt;" in page
+
+
+def test_many_arms_are_compared_with_the_first_or_the_named_one(sweep: Make) -> None:
+    folder = sweep({"dropout1": [0.1 * i for i in range(8)]}, lambda arm: 0.87 - arm["dropout1"] / 50)
+    found = comparison.compare(folder)
+    assert found.reference == "dropout1=0"
+    assert {pair.b for pair in found.pairs["test_acc"]} == {"dropout1=0"}
+    assert len(found.pairs["test_acc"]) == 7
+    assert "7 arms worse" in comparison.conclusion(found)
+    assert comparison.compare(folder, baseline="dropout1=0.3").reference == "dropout1=0.3"
+    few = sweep({"dropout1": [0.1 * i for i in range(6)]}, equal, name="few")
+    assert len(comparison.compare(few).pairs["test_acc"]) == 15
+
+
+def test_command_is_that_of_the_sweep(sweep: Make) -> None:
+    folder = sweep(RATES, equal, overrides=["dropout1=0.2,0.5", "seed=range(5)"])
+    main([str(folder)])
+    text = (folder / "report.md").read_text()
+    assert "    python -m src.train -m dropout1=0.2,0.5 'seed=range(5)'\n" in text
+    (folder / "multirun.yaml").unlink()
+    main([str(folder)])
+    text = (folder / "report.md").read_text()
+    assert "    python -m src.train -m dropout1=0.2,0.5 seed=0,1,2,3,4\n" in text
+    assert "rebuilt" in text
+
+
+def test_facts_are_those_of_the_records(sweep: Make) -> None:
+    facts = dict(comparison.facts(comparison.compare(sweep(RATES, equal, epochs=10))))
+    assert facts["Runs"] == "10"
+    assert facts["Training time, all runs"] == "2 min 30 s"
+    assert facts["Versions"] == "python 3.11.2, torch 2.13.0"
+    assert facts["Epochs"] == "10"
+
+
+def test_bad_input(tmp_path: Path, sweep: Make, capsys: pytest.CaptureFixture) -> None:
+    good = sweep(RATES, equal)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for path in (empty, tmp_path / "nowhere"):
+        assert main([str(path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(path) in line
+    assert main([str(empty), str(good)]) == 2
+    assert (good / "index.html").exists()
+    capsys.readouterr()
+    for options, words in [(["--metric", "val_acc"], "no val_acc"), (["--baseline", "x"], "no arm 'x'")]:
+        assert main([str(good), *options]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+    shutil.rmtree(tmp_path / "runs")
+    assert main([str(good)]) == 2
+    assert "no finished run" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("with_figures")
+def test_page_is_self_contained_and_the_same_each_time(sweep: Make) -> None:
+    grid = {"dropout1": [0.2, 0.5, 0.8], "dropout2": [0.1, 0.2, 0.3]}
+    folder = sweep(grid, better, seeds=[0, 1], epochs=2, states={(2, 1): "failed"})
+    assert main([str(folder)]) == 1
+
+    page = Links((folder / "index.html").read_text())
+    assert page.images == 5
+    assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
+    assert not re.search(r"url\(|@import", (folder / "index.html").read_text())
+
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", (folder / "report.md").read_text())
+    assert sorted(shown) == sorted(f"figures/{path.name}" for path in (folder / "figures").glob("*.png"))
+    assert all((folder / name).with_suffix(".svg").exists() for name in shown)
+
+    def written() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = written()
+    main([str(folder)])
+    assert written() == before
+
+
+def test_help_is_quick_and_needs_no_heavy_package() -> None:
+    code = (
+        "import sys; from analysis.compare import main\n"
+        "try: main(['--help'])\n"
+        "finally: assert not {'pandas', 'seaborn', 'torch'} & set(sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "index.html" in found.stdout

@@ -1,0 +1,114 @@
+"""Figures: what they show, what they say they leave out, and that the same input gives the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from analysis import figures
+from analysis.measures import TEST_ACC, TEST_LOSS
+from analysis.statistics import compare_arms, summarise
+
+
+def epochs(arms: int, seeds: int, length: int = 3) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        [
+            {
+                "arm": f"arm {arm}",
+                "seed": seed,
+                "epoch": epoch,
+                **{
+                    name: rng.uniform(0.7, 0.9)
+                    for name in ("test_acc", "test_loss", "train_acc", "train_loss")
+                },
+            }
+            for arm in range(arms)
+            for seed in range(seeds)
+            for epoch in range(1, length + 1)
+        ]
+    )
+
+
+def texts(figure: Figure) -> str:
+    """All text of a figure."""
+    found = [text.get_text() for text in figure.findobj(mpl.text.Text)]
+    return "\n".join(found).replace("\n", " ")
+
+
+def test_chosen_arms_are_the_ends_in_the_given_order() -> None:
+    means = dict(zip("abcdef", [3.0, 1.0, 6.0, 2.0, 5.0, 4.0], strict=True))
+    assert figures.chosen_arms(means, limit=6) == list("abcdef")
+    assert figures.chosen_arms(means, limit=3) == list("bce")
+    assert figures.chosen_arms(means, higher_is_better=False, limit=3) == list("bcd")
+
+
+@pytest.mark.parametrize("arms", [2, 30])
+def test_learning_curves_name_what_they_draw(arms: int) -> None:
+    frame = epochs(arms, 2)
+    means = frame.groupby("arm", sort=False)["test_acc"].mean().to_dict()
+    figure = figures.learning_curves(frame, means, TEST_ACC)
+    drawn = figures.chosen_arms(means)
+    assert [len(axis.lines) for axis in figure.axes] == [len(drawn)] * 4
+    assert all(arm in texts(figure) for arm in drawn)
+    assert ("of 30 arms" in texts(figure)) == (arms == 30)
+    assert {axis.get_ylabel() for axis in figure.axes} == {
+        "test accuracy (%)",
+        "test cross-entropy (nats)",
+        "train accuracy (%)",
+        "train cross-entropy (nats)",
+    }
+    line = figure.axes[0].lines[0]
+    expected = frame[frame["arm"] == drawn[0]].groupby("epoch")["test_acc"].mean() * 100
+    np.testing.assert_allclose(line.get_ydata(), expected)
+
+
+def test_one_seed_has_no_band_and_says_so() -> None:
+    frame = epochs(2, 1)
+    figure = figures.learning_curves(frame, {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC)
+    assert "no band" in texts(figure)
+    assert "band: 95%" in texts(figures.learning_curves(epochs(2, 2), {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC))
+
+
+def test_final_values_hold_every_run_and_say_what_is_left_out() -> None:
+    frame = epochs(50, 3, length=1)
+    summaries = {arm: summarise(of["test_acc"]) for arm, of in frame.groupby("arm", sort=False)}
+    figure = figures.final_values(frame, summaries, TEST_ACC)
+    dots = sum(len(collection.get_offsets()) for collection in figure.axes[0].collections)
+    assert dots == figures.LISTED_ROWS * 3
+    assert "of 50 arms" in texts(figure)
+    few = dict(list(summaries.items())[:3])
+    figure = figures.final_values(frame[frame["arm"].isin(few)], few, TEST_ACC)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(few)
+
+
+def test_paired_differences_are_coloured_by_the_verdict() -> None:
+    rng = np.random.default_rng(0)
+    base = dict(enumerate(rng.normal(0.4, 0.01, 6)))
+    lower = {seed: value - 0.05 + rng.normal(0, 0.001) for seed, value in base.items()}
+    same = {seed: value + 0.001 * (-1) ** seed for seed, value in base.items()}
+    values = {"base": base, "lower": lower, "same": same}
+    found = compare_arms(values, [("lower", "base"), ("same", "base")], higher_is_better=False)
+    figure = figures.paired_differences(found, TEST_LOSS)
+    words = texts(figure)
+    assert "arm better" in words
+    assert "no difference shown" in words
+    assert "reference better" not in words
+    assert "minus the reference, base" in words
+    assert "difference in test cross-entropy (nats)" in words
+
+
+def test_saving_is_deterministic_and_leaves_no_trace(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    grid = pd.DataFrame(np.linspace(0.8, 0.9, 9).reshape(3, 3)).rename_axis(index="b", columns="a")
+    for name in ("one", "two"):
+        figures.save(figures.heat_map(grid, TEST_ACC), tmp_path / name, "grid")
+    for ending in ("png", "svg"):
+        one, two = ((tmp_path / name / f"grid.{ending}").read_bytes() for name in ("one", "two"))
+        assert one == two
+    assert dict(mpl.rcParams) == before

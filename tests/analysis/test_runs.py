@@ -1,0 +1,169 @@
+"""Reading a sweep folder: what is usable, what is not and why, and what is no sweep folder at all."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.runs import InputError, arm_names, read, read_sweep
+from src import store
+
+Make = Callable[..., Path]
+SWEPT = {"dropout1": [0.2, 0.5], "dropout2": [0.5]}
+
+
+@pytest.fixture
+def made(sweep: Make) -> Make:
+    """Makes a sweep of two arms and three seeds."""
+    return functools.partial(sweep, SWEPT, lambda arm: 0.87, seeds=[0, 1, 2])
+
+
+def run_folder(folder: Path, row: int) -> Path:
+    """Folder of the run in a row of runs.csv, from 0."""
+    run = (folder / "runs.csv").read_text().splitlines()[row + 1].split(",")[0]
+    return folder.parents[1] / "runs" / run
+
+
+def test_a_row_a_run_and_epoch(made: Make) -> None:
+    frame = read_sweep(made(epochs=4))
+    assert len(frame) == 2 * 3 * 4
+    assert list(frame.columns[:5]) == ["id", "state", "dropout1", "dropout2", "seed"]
+    assert set(frame.columns[5:]) == {
+        *(name for name in store.METRICS if name not in SWEPT),
+        "dropout1_used",
+        "dropout2_used",
+    }
+    assert all(list(run["epoch"]) == [1, 2, 3, 4] for _, run in frame.groupby("id"))
+    assert set(frame["state"]) == {"finished"}
+    assert set(zip(frame["dropout1"], frame["seed"], strict=True)) == {
+        (p, s) for p in (0.2, 0.5) for s in range(3)
+    }
+
+
+def test_numbers_are_those_of_the_run(made: Make) -> None:
+    folder = made()
+    record = store.read_record(run_folder(folder, 4))
+    assert record is not None
+    last = read_sweep(folder).query(f"id == '{record['id']}'").iloc[-1]
+    for name, value in record["final"].items():
+        assert last[f"{name}_used" if name in SWEPT else name] == value
+    assert last["dropout1"] == record["config"]["dropout1"]
+
+
+def test_problem_runs_are_named_with_their_reason(made: Make) -> None:
+    states = {(0, 0): "failed", (0, 1): "diverged", (0, 2): "unfinished"}
+    folder = made(states=states)
+    (run_folder(folder, 3) / "metrics.csv").write_text("epoch,train_loss\n")
+    shutil.rmtree(run_folder(folder, 4))
+    found = read(folder)
+    assert {problem.kind: problem.id for problem in found.problems} == {
+        kind: run_folder(folder, row).name
+        for row, kind in enumerate(["failed", "diverged", "unfinished", "damaged", "missing"])
+    }
+    reasons = {problem.kind: str(problem) for problem in found.problems}
+    assert "out of memory" in reasons["failed"]
+    assert "nan in epoch 2" in reasons["diverged"]
+    assert "(0.2, 0.5), seed 2" in reasons["unfinished"]
+    assert "metrics.csv" in reasons["damaged"]
+    assert list(found.runs["id"]) == [run_folder(folder, 5).name]
+    with pytest.warns(UserWarning, match="5 of the 6 runs"):
+        assert set(read_sweep(folder)["id"]) == {run_folder(folder, 5).name}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda text: text.replace("0.5", "half", 1), id="a word for a number"),
+        pytest.param(lambda text: text.replace(",", ",,", 1), id="a cell too many"),
+        pytest.param(lambda text: text.split("\n", 2)[0] + "\n" + text.split("\n", 2)[2], id="a row lost"),
+        pytest.param(lambda text: text[: len(text) // 2], id="cut in the middle"),
+        pytest.param(lambda text: "", id="emptied"),
+    ],
+)
+def test_damaged_metrics_cost_one_run(made: Make, damage: Callable[[str], str]) -> None:
+    folder = made()
+    path = run_folder(folder, 2) / "metrics.csv"
+    path.write_text(damage(path.read_text()))
+    found = read(folder)
+    assert [(problem.id, problem.kind) for problem in found.problems] == [(path.parent.name, "damaged")]
+    assert found.epochs["id"].nunique() == 5
+
+
+def test_damaged_record(made: Make) -> None:
+    folder = made()
+    record = json.loads((run_folder(folder, 0) / "run.json").read_text())
+    (run_folder(folder, 0) / "run.json").write_text("{")
+    (run_folder(folder, 1) / "run.json").write_text(json.dumps(record | {"config": {}}))
+    assert [problem.kind for problem in read(folder).problems] == ["damaged", "damaged"]
+
+
+def test_a_run_that_another_sweep_finished_since_is_usable(made: Make) -> None:
+    folder = made()
+    path = folder / "runs.csv"
+    path.write_text(path.read_text().replace("finished", "unfinished"))
+    assert not read(folder).problems
+
+
+def test_text_and_null_are_values(sweep: Make) -> None:
+    folder = sweep({"noise": ["none", "null", "gaussian"]}, lambda arm: 0.87)
+    assert set(read_sweep(folder)["noise"]) == {"none", "null", "gaussian"}
+
+
+@pytest.mark.parametrize(
+    ("swept", "name"),
+    [
+        ({"dropout1": [0.1 + 0.2], "dropout2": [0.5]}, "(0.3, 0.5)"),
+        ({"dropout1": [0.2]}, "dropout1=0.2"),
+        ({"noise": ["gaussian"], "model.hidden1": [256]}, "noise=gaussian, model.hidden1=256"),
+        ({}, "all runs"),
+    ],
+)
+def test_arm_names(sweep: Make, swept: dict, name: str) -> None:
+    found = read(sweep(swept, lambda arm: 0.87))
+    assert set(arm_names(found.epochs, found.keys)) == {name}
+
+
+def test_swept_key_named_like_a_fact_of_the_run(sweep: Make) -> None:
+    folder = sweep({"epochs": [2, 3]}, lambda arm: 0.87, epochs=lambda arm: arm["epochs"])
+    assert read_sweep(folder).groupby("epochs").size().to_dict() == {2: 2 * 5, 3: 3 * 5}
+
+
+def test_paths_that_are_no_sweep(tmp_path: Path, made: Make) -> None:
+    folder = made()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    runs_csv = folder / "runs.csv"
+    for path, words in [
+        (tmp_path / "nowhere", "is not there"),
+        (empty, "has no runs.csv"),
+        (runs_csv, "is a file"),
+    ]:
+        with pytest.raises(InputError, match=words) as error:
+            read_sweep(path)
+        assert str(path) in str(error.value)
+        assert "is right" in str(error.value)
+        assert "\n" not in str(error.value)
+    for text, words in [
+        ("", "cannot be read"),
+        ("id,state,seed\n", "lists no run"),
+        ("a,b\n1,2\n", "no list of runs"),
+        ("id,state,seed\na,finished,0\nb,finished,0\n", "two runs of seed 0"),
+        ("id,state,seed\na,finished,0\n", "no finished run"),
+    ]:
+        runs_csv.write_text(text)
+        with pytest.raises(InputError, match=words) as error:
+            read(folder)
+        assert "\n" not in str(error.value)
+
+
+def test_a_thousand_runs_in_a_second_or_two(sweep: Make) -> None:
+    folder = sweep({"dropout1": [i / 400 for i in range(200)]}, lambda arm: 0.87)
+    start = time.perf_counter()
+    assert len(read_sweep(folder)) == 200 * 5 * 4
+    assert time.perf_counter() - start < 5

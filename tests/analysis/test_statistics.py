@@ -1,0 +1,206 @@
+"""Properties of the statistics, known truths, and how often an interval holds the truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from analysis.statistics import (
+    Paired,
+    binomial_se,
+    common_seeds,
+    compare_arms,
+    effect_size,
+    holm,
+    mean_interval,
+    paired,
+    paired_p_value,
+    probability_of_superiority,
+    summarise,
+    verdict,
+)
+
+# Accuracies as they come: ten thousandths.
+accuracies = some.integers(0, 10_000).map(lambda count: count / 10_000)
+samples = some.lists(accuracies, min_size=2, max_size=12)
+pairs = some.lists(some.tuples(accuracies, accuracies), min_size=2, max_size=12)
+quick = settings(max_examples=40, deadline=None)
+
+
+@quick
+@given(samples)
+def test_interval_holds_the_mean(values: list[float]) -> None:
+    found = summarise(values)
+    assert found.interval is not None
+    assert found.interval.lower <= found.mean <= found.interval.upper
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.sd == pytest.approx(np.std(values, ddof=1))
+
+
+@quick
+@given(pairs, some.randoms(use_true_random=False))
+def test_order_of_the_seeds_is_nothing(values: list[tuple[float, float]], random) -> None:  # type: ignore[no-untyped-def]
+    shuffled = list(values)
+    random.shuffle(shuffled)
+    assert paired(*zip(*values, strict=True)) == paired(*zip(*shuffled, strict=True))
+
+
+@quick
+@given(pairs)
+def test_exchanging_the_arms_turns_the_sign(values: list[tuple[float, float]]) -> None:
+    a, b = zip(*values, strict=True)
+    one, other = paired(a, b), paired(b, a)
+    assert one.difference == -other.difference
+    assert one.interval is not None
+    assert other.interval is not None
+    assert (one.interval.lower, one.interval.upper) == (-other.interval.upper, -other.interval.lower)
+    assert one.superiority == pytest.approx(1 - other.superiority)
+    assert one.p == pytest.approx(other.p)
+    if one.effect is not None:
+        assert one.effect == pytest.approx(-other.effect)
+    assert verdict(one, one.p, True) == -verdict(other, other.p, True) == -verdict(one, one.p, False)
+
+
+@quick
+@given(pairs)
+def test_ranges(values: list[tuple[float, float]]) -> None:
+    found = paired(*zip(*values, strict=True))
+    assert found.interval is not None
+    assert found.interval.lower <= found.difference <= found.interval.upper
+    assert 0 <= found.superiority <= 1
+    assert found.p is not None
+    assert 0 <= found.p <= 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(some.lists(some.floats(0, 1), min_size=1, max_size=20))
+def test_holm_never_lowers_a_p_value_nor_changes_the_order(values: list[float]) -> None:
+    adjusted = holm(values)
+    assert all(
+        after is not None and before <= after <= 1 for before, after in zip(values, adjusted, strict=True)
+    )
+    assert [adjusted[i] for i in np.argsort(values)] == sorted(adjusted)  # type: ignore[type-var]
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, None, 0.04, 0.03]) == [
+        pytest.approx(0.03),
+        None,
+        pytest.approx(0.06),
+        pytest.approx(0.06),
+    ]
+    assert holm([None]) == [None]
+    assert holm([]) == []
+
+
+def test_few_and_equal_values() -> None:
+    assert summarise([0.8]).interval is None
+    assert summarise([0.8]).sd is None
+    for values in ([0.8, 0.9], [0.8, 0.9, 0.85]):
+        found = mean_interval(values)
+        assert found is not None
+        assert found.method == "t"
+        assert found.lower < min(values)
+        assert found.upper > max(values)
+    assert mean_interval([0.8, 0.81, 0.82, 0.83]).method == "BCa"  # type: ignore[union-attr]
+    equal = mean_interval([0.8] * 5)
+    assert equal is not None
+    assert (equal.lower, equal.upper, equal.method) == (0.8, 0.8, "constant")
+
+
+def test_t_interval_by_hand() -> None:
+    # t(0.975, 1) = 12.706; the standard error of 1 and 3 is 1.
+    found = mean_interval([1.0, 3.0])
+    assert found is not None
+    assert (found.lower, found.upper) == (
+        pytest.approx(2 - 12.7062, abs=1e-4),
+        pytest.approx(2 + 12.7062, abs=1e-4),
+    )
+
+
+def test_paired_by_hand() -> None:
+    found = paired([3.0, 5.0, 4.0], [1.0, 2.0, 4.0])  # differences 2, 3, 0
+    assert found.n == 3
+    assert found.difference == pytest.approx(5 / 3)
+    assert found.effect == pytest.approx((5 / 3) / math.sqrt(7 / 3))
+    assert found.superiority == pytest.approx(2.5 / 3)
+    t = (5 / 3) / math.sqrt(7 / 9)
+    # Student's t with 2 degrees of freedom has this closed form.
+    assert found.p == pytest.approx(1 - t / math.sqrt(2 + t * t))
+
+
+def test_equal_differences_are_no_proof() -> None:
+    # A difference that is equal but for its last digit must not pass for a precise one.
+    found = paired([0.8712, 0.8614], [0.87, 0.8602])
+    assert found.p == 0.5
+    assert found.effect is None
+    assert paired_p_value([0.0, 0.0, 0.0]) == 1
+    assert paired_p_value([0.1]) is None
+    assert effect_size([0.1]) is None
+
+
+def test_no_common_seed() -> None:
+    found = paired([], [])
+    assert found.n == 0
+    assert found.interval is None
+    assert found.p is None
+    assert math.isnan(found.difference)
+    assert math.isnan(probability_of_superiority([], []))
+    with pytest.raises(ValueError, match="common seed"):
+        paired([1.0], [1.0, 2.0])
+
+
+def test_common_seeds_pairs_by_seed_not_by_position() -> None:
+    a, b = common_seeds({0: 1.0, 1: 2.0, 5: 3.0}, {5: 30.0, 1: 20.0, 7: 40.0})
+    assert sorted(zip(a, b, strict=True)) == [(2.0, 20.0), (3.0, 30.0)]
+
+
+def test_known_difference_is_found_through_the_noise_of_the_seeds() -> None:
+    rng = np.random.default_rng(0)
+    seeds, a, b = rng.normal(0, 1, 10), rng.normal(0, 0.1, 10), rng.normal(0, 0.1, 10)
+    first, second = seeds + a + 0.3, seeds + b
+    found = paired(first, second)
+    assert found.difference == pytest.approx(0.3, abs=0.1)
+    assert verdict(found, found.p, True) == 1
+    assert verdict(found, found.p, False) == -1
+    assert abs(np.mean(first) - np.mean(second)) < np.std(first) / 2  # unpaired, it would drown
+
+
+def test_verdict_asks_for_both_p_and_interval() -> None:
+    pair = Paired(5, 0.3, mean_interval([0.2, 0.3, 0.3, 0.4, 0.3]), 1.0, 1.0, 0.01)
+    assert verdict(pair, 0.04, True) == 1
+    assert verdict(pair, 0.06, True) == 0
+    assert verdict(pair, None, True) == 0
+    across = Paired(5, 0.3, mean_interval([-1.0, 0.5, 1.0, 0.4, 0.6]), 0.8, 1.0, 0.01)
+    assert verdict(across, 0.04, True) == 0
+
+
+def test_null_gives_null_after_holm() -> None:
+    """Family-wise: of 40 families of 3 pairs without a difference, about 2 show one."""
+    rng = np.random.default_rng(0)
+    arms = "abc"
+    found = 0
+    for _ in range(40):
+        values = {arm: dict(enumerate(rng.normal(0, 1, 5))) for arm in arms}
+        every = [(a, b) for a in arms for b in arms if a < b]
+        found += any(pair.verdict for pair in compare_arms(values, every, True))
+    assert found <= 6  # a binomial of 40 and 0.05 is above that less than once in 200
+
+
+def test_coverage() -> None:
+    """The interval of 20 normal values holds the true mean in about 92% of samples, as its docstring says."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(300):
+        found = mean_interval(rng.normal(1.0, 2.0, 20), resamples=499)
+        assert found is not None
+        held += not found.excludes(1.0)
+    assert 0.87 < held / 300 < 0.97
+
+
+def test_binomial_se() -> None:
+    assert binomial_se(0.89, 10_000) == pytest.approx(0.0031, abs=5e-5)

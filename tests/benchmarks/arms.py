@@ -1,0 +1,165 @@
+"""What is measured in a process of its own: each function runs in a `Worker` and returns seconds.
+
+Imports are inside the functions, so that the process that only directs the measuring stays free of torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Worker:
+    """A fresh process with its own number of torch threads; it stays, its imports and data are loaded once.
+
+    Args:
+        threads: torch's threads; None leaves torch's own choice.
+    """
+
+    def __init__(self, threads: int | None) -> None:
+        self._executor = ProcessPoolExecutor(
+            1,
+            multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(threads, multiprocessing.get_start_method()),
+        )
+
+    def begin(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Start the call in the process."""
+        return self._executor.submit(function, *arguments)
+
+    def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The call's result, waited for."""
+        return self.begin(function, *arguments).result()
+
+    def close(self) -> None:
+        self._executor.shutdown()
+
+
+def _begin(threads: int | None, start_method: str) -> None:
+    import torch
+
+    # a DataLoader in here is to start its processes as in a user's script, not as this one was started
+    multiprocessing.set_start_method(start_method, force=True)
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def threads() -> int:
+    """Torch's threads in this process."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def data_root() -> str:
+    """The folder that torchvision's data set takes as its root."""
+    from src.fetch import LAYOUT, fashion_mnist_folder, resolve
+
+    folder = fashion_mnist_folder(resolve(None))
+    if folder.parts[-len(LAYOUT.parts) :] != LAYOUT.parts:
+        raise FileNotFoundError(
+            f"torchvision reads Fashion-MNIST from a folder {LAYOUT}, but it is in {folder}"
+        )
+    return str(folder.parents[len(LAYOUT.parts) - 1])
+
+
+@functools.cache
+def _recipe_data() -> Any:
+    from tests.benchmarks import recipe
+
+    return recipe.datasets(data_root())
+
+
+def recipe(epochs: int) -> float:
+    """Seconds per epoch of the book's recipe: training, test accuracy, its own metrics."""
+    from tests.benchmarks import recipe
+
+    data = _recipe_data()
+    started = time.perf_counter()
+    recipe.train(data, epochs)
+    return (time.perf_counter() - started) / epochs
+
+
+@functools.cache
+def _products() -> Any:
+    from src.probes import EVALUATION_BATCH
+    from tests.benchmarks.floor import Products
+
+    return Products(EVALUATION_BATCH)
+
+
+def floor(epochs: int) -> float:
+    """Seconds per epoch of the matrix products alone."""
+    products = _products()
+    started = time.perf_counter()
+    for _ in range(epochs):
+        products.run()
+    return (time.perf_counter() - started) / epochs
+
+
+@functools.cache
+def compose(*overrides: str) -> dict[str, Any]:
+    """The project's config as plain dicts."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    import src.train  # noqa: F401  (makes the project's launcher known to Hydra)
+
+    with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        found: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+    return found
+
+
+@functools.cache
+def _images() -> Any:
+    import torch
+
+    from src.data import load_bytes
+    from src.trainer import Images
+
+    return Images(load_bytes(**compose()["data"]), torch.device("cpu"))
+
+
+def ours(epochs: int, runs: int = 1) -> float:
+    """Seconds per run-epoch of `src.trainer.train` with the default config, on a stack of so many runs.
+
+    Includes all that `metrics.csv` needs: training, its metrics, the test set, the probes.
+    """
+    from src import config
+    from src.trainer import train
+
+    images = _images()
+    values = compose("device=cpu")
+    stack = [config.parse({**values, "epochs": epochs, "seed": seed}) for seed in range(runs)]
+    started = time.perf_counter()
+    train(stack, images, 10, lambda rows: None)
+    return (time.perf_counter() - started) / (epochs * runs)
+
+
+def planning(overrides: Sequence[str]) -> tuple[int, float]:
+    """Number of jobs of a sweep's overrides, and seconds to compose, check and identify them all."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    import src.train  # noqa: F401
+    from src import planning
+
+    with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+        started = time.perf_counter()
+        jobs = planning.expand(OverridesParser.create(loader).parse_overrides(list(overrides)), [])
+        planner = planning.Planner(loader, master)
+        ids = {planner.job(job, number).id for number, job in enumerate(jobs)}
+        return len(ids), time.perf_counter() - started

@@ -1,0 +1,319 @@
+"""Measures how fast this project trains, beside the book's recipe and the floor of its matrix products.
+
+Each arm runs in processes of its own. The arms take turns, round after round, and ratios are taken within a
+round, so that other work on the machine touches both sides; the table gives medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.exit("Run it from the repository's root as `python -m tests.benchmarks.throughput`.")
+
+from tests.benchmarks import arms, commands
+from tests.benchmarks.arms import Worker
+from tests.benchmarks.commands import our_runs, recipe_runs, run_epochs, span, start_up
+from tests.benchmarks.report import Line, line, machine, markdown, ratios
+
+EPOCH = "s per run-epoch"
+STACKS = (1, 2, 4, 8)
+SWEEP = ("sweep=rate_order", "seed=0,1,2,3", "device=cpu")
+"""Two pairs of rates and four seeds: eight runs."""
+
+RECIPE_SWEEP = ("rates=[0.2,0.5],[0.5,0.2]", "seed=0,1,2,3")
+TINY = ("data=digits", "epochs=1", "batch_size=1437", "model.hidden1=8", "model.hidden2=8", "device=cpu")
+"""A run that trains in a few milliseconds: one step of a net of 690 parameters."""
+
+
+def say(text: str) -> None:
+    """Progress, on stderr: stdout is the report."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def workers(*threads: int | None) -> Iterator[list[Worker]]:
+    """A worker process for each number of threads."""
+    with ExitStack() as stack:
+        found = [Worker(count) for count in threads]
+        for worker in found:
+            stack.callback(worker.close)
+        yield found
+
+
+def rounds(arms_by_name: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each arm in each round."""
+    found: dict[str, list[float]] = {name: [] for name in arms_by_name}
+    for number in range(1, repeats + 1):
+        for name, arm in arms_by_name.items():
+            found[name].append(arm())
+        say(f"  round {number} of {repeats}: " + ", ".join(f"{n} {v[-1]:.2f}" for n, v in found.items()))
+    return found
+
+
+def side_by_side(workers: Sequence[Worker], epochs: int) -> float:
+    """Seconds per run-epoch of ours, a run on each worker at once."""
+    started = time.perf_counter()
+    for call in [worker.begin(arms.ours, epochs) for worker in workers]:
+        call.result()
+    return (time.perf_counter() - started) / (epochs * len(workers))
+
+
+def warm_up(worker: Worker, size: int = 1) -> None:
+    """Let the process load its data and touch its memory; an epoch of the recipe is long enough without."""
+    worker.do(arms.floor, 1)
+    worker.do(arms.ours, 1, size)
+
+
+def single_runs(epochs: int, repeats: int) -> list[Line]:
+    """The book's recipe, ours and the floor."""
+    say("One run: the book's recipe, ours, the floor")
+    with workers(None, 1, 1, 1) as (default, one, first, second):
+        for worker in (first, second):
+            warm_up(worker)
+        close = rounds(
+            {"floor": lambda: first.do(arms.floor, epochs), "ours": lambda: first.do(arms.ours, epochs)},
+            2 * repeats,
+        )
+        wide = rounds(
+            {
+                "ours": lambda: first.do(arms.ours, epochs),
+                "two workers": lambda: side_by_side((first, second), epochs),
+                "recipe": lambda: default.do(arms.recipe, epochs),
+                "recipe, 1 thread": lambda: one.do(arms.recipe, epochs),
+            },
+            repeats,
+        )
+        name = f"book's recipe, torch's default of {default.do(arms.threads)} threads"
+    best = min((wide["recipe"], wide["recipe, 1 thread"]), key=statistics.median)
+    return [
+        line(name, wide["recipe"], EPOCH),
+        line("book's recipe, 1 thread", wide["recipe, 1 thread"], EPOCH),
+        line("floor: the products alone, 1 thread", close["floor"], EPOCH),
+        line("ours, 1 thread", close["ours"], EPOCH),
+        line("ours, 2 workers of 1 thread", wide["two workers"], EPOCH),
+        line("ours over the floor", ratios(close["ours"], close["floor"]), "×", at_most=1.35),
+        line("ours faster than the recipe's better setting", ratios(best, wide["ours"]), "×", at_least=3.5),
+        line("two workers faster than one", ratios(wide["ours"], wide["two workers"]), "×"),
+    ]
+
+
+def command_line(repeats: int) -> list[Line]:
+    """A run as a user starts it: how soon it shows something, and what it takes."""
+    say("One run by the command line: its start and its memory")
+    first, peak = [], []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = [f"output={folder}/outputs", "epochs=3", "device=cpu"]
+            command = commands.run("src.train", arguments, Path(folder))
+        first.append(command.first("epoch "))
+        peak.append(command.peak / 1e6)
+    return [
+        line("`python -m src.train` to its first epoch's line", first, "s", at_most=4),
+        line("memory of one run at its peak", peak, "MB", at_most=700),
+    ]
+
+
+def one_sweep(module: str, overrides: Sequence[str], ours: bool) -> tuple[float, float, float]:
+    """Seconds per run-epoch of training, of start-up, and per run-epoch from the command to the last file."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "outputs")
+        place = f"output={output}" if ours else f"hydra.sweep.dir={output}"
+        command = commands.run(module, ["-m", *overrides, place], Path(folder))
+        runs = our_runs(output) if ours else recipe_runs(output)
+        if len(runs) != 8:
+            raise commands.CommandError(f"{module} left {len(runs)} runs, not 8")
+        count = run_epochs(runs)
+        return span(runs) / count, start_up(command, runs), command.seconds / count
+
+
+def sweep(epochs: int, recipe_epochs: int, repeats: int) -> list[Line]:
+    """Eight runs of ours, and of the book's recipe under Hydra's stock launchers."""
+    say(f"A sweep of 8 runs: ours of {epochs} epochs, the book's recipe of {recipe_epochs}")
+    cores = os.cpu_count() or 1
+    with workers(1) as (worker,):
+        root = worker.do(arms.data_root)
+        floors = [worker.do(arms.floor, 1) for _ in range(2 * repeats + 1)]
+    recipe = [*RECIPE_SWEEP, f"root={root}", f"epochs={recipe_epochs}"]
+    a = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores}", "threads=1", "workers=0"]
+    sweeps: dict[str, tuple[str, list[str], bool]] = {
+        f"ours, {count} worker{'s' * (count > 1)}": (
+            "src.train",
+            [*SWEEP, f"epochs={epochs}", f"hydra.launcher.n_jobs={count}"],
+            True,
+        )
+        for count in (1, 2)
+    }
+    sweeps["(a) recipe, joblib launcher, a process a core"] = (
+        "tests.benchmarks.recipe_app",
+        recipe + a,
+        False,
+    )
+    sweeps["(b) recipe as written, basic launcher"] = ("tests.benchmarks.recipe_app", recipe, False)
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in sweeps}
+    for _ in range(repeats):
+        for name, arguments in sweeps.items():
+            found[name].append(one_sweep(*arguments))
+            training, start, whole = found[name][-1]
+            say(f"  {name}: {training:.2f} {EPOCH} after {start:.1f} s; command to last file {whole:.2f}")
+    lines = []
+    for name, measured in found.items():
+        each = f"{name} ({epochs if name.startswith('ours') else recipe_epochs} epochs a run)"
+        lines += [
+            line(f"{each}: training", [m[0] for m in measured], EPOCH),
+            line(f"{name}: start-up", [m[1] for m in measured], "s"),
+            line(f"{each}: command to last file", [m[2] for m in measured], EPOCH),
+        ]
+    one, two, joblib, basic = ([m[0] for m in measured] for measured in found.values())
+    floor_on_two = [statistics.median(floors) / 2] * repeats
+    return [
+        *lines,
+        line("sweep: ours faster than (a)", ratios(joblib, two), "×", at_least=5),
+        line("sweep: ours faster than (b)", ratios(basic, two), "×", at_least=12),
+        line("sweep: two workers faster than one", ratios(one, two), "×", at_least=1.9),
+        line("sweep: two workers over the floor on two cores", ratios(two, floor_on_two), "×", at_most=1.45),
+    ]
+
+
+def cpu_stacks(epochs: int, repeats: int) -> list[Line]:
+    """Runs trained as one fused stack on a core: no faster than one after the other."""
+    say("Fused stacks on the CPU")
+    with workers(1) as (worker,):
+        arms_by_size = {f"stack of {size}": _stack_arm(worker, epochs, size) for size in STACKS}
+        for size in STACKS:
+            warm_up(worker, size)
+        found = rounds(arms_by_size, repeats)
+    alone = found["stack of 1"]
+    lines = [line(f"CPU, {name}, 1 thread", values, EPOCH) for name, values in found.items()]
+    return lines + [
+        line(f"CPU, {name} over a stack of 1", ratios(values, alone), "×")
+        for name, values in found.items()
+        if values is not alone
+    ]
+
+
+def _stack_arm(worker: Worker, epochs: int, size: int) -> Callable[[], float]:
+    return lambda: float(worker.do(arms.ours, epochs, size))
+
+
+def overhead(runs: int) -> list[Line]:
+    """What a sweep costs a run beside its training, and what it costs to start a finished sweep again."""
+    say(f"Overhead of a sweep: planning of {runs} runs, a sweep of {runs} runs of a few milliseconds")
+    swept = ["dropout1=0.2,0.5", f"seed=range({runs // 2})"]
+    with workers(1) as (worker,):
+        planned, planning_seconds = worker.do(arms.planning, [*TINY, *swept])
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        # few runs cost what the start of a sweep costs; the rest is what each further run adds
+        few_arguments = ["-m", *TINY, "dropout1=0.2,0.5", "seed=0,1", f"output={scratch / 'few'}"]
+        few = commands.run("src.train", few_arguments, scratch)
+        arguments = ["-m", *TINY, *swept, f"output={scratch / 'many'}"]
+        many = commands.run("src.train", arguments, scratch)
+        trained = our_runs(scratch / "many")
+        again = commands.run("src.train", arguments, scratch)
+    processes = os.cpu_count() or 1
+    training = sum(run.training for run in trained)
+    added = (many.seconds - few.seconds) / (len(trained) - 4)
+    beside = added - training / len(trained) / processes
+    say(f"  {len(trained)} runs in {many.seconds:.1f} s, of 4 in {few.seconds:.1f} s")
+    return [
+        line(f"planning of {planned} runs", [1e3 * planning_seconds / planned], "ms per run"),
+        line(f"sweep of {len(trained)} tiny runs: start-up", [few.seconds], "s"),
+        line(
+            "a run's own training, shared among the workers",
+            [1e3 * training / len(trained) / processes],
+            "ms per run",
+        ),
+        line("overhead beside training", [1e3 * beside], "ms per run", at_most=8),
+        line(f"the same command on the {len(trained)} finished runs", [again.seconds], "s", at_most=10),
+        line("memory of the main process at its peak", [many.peak / 1e6], "MB", at_most=500),
+    ]
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.throughput",
+        description=f"{__doc__} Without a section's option it measures one run: against the recipe and the "
+        "floor, its start, and its memory; that takes a few minutes. It needs Fashion-MNIST, and fetches it "
+        "as a run does. The report goes to stdout, progress to stderr. The exit code is 0 whether or not the "
+        "targets are met.",
+    )
+    sections = {
+        "--sweep": "Measures a sweep of eight runs, with one worker and with two, against the book's recipe "
+        "under Hydra's joblib launcher and under its basic one.",
+        "--cpu-stacks": "Measures runs that train as one fused stack on a core, beside one alone.",
+        "--overhead": "Measures what a sweep costs each run beside its training, and how long the same "
+        "command takes once all its runs are finished.",
+        "--all": "Takes every measurement.",
+    }
+    for flag, text in sections.items():
+        parser.add_argument(flag, action="store_true", help=text)
+    numbers = {
+        "--epochs": (1, "Sets the epochs of each arm in a round, but for the sweeps."),
+        "--repeats": (3, "Sets the number of rounds, but for the sweeps."),
+        "--sweep-epochs": (5, "Sets the epochs of each of our runs in the sweep of eight."),
+        "--recipe-epochs": (
+            1,
+            "Sets the epochs of each of the recipe's runs; seconds per run-epoch are compared.",
+        ),
+        "--sweep-repeats": (1, "Sets the number of rounds of the sweeps."),
+        "--runs": (
+            300,
+            "Sets the number of runs of the sweep that measures overhead; the targets are for 2000.",
+        ),
+    }
+    for flag, (default, text) in numbers.items():
+        parser.add_argument(
+            flag, type=int, default=default, help=f"{text} The default is {default}.", metavar="N"
+        )
+    options = parser.parse_args(arguments)
+    for name in ("epochs", "repeats", "sweep_epochs", "recipe_epochs", "sweep_repeats"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1.")
+    if options.runs < 10 or options.runs % 2:
+        parser.error("--runs must be an even number of at least 10.")
+    return options
+
+
+def measure(options: argparse.Namespace) -> list[Line]:
+    """All lines that the options ask for; each section is printed as soon as it is there."""
+    only_one = not (options.sweep or options.cpu_stacks or options.overhead)
+    sections: list[tuple[bool, Callable[[], list[Line]]]] = [
+        (only_one or options.all, lambda: single_runs(options.epochs, options.repeats)),
+        (only_one or options.all, lambda: command_line(options.repeats)),
+        (
+            options.sweep or options.all,
+            lambda: sweep(options.sweep_epochs, options.recipe_epochs, options.sweep_repeats),
+        ),
+        (options.cpu_stacks or options.all, lambda: cpu_stacks(options.epochs, options.repeats)),
+        (options.overhead or options.all, lambda: overhead(options.runs)),
+    ]
+    lines: list[Line] = []
+    for wanted, section in sections:
+        if wanted:
+            found = section()
+            say("\n".join("  " + "  ".join(cell for cell in one.cells() if cell) for one in found) + "\n")
+            lines += found
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    with workers(None) as (worker,):
+        header = machine(worker.do(arms.threads))
+    print(header, flush=True)
+    lines = measure(options)
+    print(f"\nMedian (range) of rounds.\n\n{markdown(lines)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,584 @@
+"""Where Fashion-MNIST comes from, and that only intact files are used.
+
+All on a data set of 30 images of 2x2 in the same four files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from src import data, fetch, vision
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = fetch.FILES
+
+Content = dict[str, bytes]
+
+
+def idx(values: np.ndarray) -> bytes:
+    """`values` in the IDX format of bytes."""
+    return bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes() + values.tobytes()
+
+
+def tiny_content() -> Content:
+    """The four files of a data set of 20 training and 10 test images of 2x2."""
+    pixels = np.arange(120, dtype=np.uint8).reshape(30, 2, 2)
+    labels = (np.arange(30) % 10).astype(np.uint8)
+    return {
+        IMAGES: idx(pixels[:20]),
+        LABELS: idx(labels[:20]),
+        TEST_IMAGES: idx(pixels[20:]),
+        TEST_LABELS: idx(labels[20:]),
+    }
+
+
+def table_of(content: Content) -> dict[str, tuple[int, str]]:
+    return {name: (len(it), hashlib.sha256(it).hexdigest()) for name, it in content.items()}
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Content:
+    """The tiny data set takes Fashion-MNIST's place, and no source has it."""
+    content = tiny_content()
+    monkeypatch.setattr(fetch, "FILES", table_of(content))
+    monkeypatch.setattr(fetch, "SYSTEM", tmp_path / "system")
+    only(monkeypatch, "data.root", "the system's copy")
+    return content
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    monkeypatch.setattr(fetch, "SOURCES", {name: fetch.SOURCES[name] for name in names})
+
+
+def put(folder: Path, content: Content, compressed: bool = False) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, it in content.items():
+        if compressed:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(it))
+        else:
+            (folder / name).write_bytes(it)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """All files below, but for the lock, which stays."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def assert_holds(folder: Path, content: Content, source: str) -> None:
+    """`folder` holds the four files, the note of their origin, and nothing is left beside it."""
+    assert {name: (folder / name).read_bytes() for name in content} == content
+    assert source in fetch.origin_of(folder)
+    assert [path.name for path in folder.parent.iterdir() if path.name != ".lock"] == ["raw"]
+
+
+def refused(root: Path) -> str:
+    """The one line with which `root` is refused."""
+    with pytest.raises(fetch.DataError) as caught:
+        fetch.fashion_mnist_folder(root)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+# data.root
+
+
+@pytest.mark.parametrize("place", ["FashionMNIST/raw", "."])
+def test_intact_files_in_root_are_read_where_they_are(tiny: Content, tmp_path: Path, place: str) -> None:
+    root = tmp_path / "root"
+    put(root / place, tiny)
+    before = files_below(root)
+    assert fetch.fashion_mnist_folder(root) == root / place
+    assert files_below(root) == before
+
+    held = data.load_bytes("fashion_mnist", root)
+    assert torch.equal(held.train_images, torch.arange(80, dtype=torch.uint8).reshape(20, 4))
+    assert torch.equal(held.test_images, torch.arange(80, 120, dtype=torch.uint8).reshape(10, 4))
+    assert torch.equal(held.test_labels, torch.arange(10))
+
+
+@pytest.mark.parametrize("place", ["FashionMNIST/raw", "."])
+def test_compressed_files_in_root_are_unpacked_once(tiny: Content, tmp_path: Path, place: str) -> None:
+    root = tmp_path / "root"
+    put(root / place, tiny, compressed=True)
+    folder = fetch.fashion_mnist_folder(root)
+    assert folder == root / "FashionMNIST" / "raw"
+    assert_holds(folder, tiny, str(root))
+    written = (folder / IMAGES).stat().st_mtime_ns
+    assert fetch.fashion_mnist_folder(root) == folder
+    assert (folder / IMAGES).stat().st_mtime_ns == written
+
+
+def test_root_may_mix_forms_and_places(tiny: Content, tmp_path: Path) -> None:
+    put(tmp_path / "root", {name: tiny[name] for name in (IMAGES, LABELS)}, compressed=True)
+    put(tmp_path / "root" / fetch.LAYOUT, {name: tiny[name] for name in (TEST_IMAGES, TEST_LABELS)})
+    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "root")
+
+
+def test_only_what_is_missing_is_added_to_a_root(tiny: Content, tmp_path: Path) -> None:
+    raw = tmp_path / "root" / fetch.LAYOUT
+    put(raw, {name: it for name, it in tiny.items() if name != LABELS})
+    put(fetch.SYSTEM, tiny)
+    written = (raw / IMAGES).stat()
+    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "system")
+    assert (raw / IMAGES).stat() == written
+
+
+def test_unwritable_root_is_unpacked_into_the_users_cache(
+    tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache = tmp_path / "root", tmp_path / "cache"
+    put(root, tiny, compressed=True)
+    before = files_below(root)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    access = os.access  # root may write everywhere, so a folder that may not be written to is played
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not Path(path).is_relative_to(root) and access(path, mode)
+    )
+    folder = fetch.fashion_mnist_folder(root)
+    assert folder == cache / "dropout-sweeps" / "FashionMNIST" / "raw"
+    assert_holds(folder, tiny, str(root))
+    assert files_below(root) == before
+    for path in root.iterdir():
+        path.unlink()
+    assert fetch.fashion_mnist_folder(root) == folder, "the cache is found again"
+
+
+def test_relative_root_is_taken_from_the_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fetch.resolve("here") == REPOSITORY / "here"
+    assert fetch.resolve(None) == REPOSITORY / ".data"
+    assert fetch.resolve(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("below", ["", "folder"])
+def test_root_that_is_a_file_is_refused(tiny: Content, tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    message = refused(tmp_path / "file" / below)
+    assert "data.root" in message and "file" in message
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# Damage
+
+DAMAGE: dict[str, tuple[Callable[[Content], bytes], str]] = {
+    "empty": (lambda content: b"", "truncated"),
+    "truncated": (lambda content: content[IMAGES][:-1], "truncated"),
+    "lengthened": (lambda content: content[IMAGES] + b"\0", "longer"),
+    "altered": (lambda content: content[IMAGES][:-1] + b"\xff", "SHA-256"),
+    "swapped": (lambda content: content[TEST_IMAGES], f"swapped: it holds {TEST_IMAGES}"),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("whole", [False, True])
+def test_damaged_file_in_root_is_named_refused_and_kept(
+    tiny: Content, tmp_path: Path, kind: str, compressed: bool, whole: bool
+) -> None:
+    root = tmp_path / "root"
+    alter, said = DAMAGE[kind]
+    wrong = {**tiny, IMAGES: alter(tiny)}
+    put(root, wrong if whole else {IMAGES: wrong[IMAGES]}, compressed)
+    put(fetch.SYSTEM, tiny)  # an intact copy next door does not excuse it
+    before = files_below(root)
+    message = refused(root)
+    assert str(root / IMAGES) in message and said in message and "delete" in message
+    assert files_below(root) == before
+    with pytest.raises(fetch.DataError, match=IMAGES):
+        data.load_bytes("fashion_mnist", root)
+
+
+@pytest.mark.parametrize("keep", [5, -4])
+def test_truncated_archive_is_named(tiny: Content, tmp_path: Path, keep: int) -> None:
+    put(tmp_path / "root", tiny, compressed=True)
+    archive = tmp_path / "root" / f"{LABELS}.gz"
+    archive.write_bytes(archive.read_bytes()[:keep])
+    assert f"{archive} is damaged" in refused(tmp_path / "root")
+
+
+def test_file_that_is_no_archive_is_named(tiny: Content, tmp_path: Path) -> None:
+    put(tmp_path / "root", tiny, compressed=True)
+    (tmp_path / "root" / f"{LABELS}.gz").write_text("<html>404</html>")
+    assert f"{LABELS}.gz is damaged" in refused(tmp_path / "root")
+
+
+def test_files_that_rot_after_the_fetch_are_refused(tiny: Content, tmp_path: Path) -> None:
+    put(fetch.SYSTEM, tiny, compressed=True)
+    folder = fetch.fashion_mnist_folder(tmp_path / "root")
+    (folder / TEST_LABELS).write_bytes(tiny[TEST_LABELS][:-1] + b"\7")
+    assert str(folder / TEST_LABELS) in refused(tmp_path / "root")
+    (folder / TEST_LABELS).unlink()
+    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "system")
+
+
+def test_old_processed_folder_of_torchvision_is_not_read(tiny: Content, tmp_path: Path) -> None:
+    put(tmp_path / "root", tiny)
+    processed = tmp_path / "root" / "FashionMNIST" / "processed"
+    processed.mkdir(parents=True)
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(1, 2, 2, dtype=torch.uint8), torch.zeros(1).long()), processed / name)
+    assert len(data.load_bytes("fashion_mnist", tmp_path / "root").train_labels) == 20
+
+
+# The system's copy
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_system_copy(tiny: Content, tmp_path: Path, compressed: bool) -> None:
+    put(fetch.SYSTEM, tiny, compressed)
+    folder = fetch.fashion_mnist_folder(tmp_path / "root")
+    assert folder == tmp_path / "root" / "FashionMNIST" / "raw"
+    assert_holds(folder, tiny, str(fetch.SYSTEM))
+
+
+def test_damaged_system_copy_is_passed_over(
+    tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(fetch.SYSTEM, {**tiny, TEST_LABELS: b"no"}, compressed=True)
+    assert str(fetch.SYSTEM / f"{TEST_LABELS}.gz") in refused(tmp_path / "root")
+    assert files_below(tmp_path / "root") == {}
+
+    def fill(root: Path, private: Path) -> str:
+        put(private, tiny)
+        return "elsewhere"
+
+    monkeypatch.setitem(fetch.SOURCES, "another", fill)
+    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "elsewhere")
+
+
+# Order
+
+
+def test_sources_are_tried_in_order_and_the_failure_lists_them(
+    tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    names = ["data.root", "the system's copy", "torchvision's download", "apt-get"]
+    assert list(fetch.SOURCES.items()) == list(
+        zip(names, (fetch.from_root, fetch.from_system, fetch.from_torchvision, fetch.from_apt), strict=True)
+    )
+    tried: list[str] = []
+
+    def failing(name: str) -> Callable[[Path, Path], str]:
+        def fill(root: Path, private: Path) -> str:
+            tried.append(name)
+            (private / IMAGES).write_bytes(b"half")
+            raise fetch.SourceError(f"reason\nof {len(tried)}")
+
+        return fill
+
+    monkeypatch.setattr(fetch, "SOURCES", {name: failing(name) for name in names})
+    message = refused(tmp_path / "root")
+    assert tried == names
+    for number, name in enumerate(names, start=1):
+        assert f"{name}: reason of {number}" in message
+    for way in (fetch.PACKAGE, f"{IMAGES}.gz", str(tmp_path / "root"), "data.root", "data=digits"):
+        assert way in message
+    assert files_below(tmp_path / "root") == {}
+
+
+@pytest.mark.parametrize("wrong", [{}, {IMAGES: b"wrong"}])
+def test_source_that_gives_less_than_it_says_is_passed_over(
+    tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: Content
+) -> None:
+    def fill(root: Path, private: Path) -> str:
+        put(private, {LABELS: tiny[LABELS], **wrong})
+        return "liar"
+
+    monkeypatch.setattr(fetch, "SOURCES", {"liar": fill, **fetch.SOURCES})
+    put(fetch.SYSTEM, tiny, compressed=True)
+    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "system")
+
+
+# torchvision's download, from a mirror of our own
+
+
+@pytest.fixture
+def mirror(tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folder of the archives that a local mirror serves to torchvision's class."""
+    served = tmp_path / "mirror"
+    put(served, tiny, compressed=True)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(served))  # type: ignore[arg-type]
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    point_at(monkeypatch, server.server_port, served)
+    yield served
+    server.shutdown()
+    server.server_close()
+
+
+def point_at(monkeypatch: pytest.MonkeyPatch, port: int, served: Path) -> None:
+    sums = [
+        (path.name, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest())
+        for path in sorted(served.glob("*.gz"))
+    ]
+    genuine = vision.fashion_mnist()
+    local = type("Local", (genuine,), {"mirrors": [f"http://127.0.0.1:{port}/"], "resources": sums})
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(vision, "fashion_mnist", lambda: local)
+    monkeypatch.setattr(fetch, "SOURCES", {"torchvision's download": fetch.from_torchvision})
+
+
+def test_torchvision_download(mirror: Path, tiny: Content, tmp_path: Path) -> None:
+    folder = fetch.fashion_mnist_folder(tmp_path / "root")
+    assert_holds(folder, tiny, "torchvision's download from http://127.0.0.1")
+    assert not list(folder.glob("*.gz"))
+    assert socket.getdefaulttimeout() is None
+
+
+def test_torchvision_download_of_a_changed_archive(mirror: Path, tmp_path: Path) -> None:
+    (mirror / f"{LABELS}.gz").write_bytes(gzip.compress(b"something else"))
+    assert "corrupted" in refused(tmp_path / "root")
+    assert files_below(tmp_path / "root") == {}
+
+
+def test_torchvision_download_of_intact_archives_with_wrong_content(
+    mirror: Path, tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = table_of({**tiny, LABELS: idx(np.zeros(20, np.uint8))})
+    monkeypatch.setattr(fetch, "FILES", table)
+    assert LABELS in refused(tmp_path / "root")
+    assert files_below(tmp_path / "root") == {}
+
+
+def test_missing_mirror(mirror: Path, tmp_path: Path) -> None:
+    for path in mirror.iterdir():
+        path.unlink()
+    assert "404" in refused(tmp_path / "root")
+
+
+def test_silent_mirror_does_not_hold_us(
+    tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "SILENCE_S", 0.2)
+    put(tmp_path / "served", tiny, compressed=True)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        point_at(monkeypatch, silent.getsockname()[1], tmp_path / "served")
+        began = time.monotonic()
+        refused(tmp_path / "root")
+        assert time.monotonic() - began < 2
+
+
+def test_mirror_that_falls_silent_does_not_hold_us(
+    tiny: Content, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "DOWNLOAD_S", 0.3)
+    go_on = threading.Event()
+    genuine = vision.fashion_mnist()
+    stalled = type("Stalled", (genuine,), {"download": lambda self: go_on.wait(5)})
+    monkeypatch.setattr(vision, "fashion_mnist", lambda: stalled)
+    began = time.monotonic()
+    assert "within 0.3 s" in refused(tmp_path / "root")
+    assert time.monotonic() - began < 2
+    go_on.set()
+
+
+# Debian's package, by an apt-get and a dpkg-deb of our own
+
+
+@pytest.fixture
+def apt(tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder in front of PATH with an apt-get that knows the package; `calls` there notes what was asked."""
+    tools, archives = tmp_path / "tools", tmp_path / "archives"
+    put(archives, tiny, compressed=True)
+    tools.mkdir()
+    script(tools / "apt-get", DOWNLOAD)
+    script(
+        tools / "dpkg-deb", f'mkdir -p "$3/{fetch.IN_PACKAGE}"; cp "{archives}"/*.gz "$3/{fetch.IN_PACKAGE}"'
+    )
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CALLS", str(tools / "calls"))
+    only(monkeypatch, "data.root")
+    monkeypatch.setitem(fetch.SOURCES, "apt-get", fetch.from_apt)
+    return tools
+
+
+DOWNLOAD = "touch dataset-fashion-mnist_1-1_all.deb"
+UNKNOWN = 'echo "W: sources" >&2; echo "E: Unable to locate package dataset-fashion-mnist" >&2; exit 100'
+
+
+def script(path: Path, body: str) -> None:
+    path.write_text(f'#!/bin/sh\nset -e\nprintf "%s\\n" "$*" >> "$CALLS"\n{body}\n')
+    path.chmod(0o755)
+
+
+def test_apt_package(apt: Path, tiny: Content, tmp_path: Path) -> None:
+    assert_holds(
+        fetch.fashion_mnist_folder(tmp_path / "root"),
+        tiny,
+        "the Debian package dataset-fashion-mnist_1-1_all.deb",
+    )
+    assert "update" not in (apt / "calls").read_text(), "the system's lists knew the package"
+
+
+def test_apt_fetches_lists_of_its_own_where_there_are_none(apt: Path, tiny: Content, tmp_path: Path) -> None:
+    script(
+        apt / "apt-get",
+        f"""
+        case "$*" in
+        *update) grep -q "^Dir::State::lists \\"$PWD/lists\\"" "$3"; test -d lists/partial; touch lists/known
+            grep -q "^Dir::Cache \\"$PWD/cache\\"" "$3"
+            echo "E: a foreign source is out of reach" >&2; exit 100;;
+        *) if test -e lists/known; then {DOWNLOAD}; else {UNKNOWN}; fi;;
+        esac""",
+    )
+    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "Debian package")
+    calls = [line.split()[-1] for line in (apt / "calls").read_text().splitlines()]
+    assert calls[:3] == [fetch.PACKAGE, "update", fetch.PACKAGE]
+
+
+def test_apt_without_the_package_or_network(apt: Path, tmp_path: Path) -> None:
+    script(apt / "apt-get", UNKNOWN)
+    assert "apt-get: E: Unable to locate package" in refused(tmp_path / "root")
+
+
+def test_apt_that_lies(apt: Path, tmp_path: Path) -> None:
+    script(apt / "apt-get", "true")
+    assert "left no package" in refused(tmp_path / "root")
+
+
+def test_package_with_other_files(apt: Path, tmp_path: Path) -> None:
+    (tmp_path / "archives" / f"{LABELS}.gz").write_bytes(gzip.compress(b"other"))
+    assert f"{LABELS}.gz is truncated" in refused(tmp_path / "root")
+    assert files_below(tmp_path / "root") == {}
+
+
+def test_apt_that_hangs(apt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "APT_S", 0.2)
+    script(apt / "apt-get", "exec sleep 30")
+    began = time.monotonic()
+    assert "not done within" in refused(tmp_path / "root")
+    assert time.monotonic() - began < 3
+
+
+def test_machine_without_apt(apt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "apt-get is not on this machine" in refused(tmp_path / "root")
+
+
+# Interruption and company: real processes, in which one slow source is all there is
+
+CHILD = f"""
+import hashlib, shutil, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(REPOSITORY)!r})
+from src import fetch
+
+root, intact, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+
+def entry(path):
+    return (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+
+def slow(root, private):
+    first, second, third, fourth = fetch.FILES
+    shutil.copy(intact / first, private)
+    shutil.copy(intact / second, private)
+    (private / third).write_bytes(b"half")
+    with (root / "fetches").open("a") as notes:
+        notes.write("one\\n")
+    time.sleep(seconds)
+    shutil.copy(intact / third, private)
+    shutil.copy(intact / fourth, private)
+    return "the slow source"
+
+fetch.FILES = {{name: entry(intact / name) for name in fetch.FILES}}
+fetch.SOURCES = {{"slow": slow}}
+print(fetch.fashion_mnist_folder(root))
+"""
+
+
+def child_in_mid_fetch(root: Path, seconds: float) -> subprocess.Popen[str]:
+    """A process that has written half a fetch into `root` and needs `seconds` for the rest."""
+    root.mkdir(exist_ok=True)
+    put(root.parent / "intact", tiny_content())
+    command = [sys.executable, "-c", CHILD, str(root), str(root.parent / "intact"), str(seconds)]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while not (root / "fetches").exists():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.02)
+    return process
+
+
+def test_nothing_of_a_killed_fetch_is_trusted(tiny: Content, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    with child_in_mid_fetch(root, 60) as process:
+        process.send_signal(signal.SIGKILL)
+    (orphan,) = (root / "FashionMNIST").glob(".fetch-*")
+    assert (orphan / TEST_IMAGES).read_bytes() == b"half"
+    assert not (root / fetch.LAYOUT).exists()
+
+    assert "none of the files" in refused(root)
+    put(fetch.SYSTEM, tiny, compressed=True)
+    assert_holds(fetch.fashion_mnist_folder(root), tiny, "system")
+
+
+def test_fetch_interrupted_from_the_keyboard_leaves_nothing(
+    tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(root: Path, private: Path) -> str:
+        put(private, tiny)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetch, "SOURCES", {"interrupted": interrupted})
+    with pytest.raises(KeyboardInterrupt):
+        fetch.fashion_mnist_folder(tmp_path / "root")
+    assert files_below(tmp_path / "root") == {}
+
+
+def test_second_process_waits_for_the_first_ones_fetch(tiny: Content, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    put(fetch.SYSTEM, tiny)  # the second one's source, should it not wait
+    with child_in_mid_fetch(root, 0.5) as process:
+        assert fetch.fashion_mnist_folder(root) == root / fetch.LAYOUT
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert out.strip() == str(root / fetch.LAYOUT)
+    assert (root / "fetches").read_text() == "one\n"
+    assert_holds(root / fetch.LAYOUT, tiny, "the slow source")
+
+
+# Command line
+
+
+def test_command_says_where_and_whence(
+    tiny: Content, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(fetch.SYSTEM, tiny, compressed=True)
+    assert data.main(["--root", str(tmp_path / "root")]) == 0
+    said = capsys.readouterr().out
+    assert str(tmp_path / "root" / fetch.LAYOUT) in said and str(fetch.SYSTEM) in said
+    assert "20 training and 10 test images" in said
+
+
+def test_command_without_a_source(
+    tiny: Content, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    assert data.main(["--root", str(tmp_path / "root")]) == 2
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 1 and "cannot be had" in errors
