@@ -268,7 +268,7 @@ def _range(interval: Interval | None, measure: Measure, *, signed: bool = False)
     if interval is None:
         return "–"
     ends = [measure.shown(end, signed=signed) for end in (interval.lower, interval.upper)]
-    mark = {"BCa": "", "t": " (t)", "constant": " (all equal)"}[interval.method]
+    mark = {"BCa": "", "t": "", "constant": " (all equal)"}[interval.method]
     return f"{ends[0]} to {ends[1]}{mark}"
 
 
@@ -464,14 +464,13 @@ def notes(compared: Compared) -> list[str]:
     found += [pair.paired.interval for pairs in compared.pairs.values() for pair in pairs]
     intervals = [interval.method for interval in found if interval is not None]
     if intervals:
-        said.append(
-            "SD: sample standard deviation over the seeds. 95% CI: BCa bootstrap interval of the mean over "
-            "the seeds; it is too short for few seeds (about 82% instead of 95% coverage at n = 5), which "
-            "is why a verdict asks for the p-value too. It does not cover the choice of the test images."
+        few = f"Student's t below {statistics.SMALLEST_BOOTSTRAP} seeds, where a bootstrap is too short"
+        methods = "; ".join(
+            text for method, text in {"BCa": "BCa bootstrap", "t": few}.items() if method in intervals
         )
-    if "t" in intervals:
         said.append(
-            "(t): with 2 or 3 seeds the interval is Student's, as so few values cannot be bootstrapped."
+            "SD: sample standard deviation over the seeds. 95% CI: interval of the mean over the seeds, "
+            f"{methods}. It does not cover the choice of the test images."
         )
     if compared.tested:
         said += [
@@ -495,10 +494,8 @@ def notes(compared: Compared) -> list[str]:
 def content(compared: Compared) -> dict[str, Any]:
     """Everything that the two templates say, as text."""
     trained, source = command(compared.sweep)
-    if compared.reference is None:
-        family = "all pairs of arms"
-    else:
-        family = f"each arm (A) with {compared.reference} (B)"
+    reference = compared.reference
+    family = f"each arm (A) with {reference} (B)" if reference else "all pairs of arms"
     return {
         "title": compared.sweep.name,
         "facts": facts(compared),

@@ -50,7 +50,7 @@ def real(
             raise ValueError(right)
         if (above and number == low) or (below and number == high):
             raise ValueError(right)
-        return number
+        return number + 0.0  # -0.0 becomes 0.0: one value, one ID
 
     return check
 

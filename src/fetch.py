@@ -87,15 +87,14 @@ def fashion_mnist_folder(root: Path) -> Path:
 
 
 def _complete(root: Path) -> Path | None:
-    folders = (root / LAYOUT, root)
-    return next((at for at in folders if all((at / name).is_file() for name in FILES)), None)
+    return next((at for at in (root / LAYOUT, root) if all((at / name).is_file() for name in FILES)), None)
 
 
 def _fetched(root: Path) -> Path:
     target = _target(root)
     # A lock of the operating system: a process that dies gives it back.
     with FileLock(target.parent / ".lock"):
-        if _complete(target) is None:  # another process may have been here while we waited
+        if not _complete(target):  # another process may have been here while we waited
             _fetch(root, target)
     return target
 
@@ -221,14 +220,13 @@ def from_apt(root: Path, private: Path) -> str:
             _run(["apt-get", "-q", "-c", options, "download", PACKAGE], at)
         except SourceError:
             log.info("  no package by the system's lists: fetching lists of our own")
-            for lists in ("lists/partial", "cache/archives/partial"):
-                (at / lists).mkdir(parents=True)
+            (at / "lists" / "partial").mkdir(parents=True)
+            (at / "cache" / "archives" / "partial").mkdir(parents=True)
             options.write_text(_APT_OPTIONS + _APT_PRIVATE.format(at=at), encoding="utf-8")
             # Its status is no verdict: a foreign source that is out of reach fails it, too.
             _run(["apt-get", "-q", "-c", options, "update"], at, check=False)
             _run(["apt-get", "-q", "-c", options, "download", PACKAGE], at)
-        package = next(at.glob(f"{PACKAGE}_*.deb"), None)
-        if package is None:
+        if not (package := next(at.glob(f"{PACKAGE}_*.deb"), None)):
             raise SourceError("apt-get reported success and left no package")
         _run(["dpkg-deb", "-x", package, at / "unpacked"], at)
         unpack((at / "unpacked" / IN_PACKAGE,), private)
@@ -263,8 +261,7 @@ Acquire::Languages "none";
 
 
 def _run(command: list[str | Path], at: Path, check: bool = True) -> None:
-    environment = {**os.environ, "LC_ALL": "C"}
-    nothing = subprocess.DEVNULL
+    environment, nothing = {**os.environ, "LC_ALL": "C"}, subprocess.DEVNULL
     try:
         done = subprocess.run(
             command, cwd=at, env=environment, timeout=APT_S, stdin=nothing, capture_output=True, text=True

@@ -32,9 +32,12 @@ def sweep_name(overrides: Sequence[str]) -> str:
         if key_of(override) not in WITHOUT_EFFECT and not key_of(override).startswith(("hydra.", "hydra/"))
     )
     exact = "__".join([*named, *others])
-    slug = re.sub(r"-*\.\.+-*", "-", re.sub(r"[^\w=.,+-]+", "-", exact, flags=re.ASCII)).strip("-.")
-    if not slug:
+    readable = re.sub(r"\((-?[\d.,]+)\)(?=__|$)", r"-\1", exact)  # seed=range(5) as seed=range-5
+    slug = re.sub(r"-*\.\.+-*", "-", re.sub(r"[^\w=.,+-]+", "-", readable, flags=re.ASCII)).strip("-.")[:LONGEST]
+    if not exact:
         return "book"
-    if len(slug) > LONGEST or len(slug) < len(exact.strip("()[]{}'\" ")) - 20:
-        return f"{slug[:LONGEST]}-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
+    # two sweeps may read alike, once it is shortened or a character is replaced: then the name says which it is
+    ambiguous = any("__" in override or re.search(r"[A-Za-z]{2}-", override) for override in others)
+    if slug != readable or ambiguous:
+        return f"{slug}-{hashlib.sha256(exact.encode(errors='surrogatepass')).hexdigest()[:6]}".lstrip("-")
     return slug

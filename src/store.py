@@ -126,13 +126,16 @@ def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         raise Damaged(f"{path} is missing though the run is finished") from None
-    epochs = record["config"]["epochs"]
+    try:
+        epochs, final = int(record["config"]["epochs"]), dict(record["final"])
+    except (KeyError, TypeError, ValueError):
+        raise Damaged(f"{path.parent / 'run.json'} is damaged: it holds no config or no final row") from None
     header = lines[0].decode(errors="replace").split(",")
     last = lines[-2].decode(errors="replace").split(",") if len(lines) == epochs + 2 else []
     if (
         lines[-1] != b""
         or len(last) != len(header)
-        or last != [_cell(record["final"], key) for key in header]
+        or last != [_cell(final, key) for key in header]
     ):
         raise Damaged(f"{path} is damaged: it does not hold the {epochs} epochs that run.json speaks of")
 

@@ -104,22 +104,25 @@ class Draws:
         """Seeds torch's global generators for what a module draws by itself in this step."""
         torch.manual_seed((self._keys[0] + self._step) & (2**63 - 1))
 
+    def _take(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Counter at which a call begins, how many it uses up, and how many numbers each run gets."""
+        start, count = self._drawn, math.prod(shape) // len(self._keys)
+        blocks = -(-count // 16)  # 4 words of 64 bits a counter: whole blocks, as a GPU draws them
+        self._drawn += blocks
+        return start, blocks, count
+
     def _words(self, shape: Sequence[int]) -> np.ndarray:
         """Bits on the CPU: uint16 array of the given shape."""
-        count = math.prod(shape) // len(self._keys)
-        blocks = -(-count // 16)  # 4 words of 64 bits a counter: whole blocks, as a GPU draws them
-        raw = [_random_raw(key, self._step, self._drawn, 4 * blocks)[:count] for key in self._keys]
-        self._drawn += blocks
+        start, blocks, count = self._take(shape)
+        raw = [_random_raw(key, self._step, start, 4 * blocks)[:count] for key in self._keys]
         return (raw[0] if len(raw) == 1 else np.stack(raw)).reshape(shape)
 
     def _levels(self, shape: Sequence[int]) -> Tensor:
         """Bits on any device: int32 tensor in [0, 65536)."""
         if self._device.type == "cpu":
             return torch.from_numpy(self._words(shape).astype(np.int32))
-        count = math.prod(shape) // len(self._keys)
-        blocks = -(-count // 16)
-        words = philox_words(self._keys, self._step, self._drawn, blocks, self._device)
-        self._drawn += blocks
+        start, blocks, count = self._take(shape)
+        words = philox_words(self._keys, self._step, start, blocks, self._device)
         return split_words(words)[:, :count].reshape(tuple(shape))
 
     def keep(self, shape: Sequence[int], rate: Rate) -> Tensor:
@@ -128,7 +131,10 @@ class Draws:
         if self._device.type == "cpu" and isinstance(threshold, int):
             # numpy compares 16-bit numbers six times faster than torch, and bool -> uint8 -> float32
             # by way of a view is five times faster than bool -> float32
-            kept = self._words(shape) < threshold if threshold < LEVELS else np.ones(shape, bool)
+            if threshold == LEVELS:  # nothing to draw, but the next call must find the place that it has in a stack
+                self._take(shape)
+                return torch.ones(tuple(shape))
+            kept = self._words(shape) < threshold
             return torch.from_numpy(kept.view(np.uint8)).to(torch.float32)
         return (self._levels(shape) < threshold).to(torch.float32)
 

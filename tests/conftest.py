@@ -1,60 +1,28 @@
-"""What the tests share: configs, small data, and the command line as a user has it."""
+"""What the tests share: small data, and the command line as a user has it. Configs are in `configs.py`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from configs import Compose
+from hypothesis import settings
 
-from src.config import Run, parse
 from src.data import Dataset, load_bytes
 from src.trainer import Images
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
-
-BOOK: dict[str, Any] = {
-    "seed": 0,
-    "epochs": 10,
-    "batch_size": 256,
-    "dropout1": 0.2,
-    "dropout2": 0.5,
-    "device": "cpu",
-    "output": "outputs",
-    "resume": True,
-    "save_model": False,
-    "data": {"name": "fashion_mnist", "root": ".data", "validation": 0},
-    "model": {"name": "scratch", "hidden1": 256, "hidden2": 256},
-    "noise": {"name": "dropout", "input_rate": 0.0},
-    "schedule": {"name": "constant"},
-    "optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0, "decay": "constant"},
-}
-"""The defaults of conf/, as plain dicts (test_config.py holds them to be the same)."""
-
-
-def plain(**changes: Any) -> dict[str, Any]:
-    """The book's config with some keys changed; a group's dict is merged into the book's, a name replaces it."""
-    config = {key: dict(value) if isinstance(value, dict) else value for key, value in BOOK.items()}
-    for key, value in changes.items():
-        if isinstance(value, dict) and not ("name" in value and value["name"] != config[key]["name"]):
-            config[key] = {**config[key], **value}
-        else:
-            config[key] = value
-    return config
-
-
-def make_run(**changes: Any) -> Run:
-    return parse(plain(**changes))
-
-
-DIGITS = {"name": "digits", "root": None, "validation": 0}
+# the same examples each time, and no limit of time that a busy machine would break
+settings.register_profile("project", derandomize=True, deadline=None, database=None)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +39,32 @@ def digit_images(digits: Dataset) -> Images:
 def fashion() -> Dataset:
     """The real Fashion-MNIST; `make test` fetches it before any test."""
     return load_bytes("fashion_mnist", str(REPOSITORY / ".data"), 0)
+
+
+@pytest.fixture
+def hydra_loader() -> Iterator[Any]:
+    """Hydra's config loader on conf/, as `src.train` sets it up."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    import src.train  # noqa: F401 - makes our plugins known
+
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+@pytest.fixture
+def compose(hydra_loader: Any) -> Compose:
+    """Composes conf/ with overrides: plain dicts, without Hydra's own part."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    def composed(*overrides: str) -> dict[str, Any]:
+        found: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+        return found
+
+    return composed
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

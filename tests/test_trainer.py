@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, make_run
+from configs import DIGITS, make_run
 from torch import Tensor, nn
 from torch.nn import functional as F
 

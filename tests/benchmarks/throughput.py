@@ -22,6 +22,7 @@ if __package__ in (None, ""):
 from tests.benchmarks import arms, commands
 from tests.benchmarks.arms import Worker
 from tests.benchmarks.commands import our_runs, recipe_runs, run_epochs, span, start_up
+from tests.benchmarks.options import parse_arguments
 from tests.benchmarks.report import Line, line, machine, markdown, ratios
 
 EPOCH = "s per run-epoch"
@@ -141,7 +142,7 @@ def sweep(epochs: int, recipe_epochs: int, repeats: int) -> list[Line]:
     cores = os.cpu_count() or 1
     with workers(1) as (worker,):
         root = worker.do(arms.data_root)
-        floors = [worker.do(arms.floor, 1) for _ in range(2 * repeats + 1)]
+    floors = _floors()
     recipe = [*RECIPE_SWEEP, f"root={root}", f"epochs={recipe_epochs}"]
     a = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores}", "threads=1", "workers=0"]
     sweeps: dict[str, tuple[str, list[str], bool]] = {
@@ -166,12 +167,14 @@ def sweep(epochs: int, recipe_epochs: int, repeats: int) -> list[Line]:
             say(f"  {name}: {training:.2f} {EPOCH} after {start:.1f} s; command to last file {whole:.2f}")
     lines = []
     for name, measured in found.items():
-        each = f"{name} ({epochs if name.startswith('ours') else recipe_epochs} epochs a run)"
+        length = epochs if name.startswith("ours") else recipe_epochs
+        each = f"{name} ({length} epoch{'s' * (length > 1)} a run)"
         lines += [
             line(f"{each}: training", [m[0] for m in measured], EPOCH),
             line(f"{name}: start-up", [m[1] for m in measured], "s"),
             line(f"{each}: command to last file", [m[2] for m in measured], EPOCH),
         ]
+    floors += _floors()  # before and after, for the machine may have been busier at one time
     one, two, joblib, basic = ([m[0] for m in measured] for measured in found.values())
     floor_on_two = [statistics.median(floors) / 2] * repeats
     return [
@@ -183,8 +186,15 @@ def sweep(epochs: int, recipe_epochs: int, repeats: int) -> list[Line]:
     ]
 
 
+def _floors() -> list[float]:
+    """Seconds of the products of an epoch on one core, three times."""
+    with workers(1) as (worker,):
+        worker.do(arms.floor, 1)
+        return [worker.do(arms.floor, 1) for _ in range(3)]
+
+
 def cpu_stacks(epochs: int, repeats: int) -> list[Line]:
-    """Runs trained as one fused stack on a core: no faster than one after the other."""
+    """Runs trained as one fused stack on a core, against runs that train one after the other."""
     say("Fused stacks on the CPU")
     with workers(1) as (worker,):
         arms_by_size = {f"stack of {size}": _stack_arm(worker, epochs, size) for size in STACKS}
@@ -207,80 +217,28 @@ def _stack_arm(worker: Worker, epochs: int, size: int) -> Callable[[], float]:
 def overhead(runs: int) -> list[Line]:
     """What a sweep costs a run beside its training, and what it costs to start a finished sweep again."""
     say(f"Overhead of a sweep: planning of {runs} runs, a sweep of {runs} runs of a few milliseconds")
-    swept = ["dropout1=0.2,0.5", f"seed=range({runs // 2})"]
+    swept = [*TINY, "dropout1=0.2,0.5", f"seed=range({runs // 2})"]
     with workers(1) as (worker,):
-        planned, planning_seconds = worker.do(arms.planning, [*TINY, *swept])
+        planned, planning = worker.do(arms.planning, swept)
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        # few runs cost what the start of a sweep costs; the rest is what each further run adds
-        few_arguments = ["-m", *TINY, "dropout1=0.2,0.5", "seed=0,1", f"output={scratch / 'few'}"]
-        few = commands.run("src.train", few_arguments, scratch)
-        arguments = ["-m", *TINY, *swept, f"output={scratch / 'many'}"]
-        many = commands.run("src.train", arguments, scratch)
-        trained = our_runs(scratch / "many")
-        again = commands.run("src.train", arguments, scratch)
-    processes = os.cpu_count() or 1
-    training = sum(run.training for run in trained)
-    added = (many.seconds - few.seconds) / (len(trained) - 4)
-    beside = added - training / len(trained) / processes
-    say(f"  {len(trained)} runs in {many.seconds:.1f} s, of 4 in {few.seconds:.1f} s")
+        arguments = ["-m", *swept, f"output={folder}/outputs"]
+        command = commands.run("src.train", arguments, Path(folder))
+        trained = our_runs(Path(folder, "outputs"))
+        again = commands.run("src.train", arguments, Path(folder))
+    count, processes = len(trained), os.cpu_count() or 1
+    training = sum(run.training for run in trained) / processes
+    start = start_up(command, trained)
+    # planning is part of the start-up: measured apart, for imports take most of it and vary
+    beside = planning / planned + (command.seconds - start - training) / count
     return [
-        line(f"planning of {planned} runs", [1e3 * planning_seconds / planned], "ms per run"),
-        line(f"sweep of {len(trained)} tiny runs: start-up", [few.seconds], "s"),
-        line(
-            "a run's own training, shared among the workers",
-            [1e3 * training / len(trained) / processes],
-            "ms per run",
-        ),
-        line("overhead beside training", [1e3 * beside], "ms per run", at_most=8),
-        line(f"the same command on the {len(trained)} finished runs", [again.seconds], "s", at_most=10),
-        line("memory of the main process at its peak", [many.peak / 1e6], "MB", at_most=500),
+        line(f"sweep of {count} tiny runs, command to last file", [command.seconds], "s"),
+        line("its start-up, planning included", [start], "s"),
+        line("planning", [1e3 * planning / planned], "ms per run"),
+        line("training, shared among the workers", [1e3 * training / count], "ms per run"),
+        line("overhead: all but training and imports", [1e3 * beside], "ms per run", at_most=8),
+        line(f"the same command on the {count} finished runs", [again.seconds], "s", at_most=10),
+        line("memory of the main process at its peak", [command.peak / 1e6], "MB", at_most=500),
     ]
-
-
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.throughput",
-        description=f"{__doc__} Without a section's option it measures one run: against the recipe and the "
-        "floor, its start, and its memory; that takes a few minutes. It needs Fashion-MNIST, and fetches it "
-        "as a run does. The report goes to stdout, progress to stderr. The exit code is 0 whether or not the "
-        "targets are met.",
-    )
-    sections = {
-        "--sweep": "Measures a sweep of eight runs, with one worker and with two, against the book's recipe "
-        "under Hydra's joblib launcher and under its basic one.",
-        "--cpu-stacks": "Measures runs that train as one fused stack on a core, beside one alone.",
-        "--overhead": "Measures what a sweep costs each run beside its training, and how long the same "
-        "command takes once all its runs are finished.",
-        "--all": "Takes every measurement.",
-    }
-    for flag, text in sections.items():
-        parser.add_argument(flag, action="store_true", help=text)
-    numbers = {
-        "--epochs": (1, "Sets the epochs of each arm in a round, but for the sweeps."),
-        "--repeats": (3, "Sets the number of rounds, but for the sweeps."),
-        "--sweep-epochs": (5, "Sets the epochs of each of our runs in the sweep of eight."),
-        "--recipe-epochs": (
-            1,
-            "Sets the epochs of each of the recipe's runs; seconds per run-epoch are compared.",
-        ),
-        "--sweep-repeats": (1, "Sets the number of rounds of the sweeps."),
-        "--runs": (
-            300,
-            "Sets the number of runs of the sweep that measures overhead; the targets are for 2000.",
-        ),
-    }
-    for flag, (default, text) in numbers.items():
-        parser.add_argument(
-            flag, type=int, default=default, help=f"{text} The default is {default}.", metavar="N"
-        )
-    options = parser.parse_args(arguments)
-    for name in ("epochs", "repeats", "sweep_epochs", "recipe_epochs", "sweep_repeats"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1.")
-    if options.runs < 10 or options.runs % 2:
-        parser.error("--runs must be an even number of at least 10.")
-    return options
 
 
 def measure(options: argparse.Namespace) -> list[Line]:
@@ -306,7 +264,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parse_arguments(arguments)
+    options = parse_arguments(__doc__ or "", arguments)
     with workers(None) as (worker,):
         header = machine(worker.do(arms.threads))
     print(header, flush=True)

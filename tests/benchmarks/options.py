@@ -1,0 +1,52 @@
+"""The command line of the measurement."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+
+def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options; `purpose` opens the help. A wrong value ends the process with one line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.throughput",
+        description=f"{purpose} Without a section's option it measures one run: against the recipe and the "
+        "floor, its start, and its memory; that takes a few minutes. It needs Fashion-MNIST, and fetches it "
+        "as a run does. The report goes to stdout, progress to stderr. The exit code is 0 whether or not the "
+        "targets are met.",
+    )
+    sections = {
+        "--sweep": "Measures a sweep of eight runs, with one worker and with two, against the book's recipe "
+        "under Hydra's joblib launcher and under its basic one.",
+        "--cpu-stacks": "Measures runs that train as one fused stack on a core, beside one alone.",
+        "--overhead": "Measures what a sweep costs each run beside its training, and how long the same "
+        "command takes once all its runs are finished.",
+        "--all": "Takes every measurement.",
+    }
+    for flag, text in sections.items():
+        parser.add_argument(flag, action="store_true", help=text)
+    numbers = {
+        "--epochs": (1, "Sets the epochs of each arm in a round, but for the sweeps."),
+        "--repeats": (3, "Sets the number of rounds, but for the sweeps."),
+        "--sweep-epochs": (5, "Sets the epochs of each of our runs in the sweep of eight."),
+        "--recipe-epochs": (
+            1,
+            "Sets the epochs of each of the recipe's runs; seconds per run-epoch are compared.",
+        ),
+        "--sweep-repeats": (1, "Sets the number of rounds of the sweeps."),
+        "--runs": (
+            300,
+            "Sets the number of runs of the sweep that measures overhead; the targets are for 2000.",
+        ),
+    }
+    for flag, (default, text) in numbers.items():
+        parser.add_argument(
+            flag, type=int, default=default, help=f"{text} The default is {default}.", metavar="N"
+        )
+    options = parser.parse_args(arguments)
+    for name in ("epochs", "repeats", "sweep_epochs", "recipe_epochs", "sweep_repeats"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1.")
+    if options.runs < 10 or options.runs % 2:
+        parser.error("--runs must be an even number of at least 10.")
+    return options

@@ -1,0 +1,50 @@
+"""Configs for tests: the book's, and changes of it.
+
+Not in `conftest.py`: of the folders' several files of that name, only one can be imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from src.config import Run, parse
+
+BOOK: dict[str, Any] = {
+    "seed": 0,
+    "epochs": 10,
+    "batch_size": 256,
+    "dropout1": 0.2,
+    "dropout2": 0.5,
+    "device": "cpu",
+    "output": "outputs",
+    "resume": True,
+    "save_model": False,
+    "data": {"name": "fashion_mnist", "root": ".data", "validation": 0},
+    "model": {"name": "scratch", "hidden1": 256, "hidden2": 256},
+    "noise": {"name": "dropout", "input_rate": 0.0},
+    "schedule": {"name": "constant"},
+    "optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0, "decay": "constant"},
+}
+"""The defaults of conf/, as plain dicts (test_config.py holds them to be the same)."""
+
+
+def plain(**changes: Any) -> dict[str, Any]:
+    """The book's config with some keys changed; a group's dict is merged into the book's, a name replaces it."""
+    config = {key: dict(value) if isinstance(value, dict) else value for key, value in BOOK.items()}
+    for key, value in changes.items():
+        if isinstance(value, dict) and not ("name" in value and value["name"] != config[key]["name"]):
+            config[key] = {**config[key], **value}
+        else:
+            config[key] = value
+    return config
+
+
+def make_run(**changes: Any) -> Run:
+    return parse(plain(**changes))
+
+
+DIGITS = {"name": "digits", "root": None, "validation": 0}
+
+Compose = Callable[..., dict[str, Any]]
+"""The fixture `compose`: overrides to the config that Hydra composes from conf/, as plain dicts."""

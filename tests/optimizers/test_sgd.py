@@ -1,0 +1,82 @@
+"""SGD against torch.optim.SGD, alone and in a stack of runs with hyper-parameters of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from src import optimizers
+
+P = 30
+OPTIONS = st.fixed_dictionaries(
+    {
+        "lr": st.floats(1e-3, 0.5),
+        "momentum": st.just(0.0) | st.floats(0.1, 0.95),
+        "weight_decay": st.just(0.0) | st.floats(1e-4, 0.1),
+    }
+).map(lambda own: {"name": "sgd", "decay": "constant", **own})
+
+
+def gradient(w: Tensor, step: int) -> Tensor:
+    """Of a bowl that shifts a little in each step, so that momentum has something to remember."""
+    scale = torch.linspace(0.1, 1, P)
+    return scale * w - 0.1 * torch.sin(torch.arange(P) + step)
+
+
+def start(run: int) -> Tensor:
+    return torch.randn(P, generator=torch.Generator().manual_seed(run))
+
+
+def torchs(options: dict[str, Any], run: int, steps: int) -> Tensor:
+    w = start(run).requires_grad_()
+    own = {key: options[key] for key in ("lr", "momentum", "weight_decay")}
+    optimizer = torch.optim.SGD([w], **own)
+    for step in range(steps):
+        w.grad = gradient(w.detach(), step)
+        optimizer.step()
+    return w.detach()
+
+
+@settings(max_examples=15)
+@given(OPTIONS)
+def test_a_run_alone_equals_torch(options: dict[str, Any]) -> None:
+    w = start(0)
+    optimizer = optimizers.make(w, [options])
+    for step in range(100):
+        optimizer.step(gradient(w, step), options["lr"])
+    torch.testing.assert_close(w, torchs(options, 0, 100), rtol=1e-4, atol=1e-6)
+
+
+@settings(max_examples=15)
+@given(st.lists(OPTIONS, min_size=2, max_size=4))
+def test_each_run_of_a_stack_equals_torch(options: list[dict[str, Any]]) -> None:
+    w = torch.stack([start(run) for run in range(len(options))])
+    optimizer = optimizers.make(w, options)
+    lr = torch.tensor([own["lr"] for own in options]).unsqueeze(-1)
+    for step in range(100):
+        optimizer.step(torch.stack([gradient(row, step) for row in w]), lr)
+    for run, own in enumerate(options):
+        torch.testing.assert_close(w[run], torchs(own, run, 100), rtol=1e-4, atol=1e-6)
+
+
+def test_a_changing_learning_rate_is_used_in_its_own_step() -> None:
+    options = {"name": "sgd", "lr": 0.5, "decay": "linear", "momentum": 0.0, "weight_decay": 0.0}
+    w = torch.zeros(2)
+    optimizer = optimizers.make(w, [options])
+    for lr in optimizers.learning_rates(options, 4):
+        optimizer.step(torch.ones(2), float(lr))
+    assert w.tolist() == pytest.approx([-0.5 * (1 + 0.75 + 0.5 + 0.25)] * 2)
+
+
+def test_a_run_that_diverges_touches_no_other() -> None:
+    options = [{"name": "sgd", "lr": 0.1, "decay": "constant", "momentum": 0.9, "weight_decay": 0.1}] * 2
+    w = torch.ones(2, P)
+    optimizer = optimizers.make(w, options)
+    for bad in (float("inf"), float("nan")):
+        optimizer.step(torch.stack([torch.full((P,), bad), torch.ones(P)]), torch.full((2, 1), 0.1))
+    assert w[1].isfinite().all()

@@ -1,0 +1,170 @@
+"""The config: conf/ is the book's experiment, wrong values are named, and an ID stands for what changes results."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from configs import BOOK, Compose, make_run, plain
+
+from src import config, store
+from src.checks import ConfigError
+from src.config import parse
+
+
+def test_the_defaults_are_the_books(compose: Compose) -> None:
+    assert compose() == {**BOOK, "device": "auto"}
+    assert compose("data=digits")["data"] == {"name": "digits", "root": None, "validation": 0}
+    assert compose("model=concise")["model"] == {"name": "concise", "hidden1": 256, "hidden2": 256}
+    assert compose("noise=none")["noise"] == {"name": "none"}
+
+
+def test_defaults_parse_to_themselves(compose: Compose) -> None:
+    run = parse(compose())
+    for key, value in {**BOOK, "device": "auto"}.items():
+        assert getattr(run, key) == value
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"dropout1": 1.5}, "dropout1=1.5: must be a finite number from 0 to 1"),
+    ({"dropout1": -0.1}, "dropout1=-0.1: must be a finite number from 0 to 1"),
+    ({"dropout2": float("nan")}, "dropout2=nan: must be a finite number from 0 to 1"),
+    ({"dropout2": "half"}, "dropout2=half: must be a finite number from 0 to 1"),
+    ({"dropout2": True}, "dropout2=true: must be a finite number from 0 to 1"),
+    ({"seed": -1}, "seed=-1: must be a whole number of at least 0"),
+    ({"seed": 2**63}, "seed=9223372036854775808: must be a whole number of at least 0 and at most"),
+    ({"epochs": 0}, "epochs=0: must be a whole number of at least 1"),
+    ({"epochs": 1.5}, "epochs=1.5: must be a whole number of at least 1"),
+    ({"epochs": None}, "epochs=null: must be a whole number of at least 1"),
+    ({"batch_size": 0}, "batch_size=0: must be a whole number of at least 1"),
+    ({"device": "gpu"}, "device=gpu: must be one of auto, cpu, cuda"),
+    ({"output": ""}, "output=: must be a text that is not empty"),
+    ({"resume": "yes"}, "resume=yes: must be true or false"),
+    ({"save_model": 1}, "save_model=1: must be true or false"),
+    ({"data": {"validation": -1}}, "data.validation=-1: must be a whole number of at least 0"),
+    ({"data": {"root": 3}}, "data.root=3: must be a text that is not empty, or null"),
+    ({"data": {"name": "mnist"}}, "data.name=mnist: must be one of fashion_mnist, digits"),
+    ({"data": "digits"}, "data=digits: must be the name of a file in conf/data"),
+    ({"model": None}, "model=null: must be the name of a file in conf/model"),
+    ({"model": {"hidden1": 0}}, "model.hidden1=0: must be a whole number of at least 1"),
+    ({"model": {"depth": 3}}, "model.depth=3: there is no such key; known here: model.hidden1, model.hidden2"),
+    ({"noise": {"input_rate": 2}}, "noise.input_rate=2: must be a finite number from 0 to 1"),
+    ({"noise": {"name": "white"}}, "noise=white: there is no such noise; choose one of "),
+    ({"schedule": {"speed": 1}}, "schedule.speed=1: there is no such key; known here: none"),
+    ({"optimizer": {"lr": 0}}, "optimizer.lr=0: must be a finite number above 0"),
+    ({"optimizer": {"lr": float("inf")}}, "optimizer.lr=inf: must be a finite number above 0"),
+    ({"optimizer": {"momentum": 1}}, "optimizer.momentum=1: must be a finite number from 0 to below 1"),
+    ({"optimizer": {"weight_decay": -1}}, "optimizer.weight_decay=-1: must be a finite number of at least 0"),
+    ({"optimizer": {"decay": "step"}}, "optimizer.decay=step: must be one of constant, linear, cosine"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), WRONG, ids=[said.partition(":")[0] for _, said in WRONG])
+def test_a_wrong_value_is_named_with_what_is_right(changes: dict[str, Any], said: str) -> None:
+    raw = plain()
+    for key, value in changes.items():
+        raw[key] = {**raw[key], **value} if isinstance(value, dict) else value
+    with pytest.raises(ConfigError) as caught:
+        parse(raw)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", BOOK)
+def test_a_missing_key_is_named(key: str) -> None:
+    raw = plain()
+    del raw[key]
+    with pytest.raises(ConfigError) as caught:
+        parse(raw)
+    assert caught.value.key == key
+
+
+def test_an_unknown_key_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"dropout3=0\.5: there is no such key; known here: batch_size, "):
+        parse({**plain(), "dropout3": 0.5})
+
+
+def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert (config.resolve_device("auto"), config.resolve_device("cpu")) == ("cpu", "cpu")
+    with pytest.raises(ConfigError, match=r"device=cuda: .*take cpu or auto"):
+        config.resolve_device("cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert [config.resolve_device(device) for device in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+
+
+# IDs
+
+WITHOUT_EFFECT = {"device": "auto", "output": "elsewhere", "resume": False, "save_model": True, "data.root": "other"}
+OTHER_VALUES: dict[str, Any] = {
+    "seed": 1,
+    "epochs": 9,
+    "batch_size": 128,
+    "dropout1": 0.3,
+    "dropout2": 0.3,
+    "data.validation": 10,
+    "data.name": "digits",
+    "model.hidden1": 255,
+    "model.hidden2": 255,
+    "model.name": "concise",
+    "noise.input_rate": 0.1,
+    "noise.name": "none",
+    "schedule.name": None,
+    "optimizer.lr": 0.1,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.decay": "cosine",
+    "optimizer.name": None,
+}
+"""Another value of each key; None where only one exists so far."""
+
+
+def keys_of(values: dict[str, Any], prefix: str = "") -> list[str]:
+    return [
+        key
+        for name, value in values.items()
+        for key in (keys_of(value, f"{name}.") if isinstance(value, dict) else [prefix + name])
+    ]
+
+
+def run_id(raw: dict[str, Any]) -> str:
+    return store.run_id(config.result_config(parse(raw)))
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(BOOK)
+    if key == "noise.name":
+        return {**raw, "noise": {"name": value}}
+    group, _, option = key.rpartition(".")
+    (raw[group] if group else raw)[option] = value
+    return raw
+
+
+def test_every_key_is_known_to_change_results_or_not() -> None:
+    assert sorted(keys_of(BOOK)) == sorted([*WITHOUT_EFFECT, *OTHER_VALUES])
+
+
+@pytest.mark.parametrize("key", WITHOUT_EFFECT)
+def test_what_changes_no_result_changes_no_id(key: str) -> None:
+    assert run_id(changed(key, WITHOUT_EFFECT[key])) == run_id(BOOK)
+
+
+def test_all_else_changes_the_id() -> None:
+    others = {key: value for key, value in OTHER_VALUES.items() if value is not None}
+    ids = {run_id(changed(key, value)) for key, value in others.items()}
+    assert len(ids | {run_id(BOOK)}) == len(others) + 1
+
+
+def test_result_config_holds_each_of_those_keys() -> None:
+    assert sorted(keys_of(config.result_config(make_run()))) == sorted(OTHER_VALUES)
+
+
+@pytest.mark.parametrize("key", ["dropout1", "dropout2", "optimizer.momentum", "optimizer.weight_decay"])
+def test_zero_is_zero_however_it_is_written(key: str) -> None:
+    assert len({run_id(changed(key, value)) for value in (0, 0.0, -0.0)}) == 1
+
+
+def test_ids_are_the_same_for_ever() -> None:
+    """Results on record go by them."""
+    assert store.run_id({"seed": 0, "dropout1": 0.2}) == store.run_id({"dropout1": 0.2, "seed": 0}) == "d4a6dc0c4168"

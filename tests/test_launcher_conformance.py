@@ -1,0 +1,42 @@
+"""Hydra's own suites for launchers, run on the packed one: task functions that are not ours run as ever."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from conftest import REPOSITORY
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+
+PLUGINS = str(REPOSITORY / "src" / "plugins")
+if PLUGINS not in sys.path:
+    sys.path.insert(0, PLUGINS)
+
+from hydra_plugins.dropout_sweeps import ArmsSweeper, PackedLauncher  # noqa: E402
+
+
+def test_discovery() -> None:
+    from hydra.plugins.sweeper import Sweeper
+
+    assert PackedLauncher.__name__ in [found.__name__ for found in Plugins.instance().discover(Launcher)]
+    assert ArmsSweeper.__name__ in [found.__name__ for found in Plugins.instance().discover(Sweeper)]
+
+
+@pytest.mark.parametrize("launcher_name, overrides", [("packed", [])])
+class TestPackedLauncher(LauncherTestSuite):
+    """hydra.test_utils.launcher_common_tests.LauncherTestSuite."""
+
+
+@pytest.mark.parametrize(
+    "task_launcher_cfg, extra_flags",
+    [({}, ["-m", "hydra/launcher=packed", "hydra.job_logging.formatters.simple.format='[JOB] %(message)s'",
+           "hydra.hydra_logging.formatters.simple.format='[HYDRA] %(message)s'"])],
+)  # fmt: skip
+class TestPackedLauncherIntegration(IntegrationTestSuite):
+    """hydra.test_utils.launcher_common_tests.IntegrationTestSuite, in processes of their own."""
+
+    @pytest.fixture(autouse=True)
+    def plugin_on_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONPATH", PLUGINS)

@@ -1,0 +1,137 @@
+"""Which runs train together: kinds never mix, every job is handed out once, and packs fit time and memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from configs import DIGITS, make_run, plain
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src import packs
+from src.packs import GPU_MEMORY_PER_RUN, LARGEST_CPU_PACK, PACK_SECONDS, Queue, kind
+from src.run import Job
+
+APART: list[dict[str, Any]] = [
+    {},
+    {"epochs": 3},
+    {"batch_size": 64},
+    {"model": {"hidden1": 8}},
+    {"model": {"name": "concise", "hidden1": 256, "hidden2": 256}},
+    {"noise": {"name": "none"}},
+    {"noise": {"input_rate": 0.1}},
+    {"data": DIGITS},
+    {"data": {"validation": 100}},
+    {"device": "auto"},
+]
+TOGETHER: list[dict[str, Any]] = [
+    {"seed": 5},
+    {"dropout1": 0.9, "dropout2": 0.0},
+    {"optimizer": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "decay": "cosine"}},
+    {"output": "elsewhere", "resume": False, "save_model": True},
+]
+
+
+def job(number: int = 0, **changes: Any) -> Job:
+    return Job(make_run(**changes), plain(**changes), [], {}, number)
+
+
+JOBS = [job(number, **changes) for number, changes in enumerate(APART)]
+
+
+def test_what_cannot_train_together_is_of_different_kinds() -> None:
+    assert len({kind(one) for one in JOBS}) == len(APART)
+
+
+@pytest.mark.parametrize("changes", TOGETHER)
+def test_what_may_differ_within_a_stack_is_of_one_kind(changes: dict[str, Any]) -> None:
+    assert kind(job(**changes)) == kind(JOBS[0])
+
+
+MEMORY = st.none() | st.integers(0, 40 * GPU_MEMORY_PER_RUN)
+
+
+@given(
+    st.lists(st.integers(0, 3), max_size=80),
+    st.integers(1, 8),
+    st.none() | st.integers(1, 20),
+    MEMORY,
+    st.lists(st.floats(0, 2), min_size=1, max_size=10),
+)
+def test_every_job_is_handed_out_once_in_packs_of_one_kind(
+    kinds: list[int], workers: int, size: int | None, memory: int | None, seconds: list[float]
+) -> None:
+    jobs = [job(number, **APART[which]) for number, which in enumerate(kinds)]
+    queue, handed_out = Queue(jobs, workers, size, memory), []
+    while pack := queue.next_pack():
+        assert len({kind(one) for one in pack}) == 1
+        assert [one.number for one in pack] == sorted(one.number for one in pack)
+        if size is not None:
+            assert len(pack) <= size
+        elif memory is not None:
+            assert len(pack) <= max(1, memory // GPU_MEMORY_PER_RUN)
+        else:
+            assert len(pack) <= LARGEST_CPU_PACK
+        handed_out += pack
+        assert len(queue) == len(jobs) - len(handed_out)
+        queue.measured(pack[0], seconds[len(handed_out) % len(seconds)])
+    assert sorted(one.number for one in handed_out) == list(range(len(jobs)))
+    assert queue.next_pack() == []
+
+
+def same(count: int) -> list[Job]:
+    return [JOBS[0]] * count
+
+
+def sizes(queue: Queue, seconds: float) -> list[int]:
+    found = []
+    while pack := queue.next_pack():
+        found.append(len(pack))
+        queue.measured(pack[0], seconds)
+    return found
+
+
+def test_before_a_run_is_measured_packs_are_of_one() -> None:
+    queue = Queue(same(100), workers=2)
+    assert [len(queue.next_pack()) for _ in range(5)] == [1] * 5
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.2, 3.0])
+def test_packs_fill_their_time_and_grow_small_at_the_end(seconds: float) -> None:
+    found = sizes(Queue(same(400), workers=2), seconds)
+    fitting = max(1, min(int(PACK_SECONDS / seconds), LARGEST_CPU_PACK))
+    assert found[1] == fitting
+    assert max(found) == fitting
+    assert found[-4:] == [1] * 4, "all workers end together"
+    assert sum(found) == 400
+
+
+def test_the_measure_follows_what_was_measured_last() -> None:
+    queue = Queue(same(1000), workers=1)
+    for seconds in [1.0] + [0.02] * 20:
+        queue.measured(JOBS[0], seconds)
+    assert len(queue.next_pack()) == int(PACK_SECONDS / 0.0200010)
+
+
+def test_kinds_are_measured_apart() -> None:
+    queue = Queue([*same(100), *[JOBS[1]] * 100], workers=1)
+    queue.measured(JOBS[0], 0.05)
+    assert len(queue.next_pack()) == 10
+    while (pack := queue.next_pack())[0] is JOBS[0]:
+        pass
+    assert len(pack) == 1
+
+
+def test_a_gpus_packs_fill_its_memory_at_once() -> None:
+    queue = Queue(same(100), workers=1, gpu_memory=30 * GPU_MEMORY_PER_RUN + 1)
+    assert sizes(queue, 0.1) == [30, 30, 30, 10]
+    assert sizes(Queue(same(2), workers=1, gpu_memory=5), 0.1) == [1, 1]
+
+
+def test_a_size_that_is_asked_for_is_kept() -> None:
+    assert sizes(Queue(same(10), workers=4, size=4), 9.0) == [4, 4, 2]
+
+
+def test_at_least_one_core() -> None:
+    assert packs.cores() >= 1

@@ -1,0 +1,178 @@
+"""From overrides to jobs: the product in order, and configs equal to Hydra's own composition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from src.checks import ConfigError
+from src.planning import Planner, expand, resolved, swept_keys
+
+PARSER = OverridesParser.create()
+
+
+def expanded(overrides: list[str], arms: tuple[str, ...] = ()) -> list[list[str]]:
+    return expand(PARSER.parse_overrides(overrides), [PARSER.parse_overrides(arm.split()) for arm in arms])
+
+
+# The product
+
+
+def test_the_last_key_moves_fastest() -> None:
+    assert expanded(["a=1,2", "b=x", "c=range(2)"]) == [
+        ["a=1", "b=x", "c=0"],
+        ["a=1", "b=x", "c=1"],
+        ["a=2", "b=x", "c=0"],
+        ["a=2", "b=x", "c=1"],
+    ]
+
+
+def test_nothing_to_sweep_is_one_job() -> None:
+    assert expanded([]) == [[]]
+    assert expanded(["a=1"]) == [["a=1"]]
+
+
+def test_arms_move_slowest() -> None:
+    assert expanded(["s=0,1"], ("a=1 b=2", "a=2 b=1")) == [
+        ["a=1", "b=2", "s=0"],
+        ["a=1", "b=2", "s=1"],
+        ["a=2", "b=1", "s=0"],
+        ["a=2", "b=1", "s=1"],
+    ]
+
+
+def test_a_key_set_outside_wins_over_the_arms_and_equal_arms_are_one() -> None:
+    assert expanded(["a=5"], ("a=1 b=2", "a=2 b=1")) == [["b=2", "a=5"], ["b=1", "a=5"]]
+    assert expanded(["a=5", "b=0"], ("a=1 b=2", "a=2 b=1")) == [["a=5", "b=0"]]
+    assert expanded(["a=5,6"], ("a=1", "a=2")) == [["a=5"], ["a=6"]]
+
+
+def test_of_two_settings_the_last_wins() -> None:
+    assert expanded(["a=1,2", "a=3"]) == [["a=3"]]
+    assert expanded(["a=3", "a=1,2"]) == [["a=1"], ["a=2"]]
+
+
+def test_forms_of_overrides_are_kept() -> None:
+    assert expanded(["~a", "+b=1", "++c=[1,2]", "d='x y'"]) == [["~a", "+b=1", "++c=[1,2]", "d='x y'"]]
+    assert expanded(["a=choice(1,2)", "b=glob_is_a_word"]) == [["a=1", "b=glob_is_a_word"], ["a=2", "b=glob_is_a_word"]]
+
+
+def test_an_interval_is_no_list_of_values() -> None:
+    with pytest.raises(ConfigError, match=r"a=interval\(0, ?1\): must be a list of values"):
+        expanded(["a=interval(0,1)"])
+
+
+VALUES = st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True)
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), VALUES, max_size=4), st.lists(st.integers(0, 9), max_size=3))
+def test_every_combination_once(axes: dict[str, list[int]], arms: list[int]) -> None:
+    jobs = expanded(
+        [f"{key}={','.join(map(str, values))}" for key, values in axes.items()], tuple(f"x={v} y={v}" for v in arms)
+    )
+    count = max(1, len(set(arms)))
+    for values in axes.values():
+        count *= len(values)
+    assert len(jobs) == len({tuple(own) for own in jobs}) == count
+    assert set(swept_keys(jobs)) == {
+        *(key for key, values in axes.items() if len(values) > 1),
+        *(("x", "y") if len(set(arms)) > 1 else ()),
+    }
+
+
+def test_swept_keys_are_those_that_differ() -> None:
+    jobs = [["a=1", "b=1", "+c=1", "hydra.x=1"], ["a=2", "b=1", "+c=2", "hydra.x=2"]]
+    assert swept_keys(jobs) == ["a", "c"]
+
+
+# Jobs
+
+
+@pytest.fixture
+def master(hydra_loader: Any) -> Any:
+    return hydra_loader.load_configuration("config", ["device=cpu"], RunMode.MULTIRUN)
+
+
+SAME_AS_HYDRA = [
+    [],
+    ["dropout1=0.3", "seed=7"],
+    ["dropout1=0", "epochs=3", "resume=false", "data.root=null", "output='a b'"],
+    ["optimizer.lr=1e-3", "optimizer.decay=cosine", "model.hidden1=16"],
+    ["model=concise", "model.hidden1=16", "dropout2=0.1"],
+    ["dropout2=0.1", "data=digits", "noise=none", "data.validation=10"],
+    ["dropout1=${dropout2}", "dropout2=0.7"],
+    ["model.hidden2=${model.hidden1}", "model.hidden1=9"],
+    ["++dropout1=0.4", "data.root=some/folder"],
+    ["seed=1", "seed=2"],
+    ["output=${oc.env:HOME}/here"],
+]
+
+
+@pytest.mark.parametrize("overrides", SAME_AS_HYDRA, ids=" ".join)
+def test_jobs_are_composed_as_hydra_composes_them(hydra_loader: Any, master: Any, overrides: list[str]) -> None:
+    job = Planner(hydra_loader, master).job(overrides, 3)
+    composed = hydra_loader.load_sweep_config(master, overrides)
+    hydra_part = OmegaConf.to_container(composed, enum_to_str=True)["hydra"]
+    own = OmegaConf.to_container(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]), resolve=True)
+    assert job.config == own
+    assert [(key, type(value)) for key, value in job.config.items()] == [(k, type(v)) for k, v in own.items()]
+    assert job.hydra["runtime"]["choices"] == hydra_part["runtime"]["choices"]
+    assert (job.overrides, job.number) == (overrides, 3)
+
+
+@given(st.data())
+def test_plain_values_are_typed_as_hydra_types_them(data: st.DataObject) -> None:
+    text = data.draw(st.sampled_from(["0.5", "1", "1e-3", "null", "true", "False", "'1'", "word", "a/b", "1_000", "-1", "nan"]))
+    override = PARSER.parse_override(f"key={text}")
+    values = {"key": "before"}
+    from src.planning import _set
+
+    assert _set(values, override.key_or_group, override.value())
+    assert type(values["key"]) in (float, int, str, bool, type(None))
+
+
+def test_jobs_of_one_sweep_share_nothing_that_can_be_written_to(hydra_loader: Any, master: Any) -> None:
+    planner = Planner(hydra_loader, master)
+    first, second = planner.job(["model.hidden1=5"], 0), planner.job(["model.hidden1=6"], 1)
+    assert (first.run.model["hidden1"], second.run.model["hidden1"]) == (5, 6)
+    assert (first.config["model"]["hidden1"], second.config["model"]["hidden1"]) == (5, 6)
+    assert planner.job([], 2).run.model["hidden1"] == 256
+
+
+def test_overrides_of_hydras_own_part_are_none_of_the_task(hydra_loader: Any, master: Any) -> None:
+    job = Planner(hydra_loader, master).job(["dropout1=0.3", "hydra.launcher.n_jobs=1"], 0)
+    assert job.overrides == ["dropout1=0.3"]
+    assert job.hydra["launcher"]["n_jobs"] == 1
+
+
+@pytest.mark.parametrize("override", ["dropout3=0.5", "model.depth=3", "dropout1.x=3", "hydra.nothing=1"])
+def test_an_unknown_key_is_refused(hydra_loader: Any, master: Any, override: str) -> None:
+    with pytest.raises((HydraException, ConfigError)) as caught:
+        Planner(hydra_loader, master).job([override], 0)
+    assert override.partition("=")[0].rpartition(".")[2] in str(caught.value) or "dropout1" in str(caught.value)
+
+
+@pytest.mark.parametrize(("override", "said"), [("dropout1=2", "dropout1=2: "), ("dropout1=half", "dropout1=half: ")])
+def test_a_wrong_value_is_named(hydra_loader: Any, master: Any, override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Planner(hydra_loader, master).job([override], 0)
+    assert str(caught.value).startswith(said)
+
+
+def test_an_unknown_choice_is_refused(hydra_loader: Any, master: Any) -> None:
+    with pytest.raises(HydraException, match="Could not find 'model/deep'"):
+        Planner(hydra_loader, master).job(["model=deep"], 0)
+
+
+def test_interpolations_are_resolved_against_the_jobs_own_values() -> None:
+    plain = {"a": 1, "b": {"c": "${a}"}}
+    assert resolved(plain) == {"a": 1, "b": {"c": 1}}
+    untouched = {"a": 1}
+    assert resolved(untouched) is untouched

@@ -1,0 +1,282 @@
+"""Sweeps as a user has them, in processes of their own, with everything that can go wrong in them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+BUGGY = '''
+from src.noise import Noise
+class Buggy(Noise):
+    def factor(self, h, rate, draws):
+        if rate == 0.3:
+            raise RuntimeError("a bug in a user's noise")
+        return draws.keep(h.shape, rate) / (1 - rate)
+'''
+DEADLY = '''
+import os
+from src.noise import Noise
+class Deadly(Noise):
+    def factor(self, h, rate, draws):
+        if rate == 0.3:
+            os._exit(1)
+        return draws.keep(h.shape, rate) / (1 - rate)
+'''
+SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project into which a user has put two noises of their own."""
+    root = tmp_path_factory.mktemp("workshop")
+    for name in ("src", "conf", "sweeps"):
+        shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, code in {"buggy": BUGGY, "deadly": DEADLY}.items():
+        (root / "src" / "noise" / f"{name}.py").write_text(code)
+        (root / "conf" / "noise" / f"{name}.yaml").write_text(f"name: {name}\n")
+    return root
+
+
+def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "src.train", *arguments],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def sweep(root: Path, *arguments: str, code: int = 0) -> str:
+    """Runs a sweep to its end and gives what it printed."""
+    process = start(root, "-m", *SMALL, *arguments)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, out + err
+    return out + err
+
+
+def table(output: Path) -> list[dict[str, str]]:
+    (path,) = output.glob("sweeps/*/runs.csv")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def results(output: Path) -> dict[str, list[str]]:
+    """Each run's metrics.csv without its last column, `seconds`."""
+    files = sorted(output.glob("runs/*/metrics.csv"))
+    return {file.parent.name: [line.rpartition(",")[0] for line in file.read_text().splitlines()] for file in files}
+
+
+def everything(output: Path) -> dict[str, str]:
+    """Every file of an output folder, without wall times, times of day and the folder's own name."""
+    found = {}
+    for path in sorted(output.rglob("*")):
+        if path.is_file() and path.name not in (".lock", "curves.png"):
+            text = path.read_text()
+            if path.suffix == ".csv":
+                text = re.sub(r",[^,]*$", "", text, flags=re.M)  # `seconds` is the last column
+            text = re.sub(r'"seconds": [\d.e-]+', "", text)
+            text = re.sub(r"^\S+ \S+ (INFO|ERROR)", "", text, flags=re.M)
+            text = re.sub(r"  [\d.]+ s$", "", text, flags=re.M)
+            found[str(path.relative_to(output))] = text.replace(output.name, "OUTPUT")
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(workshop: Path) -> Path:
+    """A sweep of twelve runs that nothing happened to."""
+    output = workshop / "whole"
+    sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={output.name}")
+    return output
+
+
+def test_files_are_as_promised(uninterrupted: Path) -> None:
+    rows = table(uninterrupted)
+    assert len(rows) == len(results(uninterrupted)) == 12
+    assert list(rows[0])[:4] == ["id", "state", "dropout1", "seed"]
+    assert {"test_acc", "test_loss", "train_acc", "dropout1_used", "seconds"} <= set(rows[0])
+    assert [(row["dropout1"], row["seed"]) for row in rows] == [
+        (rate, str(seed)) for rate in ("0.2", "0.3", "0.5") for seed in range(4)
+    ]
+    (multirun,) = uninterrupted.glob("sweeps/*/multirun.yaml")
+    assert "dropout1=0.2,0.3,0.5" in yaml.safe_load(multirun.read_text())["hydra"]["overrides"]["task"]
+    for row in rows:
+        folder = uninterrupted / "runs" / row["id"]
+        record = json.loads((folder / "run.json").read_text())
+        assert record["state"] == row["state"] == "finished"
+        assert record["config"]["dropout1"] == float(row["dropout1"])
+        assert str(record["final"]["test_acc"]) == row["test_acc"]
+        assert yaml.safe_load((folder / ".hydra" / "config.yaml").read_text()) == record["config"]
+        hydra = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text())["hydra"]
+        assert hydra["runtime"]["output_dir"] == str(folder)
+        assert yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text()) == record["overrides"]
+
+
+def test_finished_runs_are_never_trained_again(workshop: Path, uninterrupted: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*")}
+    sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={uninterrupted.name}")
+    assert before == {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*")}
+    # neither by a single run nor under another sweep
+    single = start(workshop, *SMALL, "dropout1=0.3", "seed=2", f"output={uninterrupted.name}")
+    out, _ = single.communicate(timeout=60)
+    assert "already finished" in out
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*")}.items()
+
+
+@pytest.mark.parametrize(
+    "how", [["hydra.launcher.n_jobs=1"], ["hydra.launcher.pack_size=7"], ["hydra/launcher=basic"], ["hydra/launcher=joblib"]]
+)
+def test_same_files_with_any_workers_packs_and_launcher(workshop: Path, uninterrupted: Path, how: list[str]) -> None:
+    output = workshop / f"same-{how[0].partition('=')[2]}"
+    sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={output.name}", *how)
+    assert results(output) == results(uninterrupted)
+    own, expected = everything(output), everything(uninterrupted)
+    assert own.keys() == expected.keys()
+    differing = [name for name in own if own[name] != expected[name] and not name.endswith("yaml")]
+    assert [name for name in differing if name.endswith((".csv", ".log"))] == []
+
+
+def test_a_run_alone_gives_the_same_bytes(workshop: Path, uninterrupted: Path) -> None:
+    process = start(workshop, *SMALL, "dropout1=0.5", "seed=3", "output=alone")
+    assert process.wait(60) == 0
+    ((run, rows),) = results(workshop / "alone").items()
+    assert results(uninterrupted)[run] == rows
+
+
+@pytest.mark.parametrize("victim", ["main", "worker", "all"])
+def test_kill_and_start_again(workshop: Path, victim: str) -> None:
+    output, whole = workshop / f"killed-{victim}", workshop / "killed-whole"
+    arguments = ["dropout1=0.2,0.5", "seed=range(3)", "epochs=60"]
+    if not whole.exists():
+        sweep(workshop, *arguments, f"output={whole.name}")
+    process = start(workshop, "-m", *SMALL, *arguments, f"output={output.name}")
+    main = psutil.Process(process.pid)
+    wait_for(lambda: len(list(output.glob("runs/*/run.json"))) >= 1)
+    workers = [child for child in main.children(recursive=True) if "loky" in " ".join(child.cmdline())]
+    if victim == "worker":
+        workers[-1].kill()
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, out + err
+    else:
+        for target in [main] if victim == "main" else [main, *workers]:
+            target.kill()
+        process.communicate(timeout=10)
+        psutil.wait_procs(workers, timeout=5)
+        assert not [worker for worker in workers if worker.is_running() and worker.status() != "zombie"]
+        done = {path: path.stat().st_mtime_ns for path in output.glob("runs/*/run.json")}
+        assert 0 < len(done) < 6
+        sweep(workshop, *arguments, f"output={output.name}")
+        assert done.items() <= {path: path.stat().st_mtime_ns for path in output.glob("runs/*/run.json")}.items()
+    assert everything(output) == everything(whole)
+
+
+def test_truncated_files_are_trained_again(workshop: Path, uninterrupted: Path) -> None:
+    output = workshop / "truncated"
+    shutil.copytree(uninterrupted, output)
+    first, second, third, *_ = sorted(output.glob("runs/*"))
+    os.truncate(first / "metrics.csv", 150)
+    os.truncate(second / "run.json", 40)
+    (third / "run.json").write_bytes(bytes(200))
+    sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={output.name}")
+    assert results(output) == results(uninterrupted)
+    assert {json.loads(path.read_text())["state"] for path in output.glob("runs/*/run.json")} == {"finished"}
+
+
+def test_a_bug_fails_its_run_alone(workshop: Path) -> None:
+    output = workshop / "bug"
+    out = sweep(workshop, "noise=buggy", "dropout1=0.2,0.3,0.5", "seed=range(2)", f"output={output.name}", code=1)
+    assert [row["state"] for row in table(output)] == ["finished"] * 2 + ["failed"] * 2 + ["finished"] * 2
+    assert out.count("a bug in a user's noise") >= 2
+    failed = table(output)[2]
+    assert failed["test_acc"] == ""
+    log = (output / "runs" / failed["id"] / "train.log").read_text()
+    assert "Traceback" in log and "a bug in a user's noise" in log
+    record = json.loads((output / "runs" / failed["id"] / "run.json").read_text())
+    assert record["error"] == "RuntimeError: a bug in a user's noise"
+
+
+def test_a_run_that_kills_its_worker_fails_alone(workshop: Path) -> None:
+    output, peace = workshop / "deadly", workshop / "peace"
+    sweep(workshop, "noise=deadly", "dropout1=0.2,0.5", "seed=range(2)", f"output={peace.name}")
+    sweep(
+        workshop, "noise=deadly", "dropout1=0.2,0.3,0.5", "seed=range(2)", f"output={output.name}",
+        "hydra.launcher.pack_size=3", code=1,
+    )  # fmt: skip
+    states = {row["dropout1"]: set() for row in table(output)}  # type: dict[str, set[str]]
+    for row in table(output):
+        states[row["dropout1"]].add(row["state"])
+    assert states == {"0.2": {"finished"}, "0.3": {"failed"}, "0.5": {"finished"}}
+    assert results(peace).items() <= results(output).items()
+
+
+def test_divergence_is_recorded_and_not_repeated(workshop: Path) -> None:
+    output = workshop / "diverged"
+    arguments = ["optimizer.lr=0.5,1e9", f"output={output.name}"]
+    out = sweep(workshop, *arguments, code=1)
+    assert [row["state"] for row in table(output)] == ["finished", "diverged"]
+    assert "the loss ceased to be finite in epoch 1" in out
+    (record,) = (r for p in output.glob("runs/*/run.json") if (r := json.loads(p.read_text()))["state"] == "diverged")
+    assert "diverged" in (output / "runs" / record["id"] / "train.log").read_text()
+    before = everything(output)
+    sweep(workshop, *arguments, code=1)
+    assert everything(output) == before
+
+
+def test_ctrl_c(workshop: Path) -> None:
+    process = start(workshop, "-m", *SMALL, "seed=range(4)", "epochs=3000", "output=ctrlc")
+    main = psutil.Process(process.pid)
+    wait_for(lambda: len(list((workshop / "ctrlc").glob("runs/*/metrics.csv"))) >= 2)
+    family = main.children(recursive=True)
+    pressed = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    _, err = process.communicate(timeout=20)
+    took = time.monotonic() - pressed
+    assert process.returncode == 130
+    assert "0 of 4 runs are done" in err and "the same command" in err
+    assert "Traceback" not in err
+    assert took < 5  # 2 s are promised on a machine that is not busy with other tests
+    _, alive = psutil.wait_procs(family, timeout=3)
+    assert alive == []
+
+
+def test_two_sweeps_at_once_share_the_work(workshop: Path) -> None:
+    output = workshop / "shared"
+    arguments = ["-m", *SMALL, "epochs=20", f"output={output.name}"]
+    first = start(workshop, *arguments, "seed=range(6)", "dropout1=0.2")
+    second = start(workshop, *arguments, "seed=range(6)", "dropout1=0.2,0.5")
+    for process in (first, second):
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, out + err
+    for log in output.glob("runs/*/train.log"):
+        assert log.read_text().count("epoch 1/20") == 1
+    assert len(results(output)) == 12
+
+
+def test_the_same_run_twice_in_a_sweep_is_trained_once(workshop: Path) -> None:
+    out = sweep(workshop, "dropout1=0.2,0.20,0.5", "output=twice")
+    assert "2 runs" in out
+    assert len(table(workshop / "twice")) == 3
+    assert len(results(workshop / "twice")) == 2
+
+
+def wait_for(condition: object, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not come to it in time"
+        time.sleep(0.02)
+
+
