@@ -1,7 +1,7 @@
 """Finding a noise, schedule, optimizer or model by its name: one file each, `src/<group>/<name>.py`.
 
 Such a module may hold `OPTIONS`, a dict from each key of its YAML to the check of its value
-(see `src.checks`).
+(see `src.checks`), and `check(options)`, which raises ConfigError for values that do not go together.
 """
 
 from __future__ import annotations
@@ -60,9 +60,14 @@ def check_options(group: str, values: dict[str, Any]) -> dict[str, Any]:
     """A group's part of the config, typed: `name` and the component's own options.
 
     Raises:
-        ConfigError: for an unknown name, or an unknown, missing or wrong option.
+        ConfigError: for an unknown name, or an unknown, missing or wrong option, or options that do not
+            go together.
     """
     options = dict(values)
     name = options.pop("name", None)
-    checks: dict[str, Check] = getattr(find(group, str(name)), "OPTIONS", {})
-    return {"name": name, **check_keys(options, checks, prefix=f"{group}.")}
+    module = find(group, str(name))
+    checks: dict[str, Check] = getattr(module, "OPTIONS", {})
+    typed = {"name": name, **check_keys(options, checks, prefix=f"{group}.")}
+    if hasattr(module, "check"):
+        module.check(typed)
+    return typed

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src import components, models
+from src import components, models, probes
 from src.checks import Check, ConfigError, boolean, check_keys, integer, one_of, optional, real, text
 
 ROOT: dict[str, Check] = {
@@ -41,6 +41,7 @@ class Run:
     output: str
     resume: bool
     save_model: bool
+    probe: dict[str, Any]
     data: dict[str, Any]
     model: dict[str, Any]
     noise: dict[str, Any]
@@ -55,12 +56,13 @@ def parse(config: Mapping[str, Any]) -> Run:
         ConfigError: for the first key that is unknown, missing or has a wrong value.
     """
     groups = {}
-    for group in ("data", *GROUPS):
+    for group in ("data", "probe", *GROUPS):
         values = config.get(group)
         if not isinstance(values, Mapping):
             raise ConfigError(group, values, f"must be the name of a file in conf/{group}")
         groups[group] = dict(values)
     typed = check_keys({key: value for key, value in config.items() if key not in groups}, ROOT)
+    typed["probe"] = check_keys(groups["probe"], probes.OPTIONS, prefix="probe.")
     typed["data"] = check_keys(groups["data"], DATA, prefix="data.")
     typed |= {group: components.check_options(group, groups[group]) for group in GROUPS}
     run = Run(**typed)
@@ -69,6 +71,9 @@ def parse(config: Mapping[str, Any]) -> Run:
 
 
 def _check_together(run: Run) -> None:
+    rate = getattr(components.find("noise", run.noise["name"]), "RATE", None)
+    if rate is not None:
+        check_keys({"dropout1": run.dropout1, "dropout2": run.dropout2}, {"dropout1": rate, "dropout2": rate})
     noises = models.stack_class(run.model["name"]).noises
     if noises is not None and run.noise["name"] not in noises:
         right = (
@@ -106,4 +111,5 @@ def result_config(run: Run) -> dict[str, Any]:
         "noise": run.noise,
         "schedule": run.schedule,
         "optimizer": run.optimizer,
+        "probe": run.probe,
     }

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+MOST_MARKERS = 30
+"""Epochs of a run that are marked each; of more, the markers would hide the lines."""
+
 
 def draw_curves(folder: Path) -> None:
     """Draws the run's `metrics.csv` into `curves.png` beside it."""
@@ -26,13 +29,22 @@ def draw_curves(folder: Path) -> None:
     )
     lines = [
         axes.plot(
-            epochs, [float(row[key]) for row in rows], style, color=color, label=label, marker="o", ms=3.5
+            epochs,
+            [float(row[key]) for row in rows],
+            style,
+            color=color,
+            label=label,
+            marker="o" if len(rows) <= MOST_MARKERS else None,
+            markersize=3.5 if len(rows) > 1 else 6,
         )[0]
         for axes, key, label, color, style in curves
     ]
     accuracy.set(xlabel="epoch", ylabel="accuracy")
-    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True))
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if len(rows) == 1:
+        accuracy.set_xticks(epochs)  # there are no whole numbers around it for a locator to choose from
+    else:
+        accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1))
     loss.set_ylabel("mean cross-entropy (nats)", color="#D55E00")
     accuracy.grid(alpha=0.3)
     accuracy.legend(

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.table import Column, Table
+from rich.text import Text
 
 from src import store
 from src.run import Job, Record
 
 MOST_FAILURES = 20
 MOST_ARMS = 30
+PLAIN_WIDTH = 200
+"""Columns of a log, which has no width of its own."""
 
 
 def score(record: Mapping[str, Any]) -> float:
     """By which runs are ranked while they come in: validation accuracy if there is a split, else test."""
     final = record["final"]
-    return float(final["test_acc"] if final["val_acc"] is None else final["val_acc"])
+    return float(final["test_acc"] if final.get("val_acc") is None else final["val_acc"])
 
 
 def arm_name(job: Job, swept: Sequence[str]) -> str:
@@ -68,10 +73,11 @@ class Display:
         self._epochs_done = 0
         self._epochs = sum(job.run.epochs for job in self._jobs.values())
         self._epochs -= sum(self._jobs[record["id"]].run.epochs for record in skipped)
-        self._started = time.monotonic()
-        columns = (BarColumn(), TextColumn("{task.description}"))
-        self._bar = Progress(*columns, console=Console(), disable=not sys.stdout.isatty())
-        self._task = self._bar.add_task("starting", total=max(1, self._epochs))
+        self._started = self._last = time.monotonic()
+        columns = (BarColumn(bar_width=None), _Line(self._line))
+        self._bar = TwoLines(*columns, console=Console(), disable=not sys.stdout.isatty(), expand=True)
+        self._task = self._bar.add_task("", total=max(1, self._epochs))
+        self._bar.second = self._best()
 
     def __enter__(self) -> Display:
         if self._bar.disable:
@@ -88,10 +94,13 @@ class Display:
         """One more run has ended."""
         self._states[record["state"]] += 1
         self._epochs_done += job.run.epochs
+        self._last = time.monotonic()
         self._score(job, record)
-        self._bar.update(self._task, completed=self._epochs_done, description=escape(self._line()))
+        self._bar.second = self._best()
+        self._bar.update(self._task, completed=self._epochs_done)
         if self._bar.disable:
-            result = f"test acc {record['final']['test_acc']:.4f}" if record["final"] else record["error"]
+            finished = record["state"] == store.FINISHED
+            result = f"test acc {record['final']['test_acc']:.4f}" if finished else record["error"]
             done = self._skipped + sum(self._states.values())
             print(
                 f"[{done}/{len(self._jobs)}] {record['state']}  {' '.join(job.overrides)}  {result}  "
@@ -105,14 +114,38 @@ class Display:
 
     def _line(self) -> str:
         bad = self._states[store.FAILED] + self._states[store.DIVERGED]
-        speed = self._epochs_done / max(1e-9, time.monotonic() - self._started)
-        left = (self._epochs - self._epochs_done) / max(1e-9, speed)
-        best = max(self._scores, key=lambda arm: statistics.fmean(self._scores[arm]), default=None)
         text = (
-            f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {len(self._jobs)}  "
-            f"{speed:.1f} epochs/s  {int(left // 60)}:{int(left % 60):02d} left"
+            f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {len(self._jobs)}"
         )
-        return text if best is None else f"{text}  best {best} {statistics.fmean(self._scores[best]):.2%}"
+        if not self._epochs_done:
+            return text
+        speed = self._epochs_done / max(1e-9, self._last - self._started)
+        # it goes on counting down while no run ends
+        left = (self._epochs - self._epochs_done) / speed - (time.monotonic() - self._last)
+        return f"{text}  {speed:.1f} epochs/s  {timedelta(seconds=max(0, math.ceil(left)))} left"
+
+    def _best(self) -> str:
+        best = max(self._scores, key=lambda arm: statistics.fmean(self._scores[arm]), default=None)
+        return "" if best is None else f"best so far {statistics.fmean(self._scores[best]):.2%}  {best}"
+
+
+class TwoLines(Progress):
+    """A bar on a terminal, and below it a line that may be long: it is cut where the terminal ends."""
+
+    second = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.second, no_wrap=True, overflow="ellipsis")
+
+
+class _Line(ProgressColumn):
+    def __init__(self, line: Callable[[], str]) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._line = line
+
+    def render(self, task: Task) -> Text:
+        return Text(self._line(), no_wrap=True, overflow="ellipsis")
 
 
 def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: Path) -> None:
@@ -121,9 +154,10 @@ def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: P
     for job, record in ended:
         if record["state"] == store.FINISHED:
             arms.setdefault(arm_name(job, swept), []).append(record["final"])
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if arms:
-        table = Table(title="last epoch: mean ± 95% CI (Student's t) over seeds", title_justify="left")
+        print("last epoch: mean ± 95% CI (Student's t) over seeds")
+        table = Table()
         for column, justify in (
             ("arm", "left"),
             ("n", "right"),
@@ -144,7 +178,8 @@ def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: P
     if len(bad) > MOST_FAILURES:
         print(f"… and {len(bad) - MOST_FAILURES} more that failed or diverged, in runs.csv")
     print(f"{len(ended) - len(bad)} finished, {len(bad)} failed or diverged")
-    print(f"results: {folder}  (report: python -m analysis.compare {folder})")
+    print(f"report: python -m analysis.compare {shlex.quote(str(folder))}")
+    print(f"results: {folder}")
 
 
 def _pm(values: Sequence[float], digits: int, unit: str) -> str:

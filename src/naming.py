@@ -33,7 +33,9 @@ def sweep_name(overrides: Sequence[str]) -> str:
     )
     exact = "__".join([*named, *others])
     readable = re.sub(r"\((-?[\d.,]+)\)(?=__|$)", r"-\1", exact)  # seed=range(5) as seed=range-5
-    slug = re.sub(r"-*\.\.+-*", "-", re.sub(r"[^\w=.,+-]+", "-", readable, flags=re.ASCII)).strip("-.")[:LONGEST]
+    slug = re.sub(r"-*\.\.+-*", "-", re.sub(r"[^\w=.,+-]+", "-", readable, flags=re.ASCII)).strip("-.")[
+        :LONGEST
+    ]
     if not exact:
         return "book"
     # two sweeps may read alike, once it is shortened or a character is replaced: then the name says which it is

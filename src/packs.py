@@ -29,7 +29,7 @@ def kind(job: Job) -> Hashable:
     Rates, schedules, seeds and the optimizer's numbers may differ: they are per-run tensors.
     """
     run = job.run
-    parts: tuple[Any, ...] = (run.data, run.model, run.noise, run.optimizer["name"])
+    parts: tuple[Any, ...] = (run.data, run.model, run.noise, run.optimizer["name"], run.probe)
     return (repr(parts), run.epochs, run.batch_size, run.device)
 
 

@@ -33,7 +33,7 @@ def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) ->
         if override.is_sweep_override():
             if not override.is_discrete_sweep():
                 raise ConfigError(
-                    key, override.get_value_element_as_str(), "must be a list of values, or range()"
+                    key, str(override.input_line).partition("=")[2], "must be a list of values, or range()"
                 )
             axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:

@@ -1,12 +1,15 @@
-"""What is measured of a net beside its training: variance of the hidden activations, test metrics."""
+"""What is measured of a net beside its training: its metrics, its activations, and dropout at test time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from src.checks import Check, boolean
 from src.stacks import DrawsAt, Stack
 from src.streams import Rate
 
@@ -14,42 +17,170 @@ PROBE_IMAGES = 512
 """The fixed probe batch: the first 512 training images."""
 
 EVALUATION_BATCH = 1000
+BINS = 15
+"""Equal-width confidence bins of the expected calibration error."""
+
+PASSES = (1, 2, 5, 10, 20, 50, 100)
+"""Numbers of noisy passes that the test-time evaluation averages over."""
 
 
-def evaluate(stack: Stack, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy (nats) and accuracy with the noise off.
+def _every(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is None or value == "epoch" or whole:
+        return value
+    raise ValueError("must be null, epoch, or a number of steps of at least 1")
+
+
+OPTIONS: dict[str, Check] = {"every": _every, "test_time": boolean, "train": boolean}
+"""Keys of the config's `probe`."""
+
+
+def mean_metrics(log_p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy (nats) and accuracy of log-probabilities.
 
     Args:
-        images: (n, features) float32; n may be 0.
-        labels: (n,) int64.
+        log_p: (n, classes) or (R, n, classes); n may be 0.
+        labels: (n,), or of a stack (R, n) or (n,) for all.
 
     Returns:
         Two tensors of shape () or (R,), float64; NaN where n is 0.
     """
-    loss = stack.parameters.new_zeros(stack.parameters.shape[:-1], dtype=torch.float64)
-    correct = torch.zeros_like(loss)
-    for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-        output = stack.logits(x)
-        log_p = torch.log_softmax(output, -1)
-        answer = y.expand(output.shape[:-1])
-        loss -= log_p.gather(-1, answer.unsqueeze(-1)).sum((-2, -1), dtype=torch.float64)
-        correct += (output.argmax(-1) == answer).sum(-1)
-    return loss / len(images), correct / len(images)
+    answer = labels.expand(log_p.shape[:-1])
+    loss = -log_p.gather(-1, answer.unsqueeze(-1)).squeeze(-1).mean(-1, dtype=torch.float64)
+    return loss, (log_p.argmax(-1) == answer).to(torch.float64).mean(-1)
 
 
-def activation_variances(
-    stack: Stack, images: Tensor, rates: Sequence[Rate], draws: DrawsAt
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Variance over units and images of each hidden layer, noise off and noise on.
+def calibration_error(log_p: Tensor, labels: Tensor) -> Tensor:
+    """Expected calibration error: mean over images of |accuracy - confidence| of their confidence bin.
 
     Args:
-        images: the probe batch, (n, features).
-        rates: rates of the noisy pass, one a place.
-        draws: its random numbers.
+        log_p: log-probabilities, (n, classes) or (R, n, classes).
+        labels: (n,).
 
     Returns:
-        Two lists, an entry a hidden layer, of shape () or (R,).
+        (), or (R,), float64, in [0, 1]. torchmetrics' `multiclass_calibration_error` (n_bins=15, l1) gives the
+        same; it is not called because importing it takes as long as three epochs.
+
+    Source: Guo et al. 2017, "On calibration of modern neural networks", eq. 3.
     """
-    clean = [h.var((-2, -1), correction=0) for h in stack.hidden(images)]
-    noisy = [h.var((-2, -1), correction=0) for h in stack.hidden(images, rates, draws)]
-    return clean, noisy
+    best, answer = log_p.max(-1)
+    confidence, right = best.exp().double(), (answer == labels).double()
+    # a diverged run's confidences are NaN, and so is what comes of them
+    of_bin = (confidence * BINS).nan_to_num().long().clamp_(max=BINS - 1)
+    gap = torch.zeros(*log_p.shape[:-2], BINS, dtype=torch.float64, device=log_p.device)
+    return gap.scatter_add_(-1, of_bin, right - confidence).abs().sum(-1) / labels.shape[-1]
+
+
+def log_probabilities(
+    stack: Stack,
+    images: Tensor,
+    rates: Sequence[Rate] | None = None,
+    draws: Callable[[int], DrawsAt] | None = None,
+) -> Tensor:
+    """Log-probabilities of images (n, features), (..., n, classes); with the noise on where rates are given.
+
+    `draws` gives the random numbers of each chunk of images.
+    """
+    chunks = images.split(EVALUATION_BATCH)
+    if rates is None or draws is None:
+        logits = [stack.logits(x) for x in chunks]
+    else:
+        logits = [stack.logits(x, rates, draws(chunk)) for chunk, x in enumerate(chunks)]
+    return torch.log_softmax(torch.cat(logits, -2), -1)
+
+
+def variances(layers: Sequence[Tensor]) -> list[Tensor]:
+    """Variance over units and images of each layer's activations (..., n, units): () or (R,)."""
+    return [h.var((-2, -1), correction=0) for h in layers]
+
+
+def activations(
+    stack: Stack, images: Tensor, rates: Sequence[Rate], draws: DrawsAt
+) -> list[dict[str, Tensor]]:
+    """Statistics of each hidden layer on the probe batch, each of shape () or (R,).
+
+    `var` with the noise off; `masked_var` with the noise on at this layer alone, so that for dropout
+    masked_var = var + α·E[h²]; `noisy_var` with it on everywhere. `unit_` before a name: the mean over units of
+    the variance over images; without: pooled over both. `zeros`: share of activations that are 0 with the noise
+    off; `dead`: share of units that are 0 for every image.
+    """
+    clean, noisy = stack.hidden(images), stack.hidden(images, rates, draws)
+    found = []
+    for layer in range(1, len(clean) + 1):
+        alone = [rate if place == layer else rate * 0 for place, rate in enumerate(rates)]
+        masked = stack.hidden(images, alone, draws)[layer - 1]
+        row: dict[str, Tensor] = {}
+        for name, h in (("var", clean[layer - 1]), ("masked_var", masked), ("noisy_var", noisy[layer - 1])):
+            row[name] = h.var((-2, -1), correction=0)
+            row[f"unit_{name}"] = h.var(-2, correction=0).mean(-1)
+        silent = clean[layer - 1] == 0
+        row["zeros"] = silent.double().mean((-2, -1))
+        row["dead"] = silent.all(-2).double().mean(-1)
+        found.append(row)
+    return found
+
+
+def evaluate_test_time(
+    stack: Stack, images: Tensor, labels: Tensor, rates: Sequence[Rate], draws: Callable[[int], DrawsAt]
+) -> list[dict[str, Any]]:
+    """Predictions of the trained net with the noise off, and averaged over noisy passes.
+
+    `weight_scaling`: one pass with the noise off, the usual way. `arithmetic`: mean of the passes' softmax, Monte
+    Carlo dropout (Gal & Ghahramani 2016). `geometric`: mean of their log-probabilities, renormalised (Srivastava
+    et al. 2014, section 7.5, for both against weight scaling).
+
+    Args:
+        images: test images (n, features). labels: (n,).
+        rates: at each place; draws: random numbers by (pass, chunk of images).
+
+    Returns:
+        Rows with `method`, `passes`, and of shape () or (R,): `accuracy`, `cross_entropy` (nats), `ece`, `entropy`
+        (mean entropy of the averaged prediction, nats) and `disagreement` (probability that two of the passes
+        predict different classes; None of one pass).
+    """
+    off = log_probabilities(stack, images)
+    rows = [_prediction("weight_scaling", 0, off, labels, None)]
+    mean_p, mean_log_p, votes = (torch.zeros_like(off, dtype=torch.float64) for _ in range(3))
+    chunks = -(-len(images) // EVALUATION_BATCH)
+    for done in range(1, PASSES[-1] + 1):
+        noisy = partial(_shifted, draws, (done - 1) * chunks)
+        log_p = log_probabilities(stack, images, rates, noisy).double()
+        mean_p += log_p.exp()
+        mean_log_p += log_p
+        votes.scatter_add_(-1, log_p.argmax(-1, keepdim=True), torch.ones_like(log_p[..., :1]))
+        if done in PASSES:
+            agree = (votes * (votes - 1)).sum(-1).mean(-1) / (done * (done - 1)) if done > 1 else None
+            differ = None if agree is None else 1 - agree
+            averages = (("arithmetic", (mean_p / done).log()), ("geometric", mean_log_p / done))
+            rows += [
+                _prediction(method, done, torch.log_softmax(average, -1), labels, differ)
+                for method, average in averages
+            ]
+    return rows
+
+
+def _shifted(draws: Callable[[int], DrawsAt], first: int, chunk: int) -> DrawsAt:
+    return draws(first + chunk)
+
+
+def _prediction(
+    method: str, passes: int, log_p: Tensor, labels: Tensor, disagreement: Tensor | None
+) -> dict[str, Any]:
+    loss, accuracy = mean_metrics(log_p, labels)
+    return {
+        "method": method,
+        "passes": passes,
+        "accuracy": accuracy,
+        "cross_entropy": loss,
+        "ece": calibration_error(log_p, labels),
+        "entropy": -(log_p.exp() * log_p).sum(-1).mean(-1, dtype=torch.float64),
+        "disagreement": disagreement,
+    }
+
+
+def of_run(row: dict[str, Any], run: int) -> dict[str, Any]:
+    """One run's part of a row whose tensors are of shape () or (R,)."""
+    return {
+        key: value.reshape(-1)[run].item() if isinstance(value, Tensor) else value
+        for key, value in row.items()
+    }

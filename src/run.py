@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 import os
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import yaml
@@ -188,12 +190,21 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
                 logs[i].error("diverged: %s", error_text)
             elif job.run.save_model:
                 torch.save(trained.state(i), job.folder / "model.pt")
+            _write_rows(job.folder / "probe.csv", trained.probed, i)
+            _write_rows(job.folder / "test_time.csv", trained.test_time, i)
             state = store.DIVERGED if epoch else store.FINISHED
             seconds = (time.perf_counter() - started) / len(jobs)
             record = _record(job, state, rows[i], seconds, trained.parameters, error_text)
             store.write_record(job.folder, record)
             records.append(record)
         return records
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, Any]], run: int) -> None:
+    if rows:
+        from src.probes import of_run
+
+        store.write_whole(path, store.csv_text(list(rows[0]), [of_run(row, run) for row in rows]))
 
 
 def _failed(
@@ -268,7 +279,7 @@ def device_name(device: str) -> str:
 
 def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     """One epoch in plain text."""
-    val = "" if row["val_acc"] is None else f"  val acc {row['val_acc']:.4f}"
+    val = "" if row.get("val_acc") is None else f"  val acc {row['val_acc']:.4f}"
     return (
         f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f}  train acc {row['train_acc']:.4f}{val}"
         f"  test loss {row['test_loss']:.4f}  test acc {row['test_acc']:.4f}  {row['seconds']:.2f} s"
@@ -295,14 +306,24 @@ def _write_hydra(job: Job) -> None:
     """`.hydra/` as Hydra writes it; from plain dicts and in C, since OmegaConf's own dump costs 30 ms a run."""
     folder = job.folder / ".hydra"
     folder.mkdir(exist_ok=True)
-    own = {key: value for key, value in job.hydra.items() if key not in ("help", "hydra_help")}
-    own["overrides"] = {**own["overrides"], "task": job.overrides}
-    own["runtime"] = {**own["runtime"], "output_dir": str(job.folder.resolve())}
-    own["job"] = {**own["job"], "override_dirname": ",".join(job.overrides)}
+    own: dict[str, Any] = {
+        "overrides": {**job.hydra["overrides"], "task": job.overrides},
+        "runtime": {**job.hydra["runtime"], "output_dir": str(job.folder.resolve())},
+        "job": {**job.hydra["job"], "override_dirname": ",".join(job.overrides)},
+    }
     if job.number is not None:
         own["job"] |= {"id": job.number, "num": job.number}
-    for name, content in {"config": job.config, "hydra": {"hydra": own}, "overrides": job.overrides}.items():
-        store.write_whole(folder / f"{name}.yaml", yaml_text(content))
+    shared = {key: value for key, value in job.hydra.items() if key not in (*own, "help", "hydra_help")}
+    # most of it is the same for every run of a sweep, and dumping it costs as much as three small runs' files
+    hydra = "hydra:\n" + indent(_shared_yaml(json.dumps(shared)) + yaml_text(own), "  ")
+    texts = {"config": yaml_text(job.config), "hydra": hydra, "overrides": yaml_text(job.overrides)}
+    for name, text in texts.items():
+        store.write_whole(folder / f"{name}.yaml", text)
+
+
+@cache
+def _shared_yaml(shared: str) -> str:
+    return yaml_text(json.loads(shared))
 
 
 def yaml_text(content: Any) -> str:

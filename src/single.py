@@ -8,6 +8,7 @@ from typing import Any
 
 from src import config, store
 from src import run as runs
+from src.checks import ConfigError
 from src.run import Job, Record
 
 
@@ -19,22 +20,31 @@ def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, q
     """
     number = hydra["job"]["num"] if quiet else None
     job = Job(config.parse(plain), plain, overrides, hydra, number)
-    record = runs.ended(job)
+    try:
+        record = runs.ended(job)
+    except OSError as error:
+        right = f"must be a folder that can be read and written ({error.strerror})"
+        raise ConfigError("output", job.run.output, right) from None
     if quiet:
         if record is None:
             runs.ready([job.run])
             record = runs.train_jobs([job])[0]
         return record
+    trained = record is None
     if record is not None:
         print(f"already {record['state']}, not trained again (resume=false trains it anyway)")
-        if record["final"]:
+        if record["state"] == store.FINISHED:
             print(runs.epoch_line(record["final"], job.run.epochs))
     else:
         runs.ready([job.run])
-        record = _train(job)
+        try:
+            record = _train(job)
+        except KeyboardInterrupt:
+            print("interrupted: the run is not finished; the same command begins it anew", file=sys.stderr)
+            raise
     if record["state"] != store.FINISHED:
         print(f"{record['state']}: {record['error']}", file=sys.stderr)
-    elif not (job.folder / "curves.png").exists():
+    elif trained or not (job.folder / "curves.png").exists():
         from src.curves import draw_curves
 
         draw_curves(job.folder)
@@ -47,14 +57,25 @@ def _train(job: Job) -> Record:
         return runs.train_jobs([job], lambda _, row: print(runs.epoch_line(row, job.run.epochs), flush=True))[
             0
         ]
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("first epoch", total=job.run.epochs)
+    from src.display import TwoLines
+
+    columns = (
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with TwoLines(*columns, expand=True) as bar:
+        task = bar.add_task("", total=job.run.epochs)
 
         def advance(_: Job, row: Mapping[str, Any]) -> None:
-            text = f"loss {row['train_loss']:.3f}  train {row['train_acc']:.1%}  test {row['test_acc']:.1%}"
-            bar.update(task, advance=1, description=text)
+            val = "" if row.get("val_acc") is None else f"  val acc {row['val_acc']:.4f}"
+            bar.second = (
+                f"train loss {row['train_loss']:.4f}  train acc {row['train_acc']:.4f}{val}"
+                f"  test acc {row['test_acc']:.4f}"
+            )
+            bar.advance(task)
 
         return runs.train_jobs([job], advance)[0]

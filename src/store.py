@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ METRICS = (
     "noisy_var1",
     "noisy_var2",
     "seconds",
+    "eval_train_acc",
+    "eval_train_loss",
+    "test_ece",
 )
 """Columns of `metrics.csv`, a row an epoch. New ones are added at the end only."""
 
@@ -68,14 +71,13 @@ def sweep_folder(output: str | Path, name: str) -> Path:
 
 def write_whole(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step; a reader or a crash never meets half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -132,11 +134,7 @@ def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
         raise Damaged(f"{path.parent / 'run.json'} is damaged: it holds no config or no final row") from None
     header = lines[0].decode(errors="replace").split(",")
     last = lines[-2].decode(errors="replace").split(",") if len(lines) == epochs + 2 else []
-    if (
-        lines[-1] != b""
-        or len(last) != len(header)
-        or last != [_cell(final, key) for key in header]
-    ):
+    if lines[-1] != b"" or len(last) != len(header) or last != [_cell(final, key) for key in header]:
         raise Damaged(f"{path} is damaged: it does not hold the {epochs} epochs that run.json speaks of")
 
 

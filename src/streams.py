@@ -95,6 +95,12 @@ class Draws:
     def __init__(self, keys: Sequence[int], step: int, device: torch.device) -> None:
         self._keys, self._step, self._device = keys, step, device
         self._drawn = 0
+        self._buffers: dict[tuple[int, tuple[int, ...]], tuple[np.ndarray, Tensor]] = {}
+
+    def at(self, step: int) -> Draws:
+        """These draws at the beginning of another step; what they gave before may be overwritten."""
+        self._step, self._drawn = step, 0
+        return self
 
     def of(self, run: int) -> Draws:
         """The same numbers for one run of the stack alone."""
@@ -102,7 +108,10 @@ class Draws:
 
     def seed_torch(self) -> None:
         """Seeds torch's global generators for what a module draws by itself in this step."""
-        torch.manual_seed((self._keys[0] + self._step) & (2**63 - 1))
+        seed = (self._keys[0] + self._step) & (2**63 - 1)
+        torch.default_generator.manual_seed(seed)
+        if self._device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _take(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Counter at which a call begins, how many it uses up, and how many numbers each run gets."""
@@ -126,16 +135,26 @@ class Draws:
         return split_words(words)[:, :count].reshape(tuple(shape))
 
     def keep(self, shape: Sequence[int], rate: Rate) -> Tensor:
-        """Bernoulli mask: float32, 1 (kept) with probability 1 - rate rounded to 1/65536, else 0."""
+        """Bernoulli mask: float32, 1 (kept) with probability 1 - rate rounded to 1/65536, else 0.
+
+        Valid until the same draw of another step: on a CPU its memory is used again.
+        """
         threshold = keep_threshold(rate)
         if self._device.type == "cpu" and isinstance(threshold, int):
             # numpy compares 16-bit numbers six times faster than torch, and bool -> uint8 -> float32
             # by way of a view is five times faster than bool -> float32
-            if threshold == LEVELS:  # nothing to draw, but the next call must find the place that it has in a stack
+            if (
+                threshold == LEVELS
+            ):  # nothing to draw, but the next call must find the place that it has in a stack
                 self._take(shape)
                 return torch.ones(tuple(shape))
-            kept = self._words(shape) < threshold
-            return torch.from_numpy(kept.view(np.uint8)).to(torch.float32)
+            buffer = self._buffers.get((self._drawn, tuple(shape)))
+            if buffer is None:
+                buffer = np.empty(tuple(shape), bool), torch.empty(tuple(shape))
+                self._buffers[self._drawn, tuple(shape)] = buffer
+            kept, mask = buffer
+            np.less(self._words(shape), threshold, out=kept)
+            return mask.copy_(torch.from_numpy(kept.view(np.uint8)))
         return (self._levels(shape) < threshold).to(torch.float32)
 
     def uniform(self, shape: Sequence[int]) -> Tensor:

@@ -27,7 +27,7 @@ from src.checks import ConfigError, InputError  # noqa: E402
 from src.naming import key_of, sweep_name  # noqa: E402
 
 exit_code = 0
-refusal: InputError | None = None
+refusal: InputError | OmegaConfBaseException | None = None
 
 
 def register_sweeps(folder: Path = REPOSITORY / "sweeps") -> None:
@@ -48,13 +48,13 @@ def task(cfg: DictConfig) -> Any:
 
     global refusal
     config = HydraConfig.get()
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
     own: Any = OmegaConf.to_container(HydraConfig.instance().cfg, enum_to_str=True)
     try:
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
         record = single.run(
             plain, list(config.overrides.task), own["hydra"], quiet=config.mode == RunMode.MULTIRUN
         )
-    except InputError as error:
+    except (InputError, OmegaConfBaseException) as error:
         refusal = error  # raised through Hydra it would come with a second line
         return None
     fail(record["state"] != "finished" and config.mode == RunMode.RUN)
@@ -124,7 +124,7 @@ def _name_sweep(argv: list[str]) -> None:
     if "," in choices:
         right = "name one sweep at a time; Hydra would silently drop the parameters of both files"
         raise ConfigError("sweep", choices, right)
-    is_sweep = named or {"-m", "--multirun"} & set(argv)
+    is_sweep = named or {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(argv)
     if not is_sweep or any(key_of(override) == "hydra.sweep.dir" for override in overrides):
         return
     argv.append(f'hydra.sweep.dir="${{output}}/sweeps/{sweep_name(overrides)}"')
@@ -134,8 +134,10 @@ def one_line(error: BaseException) -> str:
     """An error in one line that names the key, the value and what would be right."""
     if isinstance(error, InputError):
         return str(error)
-    message = str(error)
-    cause = str(error.__cause__ or "")
+    message, cause = (
+        re.sub(r"\s*(full_key|object_type|reference_type)[:=].*", "", str(e or ""))
+        for e in (error, error.__cause__)
+    )
     if found := re.search(
         r"Could not find '([\w/]+)/([^']*)'\s+Available options in '[\w/]+':\s*(.*?)\n(?:Config|$)",
         message,
@@ -144,17 +146,37 @@ def one_line(error: BaseException) -> str:
         group, name, choices = found.groups()
         return f"{group}={name}: there is no such choice; choose one of {', '.join(choices.split())}"
     if found := re.search(r"Could not override '([^']+)'", message):
-        given = next((arg for arg in sys.argv[1:] if key_of(arg) == found[1]), found[1])
+        given = _given(found[1])
         known = f" ({' '.join(cause.split())})" if cause and "not in struct" not in cause else ""
         return f"{given}: there is no such key{known}; `python -m src.train --help` lists the keys"
-    if found := re.search(r"Ambiguous value for argument '([^']+)'", message):
-        return f"{found[1]}: a single run takes one value; add -m to sweep over several"
+    if found := re.search(r"Error merging override (.+)", message):
+        return f"{found[1]}: {cause}"
+    if found := re.search(
+        r"Ambiguous value for argument '([^']+)'|Sweep parameters '(.+)' requires", message
+    ):
+        return f"{found[1] or found[2]}: a single run takes one value; add -m to sweep over several"
     if "Config group override must be a string" in message:
-        given = next((arg for arg in sys.argv[1:] if arg.endswith("=null")), message)
+        no_name = re.compile(r"[=,]\s*(null|true|false|[-+.\d][-+.\w]*)\s*(,|$)", re.I)
+        given = next((a for a in sys.argv[1:] if _is_group(key_of(a)) and no_name.search(a)), message)
         return f"{given}: must be the name of a choice; `python -m src.train --help` lists them"
+    if found := re.search(r"(\S+) appears more than once in the final defaults list", message):
+        return (
+            f"{_given(found[1])}: {found[1]} has a choice already; change it by {found[1]}=NAME, without a +"
+        )
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{_given(error.full_key)}: {message}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read; write KEY=VALUE, and quote a value with special characters"
     return " ".join(f"{message} {cause if cause not in message else ''}".split())
+
+
+def _given(key: str) -> str:
+    """The argument that sets `key`, as typed; the key itself if there is none."""
+    return next((argument for argument in sys.argv[1:] if key_of(argument) == key), key)
+
+
+def _is_group(key: str) -> bool:
+    return key == "sweep" or key.startswith("hydra/") or (REPOSITORY / "conf" / key).is_dir()
 
 
 if __name__ == "__main__":

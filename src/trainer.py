@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,16 @@ from torch import Tensor, nn
 from src import models, noise, optimizers, schedules, streams
 from src.config import Run
 from src.data import Dataset
-from src.probes import PROBE_IMAGES, activation_variances, evaluate
-from src.stacks import PLACES, Stack
+from src.probes import (
+    PROBE_IMAGES,
+    activations,
+    calibration_error,
+    evaluate_test_time,
+    log_probabilities,
+    mean_metrics,
+    variances,
+)
+from src.stacks import DrawsAt, Stack
 from src.streams import Draws, Rate
 
 Row = dict[str, Any]
@@ -47,6 +55,10 @@ class Images:
     def _scaled(self, images: Tensor) -> Tensor:
         return images.to(self.device).to(torch.float32).div_(self.scale)
 
+    def all_train(self) -> Tensor:
+        """Every training image in [0, 1], (n, features): four times the memory that they take as bytes."""
+        return self._scaled(self.train)
+
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [0, 1] and labels at `index`, (n,) or (R, n); valid until the next call."""
         labels = self.train_labels[index]
@@ -64,8 +76,16 @@ class Images:
 class Trained:
     """What a stack's training leaves: each run's state and weights."""
 
-    def __init__(self, stack: Stack, nets: Sequence[nn.Module], diverged: Sequence[int | None]) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        nets: Sequence[nn.Module],
+        diverged: Sequence[int | None],
+        probed: Sequence[dict[str, Any]],
+    ) -> None:
         self._stack, self._nets = stack, nets
+        self.probed, self.test_time = list(probed), list[dict[str, Any]]()
+        """Rows of `probe.csv` and `test_time.csv`; see `probes.of_run` for one run's part."""
         self.diverged_in = list(diverged)
         """Epoch in which each run's loss ceased to be finite; None for a run that finished."""
         self.parameters = stack.parameters.shape[-1]
@@ -100,52 +120,60 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
 
     nets = [models.build(run.model, features, classes, run.seed) for run in runs]
     stack: Stack = models.stack_class(first.model["name"])(nets, noise.make(first.noise), device)
-    optimizer = optimizers.make(stack.parameters, [run.optimizer for run in runs])
+    shapes = [parameter.shape for parameter in nets[0].parameters()]
+    optimizer = optimizers.make(stack.parameters, [run.optimizer for run in runs], shapes)
 
     rates = np.stack([_rates(run, steps) for run in runs], axis=-1)
-    lr = np.stack([optimizers.learning_rates(run.optimizer, steps) for run in runs], axis=-1)
+    lr = np.stack([optimizers.learning_rates(run.optimizer, steps, steps_per_epoch) for run in runs], axis=-1)
     rate_at, lr_at = _by_step(rates, device), _by_step(lr[None], device)
-    keys = [[streams.key(run.seed, f"noise{place}") for run in runs] for place in range(PLACES)]
-    probe_keys = [[streams.key(run.seed, f"probe{place}") for run in runs] for place in range(PLACES)]
+    draws, probe_draws = (_draws(runs, purpose, device) for purpose in ("noise", "probe"))
+    every = steps_per_epoch if first.probe["every"] == "epoch" else first.probe["every"]
 
+    probed: list[dict[str, Any]] = []
     alive: list[int | None] = [None] * len(runs)
     for epoch in range(1, first.epochs + 1):
         started = time.perf_counter()
         order = _order(runs, epoch, n, device)
-        losses, correct = [], []
+        log_p, labels = [], []
         for batch in range(steps_per_epoch):
             step = (epoch - 1) * steps_per_epoch + batch
             index = order[..., batch * first.batch_size : (batch + 1) * first.batch_size]
             x, y = images.batch(index)
-            loss, right = stack.differentiate(x, y, rate_at(step), partial(_draws, keys, step, device))
+            log_p.append(stack.differentiate(x, y, rate_at(step), draws(step)))
             optimizer.step(stack.gradients, *lr_at(step, squeeze=True))
-            losses.append(loss * index.shape[-1])
-            correct.append(right)
+            labels.append(y)
+            if every and (step + 1) % every == 0:
+                layers = activations(stack, images.probe, rate_at(step), probe_draws(step))
+                probed += [
+                    {"epoch": epoch, "step": step + 1, "layer": layer, **row}
+                    for layer, row in enumerate(layers, 1)
+                ]
 
-        sums = torch.stack(losses).double().sum(0), torch.stack(correct).double().sum(0)
-        test = evaluate(stack, images.test, images.test_labels)
-        val = evaluate(stack, images.val, images.val_labels)
-        probe_draws = partial(_draws, probe_keys, epoch, device)
-        clean, noisy = activation_variances(stack, images.probe, rate_at(step), probe_draws)
+        training = mean_metrics(torch.cat(log_p, -2), torch.cat(labels, -1))
+        test_log_p = log_probabilities(stack, images.test)
+        test = mean_metrics(test_log_p, images.test_labels)
         columns = {
-            "train_loss": sums[0] / n,
-            "train_acc": sums[1] / n,
-            "val_loss": val[0],
-            "val_acc": val[1],
+            "train_loss": training[0],
+            "train_acc": training[1],
             "test_loss": test[0],
             "test_acc": test[1],
         }
+        if len(images.val):
+            val = mean_metrics(log_probabilities(stack, images.val), images.val_labels)
+            columns |= {"val_loss": val[0], "val_acc": val[1]}
+        if first.probe["train"]:
+            quiet = mean_metrics(log_probabilities(stack, images.all_train()), images.train_labels)
+            columns |= {"eval_train_loss": quiet[0], "eval_train_acc": quiet[1]}
+        columns["test_ece"] = calibration_error(test_log_p, images.test_labels)
+        noisy = stack.hidden(images.probe, rate_at(step), probe_draws(step))
+        for name, hidden in {"var": stack.hidden(images.probe), "noisy_var": noisy}.items():
+            columns |= {f"{name}{layer}": value for layer, value in enumerate(variances(hidden), 1)}
         values = {name: column.reshape(-1).tolist() for name, column in columns.items()}
-        for layer, (off, on) in enumerate(zip(clean, noisy, strict=True), 1):
-            values[f"var{layer}"] = off.reshape(-1).tolist()
-            values[f"noisy_var{layer}"] = on.reshape(-1).tolist()
         seconds = (time.perf_counter() - started) / len(runs)
 
         rows = []
         for run in range(len(runs)):
             row: Row = {name: column[run] for name, column in values.items()}
-            if not len(images.val):
-                row["val_loss"] = row["val_acc"] = None
             row |= {
                 "epoch": epoch,
                 "dropout1": float(rates[1, step, run]),
@@ -158,13 +186,23 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
         report(rows)
         if all(end is not None for end in alive):
             break
-    return Trained(stack, nets, alive)
+    trained = Trained(stack, nets, alive, probed)
+    if first.probe["test_time"]:
+        # at the configured rates: a schedule may end without any noise
+        configured = _by_step(np.stack([_configured(run) for run in runs], -1)[:, None], device)(0)
+        test_draws = _draws(runs, "test_time", device)
+        trained.test_time = evaluate_test_time(stack, images.test, images.test_labels, configured, test_draws)
+    return trained
 
 
 def _rates(run: Run, steps: int) -> np.ndarray:
     """Rates at each place and step: (PLACES, steps)."""
-    configured = (run.noise.get("input_rate", 0.0), run.dropout1, run.dropout2)
-    return np.stack([schedules.rates(run.schedule, rate, steps) for rate in configured])
+    return np.stack([schedules.rates(run.schedule, rate, steps) for rate in _configured(run)])
+
+
+def _configured(run: Run) -> np.ndarray:
+    """The rates that the config names: (PLACES,)."""
+    return np.array([run.noise.get("input_rate", 0.0), run.dropout1, run.dropout2])
 
 
 def _by_step(values: np.ndarray, device: torch.device) -> Callable[..., list[Rate]]:
@@ -183,11 +221,11 @@ def _order(runs: Sequence[Run], epoch: int, n: int, device: torch.device) -> Ten
     return torch.from_numpy(stacked[0] if len(runs) == 1 else stacked).to(device)
 
 
-def _draws(keys: Sequence[Sequence[int]], step: int, device: torch.device, place: int) -> Draws:
-    # a plain module may have more dropouts than there are configured rates: those share the last key's stream
-    # shifted, so that no two places ever draw the same numbers
-    return Draws(keys[place] if place < PLACES else [_further(key, place) for key in keys[-1]], step, device)
+def _draws(runs: Sequence[Run], purpose: str, device: torch.device) -> Callable[[int], DrawsAt]:
+    """The runs' random numbers for one purpose, by step and then by place."""
 
+    @cache
+    def at_place(place: int) -> Draws:
+        return Draws([streams.key(run.seed, f"{purpose}{place}") for run in runs], 0, device)
 
-def _further(key: int, place: int) -> int:
-    return (key + place) & (2**128 - 1)
+    return lambda step: lambda place: at_place(place).at(step)

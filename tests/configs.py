@@ -6,9 +6,12 @@ Not in `conftest.py`: of the folders' several files of that name, only one can b
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from src.config import Run, parse
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 BOOK: dict[str, Any] = {
     "seed": 0,
@@ -20,11 +23,22 @@ BOOK: dict[str, Any] = {
     "output": "outputs",
     "resume": True,
     "save_model": False,
+    "probe": {"every": None, "test_time": False, "train": False},
     "data": {"name": "fashion_mnist", "root": ".data", "validation": 0},
     "model": {"name": "scratch", "hidden1": 256, "hidden2": 256},
     "noise": {"name": "dropout", "input_rate": 0.0},
     "schedule": {"name": "constant"},
-    "optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0, "decay": "constant"},
+    "optimizer": {
+        "name": "sgd",
+        "lr": 0.5,
+        "momentum": 0.0,
+        "nesterov": False,
+        "weight_decay": 0.0,
+        "decay_biases": True,
+        "decay": "constant",
+        "warmup": 0.0,
+        "max_norm": None,
+    },
 }
 """The defaults of conf/, as plain dicts (test_config.py holds them to be the same)."""
 

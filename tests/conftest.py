@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
 # the same examples each time, and no limit of time that a busy machine would break
-settings.register_profile("project", derandomize=True, deadline=None, database=None)
+settings.register_profile("project", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("project")
 
 
@@ -41,9 +41,9 @@ def fashion() -> Dataset:
     return load_bytes("fashion_mnist", str(REPOSITORY / ".data"), 0)
 
 
-@pytest.fixture
-def hydra_loader() -> Iterator[Any]:
-    """Hydra's config loader on conf/, as `src.train` sets it up."""
+@pytest.fixture(scope="session")
+def hydra_loader() -> Any:
+    """Hydra's config loader on conf/, as `src.train` sets it up; Hydra's own global state is left empty."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
@@ -51,17 +51,20 @@ def hydra_loader() -> Iterator[Any]:
 
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
+        return GlobalHydra.instance().config_loader()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compose(hydra_loader: Any) -> Compose:
     """Composes conf/ with overrides: plain dicts, without Hydra's own part."""
-    import hydra
-    from omegaconf import OmegaConf
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf, open_dict
 
     def composed(*overrides: str) -> dict[str, Any]:
-        found: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+        config = hydra_loader.load_configuration("config", list(overrides), RunMode.RUN)
+        with open_dict(config):
+            del config["hydra"]
+        found: Any = OmegaConf.to_container(config, resolve=True)
         return found
 
     return composed

@@ -84,7 +84,9 @@ def test_keys_are_checked_and_named_in_full() -> None:
         assert str(caught.value) == said
 
 
-@pytest.mark.parametrize(("value", "shown"), [(None, "null"), (True, "true"), (False, "false"), (0.5, "0.5"), ("x", "x")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "null"), (True, "true"), (False, "false"), (0.5, "0.5"), ("x", "x")]
+)
 def test_values_are_shown_as_they_are_typed(value: object, shown: str) -> None:
     assert str(ConfigError("key", value, "no")) == f"key={shown}: no"
 
@@ -93,4 +95,9 @@ def test_error_survives_the_way_between_processes() -> None:
     error = ConfigError("dropout1", 1.5, "must be a number")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is ConfigError
-    assert (str(again), again.key, again.value, again.right) == (str(error), "dropout1", 1.5, "must be a number")
+    assert (str(again), again.key, again.value, again.right) == (
+        str(error),
+        "dropout1",
+        1.5,
+        "must be a number",
+    )

@@ -26,7 +26,7 @@ def test_each_component_can_be_imported_and_holds_what_its_group_asks(group: str
     for name in components.names(group):
         module = components.find(group, name)
         if group == "noise":
-            assert components.find_class(group, name, Noise)({"name": name}).options == {"name": name}
+            assert issubclass(components.find_class(group, name, Noise), Noise)
         elif group == "optimizer":
             assert issubclass(components.find_class(group, name, Optimizer), Optimizer)
         else:

@@ -48,7 +48,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"data": "digits"}, "data=digits: must be the name of a file in conf/data"),
     ({"model": None}, "model=null: must be the name of a file in conf/model"),
     ({"model": {"hidden1": 0}}, "model.hidden1=0: must be a whole number of at least 1"),
-    ({"model": {"depth": 3}}, "model.depth=3: there is no such key; known here: model.hidden1, model.hidden2"),
+    (
+        {"model": {"depth": 3}},
+        "model.depth=3: there is no such key; known here: model.hidden1, model.hidden2",
+    ),
     ({"noise": {"input_rate": 2}}, "noise.input_rate=2: must be a finite number from 0 to 1"),
     ({"noise": {"name": "white"}}, "noise=white: there is no such noise; choose one of "),
     ({"schedule": {"speed": 1}}, "schedule.speed=1: there is no such key; known here: none"),
@@ -96,13 +99,22 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # IDs
 
-WITHOUT_EFFECT = {"device": "auto", "output": "elsewhere", "resume": False, "save_model": True, "data.root": "other"}
+WITHOUT_EFFECT = {
+    "device": "auto",
+    "output": "elsewhere",
+    "resume": False,
+    "save_model": True,
+    "data.root": "other",
+}
 OTHER_VALUES: dict[str, Any] = {
     "seed": 1,
     "epochs": 9,
     "batch_size": 128,
     "dropout1": 0.3,
     "dropout2": 0.3,
+    "probe.every": "epoch",
+    "probe.test_time": True,
+    "probe.train": True,
     "data.validation": 10,
     "data.name": "digits",
     "model.hidden1": 255,
@@ -115,9 +127,13 @@ OTHER_VALUES: dict[str, Any] = {
     "optimizer.momentum": 0.9,
     "optimizer.weight_decay": 1e-4,
     "optimizer.decay": "cosine",
+    "optimizer.decay_biases": False,
+    "optimizer.warmup": 0.5,
+    "optimizer.max_norm": 3.0,
+    "optimizer.nesterov": None,
     "optimizer.name": None,
 }
-"""Another value of each key; None where only one exists so far."""
+"""Another value of each key; None where there is none that fits the book's other values."""
 
 
 def keys_of(values: dict[str, Any], prefix: str = "") -> list[str]:
@@ -167,4 +183,8 @@ def test_zero_is_zero_however_it_is_written(key: str) -> None:
 
 def test_ids_are_the_same_for_ever() -> None:
     """Results on record go by them."""
-    assert store.run_id({"seed": 0, "dropout1": 0.2}) == store.run_id({"dropout1": 0.2, "seed": 0}) == "d4a6dc0c4168"
+    assert (
+        store.run_id({"seed": 0, "dropout1": 0.2})
+        == store.run_id({"dropout1": 0.2, "seed": 0})
+        == "d4a6dc0c4168"
+    )

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import pytest
-from conftest import REPOSITORY
+from configs import REPOSITORY
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+from hydra.version import VersionBase
+from packaging.version import Version
 
 PLUGINS = str(REPOSITORY / "src" / "plugins")
 if PLUGINS not in sys.path:
     sys.path.insert(0, PLUGINS)
 
 from hydra_plugins.dropout_sweeps import ArmsSweeper, PackedLauncher  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def hydras_own_default() -> Iterator[None]:
+    """The suites expect what Hydra does where no version_base was ever set."""
+    VersionBase.instance().setbase(Version("1.1"))
+    yield
+    VersionBase.instance().setbase(Version("1.3"))
 
 
 def test_discovery() -> None:

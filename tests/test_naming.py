@@ -72,6 +72,8 @@ def test_what_reads_alike_is_told_apart(first: list[str], second: list[str]) -> 
     assert sweep_name(first) != sweep_name(second)
 
 
-@pytest.mark.parametrize("override", ["dropout1=0.2,0.5", "+dropout1=3", "++dropout1=3", "~dropout1", "dropout1@x=3", "dropout1="])
+@pytest.mark.parametrize(
+    "override", ["dropout1=0.2,0.5", "+dropout1=3", "++dropout1=3", "~dropout1", "dropout1@x=3", "dropout1="]
+)
 def test_key_of(override: str) -> None:
     assert key_of(override) == "dropout1"

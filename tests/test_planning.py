@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.checks import ConfigError
-from src.planning import Planner, expand, resolved, swept_keys
+from src.planning import Planner, _set, expand, resolved, swept_keys
 
 PARSER = OverridesParser.create()
 
@@ -61,7 +61,10 @@ def test_of_two_settings_the_last_wins() -> None:
 
 def test_forms_of_overrides_are_kept() -> None:
     assert expanded(["~a", "+b=1", "++c=[1,2]", "d='x y'"]) == [["~a", "+b=1", "++c=[1,2]", "d='x y'"]]
-    assert expanded(["a=choice(1,2)", "b=glob_is_a_word"]) == [["a=1", "b=glob_is_a_word"], ["a=2", "b=glob_is_a_word"]]
+    assert expanded(["a=choice(1,2)", "b=glob_is_a_word"]) == [
+        ["a=1", "b=glob_is_a_word"],
+        ["a=2", "b=glob_is_a_word"],
+    ]
 
 
 def test_an_interval_is_no_list_of_values() -> None:
@@ -75,7 +78,8 @@ VALUES = st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True)
 @given(st.dictionaries(st.sampled_from("abcde"), VALUES, max_size=4), st.lists(st.integers(0, 9), max_size=3))
 def test_every_combination_once(axes: dict[str, list[int]], arms: list[int]) -> None:
     jobs = expanded(
-        [f"{key}={','.join(map(str, values))}" for key, values in axes.items()], tuple(f"x={v} y={v}" for v in arms)
+        [f"{key}={','.join(map(str, values))}" for key, values in axes.items()],
+        tuple(f"x={v} y={v}" for v in arms),
     )
     count = max(1, len(set(arms)))
     for values in axes.values():
@@ -95,7 +99,7 @@ def test_swept_keys_are_those_that_differ() -> None:
 # Jobs
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def master(hydra_loader: Any) -> Any:
     return hydra_loader.load_configuration("config", ["device=cpu"], RunMode.MULTIRUN)
 
@@ -116,26 +120,47 @@ SAME_AS_HYDRA = [
 
 
 @pytest.mark.parametrize("overrides", SAME_AS_HYDRA, ids=" ".join)
-def test_jobs_are_composed_as_hydra_composes_them(hydra_loader: Any, master: Any, overrides: list[str]) -> None:
+def test_jobs_are_composed_as_hydra_composes_them(
+    hydra_loader: Any, master: Any, overrides: list[str]
+) -> None:
     job = Planner(hydra_loader, master).job(overrides, 3)
     composed = hydra_loader.load_sweep_config(master, overrides)
     hydra_part = OmegaConf.to_container(composed, enum_to_str=True)["hydra"]
-    own = OmegaConf.to_container(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]), resolve=True)
+    own = OmegaConf.to_container(
+        OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]), resolve=True
+    )
     assert job.config == own
     assert [(key, type(value)) for key, value in job.config.items()] == [(k, type(v)) for k, v in own.items()]
     assert job.hydra["runtime"]["choices"] == hydra_part["runtime"]["choices"]
     assert (job.overrides, job.number) == (overrides, 3)
 
 
-@given(st.data())
-def test_plain_values_are_typed_as_hydra_types_them(data: st.DataObject) -> None:
-    text = data.draw(st.sampled_from(["0.5", "1", "1e-3", "null", "true", "False", "'1'", "word", "a/b", "1_000", "-1", "nan"]))
-    override = PARSER.parse_override(f"key={text}")
-    values = {"key": "before"}
-    from src.planning import _set
+TEXTS = [
+    "0.5",
+    "1",
+    "1e-3",
+    "1_000",
+    "-1",
+    "nan",
+    "inf",
+    "null",
+    "true",
+    "False",
+    "'1'",
+    '"a b"',
+    "word",
+    "a/b",
+    "''",
+]
 
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_plain_values_are_typed_as_hydra_types_them(hydra_loader: Any, master: Any, text: str) -> None:
+    composed = hydra_loader.load_sweep_config(master, [f"output={text}"]).output
+    values = {"output": "before"}
+    override = PARSER.parse_override(f"output={text}")
     assert _set(values, override.key_or_group, override.value())
-    assert type(values["key"]) in (float, int, str, bool, type(None))
+    assert repr(values["output"]) == repr(composed)
 
 
 def test_jobs_of_one_sweep_share_nothing_that_can_be_written_to(hydra_loader: Any, master: Any) -> None:
@@ -156,10 +181,14 @@ def test_overrides_of_hydras_own_part_are_none_of_the_task(hydra_loader: Any, ma
 def test_an_unknown_key_is_refused(hydra_loader: Any, master: Any, override: str) -> None:
     with pytest.raises((HydraException, ConfigError)) as caught:
         Planner(hydra_loader, master).job([override], 0)
-    assert override.partition("=")[0].rpartition(".")[2] in str(caught.value) or "dropout1" in str(caught.value)
+    assert override.partition("=")[0].rpartition(".")[2] in str(caught.value) or "dropout1" in str(
+        caught.value
+    )
 
 
-@pytest.mark.parametrize(("override", "said"), [("dropout1=2", "dropout1=2: "), ("dropout1=half", "dropout1=half: ")])
+@pytest.mark.parametrize(
+    ("override", "said"), [("dropout1=2", "dropout1=2: "), ("dropout1=half", "dropout1=half: ")]
+)
 def test_a_wrong_value_is_named(hydra_loader: Any, master: Any, override: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Planner(hydra_loader, master).job([override], 0)

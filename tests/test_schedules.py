@@ -34,7 +34,9 @@ def test_a_schedule_is_handed_progress_rate_and_options(monkeypatch: pytest.Monk
 
 
 def test_a_single_number_stands_for_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedules, "find", lambda group, name: SimpleNamespace(rate=lambda progress, p: p / 2))
+    monkeypatch.setattr(
+        schedules, "find", lambda group, name: SimpleNamespace(rate=lambda progress, p: p / 2)
+    )
     assert schedules.rates({"name": "mine"}, 0.5, 3).tolist() == [0.25] * 3
 
 
@@ -44,7 +46,7 @@ def test_a_single_number_stands_for_every_step(monkeypatch: pytest.MonkeyPatch) 
 @given(st.floats(1e-6, 10), STEPS)
 def test_learning_rate_formulas(lr: float, steps: int) -> None:
     def at(decay: str) -> np.ndarray:
-        return optimizers.learning_rates({"lr": lr, "decay": decay}, steps)
+        return optimizers.learning_rates({"lr": lr, "decay": decay, "warmup": 0.0}, steps, steps_per_epoch=1)
 
     u = np.array([step / steps for step in range(steps)])
     np.testing.assert_array_equal(at("constant"), np.full(steps, lr))
@@ -54,3 +56,16 @@ def test_learning_rate_formulas(lr: float, steps: int) -> None:
         assert at(decay)[0] == lr
         assert (np.diff(at(decay)) < 0).all()
         assert (at(decay) > 0).all()
+
+
+@given(st.floats(0, 6), st.integers(1, 5), st.integers(1, 20))
+def test_learning_rate_rises_to_its_full_height_and_then_falls(
+    warmup: float, epochs: int, per_epoch: int
+) -> None:
+    options = {"lr": 0.5, "decay": "linear", "warmup": warmup}
+    lr = optimizers.learning_rates(options, epochs * per_epoch, per_epoch)
+    rising = round(warmup * per_epoch)  # in steps, perhaps more than there are
+    warm = min(rising, len(lr))
+    np.testing.assert_allclose(lr[:warm], [0.5 * (step + 1) / rising for step in range(warm)])
+    rest = len(lr) - warm
+    np.testing.assert_allclose(lr[warm:], [0.5 * (1 - step / rest) for step in range(rest)])

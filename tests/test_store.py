@@ -1,4 +1,4 @@
-"""Run folders: files are replaced whole, numbers come back exactly, and damage is never taken for a finished run."""
+"""Run folders: files are replaced whole, numbers come back exactly, and damage never passes for a finished run."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_metrics_begin_with_the_columns_promised(folder: Path) -> None:
     header = (folder / "metrics.csv").read_text().splitlines()[0]
     assert header == (
         "epoch,train_loss,train_acc,val_loss,val_acc,test_loss,test_acc,dropout1,dropout2,lr,var1,var2,"
-        "noisy_var1,noisy_var2,seconds"
+        "noisy_var1,noisy_var2,seconds,eval_train_acc,eval_train_loss,test_ece"
     )
     store.write_metrics(folder, [row(1, further=5)])
     assert (folder / "metrics.csv").read_text().splitlines()[0] == f"{header},further"
@@ -174,6 +174,7 @@ DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "metrics without the last row": ("metrics.csv", lambda content: b"".join(content.splitlines(True)[:-1])),
     "metrics without the last bytes": ("metrics.csv", lambda content: content[:-3]),
     "metrics without the last newline": ("metrics.csv", lambda content: content[:-1]),
+    "metrics with the beginning of a row too many": ("metrics.csv", lambda content: content + b"4,"),
     "metrics with a row too many": ("metrics.csv", lambda content: content + content.splitlines(True)[-1]),
     "metrics with another result": ("metrics.csv", lambda content: content[:-6] + b"99999\n"),
 }
@@ -195,7 +196,9 @@ def test_missing_metrics_are_damage(folder: Path) -> None:
 
 
 @given(st.data())
-def test_no_truncation_is_ever_taken_for_finished(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_no_truncation_is_ever_taken_for_finished(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     folder = tmp_path_factory.getbasetemp() / "truncated"
     folder.mkdir(exist_ok=True)
     store.write_metrics(folder, [row(epoch) for epoch in (1, 2, 3)])
@@ -215,7 +218,9 @@ def test_folders(tmp_path: Path) -> None:
     assert store.sweep_folder("outputs", "name") == Path("outputs/sweeps/name")
 
 
-@given(st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False) | st.integers() | st.text(), max_size=5))
+@given(
+    st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False) | st.integers() | st.text(), max_size=5)
+)
 def test_id_depends_on_content_alone(config: dict[str, Any]) -> None:
     again = dict(reversed(config.items()))
     assert store.run_id(config) == store.run_id(again)

@@ -62,7 +62,9 @@ def test_reset_generator_is_a_new_one(key: int, step: int, start: int, blocks: i
 
 
 @given(st.lists(KEYS, min_size=2, max_size=4), STEPS, st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
-def test_stack_draws_what_each_run_draws_alone(keys: list[int], step: int, n: int, units: int, more: int) -> None:
+def test_stack_draws_what_each_run_draws_alone(
+    keys: list[int], step: int, n: int, units: int, more: int
+) -> None:
     stack, alone = Draws(keys, step, CPU), [Draws([key], step, CPU) for key in keys]
     for width in (units, more):  # the second call goes on behind the first
         together = stack._levels((len(keys), n, width))
@@ -133,7 +135,9 @@ def test_keep_has_the_rounded_probability_exactly(rate: float) -> None:
         assert abs(probability - (1 - rate)) <= 0.5 / LEVELS + 1e-12
 
 
-@pytest.mark.parametrize(("rate", "levels_kept"), [(0, LEVELS), (1e-9, LEVELS), (0.5, LEVELS // 2), (1 - 1e-9, 1), (1, 0)])
+@pytest.mark.parametrize(
+    ("rate", "levels_kept"), [(0, LEVELS), (1e-9, LEVELS), (0.5, LEVELS // 2), (1 - 1e-9, 1), (1, 0)]
+)
 def test_edges_of_keep(rate: float, levels_kept: int) -> None:
     assert int(AllLevels().keep(ALL, float(rate)).sum()) == levels_kept
     as_tensor = torch.tensor(rate, dtype=torch.float64).reshape(1, 1)
@@ -210,7 +214,9 @@ def as_on_a_gpu() -> object:
 
 
 @settings(max_examples=40)
-@given(st.lists(KEYS, min_size=1, max_size=3), STEPS, st.lists(st.integers(1, 40), min_size=1, max_size=3), RATES)
+@given(
+    st.lists(KEYS, min_size=1, max_size=3), STEPS, st.lists(st.integers(1, 40), min_size=1, max_size=3), RATES
+)
 def test_a_gpus_path_gives_the_same_numbers(
     as_on_a_gpu: torch.device, keys: list[int], step: int, units: list[int], rate: float
 ) -> None:

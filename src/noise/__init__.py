@@ -21,10 +21,19 @@ class Noise:
     """Identity in every hook; the base of all noises.
 
     Layers are numbered 1, 2, 3 and place k is the output of hidden layer k (0: the input). The rate at place k
-    is `dropout1`, `dropout2` (0: the noise's `input_rate`). At test time no hook is called.
+    is `dropout1`, `dropout2` (0: the noise's `input_rate`). A single run whose rate is 0, and every run at test
+    time, goes on without any hook.
     """
 
     options: dict[str, Any]
+    place: int
+    """Place that the hook is called for."""
+    learning = True
+    """False while a probe looks at the net: a noise that keeps track of what it sees must not, then."""
+    reads = False
+    """`weight` and `product` act where place k is made (False: layer k) or read (True: layer k + 1)."""
+    nonnegative = False
+    """`factor` is never negative, so that a noised ReLU is positive only where the unit was; saves a pass."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
@@ -41,11 +50,11 @@ class Noise:
         raise NotImplementedError
 
     def weight(self, W: Tensor, rate: Rate, draws: Draws) -> Tensor:
-        """Noised weights (..., out, in) of hidden layer k, used for the whole batch; by autograd."""
+        """Noised weights (..., out, in), used for the whole batch; by autograd."""
         raise NotImplementedError
 
     def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, draws: Draws) -> Tensor:
-        """Noised pre-activations of hidden layer k from its input x (..., n, in); by autograd.
+        """Noised pre-activations of a layer from its input x (..., n, in); by autograd.
 
         W is (..., out, in) and b is (..., out). Without noise: x Wᵀ + b.
         """
@@ -54,6 +63,11 @@ class Noise:
     def has(self, hook: str) -> bool:
         """Whether this noise overrides the hook."""
         return getattr(type(self), hook) is not getattr(Noise, hook)
+
+
+def alpha(rate: Rate) -> Rate:
+    """α = p/(1 - p): the variance of Bernoulli dropout's factor at rate p < 1."""
+    return rate / (1 - rate)
 
 
 def make(options: dict[str, Any]) -> Noise:

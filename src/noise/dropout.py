@@ -49,11 +49,18 @@ class Dropout(Noise):
     Source: Srivastava et al. 2014, JMLR 15, section 4, scaled in training as in the book.
     """
 
+    nonnegative = True
+
     def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
-        if isinstance(rate, float) and rate == 0:
-            return None
-        threshold = keep_threshold(rate)
-        keep = draws.keep(h.shape, rate)
-        if isinstance(threshold, int):
-            return keep.mul_(LEVELS / threshold) if threshold else keep
-        return keep.mul_(torch.where(threshold > 0, LEVELS / threshold, 0.0).to(keep.dtype))
+        return dropout_factor(h, rate, draws)
+
+
+def dropout_factor(like: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
+    """Bernoulli(q)/q of a tensor's shape, q = 1 - p rounded to 1/65536; None for the factor 1."""
+    if isinstance(rate, float) and rate == 0:
+        return None
+    threshold = keep_threshold(rate)
+    keep = draws.keep(like.shape, rate)
+    if isinstance(threshold, int):
+        return keep.mul_(LEVELS / threshold) if threshold else keep
+    return keep.mul_(torch.where(threshold > 0, LEVELS / threshold, 0.0).to(keep.dtype))

@@ -1,29 +1,39 @@
 """Optimizers: one file each, holding one subclass of `Optimizer`.
 
 They work on a stack's parameters as one flat tensor: (P,) for one run with float hyper-parameters, (R, P) for a
-stack of R runs with hyper-parameters of shape (R, 1). So runs with different learning rates train together.
+stack of R runs with hyper-parameters of shape (R, 1). So runs with different options train together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from src.checks import one_of, real
+from src.checks import Check, boolean, one_of, optional, real
 from src.components import find_class
+from src.stacks import views
 
 Hyper = float | Tensor
 """Of one run a float; of a stack of R runs a tensor (R, 1)."""
 
-COMMON = {
+COMMON: dict[str, Check] = {
     "lr": real(0, above=True),
     "weight_decay": real(0),
+    "decay_biases": boolean,
     "decay": one_of("constant", "linear", "cosine"),
+    "warmup": real(0),
+    "max_norm": optional(real(0, above=True)),
 }
-"""Options that every optimizer has: learning rate, L2 coefficient, and how the learning rate falls."""
+"""Options that every optimizer has.
+
+lr: the learning rate. weight_decay: λ; what it does is the optimizer's, as in torch.optim. decay_biases: whether
+parameters of one dimension decay too, as in torch.optim. decay: how the learning rate falls. warmup: epochs, whole
+or not, in which it first rises. max_norm: the largest L2 norm that a unit's incoming weights may have, or None.
+"""
 
 
 class Optimizer:
@@ -31,39 +41,92 @@ class Optimizer:
 
     Args:
         parameters: (P,) or (R, P) float32.
-        options: one checked config a run, all of the same kind.
+        options: one checked config a run, all of the same kind; every option may differ between runs.
+        shapes: of one net's parameters, in their order inside P.
     """
 
-    def __init__(self, parameters: Tensor, options: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, parameters: Tensor, options: Sequence[dict[str, Any]], shapes: Sequence[torch.Size]
+    ) -> None:
         self.parameters = parameters
         self.options = options
-
-    def hyper(self, name: str) -> Hyper:
-        """A hyper-parameter of every run."""
-        values = [float(options[name]) for options in self.options]
-        if self.parameters.dim() == 1:
-            return values[0]
-        return torch.tensor(values, device=self.parameters.device).unsqueeze(-1)
+        self.weight_decay = self._weight_decay(shapes)
+        """λ, with 0 where a bias does not decay, for `add_scaled`; None where no run decays."""
+        caps = [option["max_norm"] for option in options]
+        self._cap = self.column(float("inf") if cap is None else cap for cap in caps) if any(caps) else None
+        self._weights = [weight for weight in views(parameters, shapes) if weight.dim() > parameters.dim()]
 
     def step(self, gradients: Tensor, lr: Hyper) -> None:
         """One update with this step's learning rate; may overwrite `gradients`."""
+        self.update(gradients, lr)
+        if self._cap is not None:
+            self._project(self._cap)
+
+    def update(self, gradients: Tensor, lr: Hyper) -> None:
+        """The optimizer's own part of a step."""
         raise NotImplementedError
 
+    def hyper(self, name: str) -> Hyper:
+        """An option of every run."""
+        return self.column(float(options[name]) for options in self.options)
 
-def learning_rates(options: dict[str, Any], steps: int) -> np.ndarray:
-    """Learning rate of each step: (steps,) float64; u is the share of steps already done.
+    def column(self, values: Iterable[float], dtype: torch.dtype = torch.float32) -> Hyper:
+        """One number a run as what the run's or the stack's tensors are multiplied with."""
+        numbers = list(values)
+        if self.parameters.dim() == 1:
+            return numbers[0]
+        return torch.tensor(numbers, dtype=dtype, device=self.parameters.device).unsqueeze(-1)
 
-    constant: lr; linear: lr (1 - u); cosine: lr (1 + cos πu)/2 (Loshchilov & Hutter 2017, eq. 5, one cycle).
+    def _weight_decay(self, shapes: Sequence[torch.Size]) -> Hyper | None:
+        if not any(options["weight_decay"] for options in self.options):
+            return None
+        decay = self.hyper("weight_decay")
+        if all(options["decay_biases"] for options in self.options):
+            return decay
+        is_bias = torch.cat([torch.full((shape.numel(),), len(shape) < 2) for shape in shapes])
+        spared = torch.tensor([[not options["decay_biases"]] for options in self.options]) & is_bias
+        return decay * (~spared).float().reshape(self.parameters.shape).to(self.parameters.device)
+
+    def _project(self, cap: Hyper) -> None:
+        """Scale the incoming weights of each unit, a row of a weight matrix, back to an L2 norm of at most `cap`.
+
+        Source: Srivastava et al. 2014, sec. 5.1 ("max-norm regularization"); biases are not counted in.
+        """
+        cap = cap if isinstance(cap, float) else cap.unsqueeze(-1)
+        for weight in self._weights:
+            weight.mul_((cap / torch.linalg.vector_norm(weight, dim=-1, keepdim=True)).clamp_(max=1))
+
+
+def add_scaled(target: Tensor, tensor: Tensor, factor: Hyper) -> Tensor:
+    """target ← target + factor · tensor; target itself."""
+    if isinstance(factor, float):
+        return target.add_(tensor, alpha=factor)
+    return target.addcmul_(tensor, factor)
+
+
+def learning_rates(options: dict[str, Any], steps: int, steps_per_epoch: int) -> np.ndarray:
+    """Learning rate of each step: (steps,) float64.
+
+    In the W steps of `warmup` (rounded) it rises in a straight line: lr (t + 1)/W in step t. After them, with u the
+    share of the other steps already done, constant: lr; linear: lr (1 - u); cosine: lr (1 + cos πu)/2 (Loshchilov &
+    Hutter 2017, eq. 5, one cycle). A warmup longer than training does not get as far as lr.
+
+    >>> options = {"lr": 0.4, "decay": "linear", "warmup": 0.5}
+    >>> learning_rates(options, steps=6, steps_per_epoch=4)
+    array([0.2, 0.4, 0.4, 0.3, 0.2, 0.1])
     """
-    progress = np.arange(steps) / steps
-    factor = {
-        "constant": np.ones(steps),
-        "linear": 1 - progress,
-        "cosine": (1 + np.cos(np.pi * progress)) / 2,
-    }[options["decay"]]
-    return np.asarray(options["lr"] * factor)
+    t, warm = np.arange(steps), round(options["warmup"] * steps_per_epoch)
+    u = np.maximum(0, (t - warm) / max(1, steps - warm))
+    after = {"constant": np.ones(steps), "linear": 1 - u, "cosine": (1 + np.cos(np.pi * u)) / 2}
+    return np.asarray(options["lr"] * np.where(t < warm, (t + 1) / max(1, warm), after[options["decay"]]))
 
 
-def make(parameters: Tensor, options: list[dict[str, Any]]) -> Optimizer:
-    """The optimizer of these runs' configs: the one `Optimizer` that the file of its name defines."""
-    return find_class("optimizer", options[0]["name"], Optimizer)(parameters, options)
+def make(parameters: Tensor, options: Sequence[dict[str, Any]], shapes: Sequence[torch.Size]) -> Optimizer:
+    """The optimizer of these runs' configs: the one `Optimizer` that the file of its name defines.
+
+    Args:
+        parameters: (P,) or (R, P) float32, updated in place.
+        options: one checked config a run, all of the same kind.
+        shapes: of one net's parameters, in their order inside P.
+    """
+    return find_class("optimizer", options[0]["name"], Optimizer)(parameters, options, shapes)

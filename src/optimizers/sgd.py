@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from src.checks import real
-from src.optimizers import COMMON, Hyper, Optimizer
+from src.checks import ConfigError, boolean, real
+from src.optimizers import COMMON, Hyper, Optimizer, add_scaled
 
-OPTIONS = {**COMMON, "momentum": real(0, 1, below=True)}
+OPTIONS = {**COMMON, "momentum": real(0, 1, below=True), "nesterov": boolean}
+
+
+def check(options: dict[str, Any]) -> None:
+    if options["nesterov"] and not options["momentum"]:
+        raise ConfigError("optimizer.nesterov", True, "needs optimizer.momentum above 0")
 
 
 class SGD(Optimizer):
-    """g ← g + λw;  v ← μv + g (first step v ← g);  w ← w - lr·v.
+    """g ← g + λw;  v ← μv + g;  w ← w - lr·v, or with Nesterov's momentum w ← w - lr·(g + μv).
 
-    λ `weight_decay` (L2 in the gradient, biases included), μ `momentum`; v = g without momentum. Equal to
-    torch.optim.SGD with dampening 0 and no Nesterov. Source: Sutskever et al. 2013, in torch's form.
+    λ `weight_decay` (L2 in the gradient), μ `momentum`; v is 0 before the first step. Equal to torch.optim.SGD with
+    dampening 0. Source: Sutskever et al. 2013, in torch's form.
     """
 
-    def __init__(self, parameters: Tensor, options: list[dict[str, Any]]) -> None:
-        super().__init__(parameters, options)
+    def __init__(
+        self, parameters: Tensor, options: Sequence[dict[str, Any]], shapes: Sequence[torch.Size]
+    ) -> None:
+        super().__init__(parameters, options, shapes)
         self.momentum = self.hyper("momentum")
-        self.weight_decay = self.hyper("weight_decay")
-        self._decays = any(option["weight_decay"] for option in options)
-        self._velocity = torch.zeros_like(parameters) if any(o["momentum"] for o in options) else None
+        self.nesterov = self.hyper("nesterov") if any(own["nesterov"] for own in options) else None
+        self._velocity = torch.zeros_like(parameters) if any(own["momentum"] for own in options) else None
 
-    def step(self, gradients: Tensor, lr: Hyper) -> None:
-        if self._decays:
-            if isinstance(self.weight_decay, float):
-                gradients.add_(self.parameters, alpha=self.weight_decay)
-            else:
-                gradients.addcmul_(self.parameters, self.weight_decay)
+    def update(self, gradients: Tensor, lr: Hyper) -> None:
+        if self.weight_decay is not None:
+            add_scaled(gradients, self.parameters, self.weight_decay)
         update = gradients
         if self._velocity is not None:
             update = self._velocity.mul_(self.momentum).add_(gradients)
-        if isinstance(lr, float):
-            self.parameters.add_(update, alpha=-lr)
-        else:
-            self.parameters.addcmul_(update, -lr)
+            if self.nesterov is not None:
+                ahead = add_scaled(gradients, self._velocity, self.momentum)
+                update = torch.lerp(self._velocity, ahead, self.nesterov)  # 0 or 1: one or the other, exactly
+        add_scaled(self.parameters, update, -lr)

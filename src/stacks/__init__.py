@@ -29,9 +29,7 @@ class Stack(Protocol):
     gradients: Tensor
     """Like `parameters`; filled by `differentiate`."""
 
-    def differentiate(
-        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt
-    ) -> tuple[Tensor, Tensor]:
+    def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         """Forward and backward pass of one batch with the noise on.
 
         Args:
@@ -41,12 +39,13 @@ class Stack(Protocol):
             draws: random numbers at each place.
 
         Returns:
-            Mean cross-entropy in nats and number of right answers, () or (R,).
+            Log-probabilities of the classes, (n, classes) or (R, n, classes), in memory of their own: loss and
+            accuracy are counted once an epoch.
         """
         ...
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Logits of images (n, features) with the noise off: (n, classes) or (R, n, classes)."""
+    def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
+        """Logits of images (n, features), with the noise on where rates are given: (..., n, classes)."""
         ...
 
     def hidden(

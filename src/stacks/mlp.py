@@ -7,13 +7,14 @@ still autograd's, unless the noise is a plain factor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from src.noise import Noise
-from src.stacks import DrawsAt, flatten, views
+from src.stacks import PLACES, DrawsAt, flatten, views
 from src.streams import Rate
 
 Backward = Callable[[Tensor], Tensor]
@@ -41,61 +42,66 @@ class MLP:
         self.noise = noise
         self._buffers: dict[tuple[str, int], Tensor] = {}
 
-    def differentiate(
-        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt
-    ) -> tuple[Tensor, Tensor]:
+    def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         with torch.no_grad():
             return self._differentiate(x, y, rates, draws)
 
-    def _differentiate(
-        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt
-    ) -> tuple[Tensor, Tensor]:
-        h, _ = self._noised(0, x, rates, draws)
-        inputs, active = [h], []
-        product_backward: list[Backward | None] = []
-        noise_backward: list[Backward | None] = []
-        for layer in (1, 2):
-            z, backward = self._product(layer, h, rates, draws)
-            product_backward.append(backward)
-            active.append(z.clamp_min_(0))
-            h, backward = self._noised(layer, z, rates, draws)
-            noise_backward.append(backward)
-            inputs.append(h)
-        output = self._affine(3, h, self._buffer("output", x, self.biases[2].shape[-1]))
+    def _differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
+        inputs = [self._noised(0, x, rates, draws)[0]]
+        active: list[Tensor] = []
+        into_noise: list[Backward | None] = []
+        into_product: list[Backward | None] = []
+        for layer in (1, 2, 3):
+            z, backward = self._product(layer, inputs[-1], rates, draws)
+            into_product.append(backward)
+            if layer < 3:
+                h, backward = self._noised(layer, z.relu_(), rates, draws)
+                active.append(z)
+                into_noise.append(backward)
+                inputs.append(h)
+        log_p = torch.log_softmax(z, -1)
 
-        log_p = torch.log_softmax(output, -1)
         answer = y.unsqueeze(-1)
-        loss = log_p.gather(-1, answer).mean((-2, -1)).neg_()
-        correct = (output.argmax(-1) == y).sum(-1)
-
-        delta = log_p.exp_().scatter_add_(-1, answer, self._minus_one(answer)).div_(x.shape[-2])
-        delta = self._affine_backward(3, inputs[2], delta)
-        for layer in (2, 1):
-            backward = noise_backward[layer - 1]
-            if backward is not None:
-                delta = backward(delta)
-            torch.ops.aten.threshold_backward.grad_input(delta, active[layer - 1], 0, grad_input=delta)
-            backward = product_backward[layer - 1]
+        delta = torch.exp(log_p, out=self._buffer("delta", z, z.shape[-1]))
+        delta.scatter_add_(-1, answer, self._minus_one(answer)).div_(x.shape[-2])
+        for layer in (3, 2, 1):
+            backward = into_product[layer - 1]
             delta = backward(delta) if backward else self._affine_backward(layer, inputs[layer - 1], delta)
-        return loss, correct
+            if layer > 1:
+                backward = into_noise[layer - 2]
+                delta = backward(delta) if backward else delta
+                torch.ops.aten.threshold_backward.grad_input(delta, active[layer - 2], 0, grad_input=delta)
+        return log_p
 
-    def logits(self, x: Tensor) -> Tensor:
-        return self._evaluate(3, self.hidden(x)[1])
+    def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
+        h = self.hidden(x, rates, draws)[1]
+        if rates is None or draws is None:
+            return self._evaluate(3, h)
+        with torch.no_grad(), self._probing():
+            return self._product(3, h, rates, draws)[0].clone()
 
     def hidden(
         self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None
     ) -> list[Tensor]:
-        with torch.no_grad():
+        with torch.no_grad(), self._probing():
             if rates is None or draws is None:
-                first = self._evaluate(1, x).clamp_min_(0)
-                return [first, self._evaluate(2, first).clamp_min_(0)]
+                first = self._evaluate(1, x).relu_()
+                return [first, self._evaluate(2, first).relu_()]
             x = x.expand(*self.parameters.shape[:-1], *x.shape[-2:])
             h, found = self._noised(0, x, rates, draws)[0], []
             for layer in (1, 2):
-                z = self._product(layer, h, rates, draws)[0].clamp_min_(0)
+                z = self._product(layer, h, rates, draws)[0].relu_()
                 h = self._noised(layer, z, rates, draws)[0].clone()
                 found.append(h)
             return found
+
+    @contextmanager
+    def _probing(self) -> Iterator[None]:
+        self.noise.learning = False
+        try:
+            yield
+        finally:
+            self.noise.learning = True
 
     def _evaluate(self, layer: int, x: Tensor) -> Tensor:
         """x Wᵀ + b in a new tensor; x may be shared by all runs."""
@@ -122,13 +128,17 @@ class MLP:
     ) -> tuple[Tensor, Backward | None]:
         """h with the noise of this place, and its backward pass (None: the identity)."""
         rate = rates[place]
-        if place == 0 and isinstance(rate, float) and rate == 0:
+        if isinstance(rate, float) and rate == 0:
             return h, None
+        self.noise.place = place
         if self.noise.has("factor"):
             factor = self.noise.factor(h, rate, draws(place))
             if factor is None:
                 return h, None
-            return torch.mul(h, factor, out=self._buffer(f"noised{place}", h, h.shape[-1])), factor.mul_
+            # the input is not ours to overwrite, and a unit's own sign is needed where the factor may turn it
+            in_place = self.noise.nonnegative and place > 0
+            out = h if in_place else self._buffer(f"noised{place}", h, h.shape[-1])
+            return torch.mul(h, factor, out=out), factor.mul_
         if self.noise.has("activation"):
             with torch.enable_grad():
                 leaf = h.detach().requires_grad_()
@@ -139,26 +149,28 @@ class MLP:
     def _product(
         self, layer: int, x: Tensor, rates: Sequence[Rate], draws: DrawsAt
     ) -> tuple[Tensor, Backward | None]:
-        """Pre-activations of a hidden layer; a backward pass where the noise acts inside the product."""
+        """Pre-activations of a layer; a backward pass where the noise acts inside the product."""
         W, b = self.weights[layer - 1], self.biases[layer - 1]
+        place = layer - 1 if self.noise.reads else layer
         on_weight = self.noise.has("weight")
-        if not on_weight and not self.noise.has("product"):
+        acts = place < PLACES and (on_weight or self.noise.has("product"))
+        rate = rates[place] if acts else 0.0
+        if isinstance(rate, float) and rate == 0:
             return self._affine(layer, x, self._buffer(f"layer{layer}", x, b.shape[-1])), None
+        self.noise.place = place
         with torch.enable_grad():
             # at layer 1 the gradient at the input would be a product that nobody reads
-            leaves = [
-                x.detach().requires_grad_(layer > 1),
-                W.detach().requires_grad_(),
-                b.detach().requires_grad_(),
-            ]
+            X = x.detach().requires_grad_(layer > 1)
+            weight, bias = W.detach().requires_grad_(), b.detach().requires_grad_()
+            leaves = [X, weight, bias] if layer > 1 else [weight, bias]
             if on_weight:
-                noisy = self.noise.weight(leaves[1], rates[layer], draws(layer))
-                z = torch.matmul(leaves[0], noisy.mT) + leaves[2].unsqueeze(-2)
+                noisy = self.noise.weight(weight, rate, draws(place))
+                z = torch.matmul(X, noisy.mT) + bias.unsqueeze(-2)
             else:
-                z = self.noise.product(leaves[0], leaves[1], leaves[2], rates[layer], draws(layer))
+                z = self.noise.product(X, weight, bias, rate, draws(place))
 
         def backward(delta: Tensor) -> Tensor:
-            *dx, dW, db = torch.autograd.grad(z, leaves if layer > 1 else leaves[1:], delta)
+            *dx, dW, db = torch.autograd.grad(z, leaves, delta)
             self.weight_gradients[layer - 1].copy_(dW)
             self.bias_gradients[layer - 1].copy_(db)
             return dx[0] if dx else delta

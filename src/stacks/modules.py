@@ -58,25 +58,27 @@ class Modules:
                 parameter.data, parameter.grad = values, gradient
             self._dropouts.append(_adopt_dropouts(net, noise))
 
-    def differentiate(
-        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt
-    ) -> tuple[Tensor, Tensor]:
+    def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         self.gradients.zero_()
-        losses, correct = [], []
+        found = []
         for run, net in enumerate(self.nets):
             images, labels = (x, y) if len(self.nets) == 1 else (x[run], y[run])
             net.train()
             self._prepare(run, rates, draws)
-            output = net(images)
-            loss = F.cross_entropy(output, labels)
-            loss.backward()
-            losses.append(loss.detach())
-            correct.append((output.detach().argmax(-1) == labels).sum())
-        return (losses[0], correct[0]) if len(self.nets) == 1 else (torch.stack(losses), torch.stack(correct))
+            log_p = F.log_softmax(net(images), -1)
+            F.nll_loss(log_p, labels).backward()
+            found.append(log_p.detach())
+        return self._joined(found)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
+        found = []
         with torch.no_grad():
-            return self._joined([net.eval()(x) for net in self.nets])
+            for run, net in enumerate(self.nets):
+                net.train(rates is not None)
+                if rates is not None and draws is not None:
+                    self._prepare(run, rates, draws)
+                found.append(net(x))
+        return self._joined(found)
 
     def hidden(
         self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None

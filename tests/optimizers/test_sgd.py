@@ -13,13 +13,22 @@ from torch import Tensor
 from src import optimizers
 
 P = 30
+SHAPES = [torch.Size([5, 5]), torch.Size([5])]
+REST = {
+    "name": "sgd",
+    "decay": "constant",
+    "nesterov": False,
+    "decay_biases": True,
+    "warmup": 0.0,
+    "max_norm": None,
+}
 OPTIONS = st.fixed_dictionaries(
     {
         "lr": st.floats(1e-3, 0.5),
         "momentum": st.just(0.0) | st.floats(0.1, 0.95),
         "weight_decay": st.just(0.0) | st.floats(1e-4, 0.1),
     }
-).map(lambda own: {"name": "sgd", "decay": "constant", **own})
+).map(lambda own: {**REST, **own})
 
 
 def gradient(w: Tensor, step: int) -> Tensor:
@@ -46,7 +55,7 @@ def torchs(options: dict[str, Any], run: int, steps: int) -> Tensor:
 @given(OPTIONS)
 def test_a_run_alone_equals_torch(options: dict[str, Any]) -> None:
     w = start(0)
-    optimizer = optimizers.make(w, [options])
+    optimizer = optimizers.make(w, [options], SHAPES)
     for step in range(100):
         optimizer.step(gradient(w, step), options["lr"])
     torch.testing.assert_close(w, torchs(options, 0, 100), rtol=1e-4, atol=1e-6)
@@ -56,7 +65,7 @@ def test_a_run_alone_equals_torch(options: dict[str, Any]) -> None:
 @given(st.lists(OPTIONS, min_size=2, max_size=4))
 def test_each_run_of_a_stack_equals_torch(options: list[dict[str, Any]]) -> None:
     w = torch.stack([start(run) for run in range(len(options))])
-    optimizer = optimizers.make(w, options)
+    optimizer = optimizers.make(w, options, SHAPES)
     lr = torch.tensor([own["lr"] for own in options]).unsqueeze(-1)
     for step in range(100):
         optimizer.step(torch.stack([gradient(row, step) for row in w]), lr)
@@ -65,18 +74,18 @@ def test_each_run_of_a_stack_equals_torch(options: list[dict[str, Any]]) -> None
 
 
 def test_a_changing_learning_rate_is_used_in_its_own_step() -> None:
-    options = {"name": "sgd", "lr": 0.5, "decay": "linear", "momentum": 0.0, "weight_decay": 0.0}
+    options = {**REST, "lr": 0.5, "decay": "linear", "momentum": 0.0, "weight_decay": 0.0}
     w = torch.zeros(2)
-    optimizer = optimizers.make(w, [options])
-    for lr in optimizers.learning_rates(options, 4):
+    optimizer = optimizers.make(w, [options], [w.shape])
+    for lr in optimizers.learning_rates(options, 4, steps_per_epoch=1):
         optimizer.step(torch.ones(2), float(lr))
     assert w.tolist() == pytest.approx([-0.5 * (1 + 0.75 + 0.5 + 0.25)] * 2)
 
 
 def test_a_run_that_diverges_touches_no_other() -> None:
-    options = [{"name": "sgd", "lr": 0.1, "decay": "constant", "momentum": 0.9, "weight_decay": 0.1}] * 2
+    options = [{**REST, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}] * 2
     w = torch.ones(2, P)
-    optimizer = optimizers.make(w, options)
+    optimizer = optimizers.make(w, options, SHAPES)
     for bad in (float("inf"), float("nan")):
         optimizer.step(torch.stack([torch.full((P,), bad), torch.ones(P)]), torch.full((2, 1), 0.1))
     assert w[1].isfinite().all()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from src import optimizers, streams
 from src.noise import make
+from src.probes import mean_metrics
 from src.stacks.modules import Modules
 from src.streams import LEVELS, Draws
 
@@ -50,18 +51,25 @@ def stack_of(seeds: list[int], noise: str = "dropout") -> Modules:
 def trained(seeds: list[int], rates: list[tuple[float, float]], steps: int = 12) -> Modules:
     """A stack of one run a seed and pair of rates, after some steps of SGD."""
     stack, R = stack_of(seeds), len(seeds)
-    options = [{"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}] * R
-    optimizer = optimizers.make(stack.parameters, options)
+    rest = {"nesterov": False, "decay_biases": True, "warmup": 0.0, "max_norm": None}
+    options = [{"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, **rest}] * R
+    optimizer = optimizers.make(stack.parameters, options, [p.shape for p in stack.nets[0].parameters()])
     keys = [[streams.key(seed, f"noise{place}") for seed in seeds] for place in range(4)]
     at: list[Any] = [0.0, *rates[0]]
     if R > 1:
-        at = [torch.tensor(column).reshape(-1, 1, 1) for column in zip(*((0.0, *own) for own in rates), strict=True)]
+        at = [
+            torch.tensor(column).reshape(-1, 1, 1)
+            for column in zip(*((0.0, *own) for own in rates), strict=True)
+        ]
     for step in range(steps):
         x = torch.randn(16, FEATURES, generator=torch.Generator().manual_seed(step))
         y = x[:, :CLASSES].argmax(-1)
         lead = (R,) if R > 1 else ()
         stack.differentiate(
-            x.expand(*lead, *x.shape), y.expand(*lead, *y.shape), at, lambda p, step=step: Draws(keys[p], step, CPU)
+            x.expand(*lead, *x.shape),
+            y.expand(*lead, *y.shape),
+            at,
+            lambda p, step=step: Draws(keys[p], step, CPU),
         )
         optimizer.step(stack.gradients, 0.1 if R == 1 else torch.full((R, 1), 0.1))
     return stack
@@ -92,9 +100,9 @@ def test_loss_and_gradients_are_those_of_the_module_itself() -> None:
         output = own(BATCH[0])
         loss = F.cross_entropy(output, BATCH[1])
         loss.backward()
-    found, correct = stack.differentiate(*BATCH, [0.0, 0.5, 0.5], draws_of([1]))
+    found, accuracy = mean_metrics(stack.differentiate(*BATCH, [0.0, 0.5, 0.5], draws_of([1])), BATCH[1])
     assert float(found) == pytest.approx(float(loss.detach()), rel=1e-6)
-    assert int(correct) == int((output.argmax(-1) == BATCH[1]).sum())
+    assert float(accuracy) == pytest.approx(float((output.argmax(-1) == BATCH[1]).float().mean()))
     flat = torch.cat([parameter.grad.flatten() for parameter in own.parameters()])
     torch.testing.assert_close(stack.gradients, flat)
 
@@ -148,7 +156,9 @@ def test_without_noise_no_dropout_drops() -> None:
 
 def test_parameters_are_views_of_the_stack() -> None:
     stack = stack_of([1, 2])
-    expected = torch.stack([nn.utils.parameters_to_vector(net(seed).parameters()) for seed in (1, 2)]).detach()
+    expected = torch.stack(
+        [nn.utils.parameters_to_vector(net(seed).parameters()) for seed in (1, 2)]
+    ).detach()
     assert torch.equal(stack.parameters, expected)
     stack.parameters.mul_(2)
     stack.gradients.fill_(7)
@@ -184,6 +194,6 @@ def test_a_module_without_dropout_trains_and_has_no_hidden_layers() -> None:
     plain = nn.Sequential(nn.Linear(FEATURES, CLASSES))
     reference = copy.deepcopy(plain)
     stack = Modules([plain], make({"name": "dropout"}), CPU)
-    loss, _ = stack.differentiate(*BATCH, [0.0, 0.5, 0.5], draws_of([1]))
+    loss, _ = mean_metrics(stack.differentiate(*BATCH, [0.0, 0.5, 0.5], draws_of([1])), BATCH[1])
     assert float(loss) == pytest.approx(float(F.cross_entropy(reference(BATCH[0]), BATCH[1]).detach()))
     assert stack.hidden(BATCH[0]) == []

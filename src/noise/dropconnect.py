@@ -1,0 +1,26 @@
+"""DropConnect: each weight of a hidden layer is zero with probability p, else divided by 1 - p."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from src.noise import Noise
+from src.noise.dropout import dropout_factor
+from src.streams import Draws, Rate
+
+
+class DropConnect(Noise):
+    """z = (M ⊙ W)x/q + b, M ~ Bernoulli(q) drawn per weight, once a step; q = 1 - p.
+
+    The rate `dropoutN` is that of hidden layer N's own weights, where dropout's is that of its output; biases
+    stay. Train: mean Wx + b; the variance of one product is α·Σ w²x², α = p/q, but the images of a batch share
+    a mask. Test: the identity (Wan et al. sample a normal approximation instead; the mean is exact for the
+    product and costs one pass). p = 1 leaves the biases alone.
+
+    Source: Wan et al. 2013, "Regularization of neural networks using DropConnect", section 3; there a mask for
+    each example, which `dropconnect_gaussian` has by its moments.
+    """
+
+    def weight(self, W: Tensor, rate: Rate, draws: Draws) -> Tensor:
+        factor = dropout_factor(W, rate, draws)
+        return W if factor is None else W * factor

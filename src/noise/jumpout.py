@@ -1,0 +1,34 @@
+"""Jumpout: dropout whose rate is drawn anew for each step and adapted to the share of active units."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from src.checks import real
+from src.noise import Noise
+from src.streams import Draws, Rate
+
+OPTIONS = {"input_rate": real(0, 1), "highest": real(0, 1, below=True), "power": real(0, 1)}
+
+
+class Jumpout(Noise):
+    """h' = h · Bernoulli(1 - r)/(1 - r)^`power`, drawn per example and unit; r anew in each step.
+
+    r = min(|N(0, p²)|/a, `highest`): a half normal whose scale is the configured rate p, divided by the share a
+    of units above 0 in the batch, so that the same share of active units is dropped whatever the layer.
+    Train: mean h·(1 - r)^(1 - power): only `power` = 1 is unbiased; the paper's 0.75 lies between the power 1 that
+    keeps the mean and the 0.5 that keeps the second moment. Nothing is matched to dropout at rate p: the mean rate
+    is 0.8·p/a. Test: the identity.
+
+    Source: Wang et al. 2019, "Jumpout: improved dropout for deep neural networks with ReLUs", sections 3.1
+    to 3.3. The paper truncates the half normal at a lower and an upper limit for each data set; ours has the
+    upper one alone, so that p = 0 is the identity.
+    """
+
+    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor:
+        active = (h.detach() > 0).to(h.dtype).mean((-2, -1), keepdim=True).clamp_(min=1 / h.shape[-1])
+        jump = draws.normal((*h.shape[:-2], 1, 1)).abs_() * rate / active
+        drop = jump.clamp_(max=self.options["highest"])
+        keep = (draws.uniform(h.shape) >= drop).to(h.dtype)
+        return h * (keep / torch.pow(1 - drop, self.options["power"]))

@@ -1,0 +1,299 @@
+"""What every noise owes: its moments, the identity where it is none, and a gradient that is right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from src import components
+from src.noise import Noise, make
+from src.streams import Draws, key
+
+CPU = torch.device("cpu")
+YAML = Path(__file__).resolve().parents[2] / "conf" / "noise"
+DEFAULTS: dict[str, dict[str, Any]] = {
+    name: yaml.safe_load((YAML / f"{name}.yaml").read_text()) for name in components.names("noise")
+}
+ON_ACTIVATIONS = [
+    name for name in DEFAULTS if make(DEFAULTS[name]).has("factor") or make(DEFAULTS[name]).has("activation")
+]
+UNBIASED = ["dropout", "gaussian", "uniform", "additive"]
+
+
+def draws(seed: int = 0, step: int = 0, runs: int = 1) -> Draws:
+    return Draws([key(seed + run, "noise1") for run in range(runs)], step, CPU)
+
+
+def noised(name: str, h: Tensor, rate: Any, random: Draws, **options: Any) -> Tensor:
+    """Activations after the noise, whichever hook it has."""
+    noise = make({**DEFAULTS[name], **options})
+    noise.place = 1
+    if noise.has("factor"):
+        factor = noise.factor(h, rate, random)
+        return h if factor is None else h * factor
+    return noise.activation(h, rate, random)
+
+
+def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
+    assert set(DEFAULTS) == {
+        "none", "dropout", "gaussian", "uniform", "additive", "dropconnect", "dropconnect_gaussian",
+        "shakeout", "jumpout", "blend",
+    }  # fmt: skip
+    for name, options in DEFAULTS.items():
+        assert components.check_options("noise", options) == options
+        assert options["name"] == name
+
+
+def alpha(p: float) -> float:
+    return p / (1 - p)
+
+
+VARIANCE: dict[str, Callable[[float], float]] = {
+    "dropout": alpha,
+    "gaussian": alpha,
+    "uniform": alpha,
+}
+
+
+@pytest.mark.parametrize("name", UNBIASED)
+@settings(max_examples=12, deadline=None)
+@given(rate=st.sampled_from([1e-4, 0.1, 0.2, 0.25, 0.5, 0.8, 0.95]), seed=st.integers(0, 10**6))
+def test_mean_and_variance_are_the_formulas(name: str, rate: float, seed: int) -> None:
+    n, units = 4000, 24
+    h = torch.linspace(0.5, 3, units).expand(n, units).contiguous()
+    if name == "additive":  # its variance is relative to the unit's own spread
+        h = h + torch.randn(n, units, generator=torch.Generator().manual_seed(seed))
+    noise = (noised(name, h, rate, draws(seed)) - h).double()
+    if name == "additive":
+        expected = rate**2 * h.double().var(0, correction=0)
+    else:
+        expected = VARIANCE[name](rate) * h[0].double().square()
+    error = (expected / n).sqrt()
+    assert ((noise.mean(0) / error).abs() < 5.5).all()
+    kurtosis = (1 - 3 * rate * (1 - rate)) / (rate * (1 - rate)) if name == "dropout" else 3.0
+    tolerance = 6 * math.sqrt(max(kurtosis - 1, 2) / n)
+    if tolerance < 0.5:
+        torch.testing.assert_close(noise.var(0), expected, rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("name", ON_ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [torch.float32])
+@settings(max_examples=15, deadline=None)
+@given(rows=st.integers(1, 20), units=st.integers(1, 17), seed=st.integers(0, 10**6))
+def test_rate_zero_is_the_identity_of_any_shape(
+    name: str, dtype: torch.dtype, rows: int, units: int, seed: int
+) -> None:
+    h = torch.randn(rows, units, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(noised(name, h, 0.0, draws(seed)), h)
+    stacked = h.expand(2, rows, units)
+    rates = torch.zeros(2, 1, 1)
+    torch.testing.assert_close(noised(name, stacked, rates, draws(seed, runs=2)), stacked)
+
+
+@pytest.mark.parametrize("name", ON_ACTIVATIONS)
+def test_one_runs_rate_does_not_touch_another(name: str) -> None:
+    h = torch.rand(3, 40, 16)
+    one = noised(name, h, torch.tensor([0.2, 0.5, 0.7]).reshape(3, 1, 1), draws(runs=3))
+    two = noised(name, h, torch.tensor([0.2, 0.1, 0.3]).reshape(3, 1, 1), draws(runs=3))
+    assert torch.equal(one[0], two[0])
+    assert not torch.equal(one[1], two[1])
+
+
+@pytest.mark.parametrize("name", ON_ACTIVATIONS)
+def test_a_stack_draws_what_its_runs_draw_alone(name: str) -> None:
+    h = torch.rand(3, 40, 16)
+    rates = torch.tensor([0.2, 0.5, 0.7]).reshape(3, 1, 1)
+    stacked = noised(name, h, rates, draws(seed=5, runs=3))
+    for run in range(3):
+        alone = noised(name, h[run], float(rates[run]), draws(seed=5 + run))
+        torch.testing.assert_close(stacked[run], alone, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in ON_ACTIVATIONS if name != "none"])
+def test_noise_never_repeats_between_steps_and_runs(name: str) -> None:
+    h = torch.rand(40, 16)
+    results = [noised(name, h, 0.4, draws(seed, step)) for seed in range(3) for step in range(4)]
+    for i, one in enumerate(results):
+        assert all(not torch.equal(one, other) for other in results[:i])
+
+
+@pytest.mark.parametrize("name", ON_ACTIVATIONS)
+def test_gradient_against_finite_differences(name: str) -> None:
+    h = (torch.rand(6, 5) + 0.1).requires_grad_()
+    direction = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+    weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(2))
+
+    def value(at: Tensor) -> Tensor:
+        noise = make(DEFAULTS[name])
+        noise.place = 1
+        if name == "additive":  # its SD is a constant in the gradient: hold it still here too
+            noise._variance[1] = torch.full((1, 5), 0.3)  # type: ignore[attr-defined]
+            noise.learning = False
+        if noise.has("factor"):
+            factor = noise.factor(at, 0.4, draws())
+            return ((at if factor is None else at * factor) * weight).sum()
+        return (noise.activation(at, 0.4, draws()) * weight).sum()
+
+    (gradient,) = torch.autograd.grad(value(h), h)
+    assert torch.isfinite(gradient).all()
+    step = 1e-2
+    difference = (value((h + step * direction).detach()) - value((h - step * direction).detach())) / (
+        2 * step
+    )
+    assert float((gradient * direction).sum()) == pytest.approx(float(difference), rel=2e-3, abs=2e-3)
+
+
+def test_additive_follows_the_running_sd_and_stands_still_for_a_probe() -> None:
+    noise = make({**DEFAULTS["additive"], "momentum": 0.5})
+    noise.place = 1
+    h = torch.randn(5000, 3) * torch.tensor([0.0, 1.0, 3.0])
+    noise.activation(h, 0.5, draws())
+    wide = (noise.activation(10 * h, 0.5, draws(step=1)) - 10 * h).var(0)
+    # half way from the variance 1 and 9 of the first batch to 100 and 900
+    torch.testing.assert_close(wide, 0.25 * torch.tensor([0.0, 50.5, 454.5]), rtol=0.1, atol=1e-6)
+    known = noise._variance[1].clone()  # type: ignore[attr-defined]
+    noise.learning = False
+    noise.activation(100 * h, 0.5, draws(step=2))
+    assert torch.equal(noise._variance[1], known)  # type: ignore[attr-defined]
+
+
+def product(name: str, x: Tensor, W: Tensor, b: Tensor, rate: Any, random: Draws, **options: Any) -> Tensor:
+    noise: Noise = make({**DEFAULTS[name], **options})
+    noise.place = 1
+    if noise.has("weight"):
+        return torch.matmul(x, noise.weight(W, rate, random).mT) + b.unsqueeze(-2)
+    return noise.product(x, W, b, rate, random)
+
+
+ON_PRODUCTS = ["dropconnect", "dropconnect_gaussian", "shakeout"]
+
+
+def product_case(n: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, 12, generator=generator).expand(n, 12)
+    return x, torch.randn(4, 12, generator=generator), torch.randn(4, generator=generator)
+
+
+@pytest.mark.parametrize("name", ON_PRODUCTS)
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+def test_products_mean_and_variance(name: str, rate: float) -> None:
+    steps, c = 4000, 0.3
+    options = {"strength": c} if name == "shakeout" else {}
+    x, W, b = product_case(steps)
+    if name == "dropconnect":  # one mask for a batch: so many batches of one image
+        z = torch.cat([product(name, x[:1], W, b, rate, draws(step=step)) for step in range(steps)])
+    else:
+        z = product(name, x, W, b, rate, draws(), **options)
+    z = z.double()
+    spread = (W.abs() + c).square() if name == "shakeout" else W.square()
+    variance = alpha(rate) * (x[0].square() @ spread.T).double()
+    assert (((z.mean(0) - (x[0] @ W.T + b)) / (variance / steps).sqrt()).abs() < 5).all()
+    torch.testing.assert_close(z.var(0), variance, rtol=0.2, atol=0)
+
+
+@pytest.mark.parametrize("name", ON_PRODUCTS)
+def test_products_at_rate_zero_are_plain(name: str) -> None:
+    x, W, b = product_case(7)
+    torch.testing.assert_close(product(name, x, W, b, 0.0, draws()), x @ W.T + b, rtol=1e-4, atol=1e-5)
+
+
+def test_shakeouts_weights_are_the_papers() -> None:
+    """Kang 2018, eq. 1, weight by weight: -c·sgn(w) if dropped, else (w + c·p·sgn(w))/(1 - p)."""
+    rate, c = 0.25, 0.4  # exactly representable in 16 bits
+    x, W, b = product_case(50)
+    z = product("shakeout", x, W, b, rate, draws(), strength=c)
+    kept = draws().keep(x.shape, rate) > 0
+    for image in range(50):
+        shaken = torch.where(kept[image], (W + c * rate * W.sign()) / (1 - rate), -c * W.sign())
+        torch.testing.assert_close(z[image], shaken @ x[image] + b, rtol=1e-4, atol=1e-5)
+
+
+def test_shakeout_without_strength_is_dropout() -> None:
+    x, W, b = product_case(50)
+    z = product("shakeout", x, W, b, 0.5, draws(), strength=0.0)
+    torch.testing.assert_close(z, noised("dropout", x, 0.5, draws()) @ W.T + b)
+
+
+def test_dropconnect_drops_weights_and_divides_the_rest() -> None:
+    W = torch.randn(50, 80)
+    masked = make(DEFAULTS["dropconnect"]).weight(W, 0.25, draws())
+    torch.testing.assert_close((masked / W).round(decimals=4).unique(), torch.tensor([0.0, 1.3333]))
+
+
+def test_gaussian_dropconnect_has_the_moments_of_a_mask_per_example() -> None:
+    x, W, b = product_case(20000)
+    rate = 0.5
+    drawn = product("dropconnect_gaussian", x, W, b, rate, draws()).double()
+    masks = torch.rand(20000, 4, 12, generator=torch.Generator().manual_seed(1)) >= rate
+    masked = ((masks * W / (1 - rate)) @ x[0] + b).double()
+    torch.testing.assert_close(drawn.mean(0), masked.mean(0), rtol=0, atol=0.1)
+    torch.testing.assert_close(drawn.var(0), masked.var(0), rtol=0.06, atol=0)
+
+
+def test_gaussian_dropconnect_has_a_gradient_where_nothing_comes_in() -> None:
+    x, W, b = torch.zeros(5, 12, requires_grad=True), torch.randn(4, 12, requires_grad=True), torch.zeros(4)
+    gradients = torch.autograd.grad(product("dropconnect_gaussian", x, W, b, 0.5, draws()).sum(), [x, W])
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_blend_takes_one_other_image_and_a_share_of_each_unit() -> None:
+    n, units, rate = 64, 32, 0.6
+    h = torch.arange(n, dtype=torch.float32).unsqueeze(-1).expand(n, units) * 1000
+    moved = (noised("blend", h, rate, draws()) - h) / 1000
+    # every unit of an image moves towards the same other image: all in one direction, by no more than the share
+    assert ((moved > 0).all(-1) | (moved < 0).all(-1)).all()
+    assert (moved.abs().amax(-1) <= rate * n).all()
+    assert torch.equal(noised("blend", h[:1], rate, draws()), h[:1])
+
+
+def test_blends_mean_is_the_documented_bias() -> None:
+    h = torch.rand(8, 2)
+    mean = torch.stack([noised("blend", h, 0.5, draws(step=step)) for step in range(6000)]).mean(0)
+    others = (h.sum(0) - h) / 7
+    torch.testing.assert_close(mean, h + 0.25 * (others - h), rtol=0, atol=0.015)
+
+
+@pytest.mark.parametrize("power, share", [(1.0, 1.0), (0.75, None)])
+def test_jumpouts_mean(power: float, share: float | None) -> None:
+    h = torch.ones(64, 64)
+    options = {"power": power, "highest": 0.9}
+    means = torch.stack(
+        [noised("jumpout", h, 0.2, draws(step=step), **options).mean() for step in range(800)]
+    )
+    if share is not None:
+        assert float(means.mean()) == pytest.approx(share, abs=0.005)
+    else:
+        # E (1 - r)^(1/4) for r half normal with scale 0.2, by numbers
+        r = torch.linspace(0, 0.9, 200001, dtype=torch.float64)
+        density = torch.exp(-((r / 0.2) ** 2) / 2)
+        expected = float((density * (1 - r) ** 0.25).sum() / density.sum())
+        assert float(means.mean()) == pytest.approx(expected, abs=0.005)
+
+
+def test_jumpout_drops_the_same_share_of_active_units() -> None:
+    h = torch.ones(400, 200)
+    sparse = h.clone()
+    sparse[:, 50:] = 0  # a quarter is active
+    dropped = [
+        float((noised("jumpout", h_, 0.05, draws(step=3)) == 0)[:, :50].float().mean()) for h_ in (h, sparse)
+    ]
+    assert dropped[1] == pytest.approx(4 * dropped[0], rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "uniform", "dropconnect_gaussian", "shakeout"])
+def test_an_infinite_variance_is_refused(name: str) -> None:
+    from configs import make_run
+
+    from src.checks import ConfigError
+
+    with pytest.raises(ConfigError, match=r"dropout2=1.0: .*below 1"):
+        make_run(noise=DEFAULTS[name], dropout2=1.0)

@@ -1,0 +1,146 @@
+"""Packs and the run folder, without Hydra and without processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from configs import DIGITS, plain
+
+from src import config, models, run, store
+from src.run import Job
+
+HYDRA: dict[str, Any] = {"overrides": {"task": []}, "runtime": {}, "job": {}, "mode": "RUN"}
+SMALL = {"name": "scratch", "hidden1": 12, "hidden2": 8}
+
+
+def job(output: Path, **changes: Any) -> Job:
+    settings = {
+        "epochs": 2,
+        "batch_size": 400,
+        "model": SMALL,
+        "data": DIGITS,
+        "output": str(output),
+        **changes,
+    }
+    values = plain(**settings)
+    return Job(config.parse(values), values, [], HYDRA)
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [
+            {key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)
+        ]
+
+
+def various(output: Path) -> list[Job]:
+    """32 runs of one kind that differ in everything a pack may differ in."""
+    return [
+        job(
+            output,
+            seed=i % 5,
+            dropout1=(i % 4) / 4,
+            dropout2=(i % 3) / 3,
+            optimizer={"lr": 0.1 + 0.1 * (i % 2), "momentum": 0.9 * (i % 2), "weight_decay": 1e-4 * i},
+        )
+        for i in range(32)
+    ]
+
+
+@pytest.mark.parametrize("size", [2, 7, 32])
+def test_any_pack_in_any_order_gives_the_bytes_of_a_run_alone(tmp_path: Path, size: int) -> None:
+    jobs = various(tmp_path / "packed")
+    random.Random(size).shuffle(jobs)
+    for start in range(0, len(jobs), size):
+        run.train_jobs(jobs[start : start + size])
+    for alone in random.Random(0).sample(various(tmp_path / "alone"), 8):
+        run.train_jobs([alone])
+        assert metrics(alone.folder) == metrics(tmp_path / "packed" / "runs" / alone.id)
+
+
+def test_different_rates_in_one_pack_really_differ(tmp_path: Path) -> None:
+    """ModelBatch's trap: the first model's rate for all."""
+    rates = [0.0, 0.2, 0.5, 0.8]
+    records = run.train_jobs([job(tmp_path, dropout1=rate, dropout2=0.0) for rate in rates])
+    assert [record["final"]["dropout1"] for record in records] == rates
+    assert len({record["final"]["train_loss"] for record in records}) == 4
+    ratios = [record["final"]["noisy_var1"] / record["final"]["var1"] for record in records]
+    assert ratios[0] == 1
+    assert ratios == sorted(ratios)
+
+
+def test_record_is_as_the_contract_has_it(tmp_path: Path) -> None:
+    one = job(tmp_path, save_model=True)
+    (record,) = run.train_jobs([one])
+    assert list(record) == [
+        "id", "state", "config", "overrides", "final", "seconds", "parameters", "versions", "device", "error",
+    ]  # fmt: skip
+    assert json.loads((one.folder / "run.json").read_text()) == record
+    assert record["parameters"] == 64 * 12 + 12 + 12 * 8 + 8 + 8 * 10 + 10
+    assert record["state"] == store.FINISHED and record["error"] is None
+    rows = metrics(one.folder)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert rows[-1]["test_acc"] == str(record["final"]["test_acc"])
+    net = models.build(SMALL, 64, 10, seed=0)
+    net.load_state_dict(torch.load(one.folder / "model.pt"))
+    data = run._data(**DIGITS)
+    right = net.eval()(data.test_images.float() / data.scale).argmax(-1) == data.test_labels
+    assert float(right.double().mean()) == pytest.approx(record["final"]["test_acc"], abs=0.01)
+
+
+def test_a_failed_run_is_tried_again_and_a_diverged_one_is_not(tmp_path: Path) -> None:
+    good, wild = job(tmp_path), job(tmp_path, optimizer={"lr": 1e30})
+    run.record_death(good, "its worker process died 2 times")
+    assert run.ended(good) is None
+    (record,) = run.train_jobs([wild])
+    assert record["state"] == store.DIVERGED
+    assert record["final"]["test_loss"] is None
+    assert run.ended(wild) == record
+
+
+def test_a_stack_that_fails_is_trained_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where a pack is one stack: an exception in it must not take the others along."""
+    from src.noise.dropout import Dropout
+
+    factor = Dropout.factor
+
+    def buggy(self: Dropout, h: torch.Tensor, rate: Any, draws: Any) -> Any:
+        if bool((torch.as_tensor(rate) == 0.3).any()):
+            raise RuntimeError("a bug")
+        return factor(self, h, rate, draws)
+
+    monkeypatch.setattr(Dropout, "factor", buggy)
+    jobs = [job(tmp_path, dropout1=rate) for rate in (0.2, 0.3, 0.5)]
+    records = run._train_stack(jobs, "cpu", None)
+    assert [record["state"] for record in records] == ["finished", "failed", "finished"]
+    assert records[1]["error"] == "RuntimeError: a bug"
+    assert "Traceback" in (jobs[1].folder / "train.log").read_text()
+
+
+def test_a_stack_on_disk_equals_its_runs_but_for_rounding(tmp_path: Path) -> None:
+    stacked = run._train_stack(various(tmp_path / "stack")[:6], "cpu", None)
+    for record, alone in zip(stacked, various(tmp_path / "alone")[:6], strict=True):
+        (expected,) = run.train_jobs([alone])
+        assert record["id"] == expected["id"]
+        for key in ("train_loss", "test_loss", "noisy_var2"):
+            assert record["final"][key] == pytest.approx(expected["final"][key], rel=1e-3)
+
+
+def test_probes_write_their_files(tmp_path: Path) -> None:
+    one = job(tmp_path, probe={"every": 3, "test_time": True, "train": True})
+    (record,) = run.train_jobs([one])
+    assert record["final"]["eval_train_acc"] > 0
+    with (one.folder / "probe.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["layer"]) for row in rows] == [(step, n) for step in ("3", "6") for n in "12"]
+    with (one.folder / "test_time.csv").open(newline="") as file:
+        first = next(csv.DictReader(file))
+    assert float(first["accuracy"]) == pytest.approx(record["final"]["test_acc"])
+    assert float(first["cross_entropy"]) == pytest.approx(record["final"]["test_loss"])
+    assert float(first["ece"]) == pytest.approx(record["final"]["test_ece"])
