@@ -138,9 +138,11 @@ def train_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> list[Re
 
 def _train_stack(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
     with contextlib.ExitStack() as locks:
-        for folder in sorted({job.folder for job in jobs}):
-            folder.mkdir(parents=True, exist_ok=True)
-            locks.enter_context(FileLock(folder / ".lock"))
+        for job in sorted({job.id: job for job in jobs}.values(), key=lambda job: job.id):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            lock = Path(job.run.output) / ".locks" / job.id
+            lock.parent.mkdir(exist_ok=True)
+            locks.enter_context(FileLock(lock))
         # what another process finished while we waited for its lock
         records: dict[int, Record] = {i: record for i, job in enumerate(jobs) if (record := ended(job))}
         waiting = [i for i in range(len(jobs)) if i not in records]

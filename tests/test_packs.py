@@ -29,6 +29,8 @@ TOGETHER: list[dict[str, Any]] = [
     {"seed": 5},
     {"dropout1": 0.9, "dropout2": 0.0},
     {"optimizer": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "decay": "cosine"}},
+    {"optimizer": {"momentum": 0.9, "nesterov": True, "decay_biases": False, "warmup": 0.5, "max_norm": 3}},
+    {"schedule": {"name": "late", "cutoff": 0.5}},
     {"output": "elsewhere", "resume": False, "save_model": True},
 ]
 

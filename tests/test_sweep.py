@@ -91,7 +91,7 @@ def everything(output: Path) -> dict[str, str]:
     """Every file of an output folder, without wall times, times of day and the folder's own name."""
     found = {}
     for path in sorted(output.rglob("*")):
-        if path.is_file() and path.name not in (".lock", "curves.png"):
+        if path.is_file() and path.name != "curves.png" and path.parent.name != ".locks":
             text = path.read_text()
             if path.suffix == ".csv":
                 text = "\n".join(without_seconds(text))

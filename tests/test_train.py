@@ -129,6 +129,7 @@ WRONG: list[tuple[str, str]] = [
     ("~dropout1", "dropout1=null: must be given"),
     ("model=concise noise=gaussian", "noise=gaussian: model=concise takes noise=dropout or none"),
     ("device=cuda", "device=cuda: this machine or this build of torch has no CUDA; take cpu or auto"),
+    ("-m data=digits device=cuda hydra.launcher.n_jobs=1", "device=cuda: this machine"),
     ("device=gpu", "device=gpu: must be one of auto, cpu, cuda"),
     ("output=/proc/x", "output=/proc/x: must be a folder that can be written"),
     ("output=file/below", "output=file/below: must be a folder that can be read and written"),
@@ -220,7 +221,7 @@ def test_files_of_a_run_are_as_promised(single: Single) -> None:
     folder = single.folder
     expected = {"metrics.csv", "run.json", "train.log", "curves.png"}
     expected |= {f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")}
-    assert set(files_in(folder)) - {".lock"} == expected
+    assert set(files_in(folder)) == expected
     header = (folder / "metrics.csv").read_text().partition("\n")[0]
     assert tuple(header.split(",")) == store.METRICS
     rows = rows_of(folder)

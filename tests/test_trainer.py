@@ -183,6 +183,8 @@ VARIED = [
     {"dropout1": 0.5, "dropout2": 0.2, "seed": 1, "optimizer": {"lr": 0.1, "momentum": 0.9}},
     {"dropout1": 1.0, "dropout2": 0.3, "seed": 2, "optimizer": {"weight_decay": 0.01}},
     {"dropout1": 0.9, "dropout2": 0.9, "seed": 2, "optimizer": {"decay": "cosine", "lr": 1.0}},
+    {"seed": 3, "optimizer": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "warmup": 0.5, "max_norm": 0.5}},
+    {"seed": 3, "optimizer": {"weight_decay": 0.1, "decay_biases": False}, "schedule": {"name": "linear"}},
 ]
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from configs import REPOSITORY
+from configs import DIGITS, REPOSITORY, make_run, plain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import components, schedules
+from src import components, run, schedules
 from src.checks import ConfigError
+from src.config import parse
+from src.run import Job
+from src.trainer import Images, train
 
 NAMES = components.names("schedule")
 SHARES = st.floats(0.01, 1)
@@ -169,24 +174,52 @@ def test_a_wrong_option_is_named_with_what_is_right(name: str, changes: dict[str
     assert "\n" not in str(caught.value)
 
 
-def test_metrics_record_what_the_last_step_of_each_epoch_used(command: Any, tmp_path: Path) -> None:
-    """A sweep over all schedules on digits; 1,437 images are 6 steps an epoch."""
-    overrides = ["data=digits", "epochs=3", "dropout1=0.3", "dropout2=0.8", f"output={tmp_path}"]
-    result = command("src.train", "-m", f"schedule={','.join(NAMES)}", *overrides, "hydra.launcher.n_jobs=1")
-    assert result.returncode == 0, result.stderr
-    runs = sorted((tmp_path / "runs").glob("*/metrics.csv"))
-    recorded = {}
-    for path in runs:
-        with path.open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        config = yaml.safe_load((path.parent / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
-        recorded[config["schedule"]["name"]] = rows
-    assert set(recorded) == set(NAMES)
-    for name, rows in recorded.items():
+def test_metrics_record_what_the_last_step_of_each_epoch_used(tmp_path: Path) -> None:
+    """The files of a pack with every schedule; 1,437 images of digits are 6 steps an epoch."""
+    hydra: dict[str, Any] = {"overrides": {}, "runtime": {}, "job": {}}
+    jobs = []
+    for name in NAMES:
+        settings = plain(data=DIGITS, epochs=3, dropout1=0.3, dropout2=0.8, output=str(tmp_path))
+        settings["schedule"] = defaults(name)
+        jobs.append(Job(parse(settings), settings, [], hydra))
+    run.train_jobs(jobs)
+    recorded = set()
+    for name, job in zip(NAMES, jobs, strict=True):
         own = {key: value for key, value in defaults(name).items() if key != "name"}
-        for epoch, row in enumerate(rows, 1):
-            u = (6 * epoch - 1) / 18
-            for layer, p in (("dropout1", 0.3), ("dropout2", 0.8)):
-                assert float(row[layer]) == pytest.approx(FORMULAS[name][0](u, p, **own), abs=1e-12)
-        assert len(rows) == 3
-    assert len({tuple(row["dropout1"] for row in rows) for rows in recorded.values()}) == len(NAMES)
+        with (job.folder / "metrics.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for layer, p in (("dropout1", 0.3), ("dropout2", 0.8)):
+            expected = [FORMULAS[name][0]((6 * epoch - 1) / 18, p, **own) for epoch in (1, 2, 3)]
+            assert [float(row[layer]) for row in rows] == pytest.approx(expected, abs=1e-12)
+        recorded.add(tuple(row["dropout1"] for row in rows))
+    assert len(recorded) == len(NAMES), "in these epochs each schedule has rates of its own"
+
+
+@pytest.mark.parametrize(("name", "dropped"), [("early", [1, 1, 0, 0]), ("late", [0, 0, 1, 1])])
+def test_the_rates_recorded_are_the_rates_used(name: str, dropped: list[int], digit_images: Images) -> None:
+    """With all units dropped the first layer does not learn, so its clean variance stays; without it changes."""
+    shape = {"name": "scratch", "hidden1": 16, "hidden2": 16}
+    settings = make_run(data=DIGITS, epochs=4, dropout1=1.0, dropout2=1.0, model=shape)
+    rows: list[Any] = []
+    train([dataclasses.replace(settings, schedule=defaults(name))], digit_images, 10, rows.extend)
+    assert [row["dropout1"] for row in rows] == dropped
+    assert [row["noisy_var1"] == 0 for row in rows] == [rate == 1 for rate in dropped]
+    stays = [later["var1"] == earlier["var1"] for earlier, later in pairwise(rows)]
+    assert stays == [rate == 1 for rate in dropped[1:]]
+
+
+def test_a_stack_of_all_schedules_equals_its_runs_alone(digit_images: Images) -> None:
+    shape = {"name": "scratch", "hidden1": 16, "hidden2": 16}
+    base = make_run(data=DIGITS, epochs=3, dropout1=0.3, dropout2=0.8, model=shape, optimizer={"lr": 0.1})
+    runs = [dataclasses.replace(base, schedule=defaults(name)) for name in NAMES]
+    together: list[Any] = []
+    train(runs, digit_images, 10, together.append)
+    for i, own in enumerate(runs):
+        alone: list[Any] = []
+        train([own], digit_images, 10, alone.append)
+        for epoch, (row,) in enumerate(alone):
+            for key in ("dropout1", "dropout2"):
+                assert together[epoch][i][key] == row[key]
+            for key in ("train_loss", "test_loss", "noisy_var2"):
+                assert together[epoch][i][key] == pytest.approx(row[key], rel=1e-3, abs=1e-6)
+    assert len({row["train_loss"] for row in together[-1]}) == len(NAMES)
