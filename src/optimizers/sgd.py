@@ -42,7 +42,6 @@ class SGD(Optimizer):
             update = self._velocity.mul_(self.momentum).add_(gradients)
             if self.nesterov is not None:
                 ahead = add_scaled(gradients, self._velocity, self.momentum)
-                update = torch.lerp(
-                    self._velocity, ahead, self.nesterov, out=gradients
-                )  # 0 or 1: either, exactly
+                # nesterov is 1 or 0, which gives one or the other exactly
+                update = torch.lerp(self._velocity, ahead, self.nesterov, out=gradients)
         add_scaled(self.parameters, update, -lr)

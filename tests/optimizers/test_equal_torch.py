@@ -251,6 +251,18 @@ def test_a_weight_without_gradient_stays_finite(name: str) -> None:
     assert torch.equal(w, torch.ones(P))
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("runs", [1, 2])
+def test_all_tensors_are_on_the_parameters_device(name: str, runs: int) -> None:
+    """On torch's device without memory, where an operation with a CPU tensor fails as it does on a GPU."""
+    extras = {"max_norm": 1.0, "weight_decay": 0.1, "decay_biases": False}
+    extras |= {"momentum": 0.9} if "momentum" in OWN[name] else {}
+    extras |= {"nesterov": True} if name == "sgd" else {}
+    w = torch.empty(*((2,) if runs == 2 else ()), P, device="meta")
+    optimizer = optimizers.make(w, [defaults(name, **extras)] * runs, SHAPES)
+    optimizer.step(torch.empty_like(w), torch.empty(2, 1, device="meta") if runs == 2 else 0.1)
+
+
 # Speed
 
 

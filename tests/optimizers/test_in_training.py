@@ -60,6 +60,7 @@ def test_a_stack_of_differing_optimizers_equals_its_runs_alone(
 
 @pytest.mark.parametrize("name", components.names("optimizer"))
 def test_the_options_of_conf_train(name: str, compose: Compose, digit_images: Images) -> None:
-    run = parse({**compose(f"optimizer={name}", "data=digits", "epochs=15"), "batch_size": 64})
+    small = ("data=digits", "epochs=10", "batch_size=32", "model.hidden1=64", "model.hidden2=64")
+    run = parse(compose(f"optimizer={name}", *small))
     rows, _ = trained([run], digit_images)
     assert rows[-1][0]["test_acc"] > 0.9
