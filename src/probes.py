@@ -13,8 +13,8 @@ from src.checks import Check, boolean
 from src.stacks import DrawsAt, Stack
 from src.streams import Rate
 
-PROBE_IMAGES = 512
-"""The fixed probe batch: the first 512 training images."""
+PROBE_IMAGES = 256
+"""The fixed probe batch: the first 256 training images."""
 
 EVALUATION_BATCH = 1000
 BINS = 15

@@ -22,6 +22,12 @@ from torch import Tensor
 LEVELS = 1 << 16
 """Random numbers are 16 bits wide: a Bernoulli mask, a uniform or a normal number needs no more of them."""
 
+AT_ONCE = 1 << 15
+"""Numbers that a CPU draws in one call: from twice as many on, malloc would map their memory anew each time."""
+
+MOST_STATES = 64
+"""Streams whose generator state a thread remembers."""
+
 Rate = float | Tensor
 """Of one run a float; of a stack of R runs a tensor (R, 1, 1)."""
 
@@ -54,20 +60,49 @@ def keep_threshold(rate: Rate) -> int | Tensor:
 
 
 def _random_raw(key: int, step: int, start: int, words: int) -> np.ndarray:
-    """Bits of numpy's Philox at a counter, as uint16; one generator is set to it again and again."""
-    state = _OWN.state["state"]
-    state["key"][:] = key & (2**64 - 1), key >> 64
-    state["counter"][:] = start, step, 0, 0
-    _OWN.philox.state = _OWN.state
-    return _OWN.philox.random_raw(words).view(np.uint16)
+    """Bits of numpy's Philox at a counter, as uint16."""
+    return _philox_at(key, step, start).random_raw(words).view(np.uint16)
+
+
+def _philox_at(key: int, step: int, start: int) -> np.random.Philox:
+    """This thread's one generator, set to a counter: ten times cheaper than making another."""
+    state = _OWN.states.get(key)
+    if state is None:
+        state = _OWN.states[key] = np.random.Philox(key=key).state
+        if len(_OWN.states) > MOST_STATES:
+            del _OWN.states[next(iter(_OWN.states))]
+    counter = state["state"]["counter"]
+    counter[0], counter[1] = start, step
+    _OWN.philox.state = state
+    return _OWN.philox
+
+
+class _Mask:
+    """Memory for the mask of one draw: bools in parts that are drawn in one call each, and the same as numbers."""
+
+    def __init__(self, count: int) -> None:
+        kept = np.empty(count, bool)
+        self._parts = [
+            (part := kept[i : i + AT_ONCE], 4 * -(-len(part) // 16)) for i in range(0, count, AT_ONCE)
+        ]
+        # bool -> float32 is five times faster by way of uint8
+        self._kept, self.numbers = torch.from_numpy(kept.view(np.uint8)), torch.empty(count)
+
+    def draw(self, philox: np.random.Philox, threshold: int) -> Tensor:
+        """1 where the next 16-bit number is below the threshold, else 0: (count,) float32."""
+        for part, words in self._parts:
+            # numpy compares 16-bit numbers six times faster than torch
+            np.less(philox.random_raw(words).view(np.uint16)[: len(part)], threshold, out=part)
+        return self.numbers.copy_(self._kept)
 
 
 class _Own(threading.local):
-    """A thread's one generator: setting its counter is ten times cheaper than making another."""
+    """A thread's generator and what it uses again and again."""
 
     def __init__(self) -> None:
         self.philox = np.random.Philox(key=0)
-        self.state: Any = self.philox.state
+        self.states: dict[int, Any] = {}
+        self.mask = cache(_Mask)
 
 
 _OWN = _Own()
@@ -95,7 +130,8 @@ class Draws:
     def __init__(self, keys: Sequence[int], step: int, device: torch.device) -> None:
         self._keys, self._step, self._device = keys, step, device
         self._drawn = 0
-        self._buffers: dict[tuple[int, tuple[int, ...]], tuple[np.ndarray, Tensor]] = {}
+        self._is_fast = device.type == "cpu" and len(keys) == 1
+        self._masks: dict[tuple[int, int], _Mask] = {}
 
     def at(self, step: int) -> Draws:
         """These draws at the beginning of another step; what they gave before may be overwritten."""
@@ -140,22 +176,41 @@ class Draws:
         Valid until the same draw of another step: on a CPU its memory is used again.
         """
         threshold = keep_threshold(rate)
-        if self._device.type == "cpu" and isinstance(threshold, int):
-            # numpy compares 16-bit numbers six times faster than torch, and bool -> uint8 -> float32
-            # by way of a view is five times faster than bool -> float32
-            if (
-                threshold == LEVELS
-            ):  # nothing to draw, but the next call must find the place that it has in a stack
-                self._take(shape)
-                return torch.ones(tuple(shape))
-            buffer = self._buffers.get((self._drawn, tuple(shape)))
-            if buffer is None:
-                buffer = np.empty(tuple(shape), bool), torch.empty(tuple(shape))
-                self._buffers[self._drawn, tuple(shape)] = buffer
-            kept, mask = buffer
-            np.less(self._words(shape), threshold, out=kept)
-            return mask.copy_(torch.from_numpy(kept.view(np.uint8)))
+        if self._is_fast and isinstance(threshold, int):
+            return self._keep_on_cpu(tuple(shape), threshold)
         return (self._levels(shape) < threshold).to(torch.float32)
+
+    def _keep_on_cpu(self, shape: tuple[int, ...], threshold: int) -> Tensor:
+        start, _, count = self._take(shape)
+        if threshold == LEVELS:  # no number is needed, but the next draw begins where it does in a stack
+            return torch.ones(shape)
+        mask = self._masks.get((start, count))
+        if mask is None:
+            mask = self._masks[start, count] = _Mask(count)
+        return mask.draw(_philox_at(self._keys[0], self._step, start), threshold).view(shape)
+
+    def drop_(self, h: Tensor, rate: Rate) -> Rate:
+        """h · Bernoulli(q)/q in place, q = 1 - rate rounded to 1/65536: the same numbers as `keep` gives.
+
+        Args:
+            h: contiguous float32, (n, units) or (R, n, units).
+
+        Returns:
+            1/q, by which what was kept is multiplied; 0 where the rate is 1. A float, or (R, 1, 1).
+        """
+        threshold = keep_threshold(rate)
+        if isinstance(threshold, Tensor):
+            scales = torch.where(threshold > 0, LEVELS / threshold, 0.0).to(h.dtype)
+            h.mul_(self.keep(h.shape, rate)).mul_(scales)
+            return scales
+        if not self._is_fast or threshold in (0, LEVELS):
+            scale = LEVELS / threshold if threshold else 0.0
+            h.mul_(self.keep(h.shape, rate)).mul_(scale)
+            return scale
+        start, _, count = self._take(h.shape)
+        mask = _OWN.mask(count).draw(_philox_at(self._keys[0], self._step, start), threshold)
+        h.view(-1).mul_(mask.mul_(LEVELS / threshold))
+        return LEVELS / threshold
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """U(0, 1) in float32: the 65,536 midpoints (i + 1/2)/65536; mean 1/2, variance (1 - 2^-32)/12."""

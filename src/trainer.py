@@ -61,7 +61,7 @@ class Images:
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [0, 1] and labels at `index`, (n,) or (R, n); valid until the next call."""
-        labels = self.train_labels[index]
+        labels = self.train_labels.take(index)
         if self.device.type != "cpu" or index.dim() > 1:
             return self.train[index].to(torch.float32).div_(self.scale), labels
         # gathering bytes and scaling them in a reused buffer moves a quarter of the memory that floats would

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from src import streams
-from src.streams import LEVELS, Draws
+from src.streams import AT_ONCE, LEVELS, Draws
 
 CPU = torch.device("cpu")
 KEYS = st.integers(0, 2**128 - 1)
@@ -35,6 +35,8 @@ class AllLevels(Draws):
 
     def __init__(self) -> None:
         super().__init__([0], 0, CPU)
+
+        self._is_fast = False
 
     def _words(self, shape: object) -> np.ndarray:
         return np.arange(LEVELS, dtype=np.uint16)
@@ -198,6 +200,19 @@ def test_draws_follow_their_distribution(name: str, distribution: object) -> Non
     assert drawn.shape == (200, 100)
     assert drawn.dtype == torch.float32
     assert stats.kstest(drawn.double().flatten().numpy(), distribution.cdf).pvalue > 1e-3  # type: ignore[attr-defined]
+
+
+@given(KEYS, STEPS, st.integers(1, 3 * AT_ONCE), st.sampled_from([1e-9, 0.2, 0.5, 0.9]))
+def test_the_fast_way_draws_the_same_numbers(key: int, step: int, count: int, rate: float) -> None:
+    fast, plain, dropping = (Draws([key], step, CPU) for _ in range(3))
+    plain._is_fast = False
+    for _ in range(2):
+        kept = plain.keep((count, 1), rate)
+        assert torch.equal(fast.keep((count, 1), rate), kept)
+        h = torch.full((count, 1), 3.0)
+        scale = dropping.drop_(h, rate)
+        assert torch.equal(h, 3 * (kept * scale))
+        assert scale == LEVELS / streams.keep_threshold(rate)
 
 
 # The path of a GPU

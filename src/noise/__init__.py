@@ -16,6 +16,8 @@ from torch import Tensor
 from src.components import find_class
 from src.streams import Draws, Rate
 
+HOOKS = ("drop", "factor", "activation", "weight", "product")
+
 
 class Noise:
     """Identity in every hook; the base of all noises.
@@ -32,16 +34,22 @@ class Noise:
     """False while a probe looks at the net: a noise that keeps track of what it sees must not, then."""
     reads = False
     """`weight` and `product` act where place k is made (False: layer k) or read (True: layer k + 1)."""
-    nonnegative = False
-    """`factor` is never negative, so that a noised ReLU is positive only where the unit was; saves a pass."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
 
+    def drop(self, h: Tensor, rate: Rate, draws: Draws) -> Rate:
+        """Sets some of h to 0 and multiplies the rest by one constant, in place; returns that constant.
+
+        The fastest hook: of a ReLU's output, what is left of h is all that the gradient needs. Where it cannot be
+        used (on the input, in a plain module) `factor` must do the same.
+        """
+        raise NotImplementedError
+
     def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
         """A random factor of h's shape that does not depend on h: the noised activations are h * factor.
 
-        The fastest hook, since its gradient is the factor itself. None for the factor 1.
+        Fast, since its gradient is the factor itself. None for the factor 1.
         """
         raise NotImplementedError
 

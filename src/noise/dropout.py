@@ -49,7 +49,8 @@ class Dropout(Noise):
     Source: Srivastava et al. 2014, JMLR 15, section 4, scaled in training as in the book.
     """
 
-    nonnegative = True
+    def drop(self, h: Tensor, rate: Rate, draws: Draws) -> Rate:
+        return draws.drop_(h, rate)
 
     def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
         return dropout_factor(h, rate, draws)

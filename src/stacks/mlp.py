@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from src.noise import Noise
+from src.noise import HOOKS, Noise
 from src.stacks import PLACES, DrawsAt, flatten, views
 from src.streams import Rate
 
@@ -38,8 +38,10 @@ class MLP:
         self.gradients = torch.empty_like(self.parameters)
         tensors, gradients = views(self.parameters, shapes), views(self.gradients, shapes)
         self.weights, self.biases = tensors[0::2], tensors[1::2]
+        self._transposed = [W.mT for W in self.weights]
         self.weight_gradients, self.bias_gradients = gradients[0::2], gradients[1::2]
         self.noise = noise
+        self._hooks = {hook for hook in HOOKS if noise.has(hook)}
         self._buffers: dict[tuple[str, int], Tensor] = {}
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
@@ -49,15 +51,15 @@ class MLP:
     def _differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         inputs = [self._noised(0, x, rates, draws)[0]]
         active: list[Tensor] = []
-        into_noise: list[Backward | None] = []
+        into_noise: list[Backward | Rate | None] = []
         into_product: list[Backward | None] = []
         for layer in (1, 2, 3):
             z, backward = self._product(layer, inputs[-1], rates, draws)
             into_product.append(backward)
             if layer < 3:
-                h, backward = self._noised(layer, z.relu_(), rates, draws)
+                h, back = self._noised(layer, z.relu_(), rates, draws)
                 active.append(z)
-                into_noise.append(backward)
+                into_noise.append(back)
                 inputs.append(h)
         log_p = torch.log_softmax(z, -1)
 
@@ -68,8 +70,11 @@ class MLP:
             backward = into_product[layer - 1]
             delta = backward(delta) if backward else self._affine_backward(layer, inputs[layer - 1], delta)
             if layer > 1:
-                backward = into_noise[layer - 2]
-                delta = backward(delta) if backward else delta
+                back = into_noise[layer - 2]
+                if callable(back):
+                    delta = back(delta)
+                elif back is not None:
+                    delta.mul_(back)
                 torch.ops.aten.threshold_backward.grad_input(delta, active[layer - 2], 0, grad_input=delta)
         return log_p
 
@@ -109,37 +114,40 @@ class MLP:
         return nn.functional.linear(x, W, b) if W.dim() == 2 else torch.matmul(x, W.mT).add_(b.unsqueeze(-2))
 
     def _affine(self, layer: int, x: Tensor, out: Tensor) -> Tensor:
-        W, b = self.weights[layer - 1], self.biases[layer - 1]
+        W, b = self._transposed[layer - 1], self.biases[layer - 1]
         if W.dim() == 2:
-            return torch.addmm(b, x, W.t(), out=out)
-        return torch.baddbmm(b.unsqueeze(1), x, W.mT, out=out)
+            return torch.addmm(b, x, W, out=out)
+        return torch.baddbmm(b.unsqueeze(1), x, W, out=out)
 
     def _affine_backward(self, layer: int, x: Tensor, delta: Tensor) -> Tensor:
         """Stores the layer's gradients; returns the gradient at its input, or delta itself at layer 1."""
-        torch.matmul(delta.mT, x, out=self.weight_gradients[layer - 1])
+        product = torch.mm if delta.dim() == 2 else torch.bmm
+        product(delta.mT, x, out=self.weight_gradients[layer - 1])
         torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
         if layer == 1:
             return delta
         W = self.weights[layer - 1]
-        return torch.matmul(delta, W, out=self._buffer(f"delta{layer}", delta, W.shape[-1]))
+        return product(delta, W, out=self._buffer(f"delta{layer}", delta, W.shape[-1]))
 
     def _noised(
         self, place: int, h: Tensor, rates: Sequence[Rate], draws: DrawsAt
-    ) -> tuple[Tensor, Backward | None]:
-        """h with the noise of this place, and its backward pass (None: the identity)."""
+    ) -> tuple[Tensor, Backward | Rate | None]:
+        """h with the noise of this place, and its backward pass.
+
+        None for the identity; a constant where the noise worked in place: h is then what was kept times it.
+        """
         rate = rates[place]
         if isinstance(rate, float) and rate == 0:
             return h, None
         self.noise.place = place
-        if self.noise.has("factor"):
+        if "drop" in self._hooks and place > 0:
+            return h, self.noise.drop(h, rate, draws(place))
+        if "factor" in self._hooks:
             factor = self.noise.factor(h, rate, draws(place))
             if factor is None:
                 return h, None
-            # the input is not ours to overwrite, and a unit's own sign is needed where the factor may turn it
-            in_place = self.noise.nonnegative and place > 0
-            out = h if in_place else self._buffer(f"noised{place}", h, h.shape[-1])
-            return torch.mul(h, factor, out=out), factor.mul_
-        if self.noise.has("activation"):
+            return torch.mul(h, factor, out=self._buffer(f"noised{place}", h, h.shape[-1])), factor.mul_
+        if "activation" in self._hooks:
             with torch.enable_grad():
                 leaf = h.detach().requires_grad_()
                 noised = self.noise.activation(leaf, rate, draws(place))
@@ -152,8 +160,8 @@ class MLP:
         """Pre-activations of a layer; a backward pass where the noise acts inside the product."""
         W, b = self.weights[layer - 1], self.biases[layer - 1]
         place = layer - 1 if self.noise.reads else layer
-        on_weight = self.noise.has("weight")
-        acts = place < PLACES and (on_weight or self.noise.has("product"))
+        on_weight = "weight" in self._hooks
+        acts = place < PLACES and (on_weight or "product" in self._hooks)
         rate = rates[place] if acts else 0.0
         if isinstance(rate, float) and rate == 0:
             return self._affine(layer, x, self._buffer(f"layer{layer}", x, b.shape[-1])), None
