@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test fast lint format data clean
+.PHONY: run results test fast lint format data clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -11,11 +11,18 @@ run: $(VENV)/installed
 	$(BIN)/python -m src.train sweep=rate_order
 	$(BIN)/python -m analysis.compare outputs/sweeps/rate_order
 
+# what README shows
+results: run
+	mkdir -p analysis/results/rate_order
+	cp -r outputs/sweeps/rate_order/runs.csv outputs/sweeps/rate_order/report.md outputs/sweeps/rate_order/figures analysis/results/rate_order/
+	rm -f analysis/results/rate_order/figures/*.svg
+
+# two processes: most of a test's time is in processes that it starts and waits for
 test: lint data
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 fast: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

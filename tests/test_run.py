@@ -108,14 +108,14 @@ def test_a_stack_that_fails_is_trained_apart(tmp_path: Path, monkeypatch: pytest
     """As on a GPU, where a pack is one stack: an exception in it must not take the others along."""
     from src.noise.dropout import Dropout
 
-    factor = Dropout.factor
+    drop = Dropout.drop
 
     def buggy(self: Dropout, h: torch.Tensor, rate: Any, draws: Any) -> Any:
         if bool((torch.as_tensor(rate) == 0.3).any()):
             raise RuntimeError("a bug")
-        return factor(self, h, rate, draws)
+        return drop(self, h, rate, draws)
 
-    monkeypatch.setattr(Dropout, "factor", buggy)
+    monkeypatch.setattr(Dropout, "drop", buggy)
     jobs = [job(tmp_path, dropout1=rate) for rate in (0.2, 0.3, 0.5)]
     records = run._train_stack(jobs, "cpu", None)
     assert [record["state"] for record in records] == ["finished", "failed", "finished"]
