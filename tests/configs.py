@@ -5,6 +5,7 @@ Not in `conftest.py`: of the folders' several files of that name, only one can b
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,3 +63,6 @@ DIGITS = {"name": "digits", "root": None, "validation": 0}
 
 Compose = Callable[..., dict[str, Any]]
 """The fixture `compose`: overrides to the config that Hydra composes from conf/, as plain dicts."""
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+"""The fixture `command`: `python -m ARGUMENTS` in the repository's root."""

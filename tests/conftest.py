@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from configs import Compose
+from configs import REPOSITORY, Command, Compose
 from hypothesis import settings
 
 from src.data import Dataset, load_bytes
 from src.trainer import Images
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
 # the same examples each time, and no limit of time that a busy machine would break
@@ -68,9 +64,6 @@ def compose(hydra_loader: Any) -> Compose:
         return found
 
     return composed
-
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture

@@ -173,6 +173,7 @@ def test_a_run_alone_gives_the_same_bytes(workshop: Path, uninterrupted: Path) -
     assert results(uninterrupted)[run] == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["main", "worker", "all"])
 def test_kill_and_start_again(workshop: Path, victim: str) -> None:
     output, whole = workshop / f"killed-{victim}", workshop / "killed-whole"
@@ -229,6 +230,7 @@ def test_a_bug_fails_its_run_alone(workshop: Path) -> None:
     assert record["error"] == "RuntimeError: a bug in a user's noise"
 
 
+@pytest.mark.slow
 def test_a_run_that_kills_its_worker_fails_alone(workshop: Path) -> None:
     output, peace = workshop / "deadly", workshop / "peace"
     sweep(workshop, "noise=deadly", "dropout1=0.2,0.5", "seed=range(2)", f"output={peace.name}")
@@ -275,6 +277,7 @@ def test_ctrl_c(workshop: Path) -> None:
     assert alive == []
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_share_the_work(workshop: Path) -> None:
     output = workshop / "shared"
     arguments = ["-m", *SMALL, "epochs=20", f"output={output.name}"]

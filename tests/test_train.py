@@ -24,8 +24,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from configs import DIGITS
-from conftest import REPOSITORY, Command
+from configs import DIGITS, REPOSITORY, Command
 
 from src import models, store, train
 from src.checks import ConfigError

@@ -151,6 +151,7 @@ def test_the_book_net_has_269322_parameters() -> None:
 def test_concise_weights_are_normal_with_sd_001() -> None:
     net = models.build({"name": "concise", "hidden1": 256, "hidden2": 256}, 784, 10, seed=3)
     weights = torch.cat([layer.weight.flatten() for layer in net.modules() if isinstance(layer, nn.Linear)])
+    weights = weights.detach()
     assert float(weights.std()) == pytest.approx(0.01, rel=0.01)
     assert float(weights.mean()) == pytest.approx(0, abs=1e-4)
 
