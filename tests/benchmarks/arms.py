@@ -129,7 +129,14 @@ def _images() -> Any:
     return Images(load_bytes(**compose()["data"]), torch.device("cpu"))
 
 
-def ours(epochs: int, runs: int = 1) -> float:
+def noises() -> list[str]:
+    """Every noise there is, the one without any first."""
+    from src import components
+
+    return sorted(components.names("noise"), key=lambda name: (name != "none", name))
+
+
+def ours(epochs: int, runs: int = 1, noise: str = "dropout") -> float:
     """Seconds per run-epoch of `src.trainer.train` with the default config, on a stack of so many runs.
 
     Includes all that `metrics.csv` needs: training, its metrics, the test set, the probes.
@@ -138,7 +145,7 @@ def ours(epochs: int, runs: int = 1) -> float:
     from src.trainer import train
 
     images = _images()
-    values = compose("device=cpu")
+    values = compose("device=cpu", f"noise={noise}")
     stack = [config.parse({**values, "epochs": epochs, "seed": seed}) for seed in range(runs)]
     started = time.perf_counter()
     train(stack, images, 10, lambda rows: None)

@@ -19,6 +19,7 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "--sweep": "Measures a sweep of eight runs, with one worker and with two, against the book's recipe "
         "under Hydra's joblib launcher and under its basic one.",
         "--cpu-stacks": "Measures runs that train as one fused stack on a core, beside one alone.",
+        "--noises": "Measures an epoch with each noise beside one without any.",
         "--overhead": "Measures what a sweep costs each run beside its training, and how long the same "
         "command takes once all its runs are finished.",
         "--all": "Takes every measurement.",

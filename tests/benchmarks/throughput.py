@@ -210,6 +210,34 @@ def cpu_stacks(epochs: int, repeats: int) -> list[Line]:
     ]
 
 
+def noises(epochs: int, repeats: int) -> list[Line]:
+    """An epoch with each noise, at the book's rates, over one without any."""
+    say("Noises")
+    with workers(1) as (worker,):
+        names = worker.do(arms.noises)
+        arms_by_name = {name: _noise_arm(worker, epochs, name) for name in names}
+        for arm in arms_by_name.values():
+            arm()
+        found = rounds(arms_by_name, repeats)
+    plain = found["none"]
+    most = {"dropconnect": 1.35, "dropconnect_gaussian": 2.2}
+    elementwise = ("dropout", "gaussian", "uniform", "additive", "jumpout", "blend")
+    return [line("noise=none", plain, EPOCH)] + [
+        line(
+            f"noise={name} over none",
+            ratios(values, plain),
+            "×",
+            at_most=1.25 if name in elementwise else most.get(name),
+        )
+        for name, values in found.items()
+        if name != "none"
+    ]
+
+
+def _noise_arm(worker: Worker, epochs: int, name: str) -> Callable[[], float]:
+    return lambda: float(worker.do(arms.ours, epochs, 1, name))
+
+
 def _stack_arm(worker: Worker, epochs: int, size: int) -> Callable[[], float]:
     return lambda: float(worker.do(arms.ours, epochs, size))
 
@@ -243,7 +271,7 @@ def overhead(runs: int) -> list[Line]:
 
 def measure(options: argparse.Namespace) -> list[Line]:
     """All lines that the options ask for; each section is printed as soon as it is there."""
-    only_one = not (options.sweep or options.cpu_stacks or options.overhead)
+    only_one = not (options.sweep or options.cpu_stacks or options.noises or options.overhead)
     sections: list[tuple[bool, Callable[[], list[Line]]]] = [
         (only_one or options.all, lambda: single_runs(options.epochs, options.repeats)),
         (only_one or options.all, lambda: command_line(options.repeats)),
@@ -252,6 +280,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
             lambda: sweep(options.sweep_epochs, options.recipe_epochs, options.sweep_repeats),
         ),
         (options.cpu_stacks or options.all, lambda: cpu_stacks(options.epochs, options.repeats)),
+        (options.noises or options.all, lambda: noises(options.epochs, options.repeats)),
         (options.overhead or options.all, lambda: overhead(options.runs)),
     ]
     lines: list[Line] = []
