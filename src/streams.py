@@ -25,6 +25,9 @@ LEVELS = 1 << 16
 AT_ONCE = 1 << 15
 """Numbers that a CPU draws in one call: from twice as many on, malloc would map their memory anew each time."""
 
+MOST_WORDS = 1 << 24
+"""Words of 64 bits that a GPU draws ahead at the most: 128 MiB, and some times that while they are made."""
+
 MOST_STATES = 64
 """Streams whose generator state a thread remembers."""
 
@@ -127,9 +130,10 @@ class Draws:
     first one stopped.
     """
 
-    def __init__(self, keys: Sequence[int], step: int, device: torch.device) -> None:
-        self._keys, self._step, self._device = keys, step, device
+    def __init__(self, keys: Sequence[int], step: int, device: torch.device, ahead: int = 1) -> None:
+        self._keys, self._step, self._device, self._ahead = keys, step, device, ahead
         self._drawn = 0
+        self._windows: dict[tuple[int, int], tuple[int, Tensor]] = {}
         self._is_fast = device.type == "cpu" and len(keys) == 1
         self._masks: dict[tuple[int, int], _Mask] = {}
 
@@ -167,8 +171,19 @@ class Draws:
         if self._device.type == "cpu":
             return torch.from_numpy(self._words(shape).astype(np.int32))
         start, blocks, count = self._take(shape)
-        words = philox_words(self._keys, self._step, start, blocks, self._device)
+        words = self._words_ahead(start, blocks)
         return split_words(words)[:, :count].reshape(tuple(shape))
+
+    def _words_ahead(self, start: int, blocks: int) -> Tensor:
+        """Words of this step, (R, 4 * blocks), on a GPU: some steps are drawn at once, to launch fewer kernels."""
+        first, words = self._windows.get((start, blocks), (0, None))
+        if words is None or not 0 <= self._step - first < words.shape[1]:
+            runs = len(self._keys)
+            steps = min(self._ahead, max(1, MOST_WORDS // (4 * blocks * runs)))
+            words = philox_words(self._keys, self._step, start, blocks, self._device, steps=steps)
+            first, words = self._step, words.view(runs, steps, 4 * blocks)
+            self._windows[start, blocks] = first, words
+        return words[:, self._step - first].contiguous()
 
     def keep(self, shape: Sequence[int], rate: Rate) -> Tensor:
         """Bernoulli mask: float32, 1 (kept) with probability 1 - rate rounded to 1/65536, else 0.
@@ -226,23 +241,30 @@ _M0, _M1 = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 _W0, _W1 = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
 
 
-def philox_words(keys: Sequence[int], step: int, start: int, blocks: int, device: torch.device) -> Tensor:
+def philox_words(
+    keys: Sequence[int], step: int, start: int, blocks: int, device: torch.device, *, steps: int = 1
+) -> Tensor:
     """Philox4x64-10 in plain torch: what numpy's generator yields after `start` blocks of step `step`.
 
+    Args:
+        steps: for how many steps in a row, each with its own `blocks`.
+
     Returns:
-        (R, 4 * blocks) int64, the bit patterns of numpy's uint64, for R keys.
+        (R, steps * 4 * blocks) int64, the bit patterns of numpy's uint64, for R keys.
     """
-    index = torch.arange(start + 1, start + blocks + 1, device=device).expand(len(keys), blocks)
+    index = torch.arange(start + 1, start + blocks + 1, device=device).repeat(steps)
+    index = index.expand(len(keys), steps * blocks)
     zero = torch.zeros_like(index)
+    later = torch.arange(steps, device=device).repeat_interleave(blocks)
     k0 = torch.tensor([[_signed(key & (2**64 - 1))] for key in keys], device=device)
     k1 = torch.tensor([[_signed(key >> 64)] for key in keys], device=device)
-    c0, c1, c2, c3 = index, zero + step, zero, zero
+    c0, c1, c2, c3 = index, zero + later + step, zero, zero
     for _ in range(10):
         high0, low0 = _multiply(c0, _M0)
         high1, low1 = _multiply(c2, _M1)
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         k0, k1 = k0 + _signed(_W0), k1 + _signed(_W1)
-    return torch.stack((c0, c1, c2, c3), -1).reshape(len(keys), 4 * blocks)
+    return torch.stack((c0, c1, c2, c3), -1).reshape(len(keys), steps * 4 * blocks)
 
 
 def split_words(words: Tensor) -> Tensor:

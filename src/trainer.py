@@ -31,6 +31,9 @@ from src.probes import (
 from src.stacks import DrawsAt, Stack
 from src.streams import Draws, Rate
 
+STEPS_AHEAD = 64
+"""Steps whose noise a GPU draws at once."""
+
 Row = dict[str, Any]
 """Metrics of one run and epoch, by the names of `store.METRICS`."""
 
@@ -226,6 +229,7 @@ def _draws(runs: Sequence[Run], purpose: str, device: torch.device) -> Callable[
 
     @cache
     def at_place(place: int) -> Draws:
-        return Draws([streams.key(run.seed, f"{purpose}{place}") for run in runs], 0, device)
+        keys = [streams.key(run.seed, f"{purpose}{place}") for run in runs]
+        return Draws(keys, 0, device, ahead=STEPS_AHEAD if purpose == "noise" else 1)
 
     return lambda step: lambda place: at_place(place).at(step)

@@ -223,7 +223,7 @@ def as_on_a_gpu() -> object:
     """Lets `Draws` take the GPU's path, computed on the CPU."""
     table, philox = streams._normal_quantiles(CPU), streams.philox_words
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "philox_words", lambda *arguments: philox(*arguments[:-1], CPU))
+        patch.setattr(streams, "philox_words", lambda *them, **steps: philox(*them[:-1], CPU, **steps))
         patch.setattr(streams, "_normal_quantiles", lambda device: table)
         yield SimpleNamespace(type="cuda")
 
@@ -242,6 +242,25 @@ def test_a_gpus_path_gives_the_same_numbers(
         assert torch.equal(gpu.keep(shape, rate), cpu.keep(shape, rate))
         assert torch.equal(gpu.uniform(shape), cpu.uniform(shape))
         assert torch.equal(gpu.normal(shape), cpu.normal(shape))
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(KEYS, min_size=1, max_size=2),
+    st.integers(0, 2**40),
+    st.integers(1, 7),
+    st.permutations(range(9)),
+)
+def test_drawing_ahead_gives_the_same_numbers(
+    as_on_a_gpu: torch.device, keys: list[int], step: int, ahead: int, order: list[int]
+) -> None:
+    gpu = Draws(keys, step, as_on_a_gpu, ahead=ahead)
+    shape = (*((len(keys),) if len(keys) > 1 else ()), 3, 20)
+    for later in [*range(9), *order]:
+        plain = Draws(keys, step + later, CPU)
+        gpu.at(step + later)
+        assert torch.equal(gpu.uniform(shape), plain.uniform(shape))
+        assert torch.equal(gpu.keep(shape, 0.3), plain.keep(shape, 0.3))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
