@@ -5,6 +5,7 @@ Not in `conftest.py`: of the folders' several files of that name, only one can b
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -66,3 +67,8 @@ Compose = Callable[..., dict[str, Any]]
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 """The fixture `command`: `python -m ARGUMENTS` in the repository's root."""
+
+
+def heed_ctrl_c() -> None:
+    """For a child before it starts: a shell's background job is started deaf to Ctrl-C, and hands that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

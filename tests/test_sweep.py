@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from configs import REPOSITORY
+from configs import REPOSITORY, heed_ctrl_c
 
 BUGGY = """
 from src.noise import Noise
@@ -58,6 +58,7 @@ def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )
 
 

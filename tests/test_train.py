@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from configs import DIGITS, REPOSITORY, Command
+from configs import DIGITS, REPOSITORY, Command, heed_ctrl_c
 
 from src import models, store, train
 from src.checks import ConfigError
@@ -347,6 +347,7 @@ class Screen:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
+            preexec_fn=heed_ctrl_c,
         )
         os.close(slave)
         self._bytes = b""
