@@ -20,10 +20,10 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from omegaconf import OmegaConf
 
-from analysis import figures, measures, runs, statistics
+from analysis import figures, measures, runs, statistics, wording
 from analysis.measures import Measure
 from analysis.runs import InputError, Sweep
-from analysis.statistics import Comparison, Interval, Summary
+from analysis.statistics import Comparison, Summary
 from src import store
 
 ALL_PAIRS = 6
@@ -123,6 +123,8 @@ def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
             + (
                 "trained with data.validation above 0, or another --metric, is right"
                 if absent[0].startswith("val_")
+                else "trained with probe.train=true, or another --metric, is right"
+                if absent[0].startswith("eval_")
                 else "finished runs of src.train are right"
             )
         )
@@ -147,7 +149,9 @@ def conclusion(compared: Compared) -> str:
     measure = compared.measure
     summaries = compared.summaries[measure.column]
     best = _best(compared)
-    reached = f"{best} reached a final {measure.name} of {_mean_with_interval(summaries[best], measure)}"
+    reached = (
+        f"{best} reached a final {measure.name} of {wording.mean_with_interval(summaries[best], measure)}"
+    )
     if len(summaries) == 1:
         return f"One arm, so nothing is compared: {reached}."
     if not compared.tested:
@@ -160,22 +164,26 @@ def conclusion(compared: Compared) -> str:
     extreme = "highest" if measure.higher_is_better else "lowest"
     text = (
         f"Of {len(summaries)} arms, {best} has the {extreme} mean final {measure.name}: "
-        f"{_mean_with_interval(summaries[best], measure)}. "
+        f"{wording.mean_with_interval(summaries[best], measure)}. "
     )
     if not shown:
-        return text + f"None of the {_count(len(pairs), 'pair')} compared{against} shows a difference."
-    text += f"Of {_count(len(pairs), 'pair')} compared{against}, {_show(len(shown))} a difference: "
+        return text + f"None of the {wording.count(len(pairs), 'pair')} compared{against} shows a difference."
+    text += f"Of {wording.count(len(pairs), 'pair')} compared{against}, {_show(len(shown))} a difference: "
     if compared.reference is None:
         parts = [
-            f"{_winner(pair)} better than {_loser(pair)} by {_size(pair.paired.difference, measure)}"
+            f"{_winner(pair)} better than {_loser(pair)} by {wording.size(pair.paired.difference, measure)}"
             for pair in shown
         ]
-        return text + _some(parts) + "."
+        return text + wording.some(parts) + "."
     sides = []
     for word, sign in (("better", 1), ("worse", -1)):
-        arms = [f"{pair.a}: {_difference(pair, measure)}" for pair in shown if pair.verdict == sign]
+        arms = [
+            f"{pair.a}: {wording.difference(pair.paired.difference, measure)}"
+            for pair in shown
+            if pair.verdict == sign
+        ]
         if arms:
-            sides.append(f"{_count(len(arms), 'arm')} {word} ({_some(arms)})")
+            sides.append(f"{wording.count(len(arms), 'arm')} {word} ({wording.some(arms)})")
     return text + " and ".join(sides) + "."
 
 
@@ -183,13 +191,8 @@ def _of_two(pair: Comparison, compared: Compared) -> str:
     measure = compared.measure
     summaries = compared.summaries[measure.column]
     found = pair.paired
-    interval = found.interval
-    assert interval is not None and pair.adjusted_p is not None  # the pair has a p-value, so two seeds
-    values = " and ".join(f"{arm} {_value(summaries[arm].mean, measure)}" for arm in (pair.a, pair.b))
-    evidence = (
-        f"the paired difference over {found.n} common seeds is {_difference(pair, measure)}, 95% interval "
-        f"{_range(interval, measure, signed=True)}, p = {_p(pair.adjusted_p)}"
-    ).replace("p = <", "p < ")
+    values = " and ".join(f"{arm} {wording.value(summaries[arm].mean, measure)}" for arm in (pair.a, pair.b))
+    evidence = f"the paired difference is {wording.evidence(found, measure, pair.adjusted_p)}"
     if pair.verdict:
         return f"{_winner(pair)} is better: {values} final {measure.name}; {evidence}."
     return (
@@ -207,8 +210,8 @@ def _untested(compared: Compared) -> str:
     extreme = "highest" if measure.higher_is_better else "lowest"
     return (
         f"No pair of arms has two common seeds, so no difference is tested. {best} has the {extreme} final "
-        f"{measure.name}, {_value(summaries[best].mean, measure)}; from the lowest arm to the highest it is "
-        f"{_size(max(means) - min(means), measure)}. {_noise_floor(compared)}"
+        f"{measure.name}, {wording.value(summaries[best].mean, measure)}; from the lowest arm to the highest it is "
+        f"{wording.size(max(means) - min(means), measure)}. {_noise_floor(compared)}"
     )
 
 
@@ -227,7 +230,7 @@ def _noise_floor(compared: Compared) -> str:
     if compared.measure.column == "test_acc":
         means = [summary.mean for summary in compared.summaries["test_acc"].values()]
         within = sum(max(means) - mean < error for mean in means) - 1
-        others = _count(len(means) - 1, "difference")
+        others = wording.count(len(means) - 1, "difference")
         text += f"; {within} of the {others} from the best arm {_lie(within)} below it"
     return text + ". Several seeds an arm (seed=0,1,2,3,4) would give intervals and tests."
 
@@ -245,43 +248,6 @@ def _loser(pair: Comparison) -> str:
     return pair.b if pair.verdict > 0 else pair.a
 
 
-def _difference(pair: Comparison, measure: Measure) -> str:
-    return f"{measure.shown(pair.paired.difference, signed=True)} {measure.difference_unit}"
-
-
-def _size(difference: float, measure: Measure) -> str:
-    return f"{measure.shown(abs(difference))} {measure.difference_unit}"
-
-
-def _value(value: float, measure: Measure) -> str:
-    return f"{measure.shown(value)}{'%' if measure.unit == '%' else ' ' + measure.unit}"
-
-
-def _mean_with_interval(summary: Summary, measure: Measure) -> str:
-    seeds = _count(summary.n, "seed")
-    if summary.interval is None:
-        return f"{_value(summary.mean, measure)} ({seeds})"
-    return f"{_value(summary.mean, measure)} (95% interval {_range(summary.interval, measure)}, {seeds})"
-
-
-def _range(interval: Interval | None, measure: Measure, *, signed: bool = False) -> str:
-    if interval is None:
-        return "–"
-    ends = [measure.shown(end, signed=signed) for end in (interval.lower, interval.upper)]
-    mark = {"BCa": "", "t": "", "constant": " (all equal)"}[interval.method]
-    return f"{ends[0]} to {ends[1]}{mark}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _show(number: int) -> str:
     return f"{number} shows" if number == 1 else f"{number} show"
 
@@ -290,58 +256,26 @@ def _lie(number: int) -> str:
     return "lies" if number == 1 else "lie"
 
 
-def _some(parts: Sequence[str], most: int = 4) -> str:
-    more = f"; and {len(parts) - most} more" if len(parts) > most else ""
-    return "; ".join(parts[:most]) + more
-
-
-def _listing(values: Sequence[Any], most: int = 12) -> str:
-    """Values as typed on a command line; of a long list the ends."""
-    names = [runs.shown(value) for value in values]
-    if len(names) > most:
-        return f"{', '.join(names[:3])}, …, {names[-1]} ({len(names)} values)"
-    return ", ".join(names)
-
-
 def facts(compared: Compared) -> list[tuple[str, str]]:
     """What was run, on what, and how long it took: pairs of a label and a text."""
     sweep, recorded = compared.sweep, compared.sweep.runs
     total = len(recorded) + len(sweep.problems)
-    swept = [f"{key}: {_listing(list(sweep.epochs[key].unique()))}" for key in sweep.keys]
+    swept = [f"{key}: {wording.listing(list(sweep.epochs[key].unique()))}" for key in sweep.keys]
     lengths = recorded["epochs"]
     times = recorded["seconds"].dropna()
     rows = [
         ("Swept", "; ".join(swept) or "nothing but the seed"),
-        ("Seeds", _listing(sorted(sweep.epochs["seed"].unique()))),
+        ("Seeds", wording.listing(sorted(sweep.epochs["seed"].unique()))),
         ("Arms", f"{len(compared.arms):,}"),
         ("Runs", f"{total:,}" if total == len(recorded) else f"{len(recorded):,} usable of {total:,}"),
-        ("Epochs", _ends(lengths)),
-        ("Data set", _distinct(recorded["data"])),
-        ("Parameters of the model", _ends(recorded["parameters"].dropna())),
-        ("Device", _distinct(recorded["device"])),
-        ("Versions", _distinct(recorded["versions"])),
-        ("Training time, all runs", _duration(times.sum()) if len(times) else ""),
+        ("Epochs", wording.ends(lengths)),
+        ("Data set", wording.distinct(recorded["data"])),
+        ("Parameters of the model", wording.ends(recorded["parameters"].dropna())),
+        ("Device", wording.distinct(recorded["device"])),
+        ("Versions", wording.distinct(recorded["versions"])),
+        ("Training time, all runs", wording.duration(times.sum()) if len(times) else ""),
     ]
     return [(label, text or "not recorded") for label, text in rows]
-
-
-def _ends(numbers: pd.Series) -> str:
-    if numbers.empty:
-        return ""
-    low, high = int(numbers.min()), int(numbers.max())
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}, by arm"
-
-
-def _distinct(texts: pd.Series) -> str:
-    return "; ".join(sorted({str(text) for text in texts.dropna()}))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def arm_table(compared: Compared) -> dict[str, Any]:
@@ -356,7 +290,7 @@ def arm_table(compared: Compared) -> dict[str, Any]:
         for measure in columns:
             summary = compared.summaries[measure.column][arm]
             spread = f" ± {measure.shown(summary.sd)}" if summary.sd is not None else ""
-            row += [measure.shown(summary.mean) + spread, _range(summary.interval, measure)]
+            row += [measure.shown(summary.mean) + spread, wording.interval(summary.interval, measure)]
         rows.append(row)
     return {"headers": headers, "rows": rows}
 
@@ -374,29 +308,33 @@ def pair_table(pairs: Sequence[Comparison], measure: Measure, reference: str | N
                 *([pair.a] if reference else [pair.a, pair.b]),
                 str(found.n),
                 measure.shown(found.difference, signed=True) if found.n else "–",
-                _range(found.interval, measure, signed=True),
+                wording.interval(found.interval, measure, signed=True),
                 f"{found.superiority:.2f}" if found.n else "–",
                 "–" if found.effect is None else f"{found.effect:+.1f}".replace("-", "−"),
-                _p(found.p),
-                _p(pair.adjusted_p),
+                wording.p_value(found.p),
+                wording.p_value(pair.adjusted_p),
                 "not tested" if found.p is None else words[pair.verdict],
             ]
         )
     return {"names": len(names), "headers": [*names, *headers, "verdict"], "rows": rows}
 
 
+def overrides(sweep: Sweep) -> list[str] | None:
+    """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
+    try:
+        recorded = OmegaConf.load(sweep.folder / "multirun.yaml")
+        return [str(override) for override in OmegaConf.select(recorded, "hydra.overrides.task")]
+    except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
+        return None
+
+
 def command(sweep: Sweep) -> tuple[str, str]:
     """Command that trains the sweep again, and where it comes from."""
-    path = sweep.folder / "multirun.yaml"
-    try:
-        overrides = OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task")
-        tasks = [str(override) for override in overrides]
-    except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
+    tasks, source = overrides(sweep), "as recorded in multirun.yaml"
+    if tasks is None:
         values = {key: list(sweep.epochs[key].unique()) for key in (*sweep.keys, "seed")}
         tasks = [f"{key}={','.join(runs.shown(value) for value in found)}" for key, found in values.items()]
         source = "rebuilt from runs.csv, as multirun.yaml has none: overrides that were not swept are missing"
-    else:
-        source = "as recorded in multirun.yaml"
     return shlex.join(["python", "-m", "src.train", "-m", *tasks]), source
 
 
@@ -505,7 +443,7 @@ def content(compared: Compared) -> dict[str, Any]:
             {
                 "section": column,
                 "name": _measure(column).name,
-                "tested": _count(sum(pair.paired.p is not None for pair in pairs), "tested pair"),
+                "tested": wording.count(sum(pair.paired.p is not None for pair in pairs), "tested pair"),
                 **pair_table(pairs, _measure(column), compared.reference),
             }
             for column, pairs in compared.pairs.items()

@@ -88,8 +88,10 @@ def learning_curves(epochs: pd.DataFrame, means: Mapping[str, float], measure: M
     shown = chosen_arms(means, measure.higher_is_better is not False)
     frame = epochs[epochs["arm"].isin(shown)]
     panels = [measures.TEST_ACC, measures.TEST_LOSS, measures.TRAIN_ACC, measures.TRAIN_LOSS]
-    if measure not in panels:
-        panels[:2] = [measures.METRICS["val_acc"], measures.METRICS["val_loss"]]
+    if measure in (measures.VAL_ACC, measures.VAL_LOSS):
+        panels[:2] = [measures.VAL_ACC, measures.VAL_LOSS]
+    elif measure not in panels:
+        panels[3] = measure
     styles = {arm: _line_style(position) for position, arm in enumerate(shown)}
     single = frame.groupby("arm")["seed"].nunique().max() == 1
     note = (

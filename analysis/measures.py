@@ -45,8 +45,15 @@ TEST_ACC = _accuracy("test_acc", "test accuracy")
 TEST_LOSS = _loss("test_loss", "test cross-entropy")
 TRAIN_ACC = _accuracy("train_acc", "train accuracy")
 TRAIN_LOSS = _loss("train_loss", "train cross-entropy")
+TEST_ECE = Measure("test_ece", "expected calibration error", "%", "pp", 100, 2, False)
+EVAL_TRAIN_ACC = _accuracy("eval_train_acc", "train accuracy, noise off")
+EVAL_TRAIN_LOSS = _loss("eval_train_loss", "train cross-entropy, noise off")
+VAL_ACC = _accuracy("val_acc", "validation accuracy")
+VAL_LOSS = _loss("val_loss", "validation cross-entropy")
 GAP = Measure("gap", "train−test gap", "pp", "pp", 100, 2, None)
 """train_acc - test_acc; the train accuracy is a running mean over the epoch with the noise on."""
+QUIET_GAP = Measure("quiet_gap", "train−test gap, noise off", "pp", "pp", 100, 2, None)
+"""eval_train_acc - test_acc: both with the noise off, so that it measures overfitting alone."""
 
 METRICS = {
     measure.column: measure
@@ -55,8 +62,11 @@ METRICS = {
         TEST_LOSS,
         TRAIN_ACC,
         TRAIN_LOSS,
-        _accuracy("val_acc", "validation accuracy"),
-        _loss("val_loss", "validation cross-entropy"),
+        VAL_ACC,
+        VAL_LOSS,
+        TEST_ECE,
+        EVAL_TRAIN_ACC,
+        EVAL_TRAIN_LOSS,
     )
 }
 """Measures that arms can be compared by, by their column of `metrics.csv`."""

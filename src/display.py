@@ -100,7 +100,7 @@ class Display:
         self._bar.update(self._task, completed=self._epochs_done)
         if self._bar.disable:
             finished = record["state"] == store.FINISHED
-            result = f"test acc {record['final']['test_acc']:.4f}" if finished else record["error"]
+            result = f"test acc {record['final']['test_acc']:.4f}" if finished else _reason(record)
             done = self._skipped + sum(self._states.values())
             print(
                 f"[{done}/{len(self._jobs)}] {record['state']}  {' '.join(job.overrides)}  {result}  "
@@ -174,12 +174,17 @@ def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: P
             print(f"… and {len(arms) - MOST_ARMS} more arms in runs.csv")
     bad = [(job, record) for job, record in ended if record["state"] != store.FINISHED]
     for job, record in bad[:MOST_FAILURES]:
-        print(f"{record['state']}: {job.id} {' '.join(job.overrides)}: {record['error']}")
+        print(f"{record['state']}: {job.id} {' '.join(job.overrides)}: {_reason(record)}")
     if len(bad) > MOST_FAILURES:
         print(f"… and {len(bad) - MOST_FAILURES} more that failed or diverged, in runs.csv")
     print(f"{len(ended) - len(bad)} finished, {len(bad)} failed or diverged")
     print(f"report: python -m analysis.compare {shlex.quote(str(folder))}")
     print(f"results: {folder}")
+
+
+def _reason(record: Mapping[str, Any]) -> str:
+    """Why a run gave no result, in one line."""
+    return " ".join(str(record["error"]).split())
 
 
 def _pm(values: Sequence[float], digits: int, unit: str) -> str:

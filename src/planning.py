@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,9 +24,25 @@ from src.run import Job
 def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) -> list[list[str]]:
     """Overrides of each job: the product of the arms and of every swept key's values, arms slowest.
 
-    A key that is swept or set outside the arms wins over theirs; of two settings of one key the last wins.
+    An arm may sweep keys itself: it stands for the product of their values. A key that is swept or set outside
+    the arms wins over theirs; of two settings of one key the last wins; equal jobs are one.
     """
-    axes: OrderedDict[str, list[str]] = OrderedDict()
+    outside = _axes(overrides)
+    sets = [
+        own
+        for arm in arms
+        for own in itertools.product(*_axes([o for o in arm if o.get_key_element() not in outside]).values())
+    ]
+    return [
+        [*own, *values]
+        for own in dict.fromkeys(sets or [()])
+        for values in itertools.product(*outside.values())
+    ]
+
+
+def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
+    """The settings of each key, as overrides: one, or as many as are swept."""
+    axes: dict[str, list[str]] = {}
     for override in overrides:
         key = override.get_key_element()
         if override.is_sweep_override():
@@ -38,26 +53,20 @@ def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) ->
             axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
             axes[key] = [f"{key}={override.get_value_element_as_str()}" if not override.is_delete() else key]
-    own = [
-        [
-            f"{o.get_key_element()}={o.get_value_element_as_str()}"
-            for o in arm
-            if o.get_key_element() not in axes
-        ]
-        for arm in arms
-    ]
-    different = list(dict.fromkeys(tuple(arm) for arm in own)) or [()]
-    return [[*arm, *values] for arm in different for values in itertools.product(*axes.values())]
+    return axes
 
 
 def swept_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """Keys that differ between jobs, in the order they appear."""
-    values: dict[str, set[str]] = {}
+    """Keys that differ between jobs, or that only some of them set, in the order they appear."""
+    values: dict[str, list[str]] = {}
     for overrides in job_overrides:
         for override in overrides:
-            values.setdefault(key_of(override), set()).add(override.partition("=")[2])
+            values.setdefault(key_of(override), []).append(override.partition("=")[2])
     return [
-        key for key, found in values.items() if len(found) > 1 and not key.startswith(("hydra.", "hydra/"))
+        key
+        for key, found in values.items()
+        if (len(set(found)) > 1 or len(found) < len(job_overrides))
+        and not key.startswith(("hydra.", "hydra/"))
     ]
 
 

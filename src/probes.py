@@ -23,6 +23,9 @@ BINS = 15
 PASSES = (1, 2, 5, 10, 20, 50, 100)
 """Numbers of noisy passes that the test-time evaluation averages over."""
 
+TENTHS = 10
+"""Parts of the test set, from the most certain prediction to the least, whose errors it counts apart."""
+
 
 def _every(value: Any) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
@@ -31,7 +34,13 @@ def _every(value: Any) -> Any:
     raise ValueError("must be null, epoch, or a number of steps of at least 1")
 
 
-OPTIONS: dict[str, Check] = {"every": _every, "test_time": boolean, "train": boolean}
+def _train(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, int) and value >= 1):
+        return value
+    raise ValueError("must be true, false, or a number of images of at least 1")
+
+
+OPTIONS: dict[str, Check] = {"every": _every, "test_time": boolean, "train": _train}
 """Keys of the config's `probe`."""
 
 
@@ -135,11 +144,14 @@ def evaluate_test_time(
 
     Returns:
         Rows with `method`, `passes`, and of shape () or (R,): `accuracy`, `cross_entropy` (nats), `ece`, `entropy`
-        (mean entropy of the averaged prediction, nats) and `disagreement` (probability that two of the passes
-        predict different classes; None of one pass).
+        (mean entropy of the averaged prediction, nats), `disagreement` (probability that two of the passes
+        predict different classes; None of one pass), `pass_sd` (SD of a single pass's accuracy over the passes;
+        None of one), and `error1` to `error10`: share of errors in each tenth of the images, from the lowest
+        entropy of the prediction to the highest.
     """
     off = log_probabilities(stack, images)
-    rows = [_prediction("weight_scaling", 0, off, labels, None)]
+    rows = [_prediction("weight_scaling", 0, off, labels, None, None)]
+    accuracies: list[Tensor] = []
     mean_p, mean_log_p, votes = (torch.zeros_like(off, dtype=torch.float64) for _ in range(3))
     chunks = -(-len(images) // EVALUATION_BATCH)
     for done in range(1, PASSES[-1] + 1):
@@ -148,12 +160,14 @@ def evaluate_test_time(
         mean_p += log_p.exp()
         mean_log_p += log_p
         votes.scatter_add_(-1, log_p.argmax(-1, keepdim=True), torch.ones_like(log_p[..., :1]))
+        accuracies.append(mean_metrics(log_p, labels)[1])
         if done in PASSES:
             agree = (votes * (votes - 1)).sum(-1).mean(-1) / (done * (done - 1)) if done > 1 else None
             differ = None if agree is None else 1 - agree
+            spread = torch.stack(accuracies).std(0) if done > 1 else None
             averages = (("arithmetic", (mean_p / done).log()), ("geometric", mean_log_p / done))
             rows += [
-                _prediction(method, done, torch.log_softmax(average, -1), labels, differ)
+                _prediction(method, done, torch.log_softmax(average, -1), labels, differ, spread)
                 for method, average in averages
             ]
     return rows
@@ -164,17 +178,27 @@ def _shifted(draws: Callable[[int], DrawsAt], first: int, chunk: int) -> DrawsAt
 
 
 def _prediction(
-    method: str, passes: int, log_p: Tensor, labels: Tensor, disagreement: Tensor | None
+    method: str,
+    passes: int,
+    log_p: Tensor,
+    labels: Tensor,
+    disagreement: Tensor | None,
+    pass_sd: Tensor | None,
 ) -> dict[str, Any]:
     loss, accuracy = mean_metrics(log_p, labels)
+    entropy = -(log_p.exp() * log_p).sum(-1)
+    wrong = (log_p.argmax(-1) != labels).double()
+    by_certainty = wrong.gather(-1, entropy.sort(stable=True, dim=-1).indices).tensor_split(TENTHS, -1)
     return {
         "method": method,
         "passes": passes,
         "accuracy": accuracy,
         "cross_entropy": loss,
         "ece": calibration_error(log_p, labels),
-        "entropy": -(log_p.exp() * log_p).sum(-1).mean(-1, dtype=torch.float64),
+        "entropy": entropy.mean(-1, dtype=torch.float64),
         "disagreement": disagreement,
+        "pass_sd": pass_sd,
+        **{f"error{tenth}": errors.mean(-1) for tenth, errors in enumerate(by_certainty, 1)},
     }
 
 

@@ -12,7 +12,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ MOST_WORDS = 1 << 24
 
 MOST_STATES = 64
 """Streams whose generator state a thread remembers."""
+
+FAR = 1 << 40
+"""Steps away from any training's: see `Draws.apart`."""
 
 Rate = float | Tensor
 """Of one run a float; of a stack of R runs a tensor (R, 1, 1)."""
@@ -141,6 +144,10 @@ class Draws:
         """These draws at the beginning of another step; what they gave before may be overwritten."""
         self._step, self._drawn = step, 0
         return self
+
+    def apart(self) -> Draws:
+        """These draws from the beginning of a part of the stream that no training's step reaches."""
+        return self.at(self._step + FAR)
 
     def of(self, run: int) -> Draws:
         """The same numbers for one run of the stack alone."""
@@ -256,8 +263,7 @@ def philox_words(
     index = index.expand(len(keys), steps * blocks)
     zero = torch.zeros_like(index)
     later = torch.arange(steps, device=device).repeat_interleave(blocks)
-    k0 = torch.tensor([[_signed(key & (2**64 - 1))] for key in keys], device=device)
-    k1 = torch.tensor([[_signed(key >> 64)] for key in keys], device=device)
+    k0, k1 = _key_words(tuple(keys), device)
     c0, c1, c2, c3 = index, zero + later + step, zero, zero
     for _ in range(10):
         high0, low0 = _multiply(c0, _M0)
@@ -265,6 +271,13 @@ def philox_words(
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         k0, k1 = k0 + _signed(_W0), k1 + _signed(_W1)
     return torch.stack((c0, c1, c2, c3), -1).reshape(len(keys), steps * 4 * blocks)
+
+
+@lru_cache(maxsize=MOST_STATES)
+def _key_words(keys: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Low and high words of R keys, (R, 1) each; kept on the device, as every upload makes the host wait."""
+    low = torch.tensor([[_signed(key & (2**64 - 1))] for key in keys], device=device)
+    return low, torch.tensor([[_signed(key >> 64)] for key in keys], device=device)
 
 
 def split_words(words: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from src import config, packs, planning, store, train
 from src import run as runs
-from src.checks import check_keys, integer, one_of, optional
+from src.checks import ConfigError, check_keys, integer, one_of, optional
 from src.display import Display, summary
 from src.packs import Queue
 from src.run import Job, Record
@@ -75,6 +75,8 @@ def _configured(job: Job, key: str) -> Any:
 
 def sweep(sweeper: Any, launcher: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     """The sweeper's work: expand the overrides, check every job, and launch all as one batch."""
+    if sweeper.arms is None:
+        raise ConfigError("hydra.sweeper.arms", None, "this sweep's arms must be given; its file says how")
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     params = [f"{key}={value}" for key, value in sweeper.params.items()]
     overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]

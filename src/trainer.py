@@ -58,9 +58,12 @@ class Images:
     def _scaled(self, images: Tensor) -> Tensor:
         return images.to(self.device).to(torch.float32).div_(self.scale)
 
-    def all_train(self) -> Tensor:
-        """Every training image in [0, 1], (n, features): four times the memory that they take as bytes."""
-        return self._scaled(self.train)
+    def first_train(self, count: int | None) -> tuple[Tensor, Tensor]:
+        """The first training images in [0, 1], (count, features), and their labels; None: all of them.
+
+        All of them take four times the memory that they have as bytes.
+        """
+        return self._scaled(self.train[:count]), self.train_labels[:count]
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [0, 1] and labels at `index`, (n,) or (R, n); valid until the next call."""
@@ -165,7 +168,10 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
             val = mean_metrics(log_probabilities(stack, images.val), images.val_labels)
             columns |= {"val_loss": val[0], "val_acc": val[1]}
         if first.probe["train"]:
-            quiet = mean_metrics(log_probabilities(stack, images.all_train()), images.train_labels)
+            shown, answers = images.first_train(
+                None if first.probe["train"] is True else first.probe["train"]
+            )
+            quiet = mean_metrics(log_probabilities(stack, shown), answers)
             columns |= {"eval_train_loss": quiet[0], "eval_train_acc": quiet[1]}
         columns["test_ece"] = calibration_error(test_log_p, images.test_labels)
         noisy = stack.hidden(images.probe, rate_at(step), probe_draws(step))

@@ -19,10 +19,11 @@ from omegaconf import DictConfig
 
 @dataclass
 class ArmsConf:
-    """`arms`: a list of override sets, such as "dropout1=0.2 dropout2=0.5"; `params` is swept within each."""
+    """`arms`: override sets, such as "dropout1=0.2 dropout2=0.5", null where the command line must give them;
+    `params` is swept within each."""
 
     _target_: str = "hydra_plugins.dropout_sweeps.ArmsSweeper"
-    arms: list[str] = field(default_factory=list)
+    arms: list[str] | None = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
 
 
@@ -42,7 +43,7 @@ store.store(group="hydra/launcher", name="packed", node=PackedConf, provider="dr
 class ArmsSweeper(Sweeper):
     """The product of arms and swept values, launched as one batch."""
 
-    def __init__(self, arms: list[str], params: dict[str, str]) -> None:
+    def __init__(self, arms: list[str] | None, params: dict[str, str]) -> None:
         self.arms, self.params = arms, params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

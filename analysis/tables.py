@@ -1,0 +1,208 @@
+"""A sweep as the chapter's report reads and keeps it: one table of every run's every epoch, and what belongs to it.
+
+    NAME.csv.gz              a row a run and epoch: id, the swept keys, seed, the columns of metrics.csv
+    NAME.probe.csv.gz        a row a run, probed step and layer (where the sweep probed; likewise test_time)
+    NAME.runs.csv.gz         a row a run: seconds, epochs, parameters, device, versions, data
+    NAME.json                the rest: swept keys, runs without a result, overrides, machine, commit
+
+From these files alone the report is made again, with the same numbers to the last digit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import comparison, runs
+from analysis.runs import InputError, Problem
+from src import store
+from src.naming import WITHOUT_EFFECT, key_of
+
+EXTRAS = ("probe", "test_time")
+"""Files that a probe leaves in a run's folder, NAME.csv."""
+
+DIGITS = "%.9g"
+"""A float32's; the accuracies and the float64 means lose nothing that could show."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One sweep's results."""
+
+    name: str
+    """The named sweep's, with the overrides that trimmed it: `swap_rates`, `swap_rates__epochs=1`."""
+    keys: tuple[str, ...]
+    """What was swept, but for the seed."""
+    epochs: pd.DataFrame
+    """A row a usable run and epoch: id, the keys, seed, then the columns of `metrics.csv`; a metric with the name
+    of a key has the suffix `_used`."""
+    runs: pd.DataFrame
+    """A row a usable run: id, seconds, parameters, device, versions, data, epochs."""
+    problems: tuple[Problem, ...] = ()
+    """Runs without a result: failed, diverged, unfinished, damaged or missing."""
+    extras: Mapping[str, pd.DataFrame] | None = None
+    """By the probe's name: a row a run and row of its file: id, the keys, seed, then the file's columns."""
+    overrides: tuple[str, ...] = ()
+    """With which it was trained beside its file: those that make it another sweep than the file's."""
+    machine: str = ""
+    commit: str = ""
+
+    @cached_property
+    def final(self) -> pd.DataFrame:
+        """Each run's last epoch."""
+        return self.epochs.groupby("id", sort=False).tail(1).reset_index(drop=True)
+
+    @property
+    def sweep(self) -> str:
+        """Name of its file in sweeps/."""
+        return self.name.partition("__")[0]
+
+    def extra(self, name: str) -> pd.DataFrame:
+        """A probe's rows.
+
+        Raises:
+            InputError: if the sweep has none.
+        """
+        found = (self.extras or {}).get(name)
+        if found is None:
+            right = {"probe": "probe.every=epoch", "test_time": "probe.test_time=true"}[name]
+            raise InputError(f"{self.name} has no {name}.csv; a sweep with {right} is right")
+        return found
+
+
+def collect(folder: str | Path) -> Table:
+    """The table of a sweep's folder, OUTPUT/sweeps/NAME.
+
+    Raises:
+        InputError: if it is no sweep's folder or has no usable run.
+    """
+    sweep = runs.read(folder)
+    run_folders = sweep.folder.resolve().parents[1] / "runs"
+    identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
+    extras = {}
+    for name in EXTRAS:
+        parts = [
+            pd.read_csv(path).assign(id=run)
+            for run in identity["id"]
+            if (path := run_folders / run / f"{name}.csv").exists()
+        ]
+        if parts:
+            extras[name] = identity.merge(pd.concat(parts), on="id")
+    return Table(
+        name=sweep.name,
+        keys=sweep.keys,
+        epochs=sweep.epochs.drop(columns="state"),
+        runs=sweep.runs,
+        problems=sweep.problems,
+        extras=extras,
+        overrides=tuple(o for o in comparison.overrides(sweep) or () if key_of(o) not in WITHOUT_EFFECT),
+        machine=machine(),
+        commit=commit(),
+    )
+
+
+def save(table: Table, folder: Path) -> None:
+    """Write the table's files into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in _frames(table).items():
+        path = folder / f"{table.name}{name}.csv.gz"
+        # without a time in the file's header, equal tables are equal files
+        frame.to_csv(path, index=False, float_format=DIGITS, compression={"method": "gzip", "mtime": 0})
+    rest = {
+        "keys": table.keys,
+        "overrides": table.overrides,
+        "machine": table.machine,
+        "commit": table.commit,
+        "problems": [asdict(problem) for problem in table.problems],
+    }
+    store.write_whole(folder / f"{table.name}.json", json.dumps(rest, indent=1) + "\n")
+
+
+def load(folder: str | Path, name: str) -> Table:
+    """The table that `save` wrote.
+
+    Raises:
+        InputError: if a file is missing or damaged.
+    """
+    folder = Path(folder)
+    try:
+        rest = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        frames = {
+            part: _typed(pd.read_csv(path, dtype={"id": str}, keep_default_na=False, na_values=[""]))
+            for part in ("", ".runs", *(f".{extra}" for extra in EXTRAS))
+            if (path := folder / f"{name}{part}.csv.gz").exists()
+        }
+        return Table(
+            name=name,
+            keys=tuple(rest["keys"]),
+            epochs=frames[""],
+            runs=frames[".runs"],
+            problems=tuple(Problem(**problem) for problem in rest["problems"]),
+            extras={extra: frames[f".{extra}"] for extra in EXTRAS if f".{extra}" in frames},
+            overrides=tuple(rest["overrides"]),
+            machine=rest["machine"],
+            commit=rest["commit"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise InputError(
+            f"{folder / name} cannot be read ({error}); the files that analysis.report wrote are right"
+        ) from None
+
+
+def as_kept(table: Table) -> Table:
+    """The table as it is read back: what a report is made from, so that the kept files give the same one."""
+    with tempfile.TemporaryDirectory() as folder:
+        save(table, Path(folder))
+        return load(folder, table.name)
+
+
+def _frames(table: Table) -> dict[str, pd.DataFrame]:
+    extras = {f".{name}": frame for name, frame in (table.extras or {}).items()}
+    return {"": table.epochs, ".runs": table.runs, **extras}
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns without any value as numbers that are missing."""
+    return frame.astype({column: float for column in frame if frame[column].isna().all()})
+
+
+def machine() -> str:
+    """The processor and the cores that this process may use."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    return f"{cores} cores of {model}"
+
+
+def commit() -> str:
+    """The repository's commit, with a plus where files differ from it; empty outside a repository."""
+    root = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+Tables = Mapping[str, Table]
+"""A report's tables, by the name of their sweep's file."""

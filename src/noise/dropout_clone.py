@@ -1,0 +1,26 @@
+"""Dropout by another noise stream: what a comparison calls better than dropout must be better than this, too."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from src.checks import real
+from src.noise import Noise
+from src.noise.dropout import dropout_factor
+from src.streams import Draws, Rate
+
+OPTIONS = {"input_rate": real(0, 1)}
+
+
+class DropoutClone(Noise):
+    """h' = h · Bernoulli(q) / q as `dropout`, of masks that dropout at the same seed does not draw.
+
+    Same mean, variance and rates; a run differs from dropout's of the same seed by its masks alone. A control:
+    how far two arms of equal worth come apart.
+    """
+
+    def drop(self, h: Tensor, rate: Rate, draws: Draws) -> Rate:
+        return draws.apart().drop_(h, rate)
+
+    def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
+        return dropout_factor(h, rate, draws.apart())
