@@ -1,7 +1,8 @@
 """Finding a noise, schedule, optimizer or model by its name: one file each, `src/<group>/<name>.py`.
 
 Such a module may hold `OPTIONS`, a dict from each key of its YAML to the check of its value
-(see `src.checks`), and `check(options)`, which raises ConfigError for values that do not go together.
+(see `src.checks`), `check(options)`, which raises ConfigError for values that do not go together, and
+`REVISION`, a number that is raised when the same options would train to other numbers than before.
 """
 
 from __future__ import annotations
@@ -71,3 +72,9 @@ def check_options(group: str, values: dict[str, Any]) -> dict[str, Any]:
     if hasattr(module, "check"):
         module.check(typed)
     return typed
+
+
+def identity(group: str, options: dict[str, Any]) -> dict[str, Any]:
+    """A component's part of a run's identity: its options, and its file's revision from the second one on."""
+    revision = getattr(find(group, options["name"]), "REVISION", 1)
+    return options if revision == 1 else {**options, "revision": revision}

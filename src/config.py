@@ -107,9 +107,6 @@ def result_config(run: Run) -> dict[str, Any]:
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
         "data": {"name": run.data["name"], "validation": run.data["validation"]},
-        "model": run.model,
-        "noise": run.noise,
-        "schedule": run.schedule,
-        "optimizer": run.optimizer,
+        **{group: components.identity(group, getattr(run, group)) for group in GROUPS},
         "probe": run.probe,
     }

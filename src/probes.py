@@ -111,7 +111,7 @@ def activations(
     `var` with the noise off; `masked_var` with the noise on at this layer alone, so that for dropout
     masked_var = var + α·E[h²]; `noisy_var` with it on everywhere. `unit_` before a name: the mean over units of
     the variance over images; without: pooled over both. `zeros`: share of activations that are 0 with the noise
-    off; `dead`: share of units that are 0 for every image.
+    off; `dead`: share of units that are 0 for every image; `mean_square`: E[h²], pooled, with the noise off.
     """
     clean, noisy = stack.hidden(images), stack.hidden(images, rates, draws)
     found = []
@@ -125,6 +125,7 @@ def activations(
         silent = clean[layer - 1] == 0
         row["zeros"] = silent.double().mean((-2, -1))
         row["dead"] = silent.all(-2).double().mean(-1)
+        row["mean_square"] = clean[layer - 1].square().mean((-2, -1))
         found.append(row)
     return found
 

@@ -292,6 +292,8 @@ def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
 def _run_log(job: Job) -> Iterator[logging.Logger]:
     """The run's own `train.log`, begun anew, beside its `.hydra`; nothing goes to the process's root logger."""
     (job.folder / "run.json").unlink(missing_ok=True)
+    store.sweep_up(job.folder)
+    store.sweep_up(job.folder / ".hydra")
     _write_hydra(job)
     log = logging.Logger(job.id)
     handler = logging.FileHandler(job.folder / "train.log", mode="w", encoding="utf-8")

@@ -45,7 +45,8 @@ FINISHED, FAILED, DIVERGED, UNFINISHED = "finished", "failed", "diverged", "unfi
 """States of a run. The first three are written to `run.json`; the last is what its absence means."""
 
 SCHEMA = 1
-"""Part of every run's ID: raised when the same config would train to other numbers than before."""
+"""Part of every run's ID: raised when the same config would train to other numbers than before. Where the
+numbers of one noise, say, alone change, its own `REVISION` is raised (see `components`)."""
 
 
 class Damaged(Exception):
@@ -79,6 +80,24 @@ def write_whole(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sweep_up(folder: Path) -> None:
+    """Removes what `write_whole` had begun in processes that were killed."""
+    for path in folder.glob(".*.*.*"):
+        *_, process, thread = path.name.split(".")
+        if process.isdigit() and thread.isdigit() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

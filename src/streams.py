@@ -234,13 +234,20 @@ class Draws:
         h.view(-1).mul_(mask.mul_(LEVELS / threshold))
         return LEVELS / threshold
 
-    def uniform(self, shape: Sequence[int]) -> Tensor:
-        """U(0, 1) in float32: the 65,536 midpoints (i + 1/2)/65536; mean 1/2, variance (1 - 2^-32)/12."""
-        return self._levels(shape).to(torch.float32).add_(0.5).div_(LEVELS)
+    def uniform(self, shape: Sequence[int], high: Rate = 1.0) -> Tensor:
+        """U(0, high) in float32: the 65,536 midpoints high·(i + 1/2)/65536; of U(0, 1) mean 1/2, variance
+        (1 - 2^-32)/12."""
+        if self._device.type == "cpu":
+            levels = torch.from_numpy(self._words(shape).astype(np.float32))
+        else:
+            levels = self._levels(shape).to(torch.float32)
+        return levels.add_(0.5).mul_(high / LEVELS)
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """N(0, 1) in float32, by 65,536 quantiles: mean 0, variance 1, at most 4.33 in size."""
         table = _normal_quantiles(self._device)
+        if self._device.type == "cpu":
+            return torch.from_numpy(np.take(table.numpy(), self._words(shape), mode="clip"))
         return table.index_select(0, self._levels(shape).reshape(-1)).reshape(tuple(shape))
 
 

@@ -187,6 +187,7 @@ def _is_ours(task_function: Any) -> bool:
 
 def _save_multirun(folder: Path, hydra_config: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    store.sweep_up(folder)
     store.write_whole(folder / "multirun.yaml", OmegaConf.to_yaml(hydra_config))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from configs import make_run
 
-from src import components
+from src import components, store
 from src.checks import ConfigError
+from src.config import result_config
 from src.noise import Noise
 from src.noise.dropout import Dropout
 from src.optimizers import Optimizer
@@ -63,3 +65,13 @@ def test_options_are_checked_by_the_component() -> None:
         with pytest.raises(ConfigError) as caught:
             components.check_options("noise", values)
         assert str(caught.value).startswith(said)
+
+
+def test_a_components_revision_is_part_of_a_runs_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run()
+    before = store.run_id(result_config(run))
+    monkeypatch.setattr(components.find("noise", "dropout"), "REVISION", 1, raising=False)
+    assert store.run_id(result_config(run)) == before
+    monkeypatch.setattr(components.find("noise", "dropout"), "REVISION", 2)
+    assert store.run_id(result_config(run)) != before
+    assert components.identity("noise", {"name": "none"}) == {"name": "none"}

@@ -177,6 +177,8 @@ def test_masking_one_layer_adds_alpha_times_its_mean_square(model: str) -> None:
         assert float(row["unit_masked_var"] - row["unit_var"]) == pytest.approx(added, rel=0.05)
         assert float(row["zeros"]) == pytest.approx(float((h == 0).double().mean()))
         assert float(row["dead"]) == pytest.approx(float((h == 0).all(0).double().mean()))
+        assert list(row)[-1] == "mean_square"
+        assert float(row["mean_square"]) == pytest.approx(float(h.double().square().mean()), rel=1e-5)
     assert float(rows[0]["noisy_var"]) == float(rows[0]["masked_var"])
     assert float(rows[1]["noisy_var"]) > float(rows[1]["masked_var"])
 

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,14 @@ def test_id_depends_on_content_alone(config: dict[str, Any]) -> None:
     assert store.run_id(config) == store.run_id(again)
     assert len(store.run_id(config)) == 12
     assert store.run_id(config) != store.run_id({**config, "one more key": 0})
+
+
+def test_what_a_killed_process_had_begun_to_write_is_swept_up(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    of_dead, of_living = tmp_path / f".runs.csv.{ended.pid}.7", tmp_path / f".runs.csv.{os.getpid()}.7"
+    others = [tmp_path / name for name in ("runs.csv", ".hidden", ".a.b.c")]
+    for path in (of_dead, of_living, *others):
+        path.write_text("x")
+    store.sweep_up(tmp_path)
+    assert set(tmp_path.iterdir()) == {of_living, *others}

@@ -16,7 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from configs import REPOSITORY, heed_ctrl_c
+from configs import REPOSITORY, heed_ctrl_c, make_run, plain
+
+from src.run import Job
+from src.sweep import Table
 
 BUGGY = """
 from src.noise import Noise
@@ -197,6 +200,7 @@ def test_kill_and_start_again(workshop: Path, victim: str) -> None:
         assert not [worker for worker in workers if worker.is_running() and worker.status() != "zombie"]
         done = {path: path.stat().st_mtime_ns for path in output.glob("runs/*/run.json")}
         assert 0 < len(done) < 6
+        assert "unfinished" in [row["state"] for row in table(output)] and len(table(output)) == 6
         sweep(workshop, *arguments, f"output={output.name}")
         assert (
             done.items() <= {path: path.stat().st_mtime_ns for path in output.glob("runs/*/run.json")}.items()
@@ -290,6 +294,25 @@ def test_two_sweeps_at_once_share_the_work(workshop: Path) -> None:
     for log in output.glob("runs/*/train.log"):
         assert log.read_text().count("epoch 1/20") == 1
     assert len(results(output)) == 12
+
+
+def test_the_table_is_written_while_a_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [Job(make_run(seed=seed), plain(seed=seed), [f"seed={seed}"], {}, seed) for seed in range(3)]
+    ended = [{"id": job.id, "state": "finished", "final": {"test_acc": 0.5}} for job in jobs]
+    clock = iter([100.0, 100.5, 101.5, 102.0])
+    monkeypatch.setattr("src.sweep.time.monotonic", lambda: next(clock))
+    going = Table(tmp_path, jobs, ["seed"])
+
+    def states() -> list[str]:
+        with (tmp_path / "runs.csv").open(newline="") as file:
+            return [row["state"] for row in csv.DictReader(file)]
+
+    going.write()  # at 100.0
+    assert states() == ["unfinished"] * 3
+    going.add(ended[0])  # at 100.5: writing at every run would slow a sweep of thousands
+    assert states() == ["unfinished"] * 3
+    going.add(ended[2])  # at 101.5
+    assert states() == ["finished", "unfinished", "finished"]
 
 
 def test_the_same_run_twice_in_a_sweep_is_trained_once(workshop: Path) -> None:

@@ -9,6 +9,7 @@ a rate of shape (R, 1, 1). Code that works on the last two dimensions serves bot
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +18,9 @@ from src.components import find_class
 from src.streams import Draws, Rate
 
 HOOKS = ("drop", "factor", "activation", "weight", "product")
+
+Backward = Callable[[Tensor], Any]
+"""A hook's gradient by hand: from the gradient at what it gave to that at what it was given."""
 
 
 class Noise:
@@ -32,11 +36,30 @@ class Noise:
     """Place that the hook is called for."""
     learning = True
     """False while a probe looks at the net: a noise that keeps track of what it sees must not, then."""
+    by_hand = False
+    """`activation`, `weight` and `product` give a pair, the result and its `Backward` (None: the identity), and are
+    not differentiated by autograd, which allocates everything anew: worth it in a noise that is swept much."""
     reads = False
     """`weight` and `product` act where place k is made (False: layer k) or read (True: layer k + 1)."""
 
+    first = False
+    """`product` is called for the net's first layer: nobody reads the gradient at its x."""
+
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
+        self._rooms: dict[tuple[int, str, tuple[int, ...]], Tensor] = {}
+
+    def room(self, name: str, like: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+        """Memory of `like`'s shape, or of `shape`, that is the same in each step.
+
+        Filling new memory takes longer than the sums. What it holds is whatever was left in it; it is one of this
+        name at each place.
+        """
+        shape = tuple(like.shape if shape is None else shape)
+        found = self._rooms.get((self.place, name, shape))
+        if found is None:
+            found = self._rooms[self.place, name, shape] = like.new_empty(shape)
+        return found
 
     def drop(self, h: Tensor, rate: Rate, draws: Draws) -> Rate:
         """Sets some of h to 0 and multiplies the rest by one constant, in place; returns that constant.
@@ -53,18 +76,18 @@ class Noise:
         """
         raise NotImplementedError
 
-    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor:
-        """Noised activations, of h's shape; autograd differentiates whatever is written here."""
+    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> Any:
+        """Noised activations, of h's shape; autograd differentiates whatever is written here, see `by_hand`."""
         raise NotImplementedError
 
-    def weight(self, W: Tensor, rate: Rate, draws: Draws) -> Tensor:
-        """Noised weights (..., out, in), used for the whole batch; by autograd."""
+    def weight(self, W: Tensor, rate: Rate, draws: Draws) -> Any:
+        """Noised weights (..., out, in), used for the whole batch; by autograd, see `by_hand`."""
         raise NotImplementedError
 
-    def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, draws: Draws) -> Tensor:
-        """Noised pre-activations of a layer from its input x (..., n, in); by autograd.
+    def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, draws: Draws) -> Any:
+        """Noised pre-activations of a layer from its input x (..., n, in); by autograd, see `by_hand`.
 
-        W is (..., out, in) and b is (..., out). Without noise: x Wᵀ + b.
+        W is (..., out, in) and b is (..., out). Without noise: x Wᵀ + b. By hand it is the gradient at x, W and b.
         """
         raise NotImplementedError
 

@@ -10,6 +10,7 @@ from src.noise import Noise
 from src.streams import Draws, Rate
 
 OPTIONS = {"input_rate": real(0, 1), "momentum": real(0, 1, above=True)}
+REVISION = 2
 
 
 class Additive(Noise):
@@ -25,16 +26,21 @@ class Additive(Noise):
     every layer.
     """
 
+    by_hand = True
+
     def __init__(self, options: dict[str, float]) -> None:
         super().__init__(options)
         self._variance: dict[int, Tensor] = {}
 
-    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor:
-        seen = h.detach().var(-2, correction=0, keepdim=True)
+    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> tuple[Tensor, None]:
+        # Tensor.var takes fifteen times as long over rows
+        seen = (
+            torch.sub(h, h.mean(-2, keepdim=True), out=self.room("off", h)).square_().mean(-2, keepdim=True)
+        )
         known = self._variance.get(self.place)
         variance = seen if known is None else torch.lerp(known, seen, self.options["momentum"])
         if self.learning:
             self._variance[self.place] = variance
         elif known is not None:
             variance = known
-        return h + draws.normal(h.shape).mul_(rate).mul_(variance.sqrt())
+        return draws.normal(h.shape).mul_(variance.sqrt().mul_(rate)).add_(h), None

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Noise
+from src.noise import Backward, Noise
 from src.streams import Draws, Rate
 
 OPTIONS = {"input_rate": real(0, 1)}
+REVISION = 2
 
 
 class Blend(Noise):
@@ -24,11 +25,19 @@ class Blend(Noise):
     with a share for each unit.
     """
 
-    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor:
+    by_hand = True
+
+    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> tuple[Tensor, Backward | None]:
         n = h.shape[-2]
         if n == 1:
-            return h
-        shift = (draws.uniform((*h.shape[:-1], 1)) * (n - 1)).floor().to(torch.int64) + 1
-        other = (torch.arange(n, device=h.device).unsqueeze(-1) + shift) % n
-        partner = h.index_select(0, other.squeeze(-1)) if h.dim() == 2 else h.gather(1, other.expand_as(h))
-        return h + (draws.uniform(h.shape) * rate) * (partner - h)
+            return h, None
+        ahead = draws.uniform((*h.shape[:-1], 1), high=n - 1).to(torch.int64)
+        other = ahead.add_(torch.arange(1, n + 1, device=h.device).unsqueeze(-1)).remainder_(n).expand_as(h)
+        share = draws.uniform(h.shape, high=rate)
+        partner = torch.gather(h, -2, other, out=self.room("partner", h))
+
+        def backward(delta: Tensor) -> Tensor:
+            passed = torch.mul(delta, share, out=partner)
+            return delta.sub_(passed).scatter_add_(-2, other, passed)
+
+        return torch.lerp(h, partner, share, out=self.room("noised", h)), backward

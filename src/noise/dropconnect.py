@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from src.noise import Noise
+from src.noise import Backward, Noise
 from src.noise.dropout import dropout_factor
 from src.streams import Draws, Rate
 
@@ -21,6 +22,10 @@ class DropConnect(Noise):
     each example, which `dropconnect_gaussian` has by its moments.
     """
 
-    def weight(self, W: Tensor, rate: Rate, draws: Draws) -> Tensor:
+    by_hand = True
+
+    def weight(self, W: Tensor, rate: Rate, draws: Draws) -> tuple[Tensor, Backward]:
         factor = dropout_factor(W, rate, draws)
-        return W if factor is None else W * factor
+        if factor is None:
+            return W, lambda gradient: gradient
+        return torch.mul(W, factor, out=self.room("noisy", W)), lambda gradient: gradient.mul_(factor)

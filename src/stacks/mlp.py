@@ -7,17 +7,15 @@ still autograd's, unless the noise is a plain factor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from src.noise import HOOKS, Noise
+from src.noise import HOOKS, Backward, Noise
 from src.stacks import PLACES, DrawsAt, flatten, views
 from src.streams import Rate
-
-Backward = Callable[[Tensor], Tensor]
 
 
 class MLP:
@@ -113,20 +111,20 @@ class MLP:
         W, b = self.weights[layer - 1], self.biases[layer - 1]
         return nn.functional.linear(x, W, b) if W.dim() == 2 else torch.matmul(x, W.mT).add_(b.unsqueeze(-2))
 
-    def _affine(self, layer: int, x: Tensor, out: Tensor) -> Tensor:
-        W, b = self._transposed[layer - 1], self.biases[layer - 1]
+    def _affine(self, layer: int, x: Tensor, out: Tensor, transposed: Tensor | None = None) -> Tensor:
+        W, b = self._transposed[layer - 1] if transposed is None else transposed, self.biases[layer - 1]
         if W.dim() == 2:
             return torch.addmm(b, x, W, out=out)
         return torch.baddbmm(b.unsqueeze(1), x, W, out=out)
 
-    def _affine_backward(self, layer: int, x: Tensor, delta: Tensor) -> Tensor:
+    def _affine_backward(self, layer: int, x: Tensor, delta: Tensor, W: Tensor | None = None) -> Tensor:
         """Stores the layer's gradients; returns the gradient at its input, or delta itself at layer 1."""
         product = torch.mm if delta.dim() == 2 else torch.bmm
         product(delta.mT, x, out=self.weight_gradients[layer - 1])
         torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
         if layer == 1:
             return delta
-        W = self.weights[layer - 1]
+        W = self.weights[layer - 1] if W is None else W
         return product(delta, W, out=self._buffer(f"delta{layer}", delta, W.shape[-1]))
 
     def _noised(
@@ -148,6 +146,9 @@ class MLP:
                 return h, None
             return torch.mul(h, factor, out=self._buffer(f"noised{place}", h, h.shape[-1])), factor.mul_
         if "activation" in self._hooks:
+            if self.noise.by_hand:
+                by_hand: tuple[Tensor, Backward | None] = self.noise.activation(h, rate, draws(place))
+                return by_hand
             with torch.enable_grad():
                 leaf = h.detach().requires_grad_()
                 noised = self.noise.activation(leaf, rate, draws(place))
@@ -165,7 +166,12 @@ class MLP:
         rate = rates[place] if acts else 0.0
         if isinstance(rate, float) and rate == 0:
             return self._affine(layer, x, self._buffer(f"layer{layer}", x, b.shape[-1])), None
-        self.noise.place = place
+        self.noise.place, self.noise.first = place, layer == 1
+        if self.noise.by_hand:
+            if on_weight:
+                return self._product_of(layer, x, *self.noise.weight(W, rate, draws(place)))
+            z, gradients = self.noise.product(x, W, b, rate, draws(place))
+            return z, lambda delta: self._stored(layer, delta, *gradients(delta))
         with torch.enable_grad():
             # at layer 1 the gradient at the input would be a product that nobody reads
             X = x.detach().requires_grad_(layer > 1)
@@ -179,11 +185,30 @@ class MLP:
 
         def backward(delta: Tensor) -> Tensor:
             *dx, dW, db = torch.autograd.grad(z, leaves, delta)
-            self.weight_gradients[layer - 1].copy_(dW)
-            self.bias_gradients[layer - 1].copy_(db)
-            return dx[0] if dx else delta
+            return self._stored(layer, delta, dx[0] if dx else None, dW, db)
 
         return z.detach(), backward
+
+    def _product_of(
+        self, layer: int, x: Tensor, noisy: Tensor, to_weight: Backward
+    ) -> tuple[Tensor, Backward]:
+        """The layer's product with noisy weights; `to_weight` takes their gradient to that of the weights."""
+        z = self._affine(layer, x, self._buffer(f"layer{layer}", x, noisy.shape[-2]), noisy.mT)
+
+        def backward(delta: Tensor) -> Tensor:
+            into = self._affine_backward(layer, x, delta, noisy)
+            found = self.weight_gradients[layer - 1]
+            if (own := to_weight(found)) is not found:
+                found.copy_(own)
+            return into
+
+        return z, backward
+
+    def _stored(self, layer: int, delta: Tensor, dx: Tensor | None, dW: Tensor, db: Tensor) -> Tensor:
+        """Keeps a layer's gradients; returns that at its input, or delta at layer 1, where nobody reads it."""
+        self.weight_gradients[layer - 1].copy_(dW)
+        self.bias_gradients[layer - 1].copy_(db)
+        return delta if dx is None or layer == 1 else dx
 
     def _buffer(self, name: str, like: Tensor, width: int) -> Tensor:
         """The one tensor of this name for batches of this size: (..., n, width)."""

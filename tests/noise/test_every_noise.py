@@ -26,7 +26,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 ON_ACTIVATIONS = [
     name for name in DEFAULTS if make(DEFAULTS[name]).has("factor") or make(DEFAULTS[name]).has("activation")
 ]
-UNBIASED = ["dropout", "gaussian", "uniform", "additive"]
+UNBIASED = ["dropout", "dropout_clone", "gaussian", "uniform", "additive"]
 
 
 def draws(seed: int = 0, step: int = 0, runs: int = 1) -> Draws:
@@ -40,13 +40,18 @@ def noised(name: str, h: Tensor, rate: Any, random: Draws, **options: Any) -> Te
     if noise.has("factor"):
         factor = noise.factor(h, rate, random)
         return h if factor is None else h * factor
-    return noise.activation(h, rate, random)
+    return result(noise, noise.activation(h, rate, random))
+
+
+def result(noise: Noise, found: Any) -> Tensor:
+    """What a hook gave, without the gradient that it may give beside it; no memory of the noise's own."""
+    return (found[0] if noise.by_hand else found).clone()
 
 
 def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
     assert set(DEFAULTS) == {
         "none", "dropout", "gaussian", "uniform", "additive", "dropconnect", "dropconnect_gaussian",
-        "shakeout", "jumpout", "blend",
+        "shakeout", "jumpout", "blend", "dropout_clone",
     }  # fmt: skip
     for name, options in DEFAULTS.items():
         assert components.check_options("noise", options) == options
@@ -59,6 +64,7 @@ def alpha(p: float) -> float:
 
 VARIANCE: dict[str, Callable[[float], float]] = {
     "dropout": alpha,
+    "dropout_clone": alpha,
     "gaussian": alpha,
     "uniform": alpha,
 }
@@ -79,7 +85,7 @@ def test_mean_and_variance_are_the_formulas(name: str, rate: float, seed: int) -
         expected = VARIANCE[name](rate) * h[0].double().square()
     error = (expected / n).sqrt()
     assert ((noise.mean(0) / error).abs() < 5.5).all()
-    kurtosis = (1 - 3 * rate * (1 - rate)) / (rate * (1 - rate)) if name == "dropout" else 3.0
+    kurtosis = (1 - 3 * rate * (1 - rate)) / (rate * (1 - rate)) if "dropout" in name else 3.0
     tolerance = 6 * math.sqrt(max(kurtosis - 1, 2) / n)
     if tolerance < 0.5:
         torch.testing.assert_close(noise.var(0), expected, rtol=tolerance, atol=0)
@@ -128,27 +134,32 @@ def test_noise_never_repeats_between_steps_and_runs(name: str) -> None:
 
 @pytest.mark.parametrize("name", ON_ACTIVATIONS)
 def test_gradient_against_finite_differences(name: str) -> None:
-    h = (torch.rand(6, 5) + 0.1).requires_grad_()
+    h = torch.rand(6, 5) + 0.1
     direction = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
     weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(2))
 
-    def value(at: Tensor) -> Tensor:
+    def at(h: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted sum of what the noise gives, and its gradient."""
         noise = make(DEFAULTS[name])
         noise.place = 1
         if name == "additive":  # its SD is a constant in the gradient: hold it still here too
             noise._variance[1] = torch.full((1, 5), 0.3)  # type: ignore[attr-defined]
             noise.learning = False
         if noise.has("factor"):
-            factor = noise.factor(at, 0.4, draws())
-            return ((at if factor is None else at * factor) * weight).sum()
-        return (noise.activation(at, 0.4, draws()) * weight).sum()
+            factor = noise.factor(h, 0.4, draws())
+            factor = torch.ones_like(h) if factor is None else factor
+            return (h * factor * weight).sum(), factor * weight
+        if noise.by_hand:
+            found, backward = noise.activation(h, 0.4, draws())
+            return (found * weight).sum(), backward(weight.clone()) if backward else weight
+        leaf = h.clone().requires_grad_()
+        value = (noise.activation(leaf, 0.4, draws()) * weight).sum()
+        return value, torch.autograd.grad(value, leaf)[0]
 
-    (gradient,) = torch.autograd.grad(value(h), h)
+    gradient = at(h)[1]
     assert torch.isfinite(gradient).all()
     step = 1e-2
-    difference = (value((h + step * direction).detach()) - value((h - step * direction).detach())) / (
-        2 * step
-    )
+    difference = (at(h + step * direction)[0] - at(h - step * direction)[0]) / (2 * step)
     assert float((gradient * direction).sum()) == pytest.approx(float(difference), rel=2e-3, abs=2e-3)
 
 
@@ -157,7 +168,7 @@ def test_additive_follows_the_running_sd_and_stands_still_for_a_probe() -> None:
     noise.place = 1
     h = torch.randn(5000, 3) * torch.tensor([0.0, 1.0, 3.0])
     noise.activation(h, 0.5, draws())
-    wide = (noise.activation(10 * h, 0.5, draws(step=1)) - 10 * h).var(0)
+    wide = (result(noise, noise.activation(10 * h, 0.5, draws(step=1))) - 10 * h).var(0)
     # half way from the variance 1 and 9 of the first batch to 100 and 900
     torch.testing.assert_close(wide, 0.25 * torch.tensor([0.0, 50.5, 454.5]), rtol=0.1, atol=1e-6)
     known = noise._variance[1].clone()  # type: ignore[attr-defined]
@@ -170,8 +181,8 @@ def product(name: str, x: Tensor, W: Tensor, b: Tensor, rate: Any, random: Draws
     noise: Noise = make({**DEFAULTS[name], **options})
     noise.place = 1
     if noise.has("weight"):
-        return torch.matmul(x, noise.weight(W, rate, random).mT) + b.unsqueeze(-2)
-    return noise.product(x, W, b, rate, random)
+        return torch.matmul(x, result(noise, noise.weight(W, rate, random)).mT) + b.unsqueeze(-2)
+    return result(noise, noise.product(x, W, b, rate, random))
 
 
 ON_PRODUCTS = ["dropconnect", "dropconnect_gaussian", "shakeout"]
@@ -225,7 +236,9 @@ def test_shakeout_without_strength_is_dropout() -> None:
 
 def test_dropconnect_drops_weights_and_divides_the_rest() -> None:
     W = torch.randn(50, 80)
-    masked = make(DEFAULTS["dropconnect"]).weight(W, 0.25, draws())
+    noise = make(DEFAULTS["dropconnect"])
+    noise.place = 1
+    masked = result(noise, noise.weight(W, 0.25, draws()))
     torch.testing.assert_close((masked / W).round(decimals=4).unique(), torch.tensor([0.0, 1.3333]))
 
 
@@ -239,10 +252,47 @@ def test_gaussian_dropconnect_has_the_moments_of_a_mask_per_example() -> None:
     torch.testing.assert_close(drawn.var(0), masked.var(0), rtol=0.06, atol=0)
 
 
+@pytest.mark.parametrize("name", ON_PRODUCTS)
+@pytest.mark.parametrize("first", [False, True])
+def test_products_gradients_against_finite_differences(name: str, first: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.rand(shape, generator=generator) + 0.1 for shape in ((6, 5), (4, 5), (4,))]
+    weight = torch.randn(6, 4, generator=generator)
+
+    def at(*leaves: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        noise = make(DEFAULTS[name])
+        noise.place, noise.first = 1, first
+        x, W, b = leaves = tuple(leaf.clone().requires_grad_(not noise.by_hand) for leaf in leaves)
+        if noise.has("weight"):
+            noisy, to_weight = noise.weight(W, 0.4, draws())
+            value = ((x @ noisy.mT + b) * weight).sum()
+            return value, [weight @ noisy, to_weight(weight.mT @ x), weight.sum(0)]
+        if noise.by_hand:
+            z, backward = noise.product(x, W, b, 0.4, draws())
+            return (z * weight).sum(), list(backward(weight))
+        value = (noise.product(x, W, b, 0.4, draws()) * weight).sum()
+        return value, list(torch.autograd.grad(value, leaves))
+
+    gradients = at(*given)[1]
+    for i, gradient in enumerate(gradients):
+        if gradient is None:
+            assert first and i == 0, "only the first layer's input needs none"
+            continue
+        direction = torch.randn(given[i].shape, generator=generator)
+        moved = [
+            [g + sign * 1e-2 * direction if i == j else g for j, g in enumerate(given)] for sign in (1, -1)
+        ]
+        difference = (at(*moved[0])[0] - at(*moved[1])[0]) / 2e-2
+        assert float((gradient * direction).sum()) == pytest.approx(
+            float(difference.detach()), rel=3e-3, abs=3e-3
+        )
+
+
 def test_gaussian_dropconnect_has_a_gradient_where_nothing_comes_in() -> None:
-    x, W, b = torch.zeros(5, 12, requires_grad=True), torch.randn(4, 12, requires_grad=True), torch.zeros(4)
-    gradients = torch.autograd.grad(product("dropconnect_gaussian", x, W, b, 0.5, draws()).sum(), [x, W])
-    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    noise = make(DEFAULTS["dropconnect_gaussian"])
+    noise.place = 1
+    _, backward = noise.product(torch.zeros(5, 12), torch.randn(4, 12), torch.zeros(4), 0.5, draws())
+    assert all(torch.isfinite(gradient).all() for gradient in backward(torch.ones(5, 4)))
 
 
 def test_blend_takes_one_other_image_and_a_share_of_each_unit() -> None:

@@ -1,0 +1,355 @@
+"""The chapter's report: what it takes, says and keeps, its exit codes, and its page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from tables import made
+
+from analysis import chapter, exercises, pages, tables
+from analysis.exercises import Answer, Grid, Picture
+from analysis.report import main
+from analysis.runs import Problem
+from analysis.tables import Table, Tables
+
+Make = Callable[..., Path]
+RATES = {"dropout1": [0.2, 0.5]}
+
+
+def figure() -> Figure:
+    found = Figure(figsize=(10, 4), layout="constrained")
+    found.subplots().plot([1, 2], [3, 4])
+    return found
+
+
+def answer(given: Tables) -> Answer:
+    """Says how many runs there are, and shows a part of each kind."""
+    table = next(iter(given.values()))
+    return Answer(
+        headline=f"The mean is {table.final['test_acc'].mean():.6f} with a < b",
+        n=f"{len(table.runs)} runs",
+        verdict=["First paragraph.", "Second paragraph."],
+        parts=[
+            "Between the parts.",
+            Picture("curve", "A line (%) by epoch", figure()),
+            Grid(
+                "All that was found",
+                ["arm|s", "in words", "test accuracy (%): mean ± SD", *["95% CI"] * 8],
+                [["(0.2, 0.5)", "the <book>'s", "87.12 ± 0.50", *["86.90 to 87.31"] * 8]],
+                texts=2,
+            ),
+        ],
+        outstanding=[f"{name} lacks a seed" for name in given if name == "second_test"],
+    )
+
+
+def exercise(number: int, *sweeps: str, says: Callable[[Tables], Answer] = answer) -> SimpleNamespace:
+    return SimpleNamespace(NUMBER=number, TITLE=f"Made up {number}", SWEEPS=sweeps, answer=says)
+
+
+@pytest.fixture
+def pose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts exercises of a test's own in the place of the chapter's, by name."""
+
+    def posed(**modules: SimpleNamespace) -> None:
+        files = tmp_path / "posed"
+        files.mkdir(exist_ok=True)
+        for sweep in (sweep for module in modules.values() for sweep in module.SWEEPS):
+            comment = (
+                f"What of\n{sweep}?\n\nDesign: of {sweep},\ntwo arms.\n\npython -m src.train sweep={sweep}"
+            )
+            text = textwrap.indent(comment, "# ", lambda line: True).replace("# \n", "#\n")
+            (files / f"{sweep}.yaml").write_text(f"{text}\nhydra:\n  mode: MULTIRUN\n")
+        monkeypatch.setattr(exercises, "SWEEP_FILES", files)
+        monkeypatch.setattr(exercises, "names", lambda: tuple(modules))
+        monkeypatch.setattr(exercises, "load", modules.__getitem__)
+
+    posed(first=exercise(1, "first"), second=exercise(2, "second", "second_test"))
+    return posed
+
+
+@pytest.fixture
+def run(tmp_path: Path, pose: Callable[..., None]) -> Callable[..., int]:
+    return lambda *options: main(["--output", str(tmp_path), *options])
+
+
+def flat(arm: Mapping[str, Any]) -> float:
+    return 0.87
+
+
+def texts(folder: Path) -> tuple[str, str]:
+    return (folder / "index.html").read_text(), (folder / "report.md").read_text()
+
+
+class Page(HTMLParser):
+    """Addresses, anchors, alternative texts and text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.ids: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "link", "iframe", "object")
+        given = dict(attrs)
+        self.links += [given["href"] or ""] if "href" in given else []
+        self.ids += [given["id"] or ""] if "id" in given else []
+        if tag == "img":
+            self.images.append(given)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_page_and_text_hold_every_answer(tmp_path: Path, sweep: Make, run: Callable[..., int]) -> None:
+    for name in ("first", "second", "second_test"):
+        sweep(RATES, flat, name=name)
+    assert run() == 0
+    folder = tmp_path / "report"
+    page, text = texts(folder)
+    read = Page(page)
+    for said in (read.text, text):
+        assert said.count("The mean is 0.8") >= 4  # in the summary and in the section
+        for words in (
+            "What of first?",
+            "of second_test, two arms.",
+            "First paragraph.",
+            "Between the parts.",
+            "A line (%) by epoch",
+            "All that was found",
+            "second_test lacks a seed",
+            "python -m src.train sweep=second_test",
+            "Runs: 10; training time, all runs: 1 min 0 s",
+            "python -m analysis.report --from FOLDER",
+            "torch 2.13.0",
+            tables.machine(),
+            tables.commit(),
+        ):
+            assert words in said, words
+        assert "mall version" not in said
+    assert "| arm\\|s | in words |" in text
+    assert "the &lt;book&gt;'s" in page or "the &lt;book&gt;&#39;s" in page
+
+
+def test_facts_count_a_shared_run_once(tmp_path: Path, sweep: Make, run: Callable[..., int]) -> None:
+    for name in ("first", "second"):
+        sweep(RATES, flat, name=name)  # the same runs
+    run()
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| Runs | 10 |" in text
+    assert "| Training time, all runs | 1 min 0 s |" in text
+
+
+def test_page_needs_nothing_but_itself(tmp_path: Path, sweep: Make, run: Callable[..., int]) -> None:
+    sweep(RATES, flat, name="first", states={(0, 1): "failed"})
+    assert run() == 1
+    page, text = texts(tmp_path / "report")
+    read = Page(page)
+    assert [image["alt"] for image in read.images] == ["A line (%) by epoch"]
+    assert all((image["src"] or "").startswith("data:image/svg+xml;base64,") for image in read.images)
+    assert not re.search(r"url\(|@import|https?://", page)
+    assert all(link[0] == "#" and link[1:] in read.ids for link in read.links)
+    assert len(read.ids) == len(set(read.ids))
+    inside = set(re.findall(r'<a id="(.*?)"></a>', text))
+    assert set(re.findall(r"\]\(#(.*?)\)", text)) <= inside
+    assert re.findall(r"!\[.*?\]\((.*?)\)", text) == ["figures/first_curve.png"]
+    assert (tmp_path / "report/figures/first_curve.svg").exists()
+
+
+def test_kept_tables_make_the_same_report(tmp_path: Path, sweep: Make, run: Callable[..., int]) -> None:
+    for name in ("first", "second"):
+        sweep(RATES, flat, name=name, states={(0, 1): "failed"})
+    assert run() == 1
+
+    def written(folder: Path) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        }
+
+    before = written(tmp_path / "report")
+    assert set(before) >= {"first.csv.gz", "first.runs.csv.gz", "first.json", "index.html", "report.md"}
+    run()
+    assert written(tmp_path / "report") == before
+    for gone in ("runs", "sweeps"):
+        shutil.rmtree(tmp_path / gone)
+    assert main(["--from", str(tmp_path / "report")]) == 1
+    assert written(tmp_path / "report") == before
+    assert main(["--from", str(tmp_path / "report"), "--to", str(tmp_path / "again")]) == 1
+    assert written(tmp_path / "again") == before
+
+
+def test_runs_without_a_result_are_named(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    sweep(RATES, flat, name="first")
+    folder = sweep(
+        RATES, flat, name="second", seeds=range(20, 28), states={(0, 21): "failed", (1, 22): "unfinished"}
+    )
+    assert run() == 1
+    lost = [
+        line.split(",")[0]
+        for line in (folder / "runs.csv").read_text().splitlines()[1:]
+        if "finished" not in line
+    ]
+    assert len(lost) == 1
+    for text in texts(tmp_path / "report"):
+        assert "2 runs gave no result" in text
+        assert "24 usable of 26" in text
+        assert "out of memory" in text
+        assert "seed 22" in text
+        assert lost[0] in text
+        assert "#second-problems" in text
+        assert "first-problems" not in text
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert "out of memory" in errors[0]
+
+
+def test_an_exercise_that_raises_costs_no_other(
+    tmp_path: Path,
+    sweep: Make,
+    run: Callable[..., int],
+    pose: Callable[..., None],
+    capsys: pytest.CaptureFixture,
+) -> None:
+    def broken(given: Tables) -> Answer:
+        raise ZeroDivisionError("no <arm>\nat all")
+
+    pose(first=exercise(1, "first", says=broken), second=exercise(2, "second"))
+    for name in ("first", "second"):
+        sweep(RATES, flat, name=name)
+    assert run() == 1
+    found = capsys.readouterr()
+    assert "Traceback" in found.err
+    assert "1. Made up 1: no answer" in found.out
+    page, text = texts(tmp_path / "report")
+    assert "ZeroDivisionError: no &lt;arm&gt; at all" in page
+    assert "No answer: ZeroDivisionError: no <arm> at all" in text
+    assert "2 of 10" not in text
+    assert "The mean is 0.8" in text
+
+
+def test_an_exercise_without_a_sweep_is_outstanding(
+    tmp_path: Path, sweep: Make, run: Callable[..., int]
+) -> None:
+    sweep(RATES, flat, name="second")
+    sweep(RATES, flat, name="first__epochs=1", overrides=["sweep=first", "epochs=1"])
+    assert run() == 0
+    for text in texts(tmp_path / "report"):
+        assert "Not run yet" in text
+        assert "first, not run yet:" in text
+        assert "second_test, not run yet:" in text
+        assert "python -m src.train sweep=first" in text
+        assert "mall version" not in text
+
+
+def test_small_version_is_marked_and_apart(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    sweep(RATES, flat, name="first")
+    old = sweep(
+        RATES, lambda arm: 0.5, name="first__epochs=2", overrides=["sweep=first", "epochs=2"], seeds=[3, 4]
+    )
+    new = ["sweep=first", "epochs=1", "seed=0,1", "output=elsewhere"]
+    sweep(RATES, flat, name="first__epochs=1__seed=0,1", overrides=new, seeds=[0, 1])
+    os.utime(old / "runs.csv", (1, 1))
+    assert run() == 0
+    assert "first__epochs=2 is not used" not in capsys.readouterr().err
+    full = texts(tmp_path / "report")
+    assert run("--small") == 0
+    assert texts(tmp_path / "report") == full
+    for text in texts(tmp_path / "report_small"):
+        assert text.count("Small version") >= 2  # on top, in the summary
+        assert "first, small version: epochs=1 seed=0,1" in text
+        assert "python -m src.train sweep=first epochs=1 seed=0,1\n" in text
+        assert "The mean is 0.8" in text
+    capsys.readouterr()
+    assert main(["--from", str(tmp_path / "report_small"), "--to", str(tmp_path / "again")]) == 0
+    assert texts(tmp_path / "again") == texts(tmp_path / "report_small")
+    shutil.rmtree(tmp_path / "sweeps" / "first")
+    assert run() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "first__epochs=2 is not used: it is a small version; with --small it is" in line
+
+
+def test_bad_input(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    def refused(*arguments: str, words: str) -> None:
+        assert main(list(arguments)) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+
+    refused("--output", str(tmp_path / "nowhere"), words="python -m analysis.reproduce")
+    refused("--from", str(tmp_path), words=str(tmp_path))
+    sweep(RATES, flat, name="first")
+    (tmp_path / "file").write_text("")
+    refused("--output", str(tmp_path), "--to", str(tmp_path / "file"), words="a writable folder is right")
+    assert run() == 0
+    (tmp_path / "report/first.csv.gz").write_bytes(b"\x1f\x8b")
+    capsys.readouterr()
+    refused("--from", str(tmp_path / "report"), words="first")
+    shutil.rmtree(tmp_path / "runs")
+    refused("--output", str(tmp_path), words="no finished run")
+
+
+def test_a_sweep_that_cannot_be_read_costs_no_other(
+    tmp_path: Path, sweep: Make, run: Callable[..., int]
+) -> None:
+    sweep(RATES, flat, name="first")
+    for name in ("second", "second_test"):
+        sweep(RATES, flat, name=name, seeds=[9], states={(0, 9): "failed", (1, 9): "unfinished"})
+    assert run() == 1
+    for text in texts(tmp_path / "report"):
+        assert "The mean is 0.8" in text
+        assert "no finished run" in text
+
+
+def test_large_figures_are_held_as_png(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "LARGEST_SVG", 100)
+    sweep(RATES, flat, name="first")
+    run()
+    (image,) = Page(texts(tmp_path / "report")[0]).images
+    assert (image["src"] or "").startswith("data:image/png;base64,iVBOR")
+
+
+def test_a_figure_of_an_earlier_report_goes(tmp_path: Path, sweep: Make, run: Callable[..., int]) -> None:
+    sweep(RATES, flat, name="first")
+    folder = tmp_path / "report" / "figures"
+    folder.mkdir(parents=True)
+    for name in ("first_gone.png", "mine.png"):
+        (folder / name).write_text("")
+    run()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "first_curve.png",
+        "first_curve.svg",
+        "mine.png",
+    ]
+
+
+def test_help_is_quick_and_needs_no_heavy_package() -> None:
+    code = (
+        "import sys; from analysis.report import main\n"
+        "try: main(['--help'])\n"
+        "finally: assert not {'pandas', 'seaborn', 'torch'} & set(sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "index.html" in found.stdout
