@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from configs import DIGITS, make_run
+from configs import DIGITS, Compose, make_run
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src import models, noise, streams
-from src.config import Run
+from src import components, models, noise, streams
+from src.config import Run, parse
 from src.data import Dataset
 from src.probes import mean_metrics
 from src.trainer import Images, train
@@ -254,3 +254,34 @@ def test_runs_of_one_seed_share_what_shapes_allow() -> None:
     small = models.build({"name": "scratch", "hidden1": 16, "hidden2": 16}, 64, 10, seed=5)
     other = models.build({"name": "scratch", "hidden1": 16, "hidden2": 99}, 64, 10, seed=5)
     assert torch.equal(small.get_parameter("lin1.weight"), other.get_parameter("lin1.weight"))
+
+
+class ThroughError(Exception):
+    """The epoch's last step is through."""
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("name", components.names("noise"))
+def test_no_step_waits_for_the_device(
+    name: str, runs: int, compose: Compose, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device `meta` holds no numbers: a step that waited for one, as a GPU would have it do, would raise."""
+    uploads: list[object] = []
+
+    def through(*arguments: object) -> None:
+        raise ThroughError
+
+    def tensor(*arguments: object, **options: object) -> Tensor:
+        uploads.append(arguments)
+        return torch.as_tensor(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("src.trainer.mean_metrics", through)
+    monkeypatch.setattr("src.trainer.STEPS_AHEAD", 2)
+    monkeypatch.setattr("torch.tensor", tensor)
+    images = Images(digits, torch.device("meta"))
+    values = compose(f"noise={name}", "data=digits", "device=cpu")
+    stack = [parse({**values, "seed": seed, "dropout1": 0.1 + seed / 10}) for seed in range(runs)]
+    with pytest.raises(ThroughError):
+        train(stack, images, 10, lambda rows: None)
+    # both words of each place's keys; not anew in each of the 23 steps, nor in every second one, which draws ahead
+    assert len(uploads) <= 8

@@ -43,6 +43,6 @@ class Jumpout(Noise):
         jump = draws.normal((*h.shape[:-2], 1, 1)).abs_() * rate / share
         drop = jump.clamp_(max=self.options["highest"])
         scale = (1 - drop) ** -self.options["power"]
-        if h.dim() > 2:
-            return draws.keep(h.shape, drop), scale
-        return draws.keep(h.shape, float(drop)), float(scale)
+        if h.device.type == "cpu" and h.dim() == 2:
+            return draws.keep(h.shape, float(drop)), float(scale)
+        return draws.keep(h.shape, drop), scale  # a GPU would have to wait for a float
