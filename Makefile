@@ -1,15 +1,24 @@
-# make run: the book's experiment with its report. make test: lint, types and every test. Both set everything up.
+# make run: the book's experiment with its report. make reproduce: every exercise of the chapter, resumable; make
+# report: a small version of it, in minutes. make test: lint, types and every test. All set everything up.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run results test fast lint format data clean
+.PHONY: run reproduce report results test fast lint format data clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
 	$(BIN)/python -m src.data
 	$(BIN)/python -m src.train sweep=rate_order
 	$(BIN)/python -m analysis.compare outputs/sweeps/rate_order
+
+reproduce: $(VENV)/installed
+	$(BIN)/python -m src.data
+	$(BIN)/python -m analysis.reproduce
+
+report: $(VENV)/installed
+	$(BIN)/python -m src.data
+	$(BIN)/python -m analysis.reproduce --small
 
 # what README shows
 results: run

@@ -7,7 +7,6 @@ numbers.
 
 from __future__ import annotations
 
-import base64
 import itertools
 import shlex
 from collections.abc import Sequence
@@ -17,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 from omegaconf import OmegaConf
 
-from analysis import figures, measures, runs, statistics, wording
+from analysis import figures, measures, pages, runs, statistics, wording
 from analysis.measures import Measure
 from analysis.runs import InputError, Sweep
 from analysis.statistics import Comparison, Summary
@@ -29,6 +27,14 @@ from src import store
 ALL_PAIRS = 6
 """Most arms of which every pair is compared; more are compared with one reference each."""
 PAGE, TEXT = "index.html", "report.md"
+
+LAST_EPOCH = "Every value is of a run's last epoch, never of its best one."
+PAIRED = (
+    "Runs with the same seed share initial weights, order of the images and noise draws where shapes allow, "
+    "so arms are compared seed by seed. P(A > B): share of the seeds on which A's value is the larger one, "
+    "ties half. d_z: mean of the paired differences over their SD. p: paired t-test, two-sided; Holm p: "
+    "adjusted for the number of pairs in the table."
+)
 
 
 @dataclass(frozen=True)
@@ -339,15 +345,15 @@ def command(sweep: Sweep) -> tuple[str, str]:
 
 
 def draw(compared: Compared, folder: Path) -> list[dict[str, str]]:
-    """Write the figures into `folder`; of each its name, title and section of the report."""
+    """Write the figures into `folder`; of each its name, title, section of the report and data for the page."""
     measure = compared.measure
     summaries = compared.summaries[measure.column]
     means = {arm: summary.mean for arm, summary in summaries.items()}
     drawn = []
 
     def add(section: str, name: str, title: str, figure: Any) -> None:
-        figures.save(figure, folder, name)
-        drawn.append({"section": section, "name": name, "title": title})
+        data = pages.embedded(*figures.save(figure, folder, name))
+        drawn.append({"section": section, "name": name, "title": title, "data": data})
 
     add(
         "arms",
@@ -393,7 +399,7 @@ def _measure(column: str) -> Measure:
 def notes(compared: Compared) -> list[str]:
     """What a reader must know to judge the numbers; only what the sweep's report shows."""
     said = [
-        "Every value is of a run's last epoch, never of its best one.",
+        LAST_EPOCH,
         "Cross-entropies are means in nats. Train figures are running means over the epoch with the noise "
         "on, as in the book, so the train−test gap (train − test accuracy, in percentage points, pp) can be "
         "negative.",
@@ -412,10 +418,7 @@ def notes(compared: Compared) -> list[str]:
         )
     if compared.tested:
         said += [
-            "Runs with the same seed share initial weights, order of the images and noise draws where "
-            "shapes allow, so arms are compared seed by seed. P(A > B): share of the seeds on which A's "
-            "value is the larger one, ties half. d_z: mean of the paired differences over their SD. p: "
-            "paired t-test, two-sided; Holm p: adjusted for the number of pairs in the table.",
+            PAIRED,
             statistics.RULE,
         ]
     if compared.tested and compared.reference is not None:
@@ -471,17 +474,7 @@ def write(compared: Compared) -> Path:
     folder = compared.sweep.folder
     said = content(compared)
     drawn = draw(compared, folder / "figures")
-    for figure in drawn:
-        svg = (folder / "figures" / f"{figure['name']}.svg").read_bytes()
-        figure["data"] = "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment = pages.environment()
     for template, path in (("comparison.html", PAGE), ("comparison.md", TEXT)):
         store.write_whole(folder / path, environment.get_template(template).render(said, figures=drawn))
     return folder / PAGE

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from analysis import measures
 from analysis.measures import Measure
@@ -222,6 +224,41 @@ def paired_differences(
     return figure
 
 
+def forests(panels: Mapping[Measure, Mapping[str, tuple[Comparison, NDArray]]]) -> Figure:
+    """Paired differences a - b of one pair of arms by several measures, a panel each: a dot a seed, the mean as a
+    diamond with its 95% interval, coloured by the verdict.
+
+    Args:
+        panels: of each measure the comparison in each setting, with its differences by seed.
+    """
+    settings = list(dict.fromkeys(setting for panel in panels.values() for setting in panel))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 2 + 0.55 * len(settings)), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        labelled: dict[str, Any] = {}
+        for axis, (measure, panel) in zip(axes, panels.items(), strict=True):
+            axis.axvline(0, color="0.3", linewidth=1)
+            for setting, (pair, differences) in panel.items():
+                row = settings.index(setting)
+                colour = {1: BETTER, -1: WORSE, 0: NOT_SHOWN}[pair.verdict]
+                word = {1: f"{pair.a} better", -1: f"{pair.b} better", 0: "no difference shown"}[pair.verdict]
+                heights = row - np.linspace(0.34, 0.1, len(differences))
+                axis.scatter(
+                    differences * measure.scale, heights, s=18, color=colour, alpha=0.45, linewidths=0
+                )
+                marks = _point(
+                    axis, row + 0.18, pair.paired.difference, pair.paired, measure, colour, pair.verdict != 0
+                )
+                labelled.setdefault(word, marks)
+            axis.set(xlabel=f"{pair.a} − {pair.b}:\n{measure.name} ({measure.difference_unit})")
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+        _rows(axes[0], settings)
+        for axis in axes[1:]:
+            axis.grid(visible=False, axis="y")
+        figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=len(labelled))
+    return figure
+
+
 def heat_map(means: pd.DataFrame, measure: Measure) -> Figure:
     """Final mean of `measure` over a grid of two swept numbers; cells without a run stay white.
 
@@ -246,6 +283,51 @@ def heat_map(means: pd.DataFrame, measure: Measure) -> Figure:
         axis.invert_yaxis()
         axis.tick_params(rotation=0)
         _note(axis, "mean over the seeds, last epoch")
+    return figure
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A panel of `heat_maps`."""
+
+    title: str
+    cells: pd.DataFrame
+    """Values as shown; NaN where a cell stays white. The names of index and columns label the axes."""
+    texts: pd.DataFrame
+    """What is written into each cell."""
+    higher_is_better: bool = True
+    centred: bool = False
+    """Whether 0 is the neutral middle of the colours."""
+
+
+def heat_maps(panels: Sequence[Matrix]) -> Figure:
+    """Heat maps over the same grid, side by side, with their numbers in the cells.
+
+    The brighter, the better; of centred ones blue is better and red is worse than 0.
+    """
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(10, 1.6 + 0.46 * len(panels[0].cells)), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            most = np.nanmax(np.abs(panel.cells.to_numpy(float))) or 1.0
+            ends = {"vmin": -most, "vmax": most} if panel.centred else {}
+            sns.heatmap(
+                panel.cells,
+                ax=axis,
+                cmap=("RdBu" if panel.centred else "cividis") + ("" if panel.higher_is_better else "_r"),
+                annot=panel.texts,
+                fmt="",
+                annot_kws={"fontsize": 9 if panel.cells.shape[1] <= 5 else 7},
+                cbar=False,
+                linewidths=0.5,
+                xticklabels=[f"{value:g}" for value in panel.cells.columns],
+                yticklabels=[f"{value:g}" for value in panel.cells.index],
+                **ends,
+            )
+            axis.invert_yaxis()
+            axis.tick_params(rotation=0)
+            axis.set_title(panel.title, fontsize=10)
+            axis.set_ylabel(panel.cells.index.name if axis is axes[0] else "")
     return figure
 
 

@@ -190,7 +190,9 @@ def _read_runs_csv(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         raise InputError(f"{path} is no list of runs; the columns id, state, the swept keys, seed are right")
     if table.empty:
         raise InputError(f"{path} lists no run; a row a run is right")
-    keys = tuple(columns[2 : columns.index("seed")])
+    # a key that was swept after the seed stands behind it, still before the metrics
+    end = columns.index("epoch") if "epoch" in columns else columns.index("seed")
+    keys = tuple(column for column in columns[2:end] if column != "seed")
     listed = table[["id", "state", *keys, "seed"]].drop_duplicates(["id", *keys, "seed"])
     for key in (*keys, "seed"):
         listed[key] = _typed(listed[key])

@@ -10,6 +10,7 @@ From these files alone the report is made again, with the same numbers to the la
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis import comparison, runs
@@ -88,15 +90,11 @@ def collect(folder: str | Path) -> Table:
     sweep = runs.read(folder)
     run_folders = sweep.folder.resolve().parents[1] / "runs"
     identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
-    extras = {}
-    for name in EXTRAS:
-        parts = [
-            pd.read_csv(path).assign(id=run)
-            for run in identity["id"]
-            if (path := run_folders / run / f"{name}.csv").exists()
-        ]
-        if parts:
-            extras[name] = identity.merge(pd.concat(parts), on="id")
+    extras = {
+        name: identity.merge(found, on="id")
+        for name in EXTRAS
+        if (found := _extra({run: run_folders / run / f"{name}.csv" for run in identity["id"]})) is not None
+    }
     return Table(
         name=sweep.name,
         keys=sweep.keys,
@@ -108,6 +106,30 @@ def collect(folder: str | Path) -> Table:
         machine=machine(),
         commit=commit(),
     )
+
+
+def _extra(paths: Mapping[str, Path]) -> pd.DataFrame | None:
+    """A probe's files, by run, as one table with their id; None where there is none.
+
+    Files with equal headers are parsed as one: pandas takes 1 ms a file whatever its length.
+    """
+    by_header: dict[str, dict[str, str]] = {}
+    for run, path in paths.items():
+        if path.exists():
+            header, _, body = path.read_text(encoding="utf-8").partition("\n")
+            by_header.setdefault(header, {})[run] = body
+    parts = []
+    for header, bodies in by_header.items():
+        try:
+            part = pd.read_csv(io.StringIO(f"{header}\n{''.join(bodies.values())}"))
+            ids = np.repeat(list(bodies), [body.count("\n") for body in bodies.values()])
+            parts.append(part.assign(id=ids))
+        except ValueError as error:
+            paths_of = f"{paths[next(iter(bodies))]} or one of the {len(bodies) - 1} like it"
+            raise InputError(
+                f"{paths_of} is damaged ({error}); a file that src.train wrote is right"
+            ) from None
+    return pd.concat(parts) if parts else None
 
 
 def save(table: Table, folder: Path) -> None:

@@ -39,7 +39,8 @@ class Table:
 
     def write(self) -> None:
         rows = [_row(job, self.records.get(job.id), self.swept) for job in self._jobs]
-        columns = list(dict.fromkeys(["id", "state", *self.swept, "seed", *_metric_columns(self.swept)]))
+        keys = [key for key in self.swept if key != "seed"]
+        columns = list(dict.fromkeys(["id", "state", *keys, "seed", *_metric_columns(self.swept)]))
         extra = {key: None for row in rows for key in row if key not in columns}
         store.write_whole(self.folder / "runs.csv", store.csv_text([*columns, *extra], rows))
         self._written = time.monotonic()

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from analysis import statistics, wording
+from analysis import figures, runs, statistics, wording
 from analysis.measures import Measure
 from analysis.statistics import Comparison
 from analysis.tables import Table
@@ -78,7 +79,7 @@ class Answer:
 @cache
 def names() -> tuple[str, ...]:
     """Names of the exercises, in the book's order."""
-    found = [module.name for module in pkgutil.iter_modules(__path__)]
+    found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
     return tuple(sorted(found, key=lambda name: load(name).NUMBER))
 
 
@@ -131,6 +132,18 @@ def by_seed(frame: pd.DataFrame, column: str) -> dict[int, float]:
     return {int(seed): float(value) for seed, value in values.items() if np.isfinite(value)}
 
 
+def extra_by_rates(table: Table, name: str) -> pd.DataFrame:
+    """A probe's rows with the columns dropout1, dropout2 and arm, "(0.2, 0.5)", whichever rates were swept.
+
+    Raises:
+        InputError: if the table has no such probe.
+    """
+    rates = ["dropout1", "dropout2"]
+    found, trained = table.extra(name), table.final[["id", *rates]]
+    named = trained.assign(arm=runs.arm_names(trained, rates))
+    return found.drop(columns=[rate for rate in rates if rate in found]).merge(named, on="id")
+
+
 def contrast(table: Table, a: Arm, b: Arm, measure: Measure) -> Comparison:
     """Paired comparison of two arms at the last epoch, a family of its own."""
     values = {
@@ -172,3 +185,79 @@ def pair_grid(caption: str, pairs: Sequence[Comparison], measure: Measure) -> Gr
 
     table = pair_table(pairs, measure, None)
     return Grid(caption, table["headers"], table["rows"], texts=2)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A paired comparison in a family whose members differ in their setting or their measure."""
+
+    setting: str
+    measure: Measure
+    comparison: Comparison
+    samples: tuple[NDArray, NDArray]
+    """Of a and of b, each of shape (n,): a value a common seed."""
+
+    @property
+    def differences(self) -> NDArray:
+        """a - b, shape (n,)."""
+        return self.samples[0] - self.samples[1]
+
+    @property
+    def said(self) -> str:
+        """ "A is shown better in test accuracy (87.12% against 86.50%, difference +0.62 pp, 95% interval …)"."""
+        found, of = self.comparison, self.measure
+        better = {1: found.a, -1: found.b}.get(found.verdict)
+        shown = f"{better} is shown better in {of.name}" if better else f"no difference is shown in {of.name}"
+        means = " against ".join(wording.value(statistics.summarise(each).mean, of) for each in self.samples)
+        return f"{shown} ({means}, difference {wording.evidence(found.paired, of, found.adjusted_p)})"
+
+
+def family(
+    a: str, b: str, members: Sequence[tuple[str, Measure, Mapping[int, float], Mapping[int, float]]]
+) -> list[Case]:
+    """Paired comparisons of an arm a with an arm b, one family for Holm's correction over all members.
+
+    Args:
+        members: setting, measure, and the values of a and of b by seed; without a common seed one is left out.
+    """
+    met = [member for member in members if member[2].keys() & member[3].keys()]
+    values = [statistics.common_seeds(of_a, of_b) for *_, of_a, of_b in met]
+    found = [statistics.paired(*both) for both in values]
+    adjusted = statistics.holm([pair.p for pair in found])
+    cases = []
+    for (setting, measure, *_), (of_a, of_b), pair, p in zip(met, values, found, adjusted, strict=True):
+        verdict = statistics.verdict(pair, p, measure.higher_is_better is not False)
+        cases.append(Case(setting, measure, Comparison(a, b, pair, p, verdict), (of_a, of_b)))
+    return cases
+
+
+def case_grid(caption: str, cases: Sequence[Case]) -> Grid:
+    """A family's paired differences a - b, a case a row."""
+    from analysis.comparison import pair_table
+
+    tables = [pair_table([case.comparison], case.measure, None) for case in cases]
+    headers = ["setting", "measure", "seeds", "A − B", *tables[0]["headers"][4:]] if tables else []
+    rows = [
+        [case.setting, f"{case.measure.name} ({case.measure.difference_unit})", *table["rows"][0][2:]]
+        for case, table in zip(cases, tables, strict=True)
+    ]
+    return Grid(caption, headers, rows, texts=2)
+
+
+def forest(cases: Sequence[Case]) -> Figure:
+    """A family's paired differences, a panel a measure and a row a setting."""
+    panels: dict[Measure, dict[str, tuple[Comparison, NDArray]]] = {}
+    for case in cases:
+        panels.setdefault(case.measure, {})[case.setting] = case.comparison, case.differences
+    return figures.forests(panels)
+
+
+def reach(table: Table) -> str:
+    """How far an answer goes."""
+    parameters, epochs = wording.ends(table.runs["parameters"].dropna()), wording.ends(table.runs["epochs"])
+    return (
+        f"How far this goes: one kind of net ({parameters or 'an unknown number of'} parameters) on "
+        f"{wording.distinct(table.runs['data'])}, with these settings (epochs: {epochs}). The intervals speak of "
+        "new seeds, that is of other initial weights, another order of the images and other noise; not of other "
+        "nets or data, and not of other test images."
+    )

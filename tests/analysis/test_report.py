@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from browser import show
 from matplotlib.figure import Figure
-from tables import made
 
-from analysis import chapter, exercises, pages, tables
+from analysis import exercises, pages, tables
 from analysis.exercises import Answer, Grid, Picture
 from analysis.report import main
-from analysis.runs import Problem
-from analysis.tables import Table, Tables
+from analysis.tables import Tables
 
 Make = Callable[..., Path]
 RATES = {"dropout1": [0.2, 0.5]}
@@ -44,7 +42,7 @@ def answer(given: Tables) -> Answer:
         verdict=["First paragraph.", "Second paragraph."],
         parts=[
             "Between the parts.",
-            Picture("curve", "A line (%) by epoch", figure()),
+            Picture("curve", "A line (%) by epoch. Line: the mean", figure()),
             Grid(
                 "All that was found",
                 ["arm|s", "in words", "test accuracy (%): mean ± SD", *["95% CI"] * 8],
@@ -282,6 +280,11 @@ def test_small_version_is_marked_and_apart(
     capsys.readouterr()
     assert main(["--from", str(tmp_path / "report_small"), "--to", str(tmp_path / "again")]) == 0
     assert texts(tmp_path / "again") == texts(tmp_path / "report_small")
+    for path in (tmp_path / "report").glob("first.*"):  # both sizes in one folder
+        shutil.copy(path, tmp_path / "again")
+    for options, same in ([], full), (["--small"], texts(tmp_path / "report_small")):
+        assert main(["--from", str(tmp_path / "again"), *options]) == 0
+        assert texts(tmp_path / "again") == same
     shutil.rmtree(tmp_path / "sweeps" / "first")
     assert run() == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -353,3 +356,31 @@ def test_help_is_quick_and_needs_no_heavy_package() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "index.html" in found.stdout
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_browser_shows_the_page(tmp_path: Path, sweep: Make, run: Callable[..., int], width: int) -> None:
+    sweep(RATES, flat, name="first", states={(0, 1): "failed"})
+    sweep(RATES, flat, name="second", seeds=[8, 9])
+    assert run() == 1
+    shown = show(texts(tmp_path / "report")[0], width)
+    assert shown.errors == []
+    assert shown.broken == []
+    assert shown.links >= 7
+    assert len(shown.images) == 2
+    assert all(alt and pixels > 500 for alt, pixels in shown.images)
+    assert shown.text > 3000
+    assert shown.cell > (100 if width > 1000 else 300)
+    assert shown.inner == width
+    assert shown.scroll <= width
+
+
+def test_browser_finds_what_is_broken() -> None:
+    page = """<!DOCTYPE html><html><head><title>x</title></head><body style="margin: 0"><a href="#no">x</a>
+    <img alt="none" src="data:image/png;base64,AAAA"><div style="width: 500px">x</div>
+    <script>undefined_function()</script></body></html>"""
+    shown = show(page, 390)
+    assert shown.broken == ["#no"]
+    assert shown.images == [("none", 0)]
+    assert shown.scroll == 500
+    assert any("undefined_function" in error for error in shown.errors)

@@ -134,6 +134,20 @@ def test_swept_key_named_like_a_fact_of_the_run(sweep: Make) -> None:
     assert read_sweep(folder).groupby("epochs").size().to_dict() == {2: 2 * 5, 3: 3 * 5}
 
 
+def test_a_key_that_was_swept_after_the_seed(sweep: Make) -> None:
+    swept = {"dropout1": [0.2, 0.5], "epochs": [2, 3]}
+    folder = sweep(swept, lambda arm: 0.87, epochs=lambda arm: arm["epochs"])
+    rows = [line.split(",") for line in (folder / "runs.csv").read_text().splitlines()]
+    assert rows[0][2:5] == [*swept, "seed"]
+    moved = [",".join([*row[:3], row[4], row[3], *row[5:]]) for row in rows]
+    (folder / "runs.csv").write_text("\n".join(moved) + "\n")
+    found = read(folder)
+    assert found.keys == ("dropout1", "epochs")
+    assert set(arm_names(found.epochs, found.keys)) == {
+        f"dropout1={p}, epochs={e}" for p in (0.2, 0.5) for e in (2, 3)
+    }
+
+
 def test_paths_that_are_no_sweep(tmp_path: Path, made: Make) -> None:
     folder = made()
     empty = tmp_path / "empty"

@@ -22,6 +22,7 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "--noises": "Measures an epoch with each noise beside one without any.",
         "--overhead": "Measures what a sweep costs each run beside its training, and how long the same "
         "command takes once all its runs are finished.",
+        "--collect": "Measures how long the report takes to collect 10,000 finished runs, and its memory.",
         "--all": "Takes every measurement.",
     }
     for flag, text in sections.items():

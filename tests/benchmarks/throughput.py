@@ -19,7 +19,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.exit("Run it from the repository's root as `python -m tests.benchmarks.throughput`.")
 
-from tests.benchmarks import arms, commands
+from tests.benchmarks import arms, collect, commands
 from tests.benchmarks.arms import Worker
 from tests.benchmarks.commands import our_runs, recipe_runs, run_epochs, span, start_up
 from tests.benchmarks.options import parse_arguments
@@ -33,6 +33,9 @@ SWEEP = ("sweep=rate_order", "seed=0,1,2,3", "device=cpu")
 RECIPE_SWEEP = ("rates=[0.2,0.5],[0.5,0.2]", "seed=0,1,2,3")
 TINY = ("data=digits", "epochs=1", "batch_size=1437", "model.hidden1=8", "model.hidden2=8", "device=cpu")
 """A run that trains in a few milliseconds: one step of a net of 690 parameters."""
+
+COLLECTED = 10_000
+"""Runs of the sweep that is collected."""
 
 
 def say(text: str) -> None:
@@ -269,9 +272,30 @@ def overhead(runs: int) -> list[Line]:
     ]
 
 
+def collecting(runs: int) -> list[Line]:
+    """What the report does with a large sweep before it answers anything, in a fresh process."""
+    say(f"Collecting {runs:,} finished runs, and half as many")
+    seconds: dict[int, dict[str, float]] = {}
+    for count in (runs // 2, runs):
+        with tempfile.TemporaryDirectory() as folder:
+            made = collect.write(Path(folder, "outputs"), count)
+            command = commands.run("tests.benchmarks.collect", [str(made)], Path(folder))
+        seconds[count] = {part: float(took) for part, took in (text.split() for _, text in command.lines)}
+    half, whole = (sum(parts.values()) for parts in seconds.values())
+    what = f"{runs:,} finished runs of {collect.EPOCHS} epochs"
+    return [
+        line(f"collecting {what}, imports included", [seconds[runs]["collect"]], "s", at_most=10),
+        line("keeping their table and reading it back", [seconds[runs]["keep"]], "s"),
+        line("both over the same for half the runs", [whole / half], "×", at_most=2.3),
+        line("memory at its peak", [command.peak / 1e6], "MB", at_most=1000),
+    ]
+
+
 def measure(options: argparse.Namespace) -> list[Line]:
     """All lines that the options ask for; each section is printed as soon as it is there."""
-    only_one = not (options.sweep or options.cpu_stacks or options.noises or options.overhead)
+    only_one = not (
+        options.sweep or options.cpu_stacks or options.noises or options.overhead or options.collect
+    )
     sections: list[tuple[bool, Callable[[], list[Line]]]] = [
         (only_one or options.all, lambda: single_runs(options.epochs, options.repeats)),
         (only_one or options.all, lambda: command_line(options.repeats)),
@@ -282,6 +306,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
         (options.cpu_stacks or options.all, lambda: cpu_stacks(options.epochs, options.repeats)),
         (options.noises or options.all, lambda: noises(options.epochs, options.repeats)),
         (options.overhead or options.all, lambda: overhead(options.runs)),
+        (options.collect or options.all, lambda: collecting(COLLECTED)),
     ]
     lines: list[Line] = []
     for wanted, section in sections:

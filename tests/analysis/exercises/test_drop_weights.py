@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from tables import made
 
 from analysis import exercises
-from analysis.exercises import Answer, Grid, _noises, drop_weights
+from analysis.exercises import Answer, Grid, Picture, _noises, drop_weights
 from analysis.runs import InputError, Problem
 from analysis.tables import Table
 
@@ -24,6 +25,7 @@ BEST = {
     "dropconnect": (0.3, 0.75),
     "dropconnect_gaussian": (0.1, 0.25),
 }
+DRAWN = {name: getattr(_noises, name) for name in ("strengths_figure", "differences_figure")}
 Metrics = Callable[[Mapping[str, Any], int, int], Mapping[str, float]]
 
 
@@ -50,7 +52,12 @@ def on_test(effects: Mapping[str, float], sd: float = 0.001) -> Metrics:
 
     def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
         gain = effects.get(of["noise"], 0) + sd * chance(of["noise"], seed)
-        return {"test_acc": 0.88 + gain + 0.002 * chance("", seed), "test_loss": 0.35 - gain, "seconds": 1.0}
+        error = 0.03 + 0.002 * chance(f"{of['noise']} calibration", seed)
+        return {
+            "test_acc": 0.88 + gain + 0.002 * chance("", seed),
+            "test_loss": 0.35 - gain,
+            "test_ece": error,
+        }
 
     return metrics
 
@@ -61,6 +68,13 @@ def first(seeds: Sequence[int] = (0, 1), arms: Sequence[Mapping[str, Any]] = ARM
 
 def second(metrics: Metrics, seeds: Sequence[int] = range(10, 20), epochs: int = 20) -> Table:
     return made("drop_weights_test", CHOSEN, seeds, metrics, epochs=epochs)
+
+
+@pytest.fixture(autouse=True)
+def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of an answer's time; `test_figures` draws them."""
+    for name in DRAWN:
+        monkeypatch.setattr(_noises, name, lambda *_: Figure())
 
 
 def answered(*tables: Table) -> Answer:
@@ -199,12 +213,13 @@ def test_pairs_are_those_of_the_common_seeds() -> None:
 def test_time_is_the_ratio_of_medians_to_dropout() -> None:
     def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
         seconds = {"none": 1.0, "dropout": 2.0, "dropconnect": 3.0}.get(of["noise"], 5.0)
-        # one epoch of one run and one run were held up by something else
-        return {"seconds": seconds * (3 if epoch == 1 else 1) + (100 if seed == 10 else 0)}
+        # DropConnect's first epochs take three times as long, and one run of each noise was held up
+        slow = 3 if epoch == 1 and of["noise"] == "dropconnect" else 1
+        return {"seconds": seconds * slow + (100 if seed == 10 else 0)}
 
     answer = answered(first(), second(metrics))
-    assert "no noise 0.50, DropConnect 1.50, Gaussian DropConnect 2.50" in answer.verdict[3]
-    assert [row[-1] for row in grid(answer, "time of the same runs").rows] == ["0.50", "1.00", "1.50", "2.50"]
+    assert "no noise 0.50, DropConnect 1.65, Gaussian DropConnect 2.50" in answer.verdict[3]
+    assert [row[-1] for row in grid(answer, "time of the same runs").rows] == ["0.50", "1.00", "1.65", "2.50"]
 
 
 def test_choices_at_an_end_are_named() -> None:
@@ -260,7 +275,26 @@ def test_a_sweep_of_one_noise_is_read() -> None:
         overrides=["noise=dropconnect"],
     )
     assert drop_weights.choose(table) == ["noise=dropconnect dropout1=0.3 dropout2=0.75"]
-    assert any(text.startswith("78 of the") or " runs of " in text for text in answered(table).outstanding)
+    assert (
+        answered(table).outstanding[0].startswith("22 of the 26 runs of sweeps/drop_weights.yaml: noise=none")
+    )
+
+
+def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, draw in DRAWN.items():
+        monkeypatch.setattr(_noises, name, draw)
+    answer = answered(first(), second(on_test({"dropconnect": -0.005})))
+    pictures = {part.name: part.figure for part in answer.parts if isinstance(part, Picture)}
+    assert list(pictures) == ["validation", "validation_loss", "differences"]
+    dropout, dropconnect, _ = pictures["validation"].axes
+    assert [axis.get_title(loc="left") for axis in (dropout, dropconnect)] == ["dropout", "DropConnect"]
+    none, other, own, best = dropconnect.lines
+    assert none.get_ydata()[0] == pytest.approx(89.05)
+    assert list(other.get_ydata()) == list(dropout.lines[1].get_ydata())
+    assert list(own.get_ydata()) == pytest.approx([87.8, 88.05, 88.55, 89.05])
+    assert (best.get_xdata()[0], best.get_ydata()[0]) == (3, pytest.approx(89.05))
+    accuracy = pictures["differences"].axes[0]
+    assert len(accuracy.collections[0].get_offsets()) == 10
 
 
 def test_shared_files_are_no_exercises() -> None:

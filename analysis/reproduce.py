@@ -1,0 +1,164 @@
+"""The command `python -m analysis.reproduce`: every exercise's sweeps, one after the other, then the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.naming import sweep_name
+
+DONE, SOME_RUNS_LOST, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OUTPUT = Path("outputs")
+PATIENCE = 10.0
+"""Seconds in which a sweep that Ctrl-C has reached, too, has ended."""
+
+BRIEF = ("epochs=1", "seed=0,1")
+FRESH = ("epochs=1", "seed=10,11")
+SMALL: dict[str, tuple[str, ...]] = {
+    "swap_rates": ("dropout1=0,0.2,0.5", "dropout2=0,0.2,0.5", *BRIEF),
+    "more_epochs": ("epochs=1,3", "seed=0,1"),
+    "test_time_dropout": ("epochs=2", "seed=0,1"),
+    "weight_decay": ("optimizer.weight_decay=0,2e-4", *BRIEF),
+    "new_noise": ("dropout1=0.2", "dropout2=0.5", *BRIEF),
+}
+"""By a sweep's name the overrides of its small version; of others `BRIEF`, of second sweeps `FRESH`.
+
+Together they train about 150 runs and take less than 5 minutes on two cores.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.reproduce",
+        description=(
+            "Trains the sweeps of the chapter's exercises, those whose arms an earlier one chooses after it, and "
+            "writes the report. Started again it trains only what is missing."
+        ),
+        epilog=(
+            "The exit code is 0 if all is well, 1 if runs failed or an exercise could not be answered (the rest "
+            "is trained and reported), 2 for bad input, and 130 if interrupted."
+        ),
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=OUTPUT,
+        metavar="FOLDER",
+        help="The folder of the results. The default is %(default)s.",
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="Trains a small version, two seeds and few epochs, which is marked as such in its report.",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="Trains these exercises only, by their names in analysis/exercises. The report has all there are.",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train and report; the exit code, see `--help`."""
+    options = _parser().parse_args(arguments)
+    # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
+    from analysis import exercises
+
+    unknown = [name for name in options.only or () if name not in exercises.names()]
+    if unknown:
+        right = ", ".join(exercises.names())
+        print(
+            f"--only {unknown[0]}: there is no such exercise; one of these is right: {right}", file=sys.stderr
+        )
+        return BAD_INPUT
+    code = DONE
+    for name in options.only or exercises.names():
+        first, *chosen = exercises.load(name).SWEEPS
+        for sweep in (first, *chosen):
+            found = train(sweep, options.output, options.small, name if sweep in chosen else None)
+            if found > SOME_RUNS_LOST:
+                return found
+            code = max(code, found)
+    from analysis.report import report
+
+    where = [] if options.output == OUTPUT else ["--output", str(options.output)]
+    show(["analysis.report", *where, *["--small"] * options.small])
+    return max(code, report(options.output, small=options.small))
+
+
+def trimming(sweep: str, small: bool, is_chosen: bool) -> list[str]:
+    """What gives a sweep its size, on the command line of `src.train`."""
+    trimmed = SMALL.get(sweep, FRESH if is_chosen else BRIEF) if small else ()
+    return [f"sweep={sweep}", *trimmed]
+
+
+def train(sweep: str, output: Path, small: bool, chosen_by: str | None) -> int:
+    """Train a sweep in a process of its own; the exit code of `src.train`.
+
+    Args:
+        chosen_by: the exercise that chooses the sweep's arms by its first sweep; None if its file has them.
+    """
+    from analysis.runs import InputError
+
+    command = ["src.train", *trimming(sweep, small, chosen_by is not None)]
+    if chosen_by is not None:
+        try:
+            command.append(f"hydra.sweeper.arms={json.dumps(chosen_arms(chosen_by, output, small))}")
+        except InputError as error:
+            print(f"{sweep} is left out: {error}", file=sys.stderr)
+            return SOME_RUNS_LOST
+    if output != OUTPUT:
+        command.append(f"output={output}")
+    show(command)
+    process = subprocess.Popen([sys.executable, "-m", *command])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        _end(process)
+        return INTERRUPTED
+    return code if code >= 0 else 128 - code  # as a shell does for a signal
+
+
+def chosen_arms(name: str, output: Path, small: bool) -> list[str]:
+    """Arms of an exercise's second sweep, by the first one's results.
+
+    Raises:
+        InputError: if these do not allow a choice.
+    """
+    from analysis import choose, exercises, tables
+
+    exercise = exercises.load(name)
+    folder = output / "sweeps" / sweep_name(trimming(exercise.SWEEPS[0], small, False))
+    table = tables.collect(folder)
+    choose.check(table)
+    arms: list[str] = exercise.choose(table)
+    return arms
+
+
+def show(command: Sequence[str]) -> None:
+    """Print a command as one could type it."""
+    print(f"\n$ {shlex.join(['python', '-m', *command])}", flush=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let a sweep save what it has: Ctrl-C in a terminal reaches it as well, a signal to this process does not."""
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
