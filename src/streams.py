@@ -83,6 +83,29 @@ def _philox_at(key: int, step: int, start: int) -> np.random.Philox:
     return _OWN.philox
 
 
+class _Numbers:
+    """Memory for the numbers of one draw, in parts that are drawn in one call each."""
+
+    def __init__(self, count: int) -> None:
+        self.numbers = torch.empty(count)
+        filled = self.numbers.numpy()
+        self._parts = [
+            (part := filled[i : i + AT_ONCE], 4 * -(-len(part) // 16)) for i in range(0, count, AT_ONCE)
+        ]
+
+    def levels(self, philox: np.random.Philox) -> Tensor:
+        """The next 16-bit numbers: (count,) float32."""
+        for part, words in self._parts:
+            np.copyto(part, philox.random_raw(words).view(np.uint16)[: len(part)])
+        return self.numbers
+
+    def looked_up(self, philox: np.random.Philox, table: np.ndarray) -> Tensor:
+        """The next 16-bit numbers' entries in a table of all levels: (count,) float32."""
+        for part, words in self._parts:
+            np.take(table, philox.random_raw(words).view(np.uint16)[: len(part)], out=part, mode="clip")
+        return self.numbers
+
+
 class _Mask:
     """Memory for the mask of one draw: bools in parts that are drawn in one call each, and the same as numbers."""
 
@@ -139,6 +162,7 @@ class Draws:
         self._windows: dict[tuple[int, int], tuple[int, Tensor]] = {}
         self._is_fast = device.type == "cpu" and len(keys) == 1
         self._masks: dict[tuple[int, int], _Mask] = {}
+        self._numbers: dict[tuple[int, int], _Numbers] = {}
 
     def at(self, step: int) -> Draws:
         """These draws at the beginning of another step; what they gave before may be overwritten."""
@@ -234,11 +258,23 @@ class Draws:
         h.view(-1).mul_(mask.mul_(LEVELS / threshold))
         return LEVELS / threshold
 
+    def _next_numbers(self, shape: Sequence[int]) -> tuple[_Numbers, np.random.Philox]:
+        """Memory for the next numbers of one run on a CPU, and the generator that stands where they begin."""
+        start, _, count = self._take(shape)
+        found = self._numbers.get((start, count))
+        if found is None:
+            found = self._numbers[start, count] = _Numbers(count)
+        return found, _philox_at(self._keys[0], self._step, start)
+
     def uniform(self, shape: Sequence[int], high: Rate = 1.0) -> Tensor:
         """U(0, high) in float32: the 65,536 midpoints high·(i + 1/2)/65536; of U(0, 1) mean 1/2, variance
-        (1 - 2^-32)/12."""
-        if self._device.type == "cpu":
-            levels = torch.from_numpy(self._words(shape).astype(np.float32))
+        (1 - 2^-32)/12.
+
+        Valid until the same draw of another step, as all draws.
+        """
+        if self._is_fast:
+            numbers, philox = self._next_numbers(shape)
+            levels = numbers.levels(philox).view(tuple(shape))
         else:
             levels = self._levels(shape).to(torch.float32)
         return levels.add_(0.5).mul_(high / LEVELS)
@@ -246,8 +282,9 @@ class Draws:
     def normal(self, shape: Sequence[int]) -> Tensor:
         """N(0, 1) in float32, by 65,536 quantiles: mean 0, variance 1, at most 4.33 in size."""
         table = _normal_quantiles(self._device)
-        if self._device.type == "cpu":
-            return torch.from_numpy(np.take(table.numpy(), self._words(shape), mode="clip"))
+        if self._is_fast:
+            numbers, philox = self._next_numbers(shape)
+            return numbers.looked_up(philox, table.numpy()).view(tuple(shape))
         return table.index_select(0, self._levels(shape).reshape(-1)).reshape(tuple(shape))
 
 

@@ -43,4 +43,5 @@ class Additive(Noise):
             self._variance[self.place] = variance
         elif known is not None:
             variance = known
-        return draws.normal(h.shape).mul_(variance.sqrt().mul_(rate)).add_(h), None
+        noise = draws.normal(h.shape)
+        return torch.addcmul(h, noise, variance.sqrt().mul_(rate), out=noise), None
