@@ -83,15 +83,18 @@ def _philox_at(key: int, step: int, start: int) -> np.random.Philox:
     return _OWN.philox
 
 
+def _parts(memory: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """An array in parts that are drawn in one call each, with the words of random bits that each takes."""
+    starts = range(0, len(memory), AT_ONCE)
+    return [(part := memory[start : start + AT_ONCE], 4 * -(-len(part) // 16)) for start in starts]
+
+
 class _Numbers:
-    """Memory for the numbers of one draw, in parts that are drawn in one call each."""
+    """Memory for the numbers of one draw."""
 
     def __init__(self, count: int) -> None:
         self.numbers = torch.empty(count)
-        filled = self.numbers.numpy()
-        self._parts = [
-            (part := filled[i : i + AT_ONCE], 4 * -(-len(part) // 16)) for i in range(0, count, AT_ONCE)
-        ]
+        self._parts = _parts(self.numbers.numpy())
 
     def levels(self, philox: np.random.Philox) -> Tensor:
         """The next 16-bit numbers: (count,) float32."""
@@ -107,13 +110,11 @@ class _Numbers:
 
 
 class _Mask:
-    """Memory for the mask of one draw: bools in parts that are drawn in one call each, and the same as numbers."""
+    """Memory for the mask of one draw: as bools, and the same as numbers."""
 
     def __init__(self, count: int) -> None:
         kept = np.empty(count, bool)
-        self._parts = [
-            (part := kept[i : i + AT_ONCE], 4 * -(-len(part) // 16)) for i in range(0, count, AT_ONCE)
-        ]
+        self._parts = _parts(kept)
         # bool -> float32 is five times faster by way of uint8
         self._kept, self.numbers = torch.from_numpy(kept.view(np.uint8)), torch.empty(count)
 
