@@ -20,7 +20,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from omegaconf import OmegaConf
 
-from analysis import figures, measures, runs, statistics, wording
+from analysis import figures, measures, runs, search, statistics, wording
 from analysis.measures import Measure
 from analysis.runs import InputError, Sweep
 from analysis.statistics import Comparison, Summary
@@ -48,6 +48,8 @@ class Compared:
     """By the measure's column; empty for one arm and for arms of one seed."""
     reference: str | None
     """The arm that each other is compared with; None where all pairs are."""
+    search: search.Found | None = None
+    """Where Optuna proposed the runs: what there is to say of that."""
 
     @property
     def arms(self) -> list[str]:
@@ -110,6 +112,7 @@ def compare(folder: str | Path, metric: str = "test_acc", baseline: str | None =
             for each in compared
         },
         reference=reference,
+        search=search.read(sweep.folder),
     )
 
 
@@ -372,6 +375,11 @@ def draw(compared: Compared, folder: Path) -> list[dict[str, str]]:
             f"Final {measure.name} over the grid of {grid.columns.name} and {grid.index.name}",
             figures.heat_map(grid, measure),
         )
+    if compared.search and compared.search.history:
+        add("search", "search_history", "The best result so far, by trial", compared.search.history)
+    if compared.search and compared.search.importances:
+        title = "Importance of the parameters searched over"
+        add("search", "search_importances", title, compared.search.importances)
     title = "Accuracy and cross-entropy by epoch"
     add("curves", "learning_curves", title, figures.learning_curves(compared.epochs, means, measure))
     return drawn
@@ -451,6 +459,7 @@ def content(compared: Compared) -> dict[str, Any]:
         if compared.tested
         else [],
         "family": family,
+        "search": compared.search.text if compared.search else "",
         "notes": notes(compared),
         "problems": [
             {"id": problem.id, "kind": problem.kind, "where": problem.where, "reason": problem.reason}

@@ -134,10 +134,12 @@ class Study:
             study.tell(number, values, state)
 
     def best(self) -> list[FrozenTrial]:
-        """The best trial; for several objectives those that no other one beats in all of them; or none."""
+        """The best trial; for several objectives those that no other one beats in all of them, each
+        setting once; or none."""
         if not any(trial.state == TrialState.COMPLETE for trial in self.trials):
             return []
-        return self._live.best_trials if len(self._live.directions) > 1 else [self._live.best_trial]
+        best = self._live.best_trials if len(self._live.directions) > 1 else [self._live.best_trial]
+        return list({str(trial.params): trial for trial in reversed(best)}.values())[::-1]
 
 
 def recorded(folder: Path) -> dict[str, Any]:
