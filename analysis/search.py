@@ -145,7 +145,7 @@ def history(values: Sequence[tuple[int, Sequence[float]]], objectives: Sequence[
             )
             axis.step(numbers, best, where="post", color=figures.PALETTE[3], linewidth=2, label="best so far")
             axis.set(ylabel=objective.label)
-            if 0 < shown.min() and shown.max() > MOST_TO_MEDIAN * np.median(shown):
+            if shown.min() > 0 and shown.max() > MOST_TO_MEDIAN * np.median(shown):
                 axis.set_yscale("log")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes[-1].set(xlabel="trial")

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from src import planning, store, train
@@ -353,9 +353,10 @@ class Search:
         overrides = [self._space.overrides(self._study.trials[job.number or 0].params) for job in jobs]
         returned: Sequence[JobReturn] = self._launcher.launch(overrides, initial_job_idx=batch[0])
         for job, each in zip(jobs, returned, strict=True):
-            if course is None and each.return_value is not None:
-                self._table.add(each.return_value)
-            self._ended(job, each.return_value)
+            record = each.return_value if each.status == JobStatus.COMPLETED else None
+            if course is None and record is not None:
+                self._table.add(record)
+            self._ended(job, record)
         return returned
 
     def _ended(self, job: Job, record: Record | None) -> None:

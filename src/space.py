@@ -161,7 +161,10 @@ def _values(override: Override, log: bool) -> tuple[BaseDistribution, dict[Any, 
     texts: dict[Any, str] = {}
     for text, choice in zip(override.sweep_string_iterator(), override.sweep_iterator(), strict=True):
         plain: Any = choice.text if isinstance(choice, QuotedString) else choice
-        texts.setdefault(plain if isinstance(plain, str | int | float | None) else text, text)
+        own = plain if isinstance(plain, str | int | float | None) else text
+        if any(own == other and type(own) is not type(other) for other in texts):
+            own = text  # 1 and true are equal in Python
+        texts.setdefault(own, text)
     return CategoricalDistribution(tuple(texts)), texts
 
 
