@@ -29,6 +29,8 @@ from src import store
 ALL_PAIRS = 6
 """Most arms of which every pair is compared; more are compared with one reference each."""
 PAGE, TEXT = "index.html", "report.md"
+SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
+"""Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""
 
 
 @dataclass(frozen=True)
@@ -326,7 +328,8 @@ def overrides(sweep: Sweep) -> list[str] | None:
     """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
     try:
         recorded = OmegaConf.load(sweep.folder / "multirun.yaml")
-        return [str(override) for override in OmegaConf.select(recorded, "hydra.overrides.task")]
+        own = [o for o in OmegaConf.select(recorded, "hydra.overrides.hydra") or [] if o.startswith(SWEEPER)]
+        return [str(override) for override in [*own, *OmegaConf.select(recorded, "hydra.overrides.task")]]
     except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
         return None
 

@@ -537,7 +537,7 @@ BUGGY = """
 from src.noise import Noise
 class Buggy(Noise):
     def factor(self, h, rate, draws):
-        if rate > 0.4:
+        if rate > 0.6:
             raise RuntimeError("a bug in a user's noise")
         return draws.keep(h.shape, rate) / (1 - rate)
 """
@@ -553,8 +553,6 @@ hydra:
     params:
       dropout1: interval(0,0.8)
       optimizer.lr: tag(log,interval(1e-2,1))
-noise:
-  name: buggy
 """
 
 
@@ -564,7 +562,7 @@ def test_a_named_search_with_a_failing_trial_and_its_report(tmp_path: Path) -> N
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "src" / "noise" / "buggy.py").write_text(BUGGY)
     (tmp_path / "conf" / "noise" / "buggy.yaml").write_text("name: buggy\n")
-    (tmp_path / "sweeps" / "rates.yaml").write_text(NAMED.replace("noise:\n  name: buggy\n", ""))
+    (tmp_path / "sweeps" / "rates.yaml").write_text(NAMED)
     command = [sys.executable, "-m", "src.train", "sweep=rates", "noise=buggy", *DIGITS, "output=out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -574,7 +572,7 @@ def test_a_named_search_with_a_failing_trial_and_its_report(tmp_path: Path) -> N
     states = [trial.state for trial in trials]
     assert set(states) == {TrialState.COMPLETE, TrialState.FAIL}
     assert states == [
-        TrialState.FAIL if trial.params["dropout1"] > 0.4 else TrialState.COMPLETE for trial in trials
+        TrialState.FAIL if trial.params["dropout1"] > 0.6 else TrialState.COMPLETE for trial in trials
     ]
     assert "a bug in a user's noise" in done.stdout
     failed = next(trial for trial in trials if trial.state == TrialState.FAIL)
