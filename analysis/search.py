@@ -76,8 +76,8 @@ def read(folder: Path) -> Found | None:
     found = _text(about, trials, complete, objectives)
     if len(complete) < FEWEST:
         return Found(found)
-    shares = [_importances(recorded, position) for position in range(len(objectives))]
-    several = len(about["space"]) > 1 and all(shares)
+    shares = [_importances(recorded, *each) for each in enumerate(objectives)]
+    several = any(len(set(own.values())) > 1 for own in shares)  # equal ones say that the trials are too few
     return Found(
         found,
         history([(trial.number, trial.values) for trial in complete], objectives),
@@ -97,7 +97,7 @@ def _text(
         f"{wording.count(len(trials), 'trial')}{', of which ' + ', '.join(lost) if lost else ''}. "
     )
     if complete and len(objectives) == 1:
-        sign = 1 if objectives[0].higher_is_better else -1
+        sign = -1 if objectives[0].higher_is_better else -1
         best = max(complete, key=lambda trial: sign * trial.values[0])
         settings = ", ".join(f"{key}={_shown(value)}" for key, value in best.params.items())
         value = wording.value(best.values[0], objectives[0])
@@ -113,14 +113,15 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _importances(recorded: Any, position: int) -> dict[str, float]:
+def _importances(recorded: Any, position: int, objective: Measure) -> dict[str, float]:
     """Optuna's importance of each parameter for one objective, the greatest first; their sum is 1."""
     from optuna.importance import get_param_importances
 
+    sign = -1 if objective.higher_is_better else 1  # a target is taken to be better the lower
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of few trials they are all equal, and the figure names the number
+        warnings.simplefilter("ignore")  # of too few trials they are all equal
         try:
-            found = get_param_importances(recorded, target=lambda trial: trial.values[position])
+            found = get_param_importances(recorded, target=lambda trial: sign * trial.values[position])
         except (ValueError, RuntimeError):
             return {}
     return {key: float(share) for key, share in found.items()}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 import yaml
-from configs import REPOSITORY, heed_ctrl_c
+from configs import REPOSITORY, Command, heed_ctrl_c
 
 pytest.importorskip("optuna", reason="a search needs optuna: pip install -e '.[optuna]'")
 
@@ -401,6 +401,21 @@ def test_what_is_refused_is_one_line_and_nothing_is_written(
     assert not list(tmp_path.rglob("*"))
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("data.validation=0", "data.validation=0: must be above 0, "),
+        ("hydra.sweeper.metric=test_acc", "hydra.sweeper.metric=test_acc: must be val_acc or val_loss, "),
+        ("hydra.sweeper.n_trials=many", "hydra.sweeper.n_trials=many: "),
+    ],
+)
+def test_a_refusal_as_a_user_sees_it(command: Command, tmp_path: Path, typed: str, said: str) -> None:
+    done = command("src.train", "-m", "hydra/sweeper=optuna", *DIGITS, *SPACE, f"output={tmp_path}", typed)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"error: {said}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_search_in_the_same_folder_is_refused(run: Run) -> None:
     found = run(*SPACE)
     for options in ({"metric": "val_loss"}, {"sampler": "random"}, {"seed": 5}):
@@ -547,8 +562,8 @@ defaults:
 hydra:
   mode: MULTIRUN
   sweeper:
-    n_trials: 9
-    batch_size: 3
+    n_trials: 16
+    batch_size: 5
     sampler: random
     params:
       dropout1: interval(0,0.8)
@@ -582,7 +597,7 @@ def test_a_named_search_with_a_failing_trial_and_its_report(tmp_path: Path) -> N
     compare = [sys.executable, "-m", "analysis.compare", str(folder)]
     assert subprocess.run(compare, cwd=tmp_path, capture_output=True, timeout=120).returncode == 1
     report = (folder / "report.md").read_text()
-    assert "## Search" in report and "searched for the highest validation accuracy in 9 trials" in report
+    assert "## Search" in report and "searched for the highest validation accuracy in 16 trials" in report
     assert f"of which {states.count(TrialState.FAIL)} failed" in report
     assert "highest final validation accuracy" in report  # and not the test set's
     for name in ("search_history", "search_importances"):
