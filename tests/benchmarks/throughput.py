@@ -311,7 +311,7 @@ def search(trials: int, repeats: int) -> list[Line]:
     for name, measured in found.items():
         lines += [
             line(f"{name} of {trials} runs: throughput", [m[0] for m in measured], "runs/s"),
-            line(f"{name}: training of one of its runs", [m[1] for m in measured], "s"),
+            line(f"{name}: share of the workers' time that is in runs", [m[1] for m in measured], "of 1"),
             line(f"{name}: command to last file", [m[2] for m in measured], "s"),
         ]
     plain, searched = ([m[0] for m in found[name]] for name in ("sweep", "search"))
