@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.measures import METRICS
@@ -38,8 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metric",
         choices=list(METRICS),
-        default="test_acc",
-        help="By which the arms are compared and the conclusion is drawn. The default is %(default)s.",
+        help=(
+            "By which the arms are compared and the conclusion is drawn. The default is test_acc, and for a search "
+            "the validation metric that it optimised: its best trial is not to be chosen by the test set."
+        ),
     )
     parser.add_argument(
         "--baseline",
@@ -56,13 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write a report for each folder; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
+    from analysis import search
     from analysis.comparison import compare, write
     from analysis.runs import InputError
 
     code = DONE
     for folder in options.folders:
         try:
-            compared = compare(folder, options.metric, options.baseline)
+            metric = options.metric or search.metric(Path(folder)) or "test_acc"
+            compared = compare(folder, metric, options.baseline)
             page = write(compared)
         except InputError as error:
             print(error, file=sys.stderr)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from analysis import figures, measures, pages, runs, statistics, wording
+from analysis import figures, measures, pages, runs, search, statistics, wording
 from analysis.measures import Measure
 from analysis.runs import InputError, Sweep
 from analysis.statistics import Comparison, Summary
@@ -27,6 +27,8 @@ from src import store
 ALL_PAIRS = 6
 """Most arms of which every pair is compared; more are compared with one reference each."""
 PAGE, TEXT = "index.html", "report.md"
+SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
+"""Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""
 
 LAST_EPOCH = "Every value is of a run's last epoch, never of its best one."
 PAIRED = (
@@ -54,6 +56,8 @@ class Compared:
     """By the measure's column; empty for one arm and for arms of one seed."""
     reference: str | None
     """The arm that each other is compared with; None where all pairs are."""
+    search: search.Found | None = None
+    """Where Optuna proposed the runs: what there is to say of that."""
 
     @property
     def arms(self) -> list[str]:
@@ -116,6 +120,7 @@ def compare(folder: str | Path, metric: str = "test_acc", baseline: str | None =
             for each in compared
         },
         reference=reference,
+        search=search.read(sweep.folder),
     )
 
 
@@ -329,7 +334,8 @@ def overrides(sweep: Sweep) -> list[str] | None:
     """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
     try:
         recorded = OmegaConf.load(sweep.folder / "multirun.yaml")
-        return [str(override) for override in OmegaConf.select(recorded, "hydra.overrides.task")]
+        own = [o for o in OmegaConf.select(recorded, "hydra.overrides.hydra") or [] if o.startswith(SWEEPER)]
+        return [str(override) for override in [*own, *OmegaConf.select(recorded, "hydra.overrides.task")]]
     except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
         return None
 
@@ -378,6 +384,11 @@ def draw(compared: Compared, folder: Path) -> list[dict[str, str]]:
             f"Final {measure.name} over the grid of {grid.columns.name} and {grid.index.name}",
             figures.heat_map(grid, measure),
         )
+    if compared.search and compared.search.history:
+        add("search", "search_history", "The best result so far, by trial", compared.search.history)
+    if compared.search and compared.search.importances:
+        title = "Importance of the parameters searched over"
+        add("search", "search_importances", title, compared.search.importances)
     title = "Accuracy and cross-entropy by epoch"
     add("curves", "learning_curves", title, figures.learning_curves(compared.epochs, means, measure))
     return drawn
@@ -454,6 +465,7 @@ def content(compared: Compared) -> dict[str, Any]:
         if compared.tested
         else [],
         "family": family,
+        "search": compared.search.text if compared.search else "",
         "notes": notes(compared),
         "problems": [
             {"id": problem.id, "kind": problem.kind, "where": problem.where, "reason": problem.reason}

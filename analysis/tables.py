@@ -102,7 +102,12 @@ def collect(folder: str | Path) -> Table:
         runs=sweep.runs,
         problems=sweep.problems,
         extras=extras,
-        overrides=tuple(o for o in comparison.overrides(sweep) or () if key_of(o) not in WITHOUT_EFFECT),
+        overrides=tuple(
+            override
+            for override in comparison.overrides(sweep) or ()
+            if key_of(override) not in WITHOUT_EFFECT
+            and not key_of(override).startswith(("hydra.", "hydra/"))
+        ),
         machine=machine(),
         commit=commit(),
     )

@@ -56,32 +56,60 @@ class Display:
     """Follows a sweep while it goes on.
 
     Args:
-        jobs: every job of the sweep, each once.
+        jobs: every job of the sweep, each once, as far as they are known.
         swept: the swept keys.
         skipped: records of those that need no training.
+        to_come: how many more jobs `add` will bring.
+        best: gives the line on the best result so far; without it the arm of the best mean `score`.
     """
 
-    def __init__(self, jobs: Iterable[Job], swept: Sequence[str], skipped: Iterable[Record]) -> None:
-        self._jobs = {job.id: job for job in jobs}
+    def __init__(
+        self,
+        jobs: Iterable[Job],
+        swept: Sequence[str],
+        skipped: Iterable[Record],
+        to_come: int = 0,
+        best: Callable[[], str] | None = None,
+    ) -> None:
+        self._jobs: dict[str, Job] = {}
         self._swept = swept
         self._states: Counter[str] = Counter()
         self._scores: dict[str, list[float]] = {}
-        skipped = list(skipped)
-        for record in skipped:
-            self._score(self._jobs[record["id"]], record)
-        self._skipped = len(skipped)
-        self._epochs_done = 0
-        self._epochs = sum(job.run.epochs for job in self._jobs.values())
-        self._epochs -= sum(self._jobs[record["id"]].run.epochs for record in skipped)
+        self._skipped = 0
+        self._epochs_done = self._epochs_skipped = 0
+        self._best = best or self._best_arm
         self._started = self._last = time.monotonic()
         columns = (BarColumn(bar_width=None), _Line(self._line))
         self._bar = TwoLines(*columns, console=Console(), disable=not sys.stdout.isatty(), expand=True)
-        self._task = self._bar.add_task("", total=max(1, self._epochs))
+        self._task = self._bar.add_task("", total=1)
+        self.add(jobs, to_come)
+        for record in skipped:
+            self.skip(record)
+
+    def add(self, jobs: Iterable[Job], to_come: int = 0) -> None:
+        """More jobs of the sweep, and how many are still `to_come`: as long ones as these, for all we know."""
+        self._jobs |= {job.id: job for job in jobs}
+        known = sum(job.run.epochs for job in self._jobs.values())
+        self._runs = len(self._jobs) + to_come
+        self._epochs = known + to_come * known // max(1, len(self._jobs))
+        self._update()
+
+    def skip(self, record: Record) -> None:
+        """One of the jobs needs no training."""
+        job = self._jobs[record["id"]]
+        self._score(job, record)
+        self._skipped += 1
+        self._epochs_skipped += job.run.epochs
+        self._update()
+
+    def _update(self) -> None:
         self._bar.second = self._best()
+        total = max(1, self._epochs - self._epochs_skipped)
+        self._bar.update(self._task, total=total, completed=self._epochs_done)
 
     def __enter__(self) -> Display:
         if self._bar.disable:
-            print(f"{len(self._jobs)} runs, {self._skipped} of them done before", flush=True)
+            print(f"{self._runs} runs, {self._skipped} of them done before", flush=True)
         self._bar.start()
         return self
 
@@ -96,14 +124,13 @@ class Display:
         self._epochs_done += job.run.epochs
         self._last = time.monotonic()
         self._score(job, record)
-        self._bar.second = self._best()
-        self._bar.update(self._task, completed=self._epochs_done)
+        self._update()
         if self._bar.disable:
             finished = record["state"] == store.FINISHED
-            result = f"test acc {record['final']['test_acc']:.4f}" if finished else _reason(record)
+            result = _result(record["final"]) if finished else _reason(record)
             done = self._skipped + sum(self._states.values())
             print(
-                f"[{done}/{len(self._jobs)}] {record['state']}  {' '.join(job.overrides)}  {result}  "
+                f"[{done}/{self._runs}] {record['state']}  {' '.join(job.overrides)}  {result}  "
                 f"{record['seconds']:.1f} s",
                 flush=True,
             )
@@ -114,17 +141,17 @@ class Display:
 
     def _line(self) -> str:
         bad = self._states[store.FAILED] + self._states[store.DIVERGED]
-        text = (
-            f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {len(self._jobs)}"
-        )
+        text = f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {self._runs}"
         if not self._epochs_done:
             return text
         speed = self._epochs_done / max(1e-9, self._last - self._started)
         # it goes on counting down while no run ends
-        left = (self._epochs - self._epochs_done) / speed - (time.monotonic() - self._last)
+        left = (self._epochs - self._epochs_skipped - self._epochs_done) / speed - (
+            time.monotonic() - self._last
+        )
         return f"{text}  {speed:.1f} epochs/s  {timedelta(seconds=max(0, math.ceil(left)))} left"
 
-    def _best(self) -> str:
+    def _best_arm(self) -> str:
         best = max(self._scores, key=lambda arm: statistics.fmean(self._scores[arm]), default=None)
         return "" if best is None else f"best so far {statistics.fmean(self._scores[best]):.2%}  {best}"
 
@@ -146,6 +173,12 @@ class _Line(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(self._line(), no_wrap=True, overflow="ellipsis")
+
+
+def _result(final: Mapping[str, Any]) -> str:
+    """A run's accuracy: on the validation split where there is one, as in `score`."""
+    name = "test" if final.get("val_acc") is None else "val"
+    return f"{name} acc {final[f'{name}_acc']:.4f}"
 
 
 def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: Path) -> None:
@@ -172,6 +205,11 @@ def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: P
         console.print(table)
         if len(arms) > MOST_ARMS:
             print(f"… and {len(arms) - MOST_ARMS} more arms in runs.csv")
+    outcome(ended, folder)
+
+
+def outcome(ended: Sequence[tuple[Job, Record]], folder: Path) -> None:
+    """What failed and why, and where everything is."""
     bad = [(job, record) for job, record in ended if record["state"] != store.FINISHED]
     for job, record in bad[:MOST_FAILURES]:
         print(f"{record['state']}: {job.id} {' '.join(job.overrides)}: {_reason(record)}")

@@ -24,8 +24,14 @@ def sweep_name(overrides: Sequence[str]) -> str:
     'swap_rates__epochs=2'
     >>> sweep_name(["dropout1=0.2,0.5", "output=elsewhere"])
     'dropout1=0.2,0.5'
+
+    A search has a name of its own, for it is another sweep than the product of the same values:
+
+    >>> sweep_name(["hydra/sweeper=optuna", "dropout1=0.2,0.5"])
+    'optuna__dropout1=0.2,0.5'
     """
     named = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
+    named += ["optuna"] if "hydra/sweeper=optuna" in overrides else []
     others = sorted(
         override
         for override in overrides

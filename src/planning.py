@@ -52,8 +52,14 @@ def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
                 )
             axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
-            axes[key] = [f"{key}={override.get_value_element_as_str()}" if not override.is_delete() else key]
+            axes[key] = [as_typed(override)]
     return axes
+
+
+def as_typed(override: Override) -> str:
+    """An override that sweeps nothing, as text."""
+    key = override.get_key_element()
+    return key if override.is_delete() else f"{key}={override.get_value_element_as_str()}"
 
 
 def swept_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from src.checks import ConfigError, check_keys, integer, one_of, optional
 from src.display import Display, summary
 from src.packs import Queue
 from src.run import Job, Record
-from src.workers import Pool
+from src.workers import Ended, Pool
 
 TABLE_EVERY = 1.0
 """Seconds between two writings of `runs.csv` while the sweep goes on."""
@@ -28,9 +29,14 @@ class Table:
     """`runs.csv` of a sweep: a row a run, in the sweep's order, whatever has ended so far."""
 
     def __init__(self, folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> None:
-        self.folder, self._jobs, self.swept = folder, jobs, list(swept)
+        self.folder, self.swept = folder, list(swept)
+        self._jobs = list(jobs)
         self.records: dict[str, Record] = {}
         self._written = 0.0
+
+    def extend(self, jobs: Sequence[Job]) -> None:
+        """More rows, below the others."""
+        self._jobs += jobs
 
     def add(self, record: Record) -> None:
         self.records[record["id"]] = record
@@ -83,22 +89,21 @@ def sweep(sweeper: Any, launcher: Any, arguments: Sequence[str]) -> list[Sequenc
     overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
     job_overrides = planning.expand(overrides, [parser.parse_overrides(arm.split()) for arm in sweeper.arms])
     folder = Path(sweeper.config.hydra.sweep.dir)
-    if not _is_ours(sweeper.task_function):
-        _save_multirun(folder, sweeper.config)
+    if not is_ours(sweeper.task_function):
+        save_multirun(folder, sweeper.config)
         return [launcher.launch(job_overrides, initial_job_idx=0)]
 
     packed = hasattr(launcher, "pack_size")
     if packed:
-        _check_launcher(launcher)
+        check_launcher(launcher)
         launcher.pool = Pool(launcher.n_jobs or packs.cores())
     try:
         jobs = plan(sweeper, job_overrides)
         runs.ready([job.run for job in jobs])
     except BaseException:
-        if packed:
-            launcher.pool.close()
+        close_pool(launcher)
         raise
-    _save_multirun(folder, sweeper.config)
+    save_multirun(folder, sweeper.config)
     if packed:
         launcher.jobs = jobs
         return [launcher.launch(job_overrides, initial_job_idx=0)]
@@ -116,16 +121,31 @@ def plan(plugin: Any, job_overrides: Sequence[Sequence[str]], first_number: int 
     return [planner.job(overrides, number) for number, overrides in enumerate(job_overrides, first_number)]
 
 
+@dataclass
+class Course:
+    """What outlives a launch where a sweep is launched in batches: a search, see `src.search`."""
+
+    table: Table
+    display: Display
+    ended: Ended
+    """Told of each job of a batch: as it ends, or at once where it need not be trained."""
+    at_once: int
+    """Runs in a full batch. As many workers are kept for a smaller one, since new ones take seconds to start."""
+
+
 def launch_packed(
     launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
 ) -> Sequence[JobReturn]:
     """The packed launcher's work: train what is not finished, each run once, in packs on worker processes."""
-    _check_launcher(launcher)
+    check_launcher(launcher)
     jobs: list[Job] | None = getattr(launcher, "jobs", None)
     if jobs is None:  # another sweeper than ours
         jobs = plan(launcher, job_overrides, initial_job_idx)
         runs.ready([job.run for job in jobs])
-    pool: Pool | None = getattr(launcher, "pool", None)
+    course: Course | None = getattr(launcher, "course", None)
+    if course is not None:
+        _launch_batch(launcher, jobs, course)
+        return [_job_return(job, course.table.records[job.id]) for job in jobs]
     swept = planning.swept_keys(job_overrides)
     folder = Path(launcher.config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,20 +158,14 @@ def launch_packed(
 
     try:
         if waiting:
-            workers, gpu_memory = _resources(launcher, waiting)
-            if pool is None or pool.workers != workers:
-                if pool:
-                    pool.close()
-                pool = Pool(workers)
             table.write()
             with Display(different.values(), swept, skipped=table.records.values()) as display:
-                queue = Queue(waiting, workers, launcher.pack_size, gpu_memory)
 
                 def ended(job: Job, record: Record) -> None:
                     table.add(record)
                     display.ended(job, record)
 
-                pool.train(queue, ended)
+                _train(launcher, waiting, len(waiting), ended)
     except KeyboardInterrupt:
         table.write()
         print(
@@ -161,32 +175,77 @@ def launch_packed(
         )
         raise
     finally:
-        if pool:
-            pool.close()
+        close_pool(launcher)
     _end(table, jobs)
     return [_job_return(job, table.records[job.id]) for job in jobs]
 
 
-def _check_launcher(launcher: Any) -> None:
+def _launch_batch(launcher: Any, jobs: Sequence[Job], course: Course) -> None:
+    """Train one batch of several; the table, the display and the worker processes stay for the next one."""
+    waiting = []
+    for job in {job.id: job for job in jobs}.values():
+        record = course.table.records.get(job.id)
+        if record is not None and record["state"] in (store.FINISHED, store.DIVERGED):
+            course.ended(job, record)  # an earlier batch had the same run
+        elif record := runs.ended(job):
+            course.table.add(record)
+            course.display.skip(record)
+            course.ended(job, record)
+        else:
+            waiting.append(job)
+
+    def ended(job: Job, record: Record) -> None:
+        course.table.add(record)
+        course.ended(job, record)
+        course.display.ended(job, record)
+
+    if waiting:
+        _train(launcher, waiting, course.at_once, ended)
+
+
+def _train(launcher: Any, waiting: Sequence[Job], at_once: int, ended: Ended) -> None:
+    """Train jobs on the launcher's worker processes, started anew only where their number is another one."""
+    workers, gpu_memory = _resources(launcher, waiting, at_once)
+    pool: Pool | None = getattr(launcher, "pool", None)
+    if pool is None or pool.workers != workers:
+        close_pool(launcher)
+        launcher.pool = pool = Pool(workers)
+    pool.train(Queue(waiting, workers, launcher.pack_size, gpu_memory), ended)
+
+
+def close_pool(launcher: Any) -> None:
+    """Ends the launcher's worker processes, if it has any."""
+    pool: Pool | None = getattr(launcher, "pool", None)
+    if pool is not None:
+        pool.close()
+        launcher.pool = None
+
+
+def check_launcher(launcher: Any) -> None:
     options = {"n_jobs": launcher.n_jobs, "pack_size": launcher.pack_size, "backend": launcher.backend}
     checks = {"n_jobs": optional(integer(1)), "pack_size": optional(integer(1)), "backend": one_of("loky")}
     check_keys(options, checks, prefix="hydra.launcher.")
 
 
-def _resources(launcher: Any, waiting: Sequence[Job]) -> tuple[int, int | None]:
+def _resources(launcher: Any, waiting: Sequence[Job], at_once: int) -> tuple[int, int | None]:
     """Worker processes to use, and the GPU's free bytes where it is a GPU that trains: one process for it."""
     if config.resolve_device(waiting[0].run.device) == "cuda":
         import torch
 
         return 1, int(torch.cuda.mem_get_info()[0])
-    return min(launcher.n_jobs or packs.cores(), len(waiting)), None
+    return most_workers(launcher, at_once), None
 
 
-def _is_ours(task_function: Any) -> bool:
+def most_workers(launcher: Any, at_once: int) -> int:
+    """Worker processes for so many runs at once, on a CPU."""
+    return min(launcher.n_jobs or packs.cores(), at_once)
+
+
+def is_ours(task_function: Any) -> bool:
     return hasattr(task_function, "is_dropout_sweeps_task")
 
 
-def _save_multirun(folder: Path, hydra_config: Any) -> None:
+def save_multirun(folder: Path, hydra_config: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     store.sweep_up(folder)
     store.write_whole(folder / "multirun.yaml", OmegaConf.to_yaml(hydra_config))

@@ -26,6 +26,9 @@ from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 from src.checks import ConfigError, InputError  # noqa: E402
 from src.naming import key_of, sweep_name  # noqa: E402
 
+OWN = "override /hydra/sweeper"
+"""Entry of a sweep file's defaults list."""
+
 exit_code = 0
 refusal: InputError | OmegaConfBaseException | None = None
 
@@ -78,6 +81,7 @@ def main() -> None:
     try:
         _check_flags(sys.argv)
         _name_sweep(sys.argv)
+        _choose_sweeper(sys.argv)
         register_sweeps()
         hydra.main(version_base="1.3", config_path=str(REPOSITORY / "conf"), config_name="config")(task)()
         if refusal is not None:
@@ -128,6 +132,17 @@ def _name_sweep(argv: list[str]) -> None:
     if not is_sweep or any(key_of(override) == "hydra.sweep.dir" for override in overrides):
         return
     argv.append(f'hydra.sweep.dir="${{output}}/sweeps/{sweep_name(overrides)}"')
+
+
+def _choose_sweeper(argv: list[str]) -> None:
+    """Lets a named sweep's own `override /hydra/sweeper` count: Hydra lets that of conf/config.yaml win over it."""
+    names = [argument.partition("=")[2] for argument in argv[1:] if key_of(argument) == "sweep"]
+    path = REPOSITORY / "sweeps" / f"{names[-1] if names else ''}.yaml"
+    if not path.is_file() or any(key_of(argument) == "hydra/sweeper" for argument in argv[1:]):
+        return
+    own: Any = OmegaConf.to_container(OmegaConf.load(path))
+    chosen = [entry.get(OWN) for entry in own.get("defaults", []) if isinstance(entry, dict)]
+    argv += [f"hydra/sweeper={name}" for name in chosen if name]
 
 
 def one_line(error: BaseException) -> str:

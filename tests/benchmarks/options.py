@@ -23,6 +23,7 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "--overhead": "Measures what a sweep costs each run beside its training, and how long the same "
         "command takes once all its runs are finished.",
         "--collect": "Measures how long the report takes to collect 10,000 finished runs, and its memory.",
+        "--search": "Measures a search in batches of 8 beside a plain sweep of as many runs of about a second.",
         "--all": "Takes every measurement.",
     }
     for flag, text in sections.items():
@@ -36,6 +37,7 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
             "Sets the epochs of each of the recipe's runs; seconds per run-epoch are compared.",
         ),
         "--sweep-repeats": (1, "Sets the number of rounds of the sweeps."),
+        "--trials": (40, "Sets the runs of the search, and of the sweep beside it."),
         "--runs": (
             300,
             "Sets the number of runs of the sweep that measures overhead; the targets are for 2000.",
@@ -46,7 +48,7 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
             flag, type=int, default=default, help=f"{text} The default is {default}.", metavar="N"
         )
     options = parser.parse_args(arguments)
-    for name in ("epochs", "repeats", "sweep_epochs", "recipe_epochs", "sweep_repeats"):
+    for name in ("epochs", "repeats", "sweep_epochs", "recipe_epochs", "sweep_repeats", "trials"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1.")
     if options.runs < 10 or options.runs % 2:

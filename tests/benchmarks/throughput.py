@@ -37,6 +37,16 @@ TINY = ("data=digits", "epochs=1", "batch_size=1437", "model.hidden1=8", "model.
 COLLECTED = 10_000
 """Runs of the sweep that is collected."""
 
+SECOND = (
+    "data=digits",
+    "data.validation=200",
+    "epochs=150",
+    "model.hidden1=64",
+    "model.hidden2=64",
+    "device=cpu",
+)
+"""A run that trains for about a second on one core."""
+
 
 def say(text: str) -> None:
     """Progress, on stderr: stdout is the report."""
@@ -291,10 +301,57 @@ def collecting(runs: int) -> list[Line]:
     ]
 
 
+def search(trials: int, repeats: int) -> list[Line]:
+    """A search in batches of 8 beside a plain sweep of as many runs, both with all cores."""
+    say(f"A search of {trials} trials in batches of 8, and a sweep of {trials} runs")
+    arms = {
+        "sweep": ["dropout1=0.2,0.5", f"seed=range({trials // 2})"],
+        "search": [
+            "hydra/sweeper=optuna",
+            f"hydra.sweeper.n_trials={trials}",
+            "hydra.sweeper.batch_size=8",
+            "dropout1=interval(0,0.8)",
+            "dropout2=interval(0,0.8)",
+            "optimizer.lr=tag(log,interval(0.01,1))",
+        ],
+    }
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in arms}
+    for _ in range(repeats):
+        for name, swept in arms.items():
+            with tempfile.TemporaryDirectory() as folder:
+                output = Path(folder, "outputs")
+                command = commands.run("src.train", ["-m", *SECOND, *swept, f"output={output}"], Path(folder))
+                runs = our_runs(output)
+            if len(runs) != trials:
+                raise commands.CommandError(f"the {name} left {len(runs)} runs, not {trials}")
+            own = statistics.median(run.training for run in runs)
+            found[name].append((trials / span(runs), own, command.seconds))
+            say(
+                f"  {name}: {found[name][-1][0]:.2f} runs/s of {own:.2f} s each, {command.seconds:.1f} s in all"
+            )
+    lines = []
+    for name, measured in found.items():
+        lines += [
+            line(f"{name} of {trials} runs: throughput", [m[0] for m in measured], "runs/s"),
+            line(f"{name}: share of the workers' time that is in runs", [m[1] for m in measured], "of 1"),
+            line(f"{name}: command to last file", [m[2] for m in measured], "s"),
+        ]
+    plain, searched = ([m[0] for m in found[name]] for name in ("sweep", "search"))
+    return [
+        *lines,
+        line("throughput of the search over the sweep's", ratios(searched, plain), "×", at_least=0.9),
+    ]
+
+
 def measure(options: argparse.Namespace) -> list[Line]:
     """All lines that the options ask for; each section is printed as soon as it is there."""
     only_one = not (
-        options.sweep or options.cpu_stacks or options.noises or options.overhead or options.collect
+        options.sweep
+        or options.cpu_stacks
+        or options.noises
+        or options.overhead
+        or options.collect
+        or options.search
     )
     sections: list[tuple[bool, Callable[[], list[Line]]]] = [
         (only_one or options.all, lambda: single_runs(options.epochs, options.repeats)),
@@ -307,6 +364,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
         (options.noises or options.all, lambda: noises(options.epochs, options.repeats)),
         (options.overhead or options.all, lambda: overhead(options.runs)),
         (options.collect or options.all, lambda: collecting(COLLECTED)),
+        (options.search or options.all, lambda: search(options.trials, options.repeats)),
     ]
     lines: list[Line] = []
     for wanted, section in sections:

@@ -1,4 +1,6 @@
-"""Hydra's side of a sweep: `hydra/sweeper=arms` and `hydra/launcher=packed`; the work is in `src.sweep`.
+"""Hydra's side of a sweep: `hydra/sweeper=arms`, `hydra/sweeper=optuna` and `hydra/launcher=packed`.
+
+The work is in `src.sweep` and `src.search`.
 
 Hydra finds plugins in the namespace package `hydra_plugins`, and runs this file more than once while it looks:
 it must stay thin, without postponed annotations (dataclasses look those up in a module that is not registered),
@@ -28,6 +30,21 @@ class ArmsConf:
 
 
 @dataclass
+class OptunaConf:
+    """A search; see `src/search.py` and sweeps/README.md."""
+
+    _target_: str = "hydra_plugins.dropout_sweeps.OptunaSweeper"
+    metric: Any = "val_acc"  # val_acc | val_loss | a list of both
+    direction: Any = None  # maximize | minimize | a list; null: what is better for the metric
+    n_trials: int = 20  # in total, those of an earlier start included
+    batch_size: int = 8  # trials that are asked for, and launched, at once
+    sampler: str = "tpe"  # tpe | random | grid | cmaes | nsgaii
+    seed: int = 0  # of the sampler
+    arms: Any = None  # refused: a sweep file with arms is no search
+    params: dict[str, str] = field(default_factory=dict)  # the search space, as on the command line
+
+
+@dataclass
 class PackedConf:
     _target_: str = "hydra_plugins.dropout_sweeps.PackedLauncher"
     n_jobs: int | None = None  # worker processes; null: the cores this process may use
@@ -37,6 +54,7 @@ class PackedConf:
 
 store = ConfigStore.instance()
 store.store(group="hydra/sweeper", name="arms", node=ArmsConf, provider="dropout-sweeps")
+store.store(group="hydra/sweeper", name="optuna", node=OptunaConf, provider="dropout-sweeps")
 store.store(group="hydra/launcher", name="packed", node=PackedConf, provider="dropout-sweeps")
 
 
@@ -59,6 +77,27 @@ class ArmsSweeper(Sweeper):
             hydra_context=self.hydra_context, task_function=self.task_function, config=self.config
         )
         return sweep(self, launcher, arguments)
+
+
+class OptunaSweeper(Sweeper):
+    """A search in batches, each launched as one: see `src.search`."""
+
+    def __init__(self, params: dict[str, str], **options: Any) -> None:
+        self.params, self.options = params, options
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from hydra.core.plugins import Plugins
+
+        from src.search import search
+
+        assert self.hydra_context is not None and self.config is not None
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra_context, task_function=self.task_function, config=self.config
+        )
+        return search(self, launcher, arguments)
 
 
 class PackedLauncher(Launcher):

@@ -1,0 +1,186 @@
+"""A search's memory: Optuna's study in a folder's `study.db`, and the samplers by name.
+
+The study that is asked lives in memory, since one question costs SQLite a dozen transactions; a trial is written
+to `study.db` in one piece before it is launched, and told there when it has ended. What a sampler draws for a trial
+follows from the seed, the trial's number and the trials before it: a search that was killed asks for the same
+trials as one that ran through.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from src.checks import InputError
+
+FILE = "study.db"
+ABOUT = "search"
+"""Attribute of the study that holds what must not change while it goes on."""
+
+Direction = Literal["maximize", "minimize"]
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+
+
+class DamagedStudyError(InputError):
+    """A `study.db` that holds no study of ours."""
+
+
+def open_storage(path: Path) -> optuna.storages.RDBStorage:
+    """The SQLite storage at `path`, made where there is none.
+
+    Raises:
+        DamagedStudyError: if the file is something else.
+    """
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
+        # A kill loses nothing by it. A power cut may tear the file, and takes nothing that is not found again:
+        # without the file the same command asks for the same trials and finds their runs finished.
+        connection.execute("PRAGMA synchronous=OFF")
+        return connection
+
+    try:
+        return optuna.storages.RDBStorage("sqlite:///" + FILE, engine_kwargs={"creator": connect})
+    except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> DamagedStudyError:
+    reason = str(error).strip().splitlines()[0]
+    return DamagedStudyError(
+        f"{path} is no study of Optuna ({reason}); without it the same search finds its finished runs again"
+    )
+
+
+def load(path: Path) -> optuna.Study:
+    """The study in an existing `study.db`, to be read.
+
+    Raises:
+        DamagedStudyError: if there is not exactly one.
+    """
+    storage = open_storage(path)
+    try:
+        (name,) = optuna.get_all_study_names(storage)
+        return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
+    except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+class Study:
+    """Trials of one search, numbered from 0 as they were asked for.
+
+    Args:
+        folder: the sweep's; its name is the study's.
+        directions: maximize or minimize, for each objective.
+        distributions: what is searched over.
+        sampler: makes the sampler that draws the trial of this number.
+        about: what must be the same when the search goes on, as plain JSON.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        directions: Sequence[Direction],
+        distributions: Mapping[str, BaseDistribution],
+        sampler: Callable[[int], BaseSampler],
+        about: Mapping[str, Any],
+    ) -> None:
+        self._distributions, self._sampler = dict(distributions), sampler
+        path = folder / FILE
+        is_new = not path.exists()
+        storage = open_storage(path)
+        try:
+            if is_new or not optuna.get_all_study_names(storage):
+                optuna.create_study(study_name=folder.name, storage=storage, directions=list(directions))
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise _damaged(path, error) from None
+        self._disk = load(path)
+        if not self._disk.user_attrs.get(ABOUT):
+            self._disk.set_user_attr(ABOUT, dict(about))
+        self._live = optuna.create_study(directions=list(directions), sampler=optuna.samplers.RandomSampler())
+        self._live.add_trials(self._disk.get_trials())
+        self._written = len(self.trials)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self._live.get_trials(deepcopy=False)
+
+    def ask(self) -> optuna.Trial:
+        """One more trial, its parameters drawn. It is in memory alone until `write`."""
+        self._live.sampler = self._sampler(len(self.trials))
+        return self._live.ask(self._distributions)
+
+    def write(self) -> None:
+        """Puts the trials that were asked for since into `study.db`, as running."""
+        new = self.trials[self._written :]
+        self._disk.add_trials(new)
+        self._written += len(new)
+
+    def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+        """A trial that was written has ended."""
+        for study in (self._live, self._disk):
+            study.tell(number, values, state)
+
+    def best(self) -> list[FrozenTrial]:
+        """The best trial; for several objectives those that no other one beats in all of them, each
+        setting once; or none."""
+        if not any(trial.state == TrialState.COMPLETE for trial in self.trials):
+            return []
+        best = self._live.best_trials if len(self._live.directions) > 1 else [self._live.best_trial]
+        return list({str(trial.params): trial for trial in reversed(best)}.values())[::-1]
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What the folder's study is about; empty where there is none yet."""
+    path = folder / FILE
+    if not path.exists():
+        return {}
+    storage = open_storage(path)
+    return dict(load(path).user_attrs.get(ABOUT) or {}) if optuna.get_all_study_names(storage) else {}
+
+
+class _Grid(optuna.samplers.GridSampler):
+    def after_trial(self, *_: Any) -> None:
+        """Optuna's own would stop `Study.optimize`, which is not what runs here."""
+
+
+def sampler_by_name(
+    name: str, seed: int, batch_size: int, grid: Mapping[str, Sequence[Any]] | None = None
+) -> Callable[[int], BaseSampler]:
+    """Makes the sampler of each trial, by its number.
+
+    Args:
+        name: tpe, random, grid, cmaes or nsgaii.
+        seed: with the trial's number it seeds the sampler. (One sampler seeded once would, after a restart,
+            draw its first trials again.)
+        batch_size: the size of a generation of cmaes and nsgaii, which are told of a batch at once.
+        grid: for grid, the values of each parameter.
+    """
+    if name == "grid":
+        one = _Grid(dict(grid or {}), seed=seed)
+        return lambda number: one
+
+    def make(number: int) -> BaseSampler:
+        own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        if name == "tpe":
+            return optuna.samplers.TPESampler(seed=own, constant_liar=True)
+        if name == "random":
+            return optuna.samplers.RandomSampler(seed=own)
+        if name == "cmaes":
+            # below 4 there is nothing to recombine; then Optuna's own size follows from the space
+            return optuna.samplers.CmaEsSampler(seed=own, popsize=batch_size if batch_size >= 4 else None)
+        return optuna.samplers.NSGAIISampler(seed=own, population_size=max(2, batch_size))
+
+    return make
