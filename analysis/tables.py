@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +202,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({column: float for column in frame if frame[column].isna().all()})
 
 
+@cache
 def machine() -> str:
     """The processor and the cores that this process may use."""
     model = platform.processor() or platform.machine()
@@ -217,6 +218,7 @@ def machine() -> str:
     return f"{cores} cores of {model}"
 
 
+@cache  # before a report is written into the repository
 def commit() -> str:
     """The repository's commit, with a plus where files differ from it; empty outside a repository."""
     root = Path(__file__).parent
