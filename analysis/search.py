@@ -97,7 +97,7 @@ def _text(
         f"{wording.count(len(trials), 'trial')}{', of which ' + ', '.join(lost) if lost else ''}. "
     )
     if complete and len(objectives) == 1:
-        sign = -1 if objectives[0].higher_is_better else -1
+        sign = 1 if objectives[0].higher_is_better else -1
         best = max(complete, key=lambda trial: sign * trial.values[0])
         settings = ", ".join(f"{key}={_shown(value)}" for key, value in best.params.items())
         value = wording.value(best.values[0], objectives[0])
