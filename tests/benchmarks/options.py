@@ -51,6 +51,8 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
     for name in ("epochs", "repeats", "sweep_epochs", "recipe_epochs", "sweep_repeats", "trials"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1.")
+    if options.trials % 2:
+        parser.error("--trials must be even.")
     if options.runs < 10 or options.runs % 2:
         parser.error("--runs must be an even number of at least 10.")
     return options

@@ -324,11 +324,10 @@ def search(trials: int, repeats: int) -> list[Line]:
                 runs = our_runs(output)
             if len(runs) != trials:
                 raise commands.CommandError(f"the {name} left {len(runs)} runs, not {trials}")
-            own = statistics.median(run.training for run in runs)
-            found[name].append((trials / span(runs), own, command.seconds))
-            say(
-                f"  {name}: {found[name][-1][0]:.2f} runs/s of {own:.2f} s each, {command.seconds:.1f} s in all"
-            )
+            rate, cores = trials / span(runs), os.cpu_count() or 1
+            busy = sum(run.end - run.start for run in runs) / (span(runs) * cores)
+            found[name].append((rate, busy, command.seconds))
+            say(f"  {name}: {rate:.2f} runs/s, workers busy {busy:.0%}, {command.seconds:.1f} s in all")
     lines = []
     for name, measured in found.items():
         lines += [
@@ -336,10 +335,13 @@ def search(trials: int, repeats: int) -> list[Line]:
             line(f"{name}: share of the workers' time that is in runs", [m[1] for m in measured], "of 1"),
             line(f"{name}: command to last file", [m[2] for m in measured], "s"),
         ]
-    plain, searched = ([m[0] for m in found[name]] for name in ("sweep", "search"))
+    rates, shares = (
+        ratios([m[i] for m in found["search"]], [m[i] for m in found["sweep"]]) for i in range(2)
+    )
     return [
         *lines,
-        line("throughput of the search over the sweep's", ratios(searched, plain), "×", at_least=0.9),
+        line("throughput of the search over the sweep's", rates, "×", at_least=0.9),
+        line("the same by the workers' time, which other work on the machine touches less", shares, "×"),
     ]
 
 
