@@ -54,18 +54,19 @@ Progress = Callable[[Job, Mapping[str, Any]], None]
 """Is told each job's row after each of its epochs."""
 
 
-def ready(runs: Sequence[Run]) -> None:
+def ready(runs: Sequence[Run], here: bool = True) -> None:
     """Everything that must be right before anything trains and that a config alone does not tell.
 
     The device is there, the output folder can be written, the data set is here or can be fetched, and no batch
-    is larger than the training set.
+    is larger than the training set. Where others are to train, and not this machine (`here`), its devices do not
+    matter.
 
     Raises:
         ConfigError: naming the key, its value and what would be right.
     """
     from src.data import DataError
 
-    for device in {run.device for run in runs}:
+    for device in {run.device for run in runs} if here else ():
         config.resolve_device(device)
     for output in {run.output for run in runs}:
         _check_writable(output)

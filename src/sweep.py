@@ -12,13 +12,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from src import config, packs, planning, store, train
+from src import engines, planning, store, train, workers
 from src import run as runs
-from src.checks import ConfigError, check_keys, integer, one_of, optional
+from src.checks import ConfigError
 from src.display import Display, summary
+from src.engines import Engine, settings
 from src.packs import Queue
 from src.run import Job, Record
-from src.workers import Pool
 
 TABLE_EVERY = 1.0
 """Seconds between two writings of `runs.csv` while the sweep goes on."""
@@ -88,14 +88,13 @@ def sweep(sweeper: Any, launcher: Any, arguments: Sequence[str]) -> list[Sequenc
 
     packed = hasattr(launcher, "pack_size")
     if packed:
-        _check_launcher(launcher)
-        launcher.pool = Pool(launcher.n_jobs or packs.cores())
+        launcher.engine = engines.start(settings.check(launcher))
     try:
         jobs = plan(sweeper, job_overrides)
-        runs.ready([job.run for job in jobs])
+        runs.ready([job.run for job in jobs], here=not packed or settings.BACKENDS[launcher.backend].here)
     except BaseException:
         if packed:
-            launcher.pool.close()
+            launcher.engine.close()
         raise
     _save_multirun(folder, sweeper.config)
     if packed:
@@ -119,12 +118,12 @@ def launch_packed(
     launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
 ) -> Sequence[JobReturn]:
     """The packed launcher's work: train what is not finished, each run once, in packs on worker processes."""
-    _check_launcher(launcher)
+    checked = settings.check(launcher)
     jobs: list[Job] | None = getattr(launcher, "jobs", None)
+    engine: Engine | None = getattr(launcher, "engine", None)
     if jobs is None:  # another sweeper than ours
         jobs = plan(launcher, job_overrides, initial_job_idx)
-        runs.ready([job.run for job in jobs])
-    pool: Pool | None = getattr(launcher, "pool", None)
+        runs.ready([job.run for job in jobs], here=settings.BACKENDS[checked.backend].here)
     swept = planning.swept_keys(job_overrides)
     folder = Path(launcher.config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,20 +136,24 @@ def launch_packed(
 
     try:
         if waiting:
-            workers, gpu_memory = _resources(launcher, waiting)
-            if pool is None or pool.workers != workers:
-                if pool:
-                    pool.close()
-                pool = Pool(workers)
+            engine = engine or engines.start(checked)
+            engine.prepare(waiting)
             table.write()
             with Display(different.values(), swept, skipped=table.records.values()) as display:
-                queue = Queue(waiting, workers, launcher.pack_size, gpu_memory)
+                queue = Queue(
+                    waiting,
+                    engine.workers,
+                    checked.pack_size,
+                    engine.gpu_memory,
+                    pack_seconds=engine.pack_seconds,
+                    largest=engine.largest_pack,
+                )
 
                 def ended(job: Job, record: Record) -> None:
                     table.add(record)
                     display.ended(job, record)
 
-                pool.train(queue, ended)
+                workers.train(engine, queue, ended)
     except KeyboardInterrupt:
         table.write()
         print(
@@ -160,25 +163,10 @@ def launch_packed(
         )
         raise
     finally:
-        if pool:
-            pool.close()
+        if engine:
+            engine.close()
     _end(table, jobs)
     return [_job_return(job, table.records[job.id]) for job in jobs]
-
-
-def _check_launcher(launcher: Any) -> None:
-    options = {"n_jobs": launcher.n_jobs, "pack_size": launcher.pack_size, "backend": launcher.backend}
-    checks = {"n_jobs": optional(integer(1)), "pack_size": optional(integer(1)), "backend": one_of("loky")}
-    check_keys(options, checks, prefix="hydra.launcher.")
-
-
-def _resources(launcher: Any, waiting: Sequence[Job]) -> tuple[int, int | None]:
-    """Worker processes to use, and the GPU's free bytes where it is a GPU that trains: one process for it."""
-    if config.resolve_device(waiting[0].run.device) == "cuda":
-        import torch
-
-        return 1, int(torch.cuda.mem_get_info()[0])
-    return min(launcher.n_jobs or packs.cores(), len(waiting)), None
 
 
 def _is_ours(task_function: Any) -> bool:
