@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run results test fast lint format data clean
+.PHONY: run results test test-engines fast lint format data clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -22,7 +22,11 @@ test: lint data
 	$(BIN)/python -m pytest -n 2
 
 fast: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not engines"
+
+# real clusters on this machine, started and stopped by the tests
+test-engines: $(VENV)/installed-engines
+	$(BIN)/python -m pytest -m engines tests/engines
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
@@ -43,6 +47,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+$(VENV)/installed-engines: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dask]"
 	touch $@
 
 clean:

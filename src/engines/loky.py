@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,10 +17,9 @@ from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from src import config, packs
 from src import run as runs
 from src.engines import Death, Ended, Engine
-from src.engines.settings import Settings
+from src.engines.child import die_with
+from src.engines.settings import ONE_THREAD, Settings
 from src.run import Job, Record
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 DEATH = Death("killed, out of memory?")
 
@@ -99,11 +96,4 @@ def _import_trainer() -> None:
 def _begin_worker(parent: int) -> None:
     # Ctrl-C is for the main process, which ends the workers itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-
-
-def _die_with(parent: int) -> None:
-    """Ends this process when the main one is gone, even by kill -9: no orphan goes on training."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    die_with(parent)
