@@ -28,6 +28,7 @@ class Backend:
 BACKENDS = {
     "loky": Backend("loky", (), here=True),
     "dask": Backend("distributed", ("address", "cpus", "gpus", "memory")),
+    "ray": Backend("ray", ("address", "cpus", "gpus", "memory")),
 }
 
 
@@ -47,7 +48,7 @@ class Settings:
 
 
 def _bytes(value: Any) -> int:
-    """500M, 4G: in powers of 1024, as engines take it."""
+    """500M, 4G: in powers of 1024, as all three engines take it."""
     found = re.fullmatch(r"([1-9]\d*)([KMGT])", value) if isinstance(value, str) else None
     if not found:
         raise ValueError("must be a whole number with its unit K, M, G or T, such as 4G")

@@ -57,7 +57,16 @@ class Cluster:
         )
 
     def add(self) -> subprocess.Popen[str]:
-        options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self.folder))
+        # Dask asks for no password, so it listens on this machine alone
+        options = (
+            "--host",
+            "127.0.0.1",
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--local-directory",
+            str(self.folder),
+        )
         self.members.append(self._start("worker", self.address, *options))
         return self.members[-1]
 

@@ -28,18 +28,17 @@ def test_defaults_are_loky_and_those_of_the_plugin() -> None:
 
 
 def test_typed() -> None:
-    assert check(launcher(backend="dask", gpus=1)).gpus == 1
-    assert check(launcher(backend="dask", memory="500M")).memory == 500 * 2**20
+    assert check(launcher(backend="ray", memory="500M")).memory == 500 * 2**20
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"n_jobs": 0}, "hydra.launcher.n_jobs=0: must be a whole number of at least 1, or null"),
-    ({"backend": "joblib"}, "hydra.launcher.backend=joblib: must be one of loky, dask"),
+    ({"backend": "joblib"}, "hydra.launcher.backend=joblib: must be one of loky, dask, ray"),
     ({"shared": "yes"}, "hydra.launcher.shared=yes: must be true or false"),
-    ({"backend": "dask", "cpus": 0}, "hydra.launcher.cpus=0: must be a whole number of at least 1"),
-    ({"backend": "dask", "gpus": 2}, "hydra.launcher.gpus=2: must be a whole number of at least 0 and at most"),
-    ({"backend": "dask", "memory": "4"}, "hydra.launcher.memory=4: must be a whole number with its unit"),
-    ({"address": "host:1"}, "hydra.launcher.address=host:1: backend=loky has no use for it; backend=dask has"),
+    ({"backend": "ray", "cpus": 0}, "hydra.launcher.cpus=0: must be a whole number of at least 1"),
+    ({"backend": "ray", "gpus": 2}, "hydra.launcher.gpus=2: must be a whole number of at least 0 and at most"),
+    ({"backend": "ray", "memory": "4"}, "hydra.launcher.memory=4: must be a whole number with its unit"),
+    ({"address": "host:1"}, "hydra.launcher.address=host:1: backend=loky has no use for it; backend=dask or ray"),
     ({"gpus": 1}, "hydra.launcher.gpus=1: backend=loky has no use for it"),
     ({"memory": "4G"}, "hydra.launcher.memory=4G: backend=loky has no use for it"),
 ]  # fmt: skip
@@ -53,7 +52,7 @@ def test_a_wrong_value_is_named_with_what_is_right(changes: dict[str, Any], said
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("backend", ["dask"])
+@pytest.mark.parametrize("backend", ["dask", "ray"])
 def test_a_missing_engine_is_told_in_one_line(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as caught:

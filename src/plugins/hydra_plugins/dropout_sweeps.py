@@ -32,8 +32,8 @@ class PackedConf:
     _target_: str = "hydra_plugins.dropout_sweeps.PackedLauncher"
     n_jobs: int | None = None  # worker processes; null: the cores this process may use
     pack_size: int | None = None  # runs handed to a worker at once; null: measured defaults, see src/packs.py
-    backend: str = "loky"  # where workers are: loky (this machine) | dask; see sweeps/README.md
-    address: str | None = None  # of a running Dask scheduler; null: one is started here
+    backend: str = "loky"  # where workers are: loky (this machine) | dask | ray; see sweeps/README.md
+    address: str | None = None  # of a running Dask scheduler or Ray cluster; null: one is started here
     shared: bool = False  # whether workers see `output` on a disk that they share with this process
     cpus: int = 1  # cores a pack reserves
     gpus: int | None = None  # GPUs a pack reserves, 0 or 1; null: 1 with device=cuda
