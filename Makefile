@@ -25,7 +25,10 @@ fast: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 -m "not slow and not engines"
 
 # real clusters on this machine, started and stopped by the tests
-test-engines: $(VENV)/installed-engines
+test-engines: $(VENV)/installed-engines data
+	@command -v slurmctld >/dev/null || { apt-get update && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge; } || \
+		echo "Slurm's tests are skipped: they need slurm-wlm and munge, which root can install" >&2
 	$(BIN)/python -m pytest -m engines tests/engines
 
 lint: $(VENV)/installed-test
@@ -50,7 +53,7 @@ $(VENV)/installed-test: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-engines: $(VENV)/installed-test
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dask,ray]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dask,ray,slurm]"
 	touch $@
 
 clean:

@@ -12,6 +12,7 @@ from src.checks import ConfigError
 from src.engines import nodes
 from src.engines.nodes import Supply
 from src.engines.settings import PREFIX, Settings
+from src.packs import GPU_MEMORY_PER_RUN
 from src.run import Job, Record
 
 
@@ -66,13 +67,21 @@ def train(parcel: Parcel, supply: Supply | None = None) -> list[Trained]:
         root = nodes.held_data(parcel.data_root, supply)
         jobs = [_with(job, data={**job.run.data, "root": root}) for job in jobs]
     if parcel.shared:
-        return [Trained(record, {}) for record in runs.train_jobs(jobs)]
+        return [Trained(record, {}) for record in _records(jobs)]
     with tempfile.TemporaryDirectory(prefix="dropout-sweeps-") as folder:
         jobs = [_with(job, output=folder) for job in jobs]
         return [
             Trained(record, {path.name: path.read_bytes() for path in job.folder.iterdir() if path.is_file()})
-            for job, record in zip(jobs, runs.train_jobs(jobs), strict=True)
+            for job, record in zip(jobs, _records(jobs), strict=True)
         ]
+
+
+def _records(jobs: list[Job]) -> list[Record]:
+    """Train them; on a GPU in parts that fit it, which may be smaller than the one the pack was made for."""
+    size = len(jobs)
+    if jobs[0].run.device == "cuda" and (memory := nodes.gpu_memory()):
+        size = max(1, memory // GPU_MEMORY_PER_RUN)
+    return [record for at in range(0, len(jobs), size) for record in runs.train_jobs(jobs[at : at + size])]
 
 
 def _with(job: Job, **changes: object) -> Job:

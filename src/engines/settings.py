@@ -29,6 +29,7 @@ BACKENDS = {
     "loky": Backend("loky", (), here=True),
     "dask": Backend("distributed", ("address", "cpus", "gpus", "memory")),
     "ray": Backend("ray", ("address", "cpus", "gpus", "memory")),
+    "slurm": Backend("submitit", ("cpus", "gpus", "memory", "partition", "time_limit")),
 }
 
 
@@ -45,6 +46,17 @@ class Settings:
     gpus: int | None = None
     memory: int | None = None
     """Bytes a pack."""
+    partition: str | None = None
+    time_limit: str | None = None
+
+
+def _pattern(pattern: str, right: str) -> Check:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(right)
+        return value
+
+    return check
 
 
 def _bytes(value: Any) -> int:
@@ -64,6 +76,13 @@ CHECKS: dict[str, Check] = {
     "cpus": integer(1),
     "gpus": optional(integer(0, 1)),
     "memory": optional(_bytes),
+    "partition": optional(_pattern(r"[\w.,-]+", "must be the name of a partition")),
+    "time_limit": optional(
+        _pattern(
+            r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d\d?(:\d\d){0,2}",
+            "must be a time as Slurm takes it: minutes, hours:minutes:seconds or days-hours:minutes:seconds",
+        )
+    ),
 }
 
 

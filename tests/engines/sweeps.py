@@ -106,7 +106,7 @@ def refused(root: Path, said: str, *how: str) -> None:
     """One line, exit code 2, nothing written."""
     out = sweep(root, *SWEPT, "output=refused", *how, code=2)
     (line,) = [line for line in out.splitlines() if line.startswith("error: ")]
-    assert said in line
+    assert said in line, line
     assert not list((root / "refused").glob("runs/*"))
 
 

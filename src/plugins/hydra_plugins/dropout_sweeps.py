@@ -32,12 +32,14 @@ class PackedConf:
     _target_: str = "hydra_plugins.dropout_sweeps.PackedLauncher"
     n_jobs: int | None = None  # worker processes; null: the cores this process may use
     pack_size: int | None = None  # runs handed to a worker at once; null: measured defaults, see src/packs.py
-    backend: str = "loky"  # where workers are: loky (this machine) | dask | ray; see sweeps/README.md
+    backend: str = "loky"  # where workers are: loky (this machine) | dask | ray | slurm; see sweeps/README.md
     address: str | None = None  # of a running Dask scheduler or Ray cluster; null: one is started here
     shared: bool = False  # whether workers see `output` on a disk that they share with this process
     cpus: int = 1  # cores a pack reserves
     gpus: int | None = None  # GPUs a pack reserves, 0 or 1; null: 1 with device=cuda
     memory: str | None = None  # a pack reserves, such as 4G
+    partition: str | None = None  # Slurm's
+    time_limit: str | None = None  # of a Slurm job, such as 2:00:00
 
 
 store = ConfigStore.instance()
