@@ -109,10 +109,9 @@ class Backend(Engine):
         try:
             job = self._executor.submit(answer, call, _nothing)
         except (submitit.core.utils.FailedJobError, OSError, RuntimeError) as error:
-            said = [line for line in str(error).splitlines() if "error:" in line] or [str(error)]
-            raise EngineError(
-                f"{PREFIX}backend=slurm: sbatch refuses ({' '.join(said[-1].split())})"
-            ) from None
+            said = [line.rpartition("error: ")[2] for line in str(error).splitlines() if "error: " in line]
+            why = " ".join("; ".join(said or [str(error)]).split())
+            raise EngineError(f"{PREFIX}backend=slurm: sbatch refuses ({why})") from None
         self._running[job.job_id] = pack, job.paths.result_pickle
 
     def wait(self) -> list[Ended]:

@@ -82,15 +82,19 @@ def interrupted(root: Path, name: str, training: Callable[[], list[psutil.Proces
 
 
 def killed_and_started_again(
-    root: Path, name: str, training: Callable[[], list[psutil.Process]], *how: str
+    root: Path, name: str, training: Callable[[], list[psutil.Process]] | None, *how: str
 ) -> None:
-    """The main process is killed: nothing trains on, and the same command trains what is missing."""
+    """The main process is killed: nothing trains on, and the same command trains what is missing.
+
+    Without `training` what is under way may go on.
+    """
     output = root / name
     process = start(root, "-m", *SMALL, *LONG, f"output={name}", *how)
     wait_for(lambda: len(done(output)) >= 1 or process.poll() is not None, 120)
     process.kill()
     process.communicate()
-    wait_for(lambda: not training(), 30)
+    if training:
+        wait_for(lambda: not training(), 30)
     before = done(output)
     assert 0 < len(before) < 6
     sweep(root, *LONG, f"output={name}", *how)

@@ -151,14 +151,14 @@ def test_ctrl_c_leaves_nothing_in_the_queue(workshop: Path) -> None:
 def test_the_main_process_is_killed(workshop: Path) -> None:
     """Jobs that run go on to their end; those that are left are cancelled when the sweep is started again."""
     how = [*HOW, "hydra.launcher.n_jobs=2"]
-    killed_and_started_again(workshop, "slurm-main", training, *how)
+    killed_and_started_again(workshop, "slurm-main", None, *how)
     assert not (workshop / "slurm-main" / ".slurm").exists()
 
 
 def test_what_slurm_refuses_is_told(workshop: Path) -> None:
     refused(
         workshop,
-        "sbatch refuses (Batch job submission failed: Invalid partition name specified)",
+        "sbatch refuses (invalid partition specified: none; ",
         *HOW,
         "hydra.launcher.partition=none",
     )
