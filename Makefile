@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run reproduce report results test fast lint format data clean
+.PHONY: run reproduce report results test test-engines fast lint format data clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -31,7 +31,14 @@ test: lint data
 	$(BIN)/python -m pytest -n 2
 
 fast: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not engines"
+
+# real clusters on this machine, started and stopped by the tests
+test-engines: $(VENV)/installed-engines data
+	@command -v slurmctld >/dev/null || { apt-get update && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge; } || \
+		echo "Slurm's tests are skipped: they need slurm-wlm and munge, which root can install" >&2
+	$(BIN)/python -m pytest -m engines tests/engines
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
@@ -52,6 +59,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+$(VENV)/installed-engines: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dask,ray,slurm]"
 	touch $@
 
 clean:

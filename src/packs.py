@@ -41,15 +41,25 @@ class Queue:
         workers: how many processes share them.
         size: runs in a pack; None to let it follow from the measured time of a run (CPU), or from memory (GPU).
         gpu_memory: bytes free on the GPU that trains; None for a CPU.
+        pack_seconds: how long a CPU pack may take.
+        largest: how many runs may be in it.
     """
 
     def __init__(
-        self, jobs: Iterable[Job], workers: int, size: int | None = None, gpu_memory: int | None = None
+        self,
+        jobs: Iterable[Job],
+        workers: int,
+        size: int | None = None,
+        gpu_memory: int | None = None,
+        *,
+        pack_seconds: float = PACK_SECONDS,
+        largest: int = LARGEST_CPU_PACK,
     ) -> None:
         self._kinds: dict[Hashable, deque[Job]] = {}
         for job in jobs:
             self._kinds.setdefault(kind(job), deque()).append(job)
         self._workers, self._size, self._gpu_memory = workers, size, gpu_memory
+        self._pack_seconds, self._largest = pack_seconds, largest
         self._seconds: dict[Hashable, float] = {}
 
     def __len__(self) -> int:
@@ -75,5 +85,5 @@ class Queue:
             return max(1, self._gpu_memory // GPU_MEMORY_PER_RUN)
         # before a run of this kind is measured, packs are of one; and the last packs are small enough
         # for all workers to end together
-        fitting = int(PACK_SECONDS / self._seconds[own]) if self._seconds.get(own) else 1
-        return max(1, min(fitting, LARGEST_CPU_PACK, waiting // (2 * self._workers)))
+        fitting = int(self._pack_seconds / self._seconds[own]) if self._seconds.get(own) else 1
+        return max(1, min(fitting, self._largest, waiting // (2 * self._workers)))

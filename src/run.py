@@ -37,7 +37,7 @@ class Job:
     """The resolved config as plain dicts, for `run.json` and `.hydra/config.yaml`."""
     overrides: list[str]
     hydra: dict[str, Any]
-    """Hydra's own config as plain dicts, for `.hydra/hydra.yaml`."""
+    """Hydra's own config as plain dicts, for `.hydra/hydra.yaml`; empty where another process writes `.hydra/`."""
     number: int | None = None
     """Its place in the sweep; None for a single run."""
 
@@ -54,18 +54,19 @@ Progress = Callable[[Job, Mapping[str, Any]], None]
 """Is told each job's row after each of its epochs."""
 
 
-def ready(runs: Sequence[Run]) -> None:
+def ready(runs: Sequence[Run], here: bool = True) -> None:
     """Everything that must be right before anything trains and that a config alone does not tell.
 
     The device is there, the output folder can be written, the data set is here or can be fetched, and no batch
-    is larger than the training set.
+    is larger than the training set. Where others are to train, and not this machine (`here`), its devices do not
+    matter.
 
     Raises:
         ConfigError: naming the key, its value and what would be right.
     """
     from src.data import DataError
 
-    for device in {run.device for run in runs}:
+    for device in {run.device for run in runs} if here else ():
         config.resolve_device(device)
     for output in {run.output for run in runs}:
         _check_writable(output)
@@ -139,10 +140,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> list[Re
 def _train_stack(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
     with contextlib.ExitStack() as locks:
         for job in sorted({job.id: job for job in jobs}.values(), key=lambda job: job.id):
-            job.folder.mkdir(parents=True, exist_ok=True)
-            lock = Path(job.run.output) / ".locks" / job.id
-            lock.parent.mkdir(exist_ok=True)
-            locks.enter_context(FileLock(lock))
+            locks.enter_context(_lock(job))
         # what another process finished while we waited for its lock
         records: dict[int, Record] = {i: record for i, job in enumerate(jobs) if (record := ended(job))}
         waiting = [i for i in range(len(jobs)) if i not in records]
@@ -150,6 +148,31 @@ def _train_stack(jobs: Sequence[Job], device: str, progress: Progress | None) ->
             trained = _train_locked([jobs[i] for i in waiting], device, progress)
             records |= dict(zip(waiting, trained, strict=True))
         return [records[i] for i in range(len(jobs))]
+
+
+def _lock(job: Job) -> FileLock:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    lock = Path(job.run.output) / ".locks" / job.id
+    lock.parent.mkdir(exist_ok=True)
+    return FileLock(lock)
+
+
+def receive(job: Job, files: Mapping[str, bytes]) -> Record:
+    """Write the files of a run that was trained where this disk is not; `run.json` last, each in one step.
+
+    Returns:
+        The run's record; that of another process which finished the run in the meantime, if one did.
+    """
+    with _lock(job):
+        if record := ended(job):
+            return record
+        (job.folder / "run.json").unlink(missing_ok=True)
+        store.sweep_up(job.folder)
+        _write_hydra(job)
+        for name in sorted(files, key=lambda name: name == "run.json"):
+            store.write_whole(job.folder / name, files[name])
+    received: Record = json.loads(files["run.json"])
+    return received
 
 
 def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
@@ -308,6 +331,8 @@ def _run_log(job: Job) -> Iterator[logging.Logger]:
 
 def _write_hydra(job: Job) -> None:
     """`.hydra/` as Hydra writes it; from plain dicts and in C, since OmegaConf's own dump costs 30 ms a run."""
+    if not job.hydra:
+        return  # it trains for another process, which writes them where the run belongs
     folder = job.folder / ".hydra"
     folder.mkdir(exist_ok=True)
     own: dict[str, Any] = {

@@ -21,14 +21,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from src import planning, store, train
+from src import engines, planning, store, train
 from src import run as runs
 from src.checks import Check, ConfigError, InputError, check_keys, integer, one_of
 from src.display import Display, outcome
+from src.engines import settings
 from src.naming import WITHOUT_EFFECT, key_of
 from src.run import Job, Record
-from src.sweep import Course, Table, check_launcher, close_pool, is_ours, most_workers, save_multirun
-from src.workers import Pool
+from src.sweep import Course, Table, close_engine, is_ours, save_multirun
 
 try:
     from optuna.trial import FrozenTrial, TrialState
@@ -122,9 +122,8 @@ def search(sweeper: Any, launcher: Any, arguments: Sequence[str]) -> list[Sequen
     _check_space(found, options)
     packed = hasattr(launcher, "pack_size")
     if packed:
-        check_launcher(launcher)
         # started first, so that the workers import while we plan
-        launcher.pool = Pool(most_workers(launcher, options.batch_size))
+        launcher.engine = engines.start(settings.check(launcher))
     try:
         planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
         _check_runs([planner.job(overrides, 0) for overrides in found.corners()])
@@ -144,7 +143,7 @@ def search(sweeper: Any, launcher: Any, arguments: Sequence[str]) -> list[Sequen
             )
             return Search(launcher, planner, found, options, memory, folder).run()
     finally:
-        close_pool(launcher)
+        close_engine(launcher)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

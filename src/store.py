@@ -70,12 +70,11 @@ def sweep_folder(output: str | Path, name: str) -> Path:
     return Path(output) / "sweeps" / name
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step; a reader or a crash never meets half a file."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace what `path` holds in one step; a reader or a crash never meets half a file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -13,13 +13,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from src import config, packs, planning, store, train
+from src import engines, planning, store, train, workers
 from src import run as runs
-from src.checks import ConfigError, check_keys, integer, one_of, optional
+from src.checks import ConfigError
 from src.display import Display, summary
+from src.engines import Engine, settings
 from src.packs import Queue
 from src.run import Job, Record
-from src.workers import Ended, Pool
+from src.workers import Ended
 
 TABLE_EVERY = 1.0
 """Seconds between two writings of `runs.csv` while the sweep goes on."""
@@ -95,13 +96,12 @@ def sweep(sweeper: Any, launcher: Any, arguments: Sequence[str]) -> list[Sequenc
 
     packed = hasattr(launcher, "pack_size")
     if packed:
-        check_launcher(launcher)
-        launcher.pool = Pool(launcher.n_jobs or packs.cores())
+        launcher.engine = engines.start(settings.check(launcher))
     try:
         jobs = plan(sweeper, job_overrides)
-        runs.ready([job.run for job in jobs])
+        runs.ready([job.run for job in jobs], here=not packed or settings.BACKENDS[launcher.backend].here)
     except BaseException:
-        close_pool(launcher)
+        close_engine(launcher)
         raise
     save_multirun(folder, sweeper.config)
     if packed:
@@ -137,11 +137,11 @@ def launch_packed(
     launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
 ) -> Sequence[JobReturn]:
     """The packed launcher's work: train what is not finished, each run once, in packs on worker processes."""
-    check_launcher(launcher)
+    checked = settings.check(launcher)
     jobs: list[Job] | None = getattr(launcher, "jobs", None)
     if jobs is None:  # another sweeper than ours
         jobs = plan(launcher, job_overrides, initial_job_idx)
-        runs.ready([job.run for job in jobs])
+        runs.ready([job.run for job in jobs], here=settings.BACKENDS[checked.backend].here)
     course: Course | None = getattr(launcher, "course", None)
     if course is not None:
         _launch_batch(launcher, jobs, course)
@@ -175,7 +175,7 @@ def launch_packed(
         )
         raise
     finally:
-        close_pool(launcher)
+        close_engine(launcher)
     _end(table, jobs)
     return [_job_return(job, table.records[job.id]) for job in jobs]
 
@@ -204,41 +204,31 @@ def _launch_batch(launcher: Any, jobs: Sequence[Job], course: Course) -> None:
 
 
 def _train(launcher: Any, waiting: Sequence[Job], at_once: int, ended: Ended) -> None:
-    """Train jobs on the launcher's worker processes, started anew only where their number is another one."""
-    workers, gpu_memory = _resources(launcher, waiting, at_once)
-    pool: Pool | None = getattr(launcher, "pool", None)
-    if pool is None or pool.workers != workers:
-        close_pool(launcher)
-        launcher.pool = pool = Pool(workers)
-    pool.train(Queue(waiting, workers, launcher.pack_size, gpu_memory), ended)
+    """Train jobs where the launcher's engine has its workers; it is started where nothing has started it yet."""
+    checked = settings.check(launcher)
+    engine: Engine | None = getattr(launcher, "engine", None)
+    if engine is None:
+        launcher.engine = engine = engines.start(checked)
+    if not engine.is_prepared:
+        engine.prepare(waiting, at_once)
+        engine.is_prepared = True
+    queue = Queue(
+        waiting,
+        engine.workers,
+        checked.pack_size,
+        engine.gpu_memory,
+        pack_seconds=engine.pack_seconds,
+        largest=engine.largest_pack,
+    )
+    workers.train(engine, queue, ended)
 
 
-def close_pool(launcher: Any) -> None:
-    """Ends the launcher's worker processes, if it has any."""
-    pool: Pool | None = getattr(launcher, "pool", None)
-    if pool is not None:
-        pool.close()
-        launcher.pool = None
-
-
-def check_launcher(launcher: Any) -> None:
-    options = {"n_jobs": launcher.n_jobs, "pack_size": launcher.pack_size, "backend": launcher.backend}
-    checks = {"n_jobs": optional(integer(1)), "pack_size": optional(integer(1)), "backend": one_of("loky")}
-    check_keys(options, checks, prefix="hydra.launcher.")
-
-
-def _resources(launcher: Any, waiting: Sequence[Job], at_once: int) -> tuple[int, int | None]:
-    """Worker processes to use, and the GPU's free bytes where it is a GPU that trains: one process for it."""
-    if config.resolve_device(waiting[0].run.device) == "cuda":
-        import torch
-
-        return 1, int(torch.cuda.mem_get_info()[0])
-    return most_workers(launcher, at_once), None
-
-
-def most_workers(launcher: Any, at_once: int) -> int:
-    """Worker processes for so many runs at once, on a CPU."""
-    return min(launcher.n_jobs or packs.cores(), at_once)
+def close_engine(launcher: Any) -> None:
+    """Ends what the launcher's engine runs, if it has one."""
+    engine: Engine | None = getattr(launcher, "engine", None)
+    if engine is not None:
+        engine.close()
+        launcher.engine = None
 
 
 def is_ours(task_function: Any) -> bool:

@@ -24,6 +24,8 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "command takes once all its runs are finished.",
         "--collect": "Measures how long the report takes to collect 10,000 finished runs, and its memory.",
         "--search": "Measures a search in batches of 8 beside a plain sweep of as many runs of about a second.",
+        "--engines": "Measures what Ray and Dask cost each pack over loky, and a sweep on two Ray workers beside "
+        "one; an engine that is not installed is left out.",
         "--all": "Takes every measurement.",
     }
     for flag, text in sections.items():
@@ -47,12 +49,18 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         parser.add_argument(
             flag, type=int, default=default, help=f"{text} The default is {default}.", metavar="N"
         )
+    numbers_of_packs = (
+        "Sets the number of packs, of a run each, that measure the engines. The default is 100."
+    )
+    parser.add_argument("--packs", type=int, default=100, help=numbers_of_packs, metavar="N")
     options = parser.parse_args(arguments)
     for name in ("epochs", "repeats", "sweep_epochs", "recipe_epochs", "sweep_repeats", "trials"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1.")
     if options.trials % 2:
         parser.error("--trials must be even.")
+    if options.packs < 20:
+        parser.error("--packs must be at least 20.")
     if options.runs < 10 or options.runs % 2:
         parser.error("--runs must be an even number of at least 10.")
     return options

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -345,6 +346,44 @@ def search(trials: int, repeats: int) -> list[Line]:
     ]
 
 
+def engines(packs: int, epochs: int, repeats: int) -> list[Line]:
+    """What an engine costs each pack over loky once it is started, on one worker; and Ray's second worker."""
+    there = [name for name in ("dask", "ray") if find_spec({"dask": "distributed"}.get(name, name))]
+    say(f"Engines ({', '.join(there) or 'none installed'}): {packs} packs of one tiny run on one worker")
+    found = rounds({name: _engine_arm(name, packs) for name in ("loky", *there)}, repeats)
+    lines = [line(f"{name}, a pack of one tiny run", [1e3 * s for s in found[name]], "ms") for name in found]
+    for name in there:
+        over = [1e3 * (own - loky) for own, loky in zip(found[name], found["loky"], strict=True)]
+        lines.append(line(f"{name}: overhead of a pack over loky", over, "ms", at_most=50))
+    if "ray" in there:
+        how = [*SWEEP, f"epochs={epochs}", "hydra.launcher.backend=ray"]
+        arms_by_count = {
+            str(count): (
+                lambda count=count: one_sweep("src.train", [*how, f"hydra.launcher.n_jobs={count}"], True)[0]
+            )
+            for count in (1, 2)
+        }
+        speed = rounds(arms_by_count, repeats)
+        lines.append(
+            line("ray: two workers faster than one", ratios(speed["1"], speed["2"]), "×", at_least=1.8)
+        )
+    return lines
+
+
+def _engine_arm(name: str, packs: int) -> Callable[[], float]:
+    """Seconds from one run's end to the next one's, when the engine is under way."""
+    how = [f"hydra.launcher.backend={name}", "hydra.launcher.n_jobs=1", "hydra.launcher.pack_size=1"]
+
+    def arm() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = ["-m", *TINY, f"seed=range({packs})", f"output={folder}/outputs", *how]
+            commands.run("src.train", arguments, Path(folder))
+            ends = sorted(run.end for run in our_runs(Path(folder, "outputs")))[10:]
+        return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+    return arm
+
+
 def measure(options: argparse.Namespace) -> list[Line]:
     """All lines that the options ask for; each section is printed as soon as it is there."""
     only_one = not (
@@ -354,6 +393,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
         or options.overhead
         or options.collect
         or options.search
+        or options.engines
     )
     sections: list[tuple[bool, Callable[[], list[Line]]]] = [
         (only_one or options.all, lambda: single_runs(options.epochs, options.repeats)),
@@ -367,6 +407,10 @@ def measure(options: argparse.Namespace) -> list[Line]:
         (options.overhead or options.all, lambda: overhead(options.runs)),
         (options.collect or options.all, lambda: collecting(COLLECTED)),
         (options.search or options.all, lambda: search(options.trials, options.repeats)),
+        (
+            options.engines or options.all,
+            lambda: engines(options.packs, options.sweep_epochs, options.sweep_repeats),
+        ),
     ]
     lines: list[Line] = []
     for wanted, section in sections:

@@ -49,7 +49,14 @@ class PackedConf:
     _target_: str = "hydra_plugins.dropout_sweeps.PackedLauncher"
     n_jobs: int | None = None  # worker processes; null: the cores this process may use
     pack_size: int | None = None  # runs handed to a worker at once; null: measured defaults, see src/packs.py
-    backend: str = "loky"
+    backend: str = "loky"  # where workers are: loky (this machine) | dask | ray | slurm; see sweeps/README.md
+    address: str | None = None  # of a running Dask scheduler or Ray cluster; null: one is started here
+    shared: bool = False  # whether workers see `output` on a disk that they share with this process
+    cpus: int = 1  # cores a pack reserves
+    gpus: int | None = None  # GPUs a pack reserves, 0 or 1; null: 1 with device=cuda
+    memory: str | None = None  # a pack reserves, such as 4G
+    partition: str | None = None  # Slurm's
+    time_limit: str | None = None  # of a Slurm job, such as 2:00:00
 
 
 store = ConfigStore.instance()
@@ -103,8 +110,8 @@ class OptunaSweeper(Sweeper):
 class PackedLauncher(Launcher):
     """Resumes, packs, isolates: see `src.sweep`. Task functions other than ours run one after the other."""
 
-    def __init__(self, n_jobs: int | None, pack_size: int | None, backend: str) -> None:
-        self.n_jobs, self.pack_size, self.backend = n_jobs, pack_size, backend
+    def __init__(self, **options: Any) -> None:
+        self.__dict__ |= options  # those of PackedConf; checked by src.engines.settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config

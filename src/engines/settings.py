@@ -1,0 +1,102 @@
+"""The packed launcher's options, typed and checked; which engine takes which, and what it calls them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+from src.checks import Check, ConfigError, boolean, check_keys, integer, one_of, optional, text
+
+PREFIX = "hydra.launcher."
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Environment of a worker process: a process a core is faster than threads."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What an engine needs and takes."""
+
+    package: str
+    """The package it comes with; the extra that installs it is called as the backend."""
+    options: tuple[str, ...]
+    """Options beside those that every engine takes."""
+    here: bool = False
+    """Whether it trains on this machine, and so on this machine's devices."""
+
+
+BACKENDS = {
+    "loky": Backend("loky", (), here=True),
+    "dask": Backend("distributed", ("address", "cpus", "gpus", "memory")),
+    "ray": Backend("ray", ("address", "cpus", "gpus", "memory")),
+    "slurm": Backend("submitit", ("cpus", "gpus", "memory", "partition", "time_limit")),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`hydra.launcher`, checked. See `sweeps/README.md` for what each engine calls these."""
+
+    n_jobs: int | None = None
+    pack_size: int | None = None
+    backend: str = "loky"
+    address: str | None = None
+    shared: bool = False
+    cpus: int = 1
+    gpus: int | None = None
+    memory: int | None = None
+    """Bytes a pack."""
+    partition: str | None = None
+    time_limit: str | None = None
+
+
+def _pattern(pattern: str, right: str) -> Check:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(right)
+        return value
+
+    return check
+
+
+def _bytes(value: Any) -> int:
+    """500M, 4G: in powers of 1024, as all three engines take it."""
+    found = re.fullmatch(r"([1-9]\d*)([KMGT])", value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError("must be a whole number with its unit K, M, G or T, such as 4G")
+    return int(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1)
+
+
+CHECKS: dict[str, Check] = {
+    "n_jobs": optional(integer(1)),
+    "pack_size": optional(integer(1)),
+    "backend": one_of(*BACKENDS),
+    "address": optional(text),
+    "shared": boolean,
+    "cpus": integer(1),
+    "gpus": optional(integer(0, 1)),
+    "memory": optional(_bytes),
+    "partition": optional(_pattern(r"[\w.,-]+", "must be the name of a partition")),
+    "time_limit": optional(
+        _pattern(
+            r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d\d?(:\d\d){0,2}",
+            "must be a time as Slurm takes it: minutes, hours:minutes:seconds or days-hours:minutes:seconds",
+        )
+    ),
+}
+
+
+def check(launcher: Any) -> Settings:
+    """The settings of a launcher plugin.
+
+    Raises:
+        ConfigError: for the first wrong value, or one that this backend has no use for.
+    """
+    names = [field.name for field in fields(Settings)]
+    settings = Settings(**check_keys({name: getattr(launcher, name) for name in names}, CHECKS, PREFIX))
+    for field in fields(Settings):
+        taking = [name for name, backend in BACKENDS.items() if field.name in backend.options]
+        if taking and settings.backend not in taking and getattr(settings, field.name) != field.default:
+            right = f"backend={settings.backend} has no use for it; backend={' or '.join(taking)} has"
+            raise ConfigError(PREFIX + field.name, getattr(launcher, field.name), right)
+    return settings

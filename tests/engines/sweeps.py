@@ -1,0 +1,137 @@
+"""What each engine's tests do: sweeps as a user has them, beside the same sweep on loky."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from test_sweep import SMALL, everything, results, start, sweep, table, wait_for
+
+SWEPT = ["dropout1=0.2,0.5", "seed=range(4)"]
+LONG = ["dropout1=0.2,0.5", "seed=range(3)", "epochs=60"]
+DEADLY = ["noise=deadly", "dropout1=0.2,0.3,0.5", "seed=range(2)"]
+ABOUT_THE_LAUNCHER = {"hydra.yaml", "multirun.yaml"}
+
+
+def on_loky(root: Path, name: str, *arguments: str, code: int = 0) -> Path:
+    """The folder of this sweep on loky; it is run the first time it is asked for."""
+    output = root / f"loky-{name}"
+    if not output.exists():
+        sweep(root, *arguments, f"output={output.name}", code=code)
+    return output
+
+
+def assert_same_files(output: Path, expected: Path) -> None:
+    assert results(output) == results(expected)
+    own, others = everything(output), everything(expected)
+    assert own.keys() == others.keys()
+    differing = {Path(name).name for name in own if own[name] != others[name]}
+    assert differing <= ABOUT_THE_LAUNCHER
+    for run in output.glob("runs/*"):
+        assert f"output_dir: {run}\n" in (run / ".hydra" / "hydra.yaml").read_text()
+
+
+def same_files(root: Path, name: str, *how: str) -> None:
+    """A sweep on an engine ends in the same files as on loky."""
+    sweep(root, *SWEPT, f"output={name}", *how)
+    assert_same_files(root / name, on_loky(root, "swept", *SWEPT))
+
+
+def survives(root: Path, name: str, kill: Callable[[], None], *how: str) -> None:
+    """A sweep of six runs, in which `kill` is called once two have finished."""
+    output = root / name
+    process = start(root, "-m", *SMALL, *LONG, f"output={name}", *how)
+    wait_for(lambda: len(done(output)) >= 2 or process.poll() is not None, 120)
+    assert process.poll() is None, process.communicate()
+    kill()
+    before = done(output)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert len(before) < 6, "it was killed while something was to do"
+    after = done(output)
+    assert before.items() <= after.items(), "no finished run is trained again"
+    assert_same_files(output, on_loky(root, "long", *LONG))
+
+
+def deadly(root: Path, name: str, *how: str) -> None:
+    """Runs that kill their worker are failed, and no other."""
+    sweep(root, *DEADLY, f"output={name}", *how, code=1)
+    states = {(row["dropout1"], row["state"]) for row in table(root / name)}
+    assert states == {("0.2", "finished"), ("0.3", "failed"), ("0.5", "finished")}
+    errors = {json.loads(path.read_text())["error"] for path in (root / name).glob("runs/*/run.json")}
+    assert len(errors) >= 2 and all(error is None or "died 2 times" in error for error in errors)
+    expected = results(on_loky(root, "deadly", *DEADLY, code=1))
+    assert {run: rows for run, rows in results(root / name).items() if len(rows) == 3} == expected
+
+
+def interrupted(root: Path, name: str, training: Callable[[], list[psutil.Process]], *how: str) -> None:
+    """After Ctrl-C nothing trains on the engine; `training` finds the processes that do."""
+    process = start(root, "-m", *SMALL, "seed=range(8)", "epochs=20000", f"output={name}", *how)
+    wait_for(lambda: len(training()) >= 2 or process.poll() is not None, 120)
+    assert process.poll() is None, process.communicate()
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "0 of 8 runs are done" in err and "Traceback" not in err
+    wait_for(lambda: not training(), 20)
+
+
+def killed_and_started_again(
+    root: Path, name: str, training: Callable[[], list[psutil.Process]] | None, *how: str
+) -> None:
+    """The main process is killed: nothing trains on, and the same command trains what is missing.
+
+    Without `training` what is under way may go on.
+    """
+    output = root / name
+    process = start(root, "-m", *SMALL, *LONG, f"output={name}", *how)
+    wait_for(lambda: len(done(output)) >= 1 or process.poll() is not None, 120)
+    process.kill()
+    process.communicate()
+    if training:
+        wait_for(lambda: not training(), 30)
+    before = done(output)
+    assert 0 < len(before) < 6
+    sweep(root, *LONG, f"output={name}", *how)
+    assert before.items() <= done(output).items()
+    assert_same_files(output, on_loky(root, "long", *LONG))
+
+
+def done(output: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in output.glob("runs/*/run.json")}
+
+
+def refused(root: Path, said: str, *how: str) -> None:
+    """One line, exit code 2, nothing written."""
+    out = sweep(root, *SWEPT, "output=refused", *how, code=2)
+    (line,) = [line for line in out.splitlines() if line.startswith("error: ")]
+    assert said in line, line
+    assert not list((root / "refused").glob("runs/*"))
+
+
+def processes(*words: str) -> list[psutil.Process]:
+    """Live processes whose command line holds all these words."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = " ".join(process.cmdline())
+            if all(word in command for word in words) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Ends a process and all that it started."""
+    family = (
+        [process, *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+    )
+    for member in family:
+        member.kill()
+    process.wait()

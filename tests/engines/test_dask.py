@@ -1,0 +1,166 @@
+"""Sweeps on Dask: a scheduler and two workers, started from its command line on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from test_sweep import results, sweep
+
+from src.engines.nodes import SOURCE
+from src.fetch import FILES, LAYOUT, fashion_mnist_folder, resolve
+from sweeps import (
+    deadly,
+    end,
+    interrupted,
+    killed_and_started_again,
+    on_loky,
+    processes,
+    refused,
+    same_files,
+    survives,
+)
+
+pytestmark = pytest.mark.engines
+pytest.importorskip("distributed")
+
+
+class Cluster:
+    """A scheduler and workers whose folders, and nothing else, they see of us: `src` is not on their path."""
+
+    def __init__(self, folder: Path, before: Sequence[str] = (), **environment: str) -> None:
+        self.folder, self.before, self.environment = folder, before, {**os.environ, **environment}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        port = self.address.rpartition(":")[2]
+        self.members = [self._start("scheduler", "--host", "127.0.0.1", "--port", port)]
+        self.workers = [self.add() for _ in range(2)]
+
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+        log = (self.folder / f"{arguments[0]}{len(list(self.folder.glob('*.log')))}.log").open("w")
+        command = [str(Path(sys.executable).with_name("dask")), *arguments, "--no-dashboard"]
+        return subprocess.Popen(
+            [*(self.before if arguments[0] == "worker" else ()), *command],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+
+    def add(self) -> subprocess.Popen[str]:
+        # Dask asks for no password, so it listens on this machine alone
+        options = (
+            "--host",
+            "127.0.0.1",
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--local-directory",
+            str(self.folder),
+        )
+        self.members.append(self._start("worker", self.address, *options))
+        return self.members[-1]
+
+    def kill_one(self) -> None:
+        """As a node dies: its worker and what that started, at once."""
+        victim = self.workers.pop()
+        end(victim)
+
+    def end(self) -> None:
+        for member in reversed(self.members):
+            end(member)
+
+    def training(self) -> list[psutil.Process]:
+        return [
+            process
+            for process in processes("src.engines.child")
+            if process.cwd().startswith(str(self.folder))
+        ]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("dask"))
+    yield cluster
+    cluster.end()
+
+
+@pytest.fixture
+def how(cluster: Cluster) -> list[str]:
+    return ["hydra.launcher.backend=dask", f"hydra.launcher.address={cluster.address}"]
+
+
+@pytest.mark.parametrize("shared", ["false", "true"])
+def test_same_files_as_on_loky(workshop: Path, how: list[str], shared: str) -> None:
+    same_files(workshop, f"dask-{shared}", *how, f"hydra.launcher.shared={shared}")
+
+
+def test_a_cluster_is_started_where_no_address_is_given(workshop: Path) -> None:
+    same_files(workshop, "dask-local", "hydra.launcher.backend=dask", "hydra.launcher.n_jobs=2")
+
+
+def test_runs_that_kill_their_process_fail_alone(
+    workshop: Path,
+    how: list[str],
+    cluster: Cluster,
+) -> None:
+    deadly(workshop, "dask-deadly", *how, "hydra.launcher.pack_size=3")
+    assert all(worker.poll() is None for worker in cluster.workers), "no Dask worker dies of it"
+
+
+def test_ctrl_c_leaves_nothing_running(workshop: Path, how: list[str], cluster: Cluster) -> None:
+    from distributed import Client
+
+    interrupted(workshop, "dask-ctrlc", cluster.training, *how)
+    with Client(cluster.address, set_as_default=False) as client:
+        assert sum(len(keys) for keys in client.processing().values()) == 0
+
+
+def test_the_main_process_is_killed(workshop: Path, how: list[str], cluster: Cluster) -> None:
+    killed_and_started_again(workshop, "dask-main", cluster.training, *how)
+
+
+def test_a_wrong_address_is_told(workshop: Path) -> None:
+    address = "tcp://127.0.0.1:9"
+    how = ["hydra.launcher.backend=dask", f"hydra.launcher.address={address}"]
+    refused(workshop, f"hydra.launcher.address={address}: no Dask scheduler answers there", *how)
+
+
+@pytest.mark.parametrize("shared", ["false", "true"])
+def test_a_worker_dies(workshop: Path, how: list[str], cluster: Cluster, shared: str) -> None:
+    survives(workshop, f"dask-dead-{shared}", cluster.kill_one, *how, f"hydra.launcher.shared={shared}")
+    cluster.workers.append(cluster.add())  # and one that joins is used
+
+
+def test_data_are_sent_once_a_node(workshop: Path, tmp_path: Path) -> None:
+    """Two workers on one node that cannot see our files: in a mount namespace of their own the folder is empty."""
+    root = tmp_path / "data"
+    shutil.copytree(fashion_mnist_folder(resolve(None)), root / LAYOUT)
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(root)]
+    if subprocess.run([*hidden, "true"], capture_output=True).returncode:
+        pytest.skip("a mount namespace takes rights that this user has not")
+    cluster = Cluster(tmp_path, before=hidden, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    try:
+        arguments = ["data=fashion_mnist", f"data.root={root}", "epochs=1", "seed=range(3)"]
+        sweep(
+            workshop,
+            *arguments,
+            "output=dask-data",
+            "hydra.launcher.backend=dask",
+            f"hydra.launcher.address={cluster.address}",
+        )
+        assert results(workshop / "dask-data") == results(on_loky(workshop, "data", *arguments))
+        kept = tmp_path / "cache" / "dropout-sweeps" / LAYOUT
+        assert (kept / "SOURCE").read_text() == f"{SOURCE}\n"
+        assert {path.name for path in kept.iterdir()} == {"SOURCE", *FILES}
+    finally:
+        cluster.end()

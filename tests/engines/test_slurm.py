@@ -1,0 +1,164 @@
+"""Sweeps on Slurm itself, of one node and without cgroups: munged, slurmctld and slurmd, started by the tests."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from test_sweep import wait_for
+
+from sweeps import (
+    deadly,
+    end,
+    interrupted,
+    killed_and_started_again,
+    processes,
+    refused,
+    same_files,
+    survives,
+)
+
+DAEMONS = {
+    name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    for name in ("munged", "slurmctld", "slurmd")
+}
+
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.skipif(None in DAEMONS.values(), reason="needs Debian's slurm-wlm and munge"),
+]
+pytest.importorskip("submitit")
+
+CONFIG = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+ReturnToService=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm() -> Iterator[None]:
+    """The daemons, with a key of their own, on the loopback address; no file of the system's is touched."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    folder.chmod(0o755)  # munged asks for a way to its socket
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    key = folder / "key"
+    key.touch(mode=0o600)
+    key.write_bytes(secrets.token_bytes(64))
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        ports = [free.getsockname()[1] for free in (one, other)]
+    config = folder / "slurm.conf"
+    host = socket.gethostname().partition(".")[0]
+    config.write_text(CONFIG.format(host=host, ports=ports, user=getpass.getuser(), folder=folder))
+    files = [f"--{name}-file={folder}/{name}" for name in ("key", "pid", "seed", "log")]
+    munge = [DAEMONS["munged"], "--foreground", "--force", f"--socket={folder}/socket", *files]
+    daemons = [_start(folder, *munge)]
+    try:
+        wait_for((folder / "socket").exists)
+        daemons += [
+            _start(folder, DAEMONS[name], "-D", "-f", str(config)) for name in ("slurmctld", "slurmd")
+        ]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLURM_CONF", str(config))
+            wait_for(lambda: "idle" in _said("sinfo", "--noheader", "--format=%T"))
+            yield
+    finally:
+        for daemon in reversed(daemons):
+            end(daemon)
+        shutil.rmtree(folder)
+
+
+def _start(folder: Path, *command: str | None) -> subprocess.Popen[str]:
+    log = (folder / f"{Path(str(command[0])).name}.out").open("w")
+    return subprocess.Popen([str(word) for word in command], stdout=log, stderr=log, text=True)
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def training() -> list[psutil.Process]:
+    return [process for process in processes("submitit.core._submit") if "srun" not in process.name()]
+
+
+def kill_one() -> None:
+    wait_for(training)
+    training()[0].kill()
+
+
+HOW = ["hydra.launcher.backend=slurm"]
+
+
+@pytest.mark.parametrize("shared", ["false", "true"])
+def test_same_files_as_on_loky(workshop: Path, shared: str) -> None:
+    options = ["partition=main", "time_limit=10", "memory=100M"]
+    how = [*HOW, *(f"hydra.launcher.{option}" for option in options)]
+    same_files(
+        workshop, f"slurm-{shared}", *how, f"hydra.launcher.shared={shared}", "hydra.launcher.pack_size=4"
+    )
+    assert not (workshop / f"slurm-{shared}" / ".slurm").exists()
+
+
+@pytest.mark.parametrize("shared", ["false", "true"])
+def test_a_job_dies(workshop: Path, shared: str) -> None:
+    survives(workshop, f"slurm-dead-{shared}", kill_one, *HOW, f"hydra.launcher.shared={shared}")
+
+
+def test_runs_that_kill_their_job_fail_alone(workshop: Path) -> None:
+    deadly(workshop, "slurm-deadly", *HOW, "hydra.launcher.pack_size=3")
+
+
+def test_ctrl_c_leaves_nothing_in_the_queue(workshop: Path) -> None:
+    interrupted(workshop, "slurm-ctrlc", training, *HOW)
+    wait_for(lambda: _said("squeue", "--noheader") == "")
+
+
+def test_the_main_process_is_killed(workshop: Path) -> None:
+    """Jobs that run go on to their end; those that are left are cancelled when the sweep is started again."""
+    how = [*HOW, "hydra.launcher.n_jobs=2"]
+    killed_and_started_again(workshop, "slurm-main", None, *how)
+    assert not (workshop / "slurm-main" / ".slurm").exists()
+
+
+def test_what_slurm_refuses_is_told(workshop: Path) -> None:
+    refused(
+        workshop,
+        "sbatch refuses (invalid partition specified: none; ",
+        *HOW,
+        "hydra.launcher.partition=none",
+    )
