@@ -96,7 +96,12 @@ def slurm() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SLURM_CONF", str(config))
             wait_for(lambda: "idle" in _said("sinfo", "--noheader", "--format=%T"))
-            yield
+            try:
+                yield
+            finally:  # steps of a test that failed are no children of the daemons: they would outlive them
+                _said("scancel", "--signal=KILL", "--full", f"--user={getpass.getuser()}")
+                _said("scancel", f"--user={getpass.getuser()}")
+                wait_for(lambda: _said("squeue", "--noheader") == "", 20)
     finally:
         for daemon in reversed(daemons):
             end(daemon)
