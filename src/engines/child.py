@@ -15,7 +15,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 20.0
 """A sweep whose main process was killed asks for nothing any more."""
 
 
