@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,13 +124,3 @@ def processes(*words: str) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """Ends a process and all that it started."""
-    family = (
-        [process, *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
-    )
-    for member in family:
-        member.kill()
-    process.wait()

@@ -18,7 +18,6 @@ from src.engines.nodes import SOURCE
 from src.fetch import FILES, LAYOUT, fashion_mnist_folder, resolve
 from sweeps import (
     deadly,
-    end,
     interrupted,
     killed_and_started_again,
     on_loky,
@@ -27,6 +26,7 @@ from sweeps import (
     same_files,
     survives,
 )
+from tests.engines.processes import end
 
 pytestmark = pytest.mark.engines
 pytest.importorskip("distributed")

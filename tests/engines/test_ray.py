@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-import socket
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from test_sweep import results, sweep, wait_for
+from test_sweep import results, sweep
 
 from src.engines.nodes import SOURCE
 from src.fetch import FILES, LAYOUT, fashion_mnist_folder, resolve
 from sweeps import (
     deadly,
-    end,
     interrupted,
     killed_and_started_again,
     on_loky,
@@ -28,66 +22,10 @@ from sweeps import (
     same_files,
     survives,
 )
+from tests.engines.ray_nodes import Cluster
 
 pytestmark = pytest.mark.engines
 pytest.importorskip("ray")
-
-
-class Cluster:
-    """Each node is a `ray start --block`; the head trains nothing."""
-
-    def __init__(self, before: Sequence[str] = (), **environment: str) -> None:
-        self.before = before
-        self.environment = {**os.environ, **environment}
-        # sockets lie in it, whose names may have 107 characters
-        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.address = f"127.0.0.1:{port}"
-        head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=0"]
-        self.members = [self._start(*head, "--include-dashboard=false", f"--temp-dir={self.folder}")]
-        wait_for(self._answers)
-        self.workers = [self.add() for _ in range(2)]
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", int(self.address.rpartition(":")[2]))) == 0
-
-    def _start(self, *arguments: str) -> subprocess.Popen[str]:
-        log = (self.folder / f"start{len(list(self.folder.glob('start*')))}.log").open("w")
-        command = [str(Path(sys.executable).with_name("ray")), "start", *arguments, "--block"]
-        command += ["--object-store-memory=200000000"]
-        before = () if "--head" in arguments else self.before
-        return subprocess.Popen(
-            [*before, *command], cwd=self.folder, env=self.environment, stdout=log, stderr=log, text=True
-        )
-
-    def add(self) -> subprocess.Popen[str]:
-        self.members.append(self._start(f"--address={self.address}", "--num-cpus=1"))
-        return self.members[-1]
-
-    def kill_one(self) -> None:
-        """As a node dies: all its processes, at once."""
-        end(self.workers.pop())
-
-    def training(self) -> list[psutil.Process]:
-        """Ray names a worker by the task that it runs."""
-        found = []
-        for member in self.members:
-            if member.poll() is None:
-                for process in psutil.Process(member.pid).children(recursive=True):
-                    try:
-                        if "ray::_train" in " ".join(process.cmdline()):
-                            found.append(process)
-                    except psutil.Error:
-                        continue
-        return found
-
-    def end(self) -> None:
-        for member in reversed(self.members):
-            end(member)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -18,7 +18,6 @@ from test_sweep import wait_for
 
 from sweeps import (
     deadly,
-    end,
     interrupted,
     killed_and_started_again,
     processes,
@@ -26,6 +25,7 @@ from sweeps import (
     same_files,
     survives,
 )
+from tests.engines.processes import end
 
 DAEMONS = {
     name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")

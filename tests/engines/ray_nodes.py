@@ -1,0 +1,91 @@
+"""A Ray cluster on this machine, started from Ray's command line: for the tests and the benchmark."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from tests.engines.processes import end
+
+
+class Cluster:
+    """A head that trains nothing and worker nodes of one core each, each of them a `ray start --block`.
+
+    Args:
+        nodes: how many worker nodes.
+        before: a command that each of them is run by.
+        environment: variables beside this process's.
+    """
+
+    def __init__(self, nodes: int = 2, before: Sequence[str] = (), **environment: str) -> None:
+        self.before = before
+        self.environment = {**os.environ, **environment}
+        # sockets lie in it, whose names may have 107 characters
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=0"]
+        self.members = [self._start(*head, "--include-dashboard=false", f"--temp-dir={self.folder}")]
+        while not self._answers():
+            if self.members[0].poll() is not None:
+                raise RuntimeError(f"Ray's head ended: see {self.folder}")
+            time.sleep(0.05)
+        self.workers = [self.add() for _ in range(nodes)]
+
+    def await_nodes(self) -> None:
+        """Returns when every node has joined."""
+        logs = [self.folder / f"start{number}.log" for number in range(len(self.members))]
+        while not all("Ray runtime started" in log.read_text() for log in logs):
+            if any(member.poll() is not None for member in self.members):
+                raise RuntimeError(f"a Ray node ended: see {self.folder}")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", int(self.address.rpartition(":")[2]))) == 0
+
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+        log = (self.folder / f"start{len(list(self.folder.glob('start*')))}.log").open("w")
+        command = [str(Path(sys.executable).with_name("ray")), "start", *arguments, "--block"]
+        command += ["--object-store-memory=200000000"]
+        before = () if "--head" in arguments else self.before
+        return subprocess.Popen(
+            [*before, *command], cwd=self.folder, env=self.environment, stdout=log, stderr=log, text=True
+        )
+
+    def add(self) -> subprocess.Popen[str]:
+        self.members.append(self._start(f"--address={self.address}", "--num-cpus=1"))
+        return self.members[-1]
+
+    def kill_one(self) -> None:
+        """As a node dies: all its processes, at once."""
+        end(self.workers.pop())
+
+    def training(self) -> list[psutil.Process]:
+        """Ray names a worker by the task that it runs."""
+        found = []
+        for member in self.members:
+            if member.poll() is None:
+                for process in psutil.Process(member.pid).children(recursive=True):
+                    try:
+                        if "ray::_train" in " ".join(process.cmdline()):
+                            found.append(process)
+                    except psutil.Error:
+                        continue
+        return found
+
+    def end(self) -> None:
+        for member in reversed(self.members):
+            end(member)
+        shutil.rmtree(self.folder, ignore_errors=True)
