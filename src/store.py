@@ -44,7 +44,7 @@ METRICS = (
 FINISHED, FAILED, DIVERGED, UNFINISHED = "finished", "failed", "diverged", "unfinished"
 """States of a run. The first three are written to `run.json`; the last is what its absence means."""
 
-SCHEMA = 1
+SCHEMA = 2
 """Part of every run's ID: raised when the same config would train to other numbers than before. Where the
 numbers of one noise, say, alone change, its own `REVISION` is raised (see `components`)."""
 

@@ -52,8 +52,8 @@ class Images:
         self.val, self.val_labels = self._scaled(data.val_images), data.val_labels.to(device)
         self.test, self.test_labels = self._scaled(data.test_images), data.test_labels.to(device)
         self.probe = self._scaled(data.train_images[:PROBE_IMAGES])
-        self._bytes: dict[int, np.ndarray] = {}
-        self._floats: dict[int, Tensor] = {}
+        self._train = self.train.numpy() if device.type == "cpu" else np.empty(0)
+        self._rooms: dict[int, tuple[Tensor, np.ndarray, Tensor]] = {}
 
     def _scaled(self, images: Tensor) -> Tensor:
         return images.to(self.device).to(torch.float32).div_(self.scale)
@@ -65,18 +65,18 @@ class Images:
         """
         return self._scaled(self.train[:count]), self.train_labels[:count]
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images in [0, 1] and labels at `index`, (n,) or (R, n); valid until the next call."""
-        labels = self.train_labels.take(index)
+    def batch(self, index: Tensor) -> Tensor:
+        """Training images in [0, 1] at `index`, (n,) or (R, n); valid until the next call."""
         if self.device.type != "cpu" or index.dim() > 1:
-            return self.train[index].to(torch.float32).div_(self.scale), labels
+            return self.train[index].to(torch.float32).div_(self.scale)
         # gathering bytes and scaling them in a reused buffer moves a quarter of the memory that floats would
         n = len(index)
-        if n not in self._bytes:
-            self._bytes[n] = np.empty((n, self.train.shape[1]), np.uint8)
-            self._floats[n] = torch.empty(n, self.train.shape[1])
-        np.take(self.train.numpy(), index.numpy(), axis=0, out=self._bytes[n], mode="clip")
-        return self._floats[n].copy_(torch.from_numpy(self._bytes[n])).div_(self.scale), labels
+        if n not in self._rooms:
+            raw = torch.empty(n, self.train.shape[1], dtype=torch.uint8)
+            self._rooms[n] = raw, raw.numpy(), torch.empty(n, self.train.shape[1])
+        raw, memory, floats = self._rooms[n]
+        self._train.take(index.numpy(), axis=0, out=memory, mode="clip")
+        return floats.copy_(raw).div_(self.scale)
 
 
 class Trained:
@@ -140,14 +140,17 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
     for epoch in range(1, first.epochs + 1):
         started = time.perf_counter()
         order = _order(runs, epoch, n, device)
-        log_p, labels = [], []
-        for batch in range(steps_per_epoch):
-            step = (epoch - 1) * steps_per_epoch + batch
-            index = order[..., batch * first.batch_size : (batch + 1) * first.batch_size]
-            x, y = images.batch(index)
-            log_p.append(stack.differentiate(x, y, rate_at(step), draws(step)))
-            optimizer.step(stack.gradients, *lr_at(step, squeeze=True))
-            labels.append(y)
+        labels = images.train_labels[order]
+        batches = zip(order.split(first.batch_size, -1), labels.split(first.batch_size, -1), strict=True)
+        log_p = []
+        for step, (index, y) in enumerate(batches, (epoch - 1) * steps_per_epoch):
+            x = images.batch(index)
+            (lr_now,) = lr_at(step, squeeze=True)
+            if optimizer.plain:
+                log_p.append(stack.descend(x, y, rate_at(step), draws(step), lr_now))
+            else:
+                log_p.append(stack.differentiate(x, y, rate_at(step), draws(step)))
+                optimizer.step(stack.gradients, lr_now)
             if every and (step + 1) % every == 0:
                 layers = activations(stack, images.probe, rate_at(step), probe_draws(step))
                 probed += [
@@ -155,7 +158,7 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
                     for layer, row in enumerate(layers, 1)
                 ]
 
-        training = mean_metrics(torch.cat(log_p, -2), torch.cat(labels, -1))
+        training = mean_metrics(torch.cat(log_p, -2), labels)
         test_log_p = log_probabilities(stack, images.test)
         test = mean_metrics(test_log_p, images.test_labels)
         columns = {

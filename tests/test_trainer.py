@@ -122,7 +122,7 @@ def test_each_step_at_the_books_learning_rate(model: str, fashion: Dataset) -> N
     keys = [[streams.key(run.seed, f"noise{place}")] for place in range(3)]
     updater = torch.optim.SGD(net.parameters(), lr=run.optimizer["lr"])
     for step, index in enumerate(torch.arange(len(images.train)).split(256)):
-        X, y = images.batch(index)
+        X, y = images.batch(index), images.train_labels[index]
         H1 = masked(F.relu(linear[0](X)), run.dropout1, run.seed, 1, step)
         H2 = masked(F.relu(linear[1](H1)), run.dropout2, run.seed, 2, step)
         loss = F.cross_entropy(linear[2](H2), y)

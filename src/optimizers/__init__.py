@@ -56,6 +56,11 @@ class Optimizer:
         self._cap = self.column(float("inf") if cap is None else cap for cap in caps) if any(caps) else None
         self._weights = [weight for weight in views(parameters, shapes) if weight.dim() > parameters.dim()]
 
+    @property
+    def plain(self) -> bool:
+        """Whether a step is parameters ← parameters - lr · gradient and nothing else: a stack takes it faster."""
+        return False
+
     def step(self, gradients: Tensor, lr: Hyper) -> None:
         """One update with this step's learning rate; may overwrite `gradients`."""
         self.update(gradients, lr)

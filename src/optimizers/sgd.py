@@ -34,6 +34,12 @@ class SGD(Optimizer):
         self.nesterov = self.hyper("nesterov") if any(own["nesterov"] for own in options) else None
         self._velocity = torch.zeros_like(parameters) if any(own["momentum"] for own in options) else None
 
+    @property
+    def plain(self) -> bool:
+        # a subclass with an update of its own is not
+        own = type(self).update is SGD.update
+        return own and self._velocity is None and self.weight_decay is None and self._cap is None
+
     def update(self, gradients: Tensor, lr: Hyper) -> None:
         if self.weight_decay is not None:
             add_scaled(gradients, self.parameters, self.weight_decay)

@@ -44,6 +44,15 @@ class Stack(Protocol):
         """
         ...
 
+    def descend(
+        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt, lr: float | Tensor
+    ) -> Tensor:
+        """`differentiate`, and at once the step parameters ← parameters - lr · gradient, lr a float or (R, 1).
+
+        What `gradients` holds afterwards means nothing.
+        """
+        ...
+
     def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
         """Logits of images (n, features), with the noise on where rates are given: (..., n, classes)."""
         ...

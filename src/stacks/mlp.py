@@ -7,7 +7,7 @@ still autograd's, unless the noise is a plain factor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from src.noise import HOOKS, Backward, Noise
 from src.stacks import PLACES, DrawsAt, flatten, views
 from src.streams import Rate
+
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 class MLP:
@@ -40,13 +42,30 @@ class MLP:
         self.weight_gradients, self.bias_gradients = gradients[0::2], gradients[1::2]
         self.noise = noise
         self._hooks = {hook for hook in HOOKS if noise.has(hook)}
-        self._buffers: dict[tuple[str, int], Tensor] = {}
+        self._rooms: dict[int, _Room] = {}
+        self._descending = False
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
+        self._descending = False
         with torch.no_grad():
-            return self._differentiate(x, y, rates, draws)
+            return self._backpropagate(x, y, rates, draws, 1.0)
 
-    def _differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
+    def descend(
+        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt, lr: float | Tensor
+    ) -> Tensor:
+        # what flows back is scaled once, so that a product adds to the weights what it would store as gradients:
+        # writing those and reading them again was 3 % of an epoch
+        self._descending = True
+        with torch.no_grad():
+            return self._backpropagate(
+                x, y, rates, draws, -lr if isinstance(lr, float) else -lr.unsqueeze(-1)
+            )
+
+    def _backpropagate(
+        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt, scale: Rate
+    ) -> Tensor:
+        """Log-probabilities; what flows back is the gradient of the mean loss times `scale`, a number a run."""
+        room = self._room(x)
         inputs = [self._noised(0, x, rates, draws)[0]]
         active: list[Tensor] = []
         into_noise: list[Backward | Rate | None] = []
@@ -59,22 +78,25 @@ class MLP:
                 active.append(z)
                 into_noise.append(back)
                 inputs.append(h)
-        log_p = torch.log_softmax(z, -1)
+        log_p = torch.log_softmax(z.mT, -2)
+        columns = torch.exp(log_p).scatter_add_(-2, y.unsqueeze(-2), room.minus_one).mul_(scale / x.shape[-2])
 
-        answer = y.unsqueeze(-1)
-        delta = torch.exp(log_p, out=self._buffer("delta", z, z.shape[-1]))
-        delta.scatter_add_(-1, answer, self._minus_one(answer)).div_(x.shape[-2])
+        delta = columns.mT
         for layer in (3, 2, 1):
-            backward = into_product[layer - 1]
-            delta = backward(delta) if backward else self._affine_backward(layer, inputs[layer - 1], delta)
+            backward, back = into_product[layer - 1], into_noise[layer - 2] if layer > 1 else None
+            if backward:
+                delta = backward(delta)
+            elif isinstance(back, float):
+                delta, back = self._affine_backward(layer, inputs[layer - 1], delta, back), None
+            else:
+                delta = self._affine_backward(layer, inputs[layer - 1], delta)
             if layer > 1:
-                back = into_noise[layer - 2]
                 if callable(back):
                     delta = back(delta)
                 elif back is not None:
                     delta.mul_(back)
-                torch.ops.aten.threshold_backward.grad_input(delta, active[layer - 2], 0, grad_input=delta)
-        return log_p
+                _threshold_backward(delta, active[layer - 2], 0, grad_input=delta)
+        return log_p.mT
 
     def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
         h = self.hidden(x, rates, draws)[1]
@@ -117,15 +139,36 @@ class MLP:
             return torch.addmm(b, x, W, out=out)
         return torch.baddbmm(b.unsqueeze(1), x, W, out=out)
 
-    def _affine_backward(self, layer: int, x: Tensor, delta: Tensor, W: Tensor | None = None) -> Tensor:
-        """Stores the layer's gradients; returns the gradient at its input, or delta itself at layer 1."""
-        product = torch.mm if delta.dim() == 2 else torch.bmm
-        product(delta.mT, x, out=self.weight_gradients[layer - 1])
-        torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
+    def _affine_backward(self, layer: int, x: Tensor, delta: Tensor, factor: float = 1.0) -> Tensor:
+        """Learns from delta, the gradient at the layer's output; returns `factor` times that at its input."""
+        W = self.weights[layer - 1]
+        into = self._into(layer, delta, W, factor)
+        db = torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
+        if not self._descending:
+            _products(delta)(delta.mT, x, out=self.weight_gradients[layer - 1])
+        else:
+            _ = W.addmm_(delta.mT, x) if W.dim() == 2 else W.baddbmm_(delta.mT, x)
+            self.biases[layer - 1].add_(db)
+        return into
+
+    def _into(self, layer: int, delta: Tensor, W: Tensor, factor: float = 1.0) -> Tensor:
+        """`factor` times the gradient at a layer's input; nobody reads it at layer 1: delta itself."""
         if layer == 1:
             return delta
-        W = self.weights[layer - 1] if W is None else W
-        return product(delta, W, out=self._buffer(f"delta{layer}", delta, W.shape[-1]))
+        out = self._room(delta).into[layer - 1]
+        product = torch.addmm if delta.dim() == 2 else torch.baddbmm
+        return product(out, delta, W, beta=0, alpha=factor, out=out)
+
+    def _learn(self, layer: int, dW: Tensor, db: Tensor) -> None:
+        """Stores a layer's gradients, or adds them to its parameters."""
+        for parameter, gradient, found in (
+            (self.weights[layer - 1], self.weight_gradients[layer - 1], dW),
+            (self.biases[layer - 1], self.bias_gradients[layer - 1], db),
+        ):
+            if self._descending:
+                parameter.add_(found)
+            elif found is not gradient:
+                gradient.copy_(found)
 
     def _noised(
         self, place: int, h: Tensor, rates: Sequence[Rate], draws: DrawsAt
@@ -144,7 +187,7 @@ class MLP:
             factor = self.noise.factor(h, rate, draws(place))
             if factor is None:
                 return h, None
-            return torch.mul(h, factor, out=self._buffer(f"noised{place}", h, h.shape[-1])), factor.mul_
+            return torch.mul(h, factor, out=self._room(h).noised(place, h)), factor.mul_
         if "activation" in self._hooks:
             if self.noise.by_hand:
                 by_hand: tuple[Tensor, Backward | None] = self.noise.activation(h, rate, draws(place))
@@ -165,17 +208,24 @@ class MLP:
         acts = place < PLACES and (on_weight or "product" in self._hooks)
         rate = rates[place] if acts else 0.0
         if isinstance(rate, float) and rate == 0:
-            return self._affine(layer, x, self._buffer(f"layer{layer}", x, b.shape[-1])), None
+            return self._affine(layer, x, self._room(x).outputs[layer - 1]), None
         self.noise.place, self.noise.first = place, layer == 1
         if self.noise.by_hand:
             if on_weight:
                 return self._product_of(layer, x, *self.noise.weight(W, rate, draws(place)))
             z, gradients = self.noise.product(x, W, b, rate, draws(place))
-            return z, lambda delta: self._stored(layer, delta, *gradients(delta))
+
+            def by_hand(delta: Tensor) -> Tensor:
+                dx, dW, db = gradients(delta)
+                self._learn(layer, dW, db)
+                return delta if dx is None else dx
+
+            return z, by_hand
         with torch.enable_grad():
             # at layer 1 the gradient at the input would be a product that nobody reads
             X = x.detach().requires_grad_(layer > 1)
-            weight, bias = W.detach().requires_grad_(), b.detach().requires_grad_()
+            # not `detach`: autograd would object to the step that the layers behind have taken by its backward pass
+            weight, bias = W.data.requires_grad_(), b.data.requires_grad_()
             leaves = [X, weight, bias] if layer > 1 else [weight, bias]
             if on_weight:
                 noisy = self.noise.weight(weight, rate, draws(place))
@@ -185,7 +235,8 @@ class MLP:
 
         def backward(delta: Tensor) -> Tensor:
             *dx, dW, db = torch.autograd.grad(z, leaves, delta)
-            return self._stored(layer, delta, dx[0] if dx else None, dW, db)
+            self._learn(layer, dW, db)
+            return dx[0] if dx else delta
 
         return z.detach(), backward
 
@@ -193,34 +244,50 @@ class MLP:
         self, layer: int, x: Tensor, noisy: Tensor, to_weight: Backward
     ) -> tuple[Tensor, Backward]:
         """The layer's product with noisy weights; `to_weight` takes their gradient to that of the weights."""
-        z = self._affine(layer, x, self._buffer(f"layer{layer}", x, noisy.shape[-2]), noisy.mT)
+        z = self._affine(layer, x, self._room(x).outputs[layer - 1], noisy.mT)
 
         def backward(delta: Tensor) -> Tensor:
-            into = self._affine_backward(layer, x, delta, noisy)
-            found = self.weight_gradients[layer - 1]
-            if (own := to_weight(found)) is not found:
-                found.copy_(own)
+            into = self._into(layer, delta, noisy)
+            dW = _products(delta)(delta.mT, x, out=self.weight_gradients[layer - 1])
+            db = torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
+            self._learn(layer, to_weight(dW), db)
             return into
 
         return z, backward
 
-    def _stored(self, layer: int, delta: Tensor, dx: Tensor | None, dW: Tensor, db: Tensor) -> Tensor:
-        """Keeps a layer's gradients; returns that at its input, or delta at layer 1, where nobody reads it."""
-        self.weight_gradients[layer - 1].copy_(dW)
-        self.bias_gradients[layer - 1].copy_(db)
-        return delta if dx is None or layer == 1 else dx
+    def _room(self, like: Tensor) -> _Room:
+        """The memory for batches of this size."""
+        n = like.shape[-2]
+        if n not in self._rooms:
+            self._rooms[n] = _Room(n, self.weights)
+        return self._rooms[n]
 
-    def _buffer(self, name: str, like: Tensor, width: int) -> Tensor:
-        """The one tensor of this name for batches of this size: (..., n, width)."""
-        found = self._buffers.get((name, like.shape[-2]))
-        if found is None:
-            shape = (*self.parameters.shape[:-1], like.shape[-2], width)
-            found = self._buffers[name, like.shape[-2]] = like.new_empty(shape)
-        return found
 
-    def _minus_one(self, answer: Tensor) -> Tensor:
-        found = self._buffers.get(("minus one", answer.shape[-2]))
-        if found is None:
-            found = torch.full_like(answer, -1, dtype=torch.float32)
-            self._buffers["minus one", answer.shape[-2]] = found
-        return found
+class _Room:
+    """Where the intermediates of batches of n images are kept, the same in each step.
+
+    Args:
+        n: images in a batch.
+        weights: of the three layers, (out, in) or (R, out, in).
+    """
+
+    def __init__(self, n: int, weights: Sequence[Tensor]) -> None:
+        lead = weights[0].shape[:-2]
+        widths = [W.shape[-2] for W in weights]
+        hidden, like = widths[:-1], weights[0]
+        # over few classes softmax is six times faster on a CPU when the images of each lie side by side
+        logits = like.new_empty(*lead, widths[-1], n).mT
+        self.outputs = [*(like.new_empty(*lead, n, width) for width in hidden), logits]
+        self.into = [like.new_empty(0), *(like.new_empty(*lead, n, width) for width in hidden)]
+        self.minus_one = like.new_full((*lead, 1, n), -1)
+        self._noised: dict[int, Tensor] = {}
+
+    def noised(self, place: int, like: Tensor) -> Tensor:
+        if place not in self._noised:
+            self._noised[place] = torch.empty_like(like)
+        return self._noised[place]
+
+
+def _products(delta: Tensor) -> Callable[..., Tensor]:
+    """The product of two matrices, or of R pairs of them."""
+    return torch.mm if delta.dim() == 2 else torch.bmm

@@ -70,6 +70,13 @@ class Modules:
             found.append(log_p.detach())
         return self._joined(found)
 
+    def descend(
+        self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt, lr: float | Tensor
+    ) -> Tensor:
+        log_p = self.differentiate(x, y, rates, draws)
+        self.parameters.sub_(self.gradients.mul_(lr))
+        return log_p
+
     def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
         found = []
         with torch.no_grad():

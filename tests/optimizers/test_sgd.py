@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from src import optimizers
+from src.optimizers import Hyper
+from src.optimizers.sgd import SGD
 
 P = 30
 SHAPES = [torch.Size([5, 5]), torch.Size([5])]
@@ -49,6 +51,28 @@ def torchs(options: dict[str, Any], run: int, steps: int) -> Tensor:
         w.grad = gradient(w.detach(), step)
         optimizer.step()
     return w.detach()
+
+
+PLAIN = {**REST, "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"momentum": 0.5}, {"weight_decay": 1e-4}, {"max_norm": 1.0}, {"momentum": 0.5, "nesterov": True}],
+)
+def test_only_the_bare_step_is_plain(options: dict[str, Any]) -> None:
+    assert optimizers.make(start(0), [PLAIN], SHAPES).plain
+    other = optimizers.make(start(0), [{**PLAIN, **options}], SHAPES)
+    assert not other.plain
+    assert not optimizers.make(torch.stack([start(0), start(1)]), [PLAIN, {**PLAIN, **options}], SHAPES).plain
+
+
+def test_a_users_update_is_not_passed_over() -> None:
+    class Signs(SGD):
+        def update(self, gradients: Tensor, lr: Hyper) -> None:
+            self.parameters.sub_(gradients.sign(), alpha=lr)
+
+    assert not Signs(start(0), [PLAIN], SHAPES).plain
 
 
 @settings(max_examples=15)

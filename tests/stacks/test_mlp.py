@@ -134,6 +134,23 @@ def test_gradients_are_autograds(
     case.check(case.x, case.y)
 
 
+@pytest.mark.parametrize("noise", NOISES)
+@settings(max_examples=10)
+@given(rates=RATES, n=st.integers(1, 12), seed=st.integers(0, 10**6), lr=st.floats(1e-3, 1))
+def test_descending_is_a_step_along_the_gradient(
+    noise: type[Noise], rates: list[float], n: int, seed: int, lr: float
+) -> None:
+    one, other = (Case(noise, rates, n, (6, 5), seed) for _ in range(2))
+    lrs = torch.linspace(lr, lr / 2, one.R).unsqueeze(-1)
+    before = one.stack.parameters.clone()
+    log_p = one.stack.differentiate(one.x, one.y, one.rates, one.draws)
+    descended = other.stack.descend(other.x, other.y, other.rates, other.draws, lr if one.R == 1 else lrs)
+    assert torch.equal(log_p, descended)
+    assert torch.equal(one.stack.parameters, before)
+    expected = before - (lrs if one.R > 1 else lr) * one.stack.gradients
+    torch.testing.assert_close(other.stack.parameters, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("rates", [[0.5], [0.2, 0.9]])
 @pytest.mark.parametrize("noise", NOISES)
 def test_batches_of_other_sizes_leave_no_trace(noise: type[Noise], rates: list[float]) -> None:

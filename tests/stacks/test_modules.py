@@ -169,6 +169,18 @@ def test_parameters_are_views_of_the_stack() -> None:
             assert (parameter.grad == 7).all()
 
 
+@pytest.mark.parametrize("seeds", [[1], [1, 2]])
+def test_descending_is_a_step_along_the_gradient(seeds: list[int]) -> None:
+    one, other = stack_of(seeds), stack_of(seeds)
+    x, y = (BATCH[0], BATCH[1]) if len(seeds) == 1 else (BATCH[0].expand(2, -1, -1), BATCH[1].expand(2, -1))
+    rates: list[Any] = [0.5] * 3 if len(seeds) == 1 else [torch.full((2, 1, 1), 0.5)] * 3
+    lr: Any = 0.3 if len(seeds) == 1 else torch.tensor([[0.3], [0.1]])
+    before = one.parameters.clone()
+    log_p = one.differentiate(x, y, rates, draws_of(seeds))
+    assert torch.equal(log_p, other.descend(x, y, rates, draws_of(seeds), lr))
+    torch.testing.assert_close(other.parameters, before - lr * one.gradients)
+
+
 def test_at_test_time_the_module_is_as_it_is() -> None:
     stack = stack_of([1, 2])
     stack.differentiate(
