@@ -157,9 +157,10 @@ def reckoned_table(small: Measured, large: Measured, run_epoch: float, flops: in
     rows = [["arithmetic", "rule", *(f"{runs:,} runs" for runs in SIZES)]]
     for name, what, shown in COSTS:
         line = through((small.runs, getattr(small, name)), (large.runs, getattr(large, name)))
-        # what does not depend on the size can come out below zero by the measurements' scatter
         rule = f"{shown(line.fixed)} + {shown(line.slope)} × runs".replace("+ -", "- ")
-        rows.append([what, rule, *(shown(max(0.0, line.at(runs))) for runs in SIZES)])
+        # a cost that falls with the runs is the scatter of its measurements, and nothing follows from it
+        values = [shown(line.at(runs)) if line.slope >= 0 else "unknown" for runs in SIZES]
+        rows.append([what, rule, *values])
     rule = f"at most {duration(ENGINE_SECONDS)} × packs, of a run each"
     rows.append(
         [
