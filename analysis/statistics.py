@@ -19,6 +19,8 @@ from statsmodels.stats.multitest import multipletests
 CONFIDENCE = 0.95
 ALPHA = 0.05
 RESAMPLES = 9_999
+RESAMPLED_AT_ONCE = 2**24
+"""Values of resamples in memory at a time, 128 MB: those of 50,000 seeds would take 4 GB, several times over."""
 SMALLEST_BOOTSTRAP = 20
 """Fewest values that are resampled: see `mean_interval`."""
 
@@ -106,6 +108,7 @@ def _mean_interval(sample: NDArray[np.float64], resamples: int) -> Interval:
                 n_resamples=resamples,
                 confidence_level=CONFIDENCE,
                 method="BCa",
+                batch=max(1, RESAMPLED_AT_ONCE // len(sample)),  # the numbers are the same, whatever it is
                 rng=np.random.default_rng(0),
             ).confidence_interval
         if math.isfinite(found.low) and math.isfinite(found.high):

@@ -74,7 +74,10 @@ class Display:
         self._jobs: dict[str, Job] = {}
         self._swept = swept
         self._states: Counter[str] = Counter()
-        self._scores: dict[str, list[float]] = {}
+        self._scores: dict[
+            str, tuple[float, int]
+        ] = {}  # of each arm: the sum of its runs' scores, their number
+        self._leader: str | None = None
         self._skipped = 0
         self._epochs_done = self._epochs_skipped = 0
         self._best = best or self._best_arm
@@ -137,7 +140,19 @@ class Display:
 
     def _score(self, job: Job, record: Record) -> None:
         if record["state"] == store.FINISHED:
-            self._scores.setdefault(arm_name(job, self._swept), []).append(score(record))
+            arm = arm_name(job, self._swept)
+            total, runs = self._scores.get(arm, (0.0, 0))
+            self._scores[arm] = total + score(record), runs + 1
+            # all arms are looked through only when the leader falls: at every run, it would take a large sweep's
+            # time, which grows with its square
+            if self._leader is None or (arm != self._leader and self._mean(arm) > self._mean(self._leader)):
+                self._leader = arm
+            elif arm == self._leader and runs and self._mean(arm) < total / runs:
+                self._leader = max(self._scores, key=self._mean)
+
+    def _mean(self, arm: str) -> float:
+        total, runs = self._scores[arm]
+        return total / runs
 
     def _line(self) -> str:
         bad = self._states[store.FAILED] + self._states[store.DIVERGED]
@@ -152,8 +167,7 @@ class Display:
         return f"{text}  {speed:.1f} epochs/s  {timedelta(seconds=max(0, math.ceil(left)))} left"
 
     def _best_arm(self) -> str:
-        best = max(self._scores, key=lambda arm: statistics.fmean(self._scores[arm]), default=None)
-        return "" if best is None else f"best so far {statistics.fmean(self._scores[best]):.2%}  {best}"
+        return "" if self._leader is None else f"best so far {self._mean(self._leader):.2%}  {self._leader}"
 
 
 class TwoLines(Progress):

@@ -6,7 +6,6 @@ that: they are set in a copy of the config that Hydra composed for the same choi
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -101,10 +100,11 @@ class Planner:
         plain = [override for override in parsed if self._is_plain(override)]
         composed = tuple(str(override.input_line) for override in parsed if not self._is_plain(override))
         base, hydra = self._base(composed)
-        values = copy.deepcopy(base)
-        if not all(_set(values, override.key_or_group, override.value()) for override in plain):
-            base, hydra = self._base(tuple(overrides))  # Hydra says what is wrong with the key
-            values = copy.deepcopy(base)
+        values: dict[str, Any] | None = base
+        for override in plain:
+            values = values and _with(values, override.key_or_group, override.value())
+        if values is None:
+            values, hydra = self._base(tuple(overrides))  # Hydra says what is wrong with the key
         values = resolved(values)
         task = [override for override in overrides if not key_of(override).startswith(("hydra.", "hydra/"))]
         return Job(config.parse(values), values, task, hydra, number)
@@ -131,17 +131,16 @@ class Planner:
         return self._bases[overrides]
 
 
-def _set(values: dict[str, Any], key: str, value: Any) -> bool:
-    """Set a dotted key that exists; says whether it does."""
-    *path, last = key.split(".")
-    for part in path:
-        values = values.get(part)  # type: ignore[assignment]
-        if not isinstance(values, dict):
-            return False
-    if last not in values or isinstance(values[last], dict):
-        return False
-    values[last] = value
-    return True
+def _with(values: dict[str, Any], key: str, value: Any) -> dict[str, Any] | None:
+    """The config with a dotted key that exists set anew; None if it does not exist.
+
+    What does not change is shared: the jobs of a sweep are held in memory together.
+    """
+    first, dot, rest = key.partition(".")
+    if first not in values or isinstance(values[first], dict) != bool(dot):
+        return None
+    inner = _with(values[first], rest, value) if dot else value
+    return None if dot and inner is None else {**values, first: inner}
 
 
 def resolved(values: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,13 @@ from src.run import Job, Record
 from src.workers import Ended
 
 TABLE_EVERY = 1.0
-"""Seconds between two writings of `runs.csv` while the sweep goes on."""
+"""Seconds between two writings of `runs.csv` while the sweep goes on, at least."""
+
+TABLE_SHARE = 0.05
+"""Of the main process's time, at most, for those writings: each costs some 20 µs a row, the unfinished included."""
+
+KEPT = ("id", "state", "final", "seconds", "error")
+"""What a sweep keeps in memory of a run's record, 1 kB; with the config and the versions it is 8 kB."""
 
 
 class Table:
@@ -33,37 +39,47 @@ class Table:
         self.folder, self.swept = folder, list(swept)
         self._jobs = list(jobs)
         self.records: dict[str, Record] = {}
-        self._written = 0.0
+        self._next = 0.0
 
     def extend(self, jobs: Sequence[Job]) -> None:
         """More rows, below the others."""
         self._jobs += jobs
 
     def add(self, record: Record) -> None:
-        self.records[record["id"]] = record
-        if time.monotonic() - self._written > TABLE_EVERY:
+        kept = {key: record[key] for key in KEPT if key in record}
+        # a record that was read or sent brings names of its own, each time; these are one for all runs
+        kept["final"] = {sys.intern(name): value for name, value in (record.get("final") or {}).items()}
+        self.records[record["id"]] = kept
+        if time.monotonic() > self._next:
             self.write()
 
     def write(self) -> None:
-        rows = [_row(job, self.records.get(job.id), self.swept) for job in self._jobs]
+        started = time.monotonic()
+        found = [(job, self.records.get(job.id)) for job in self._jobs]
         keys = [key for key in self.swept if key != "seed"]
-        columns = list(dict.fromkeys(["id", "state", *keys, "seed", *_metric_columns(self.swept)]))
-        extra = {key: None for row in rows for key in row if key not in columns}
-        store.write_whole(self.folder / "runs.csv", store.csv_text([*columns, *extra], rows))
-        self._written = time.monotonic()
+        extra = {name: None for _, record in found for name in _metrics(record)}
+        metrics = [_metric_column(name, self.swept) for name in (*store.METRICS, *extra)]
+        columns = list(dict.fromkeys(["id", "state", *keys, "seed", *metrics]))
+        # a row at a time, as all together take 2 kB each
+        rows = (_row(job, record, self.swept) for job, record in found)
+        store.write_whole(self.folder / "runs.csv", store.csv_text(columns, rows))
+        ended = time.monotonic()
+        self._next = ended + max(TABLE_EVERY, (ended - started) / TABLE_SHARE)
 
 
-def _metric_columns(swept: Sequence[str]) -> list[str]:
-    """Metrics under their own names, but `_used` where a swept key has that name (a rate: configured, used)."""
-    return [f"{name}_used" if name in swept else name for name in store.METRICS]
+def _metric_column(name: str, swept: Sequence[str]) -> str:
+    """A metric's own name, but `_used` where a swept key has that name (a rate: configured, used)."""
+    return f"{name}_used" if name in swept else name
+
+
+def _metrics(record: Record | None) -> Mapping[str, Any]:
+    """What a run ended with; nothing of one that is not finished."""
+    return record["final"] if record is not None and record["state"] == store.FINISHED else {}
 
 
 def _row(job: Job, record: Record | None, swept: Sequence[str]) -> dict[str, Any]:
-    final = (record or {}).get("final") or {}
-    finished = record is not None and record["state"] == store.FINISHED
-    metrics = {f"{k}_used" if k in swept else k: v for k, v in final.items()} if finished else {}
     return {
-        **metrics,
+        **{_metric_column(name, swept): value for name, value in _metrics(record).items()},
         "id": job.id,
         "state": record["state"] if record else store.UNFINISHED,
         **{key: _configured(job, key) for key in swept},

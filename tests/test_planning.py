@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.checks import ConfigError
-from src.planning import Planner, _set, expand, resolved, swept_keys
+from src.planning import Planner, _with, expand, resolved, swept_keys
 
 PARSER = OverridesParser.create()
 
@@ -159,8 +159,10 @@ def test_plain_values_are_typed_as_hydra_types_them(hydra_loader: Any, master: A
     composed = hydra_loader.load_sweep_config(master, [f"output={text}"]).output
     values = {"output": "before"}
     override = PARSER.parse_override(f"output={text}")
-    assert _set(values, override.key_or_group, override.value())
-    assert repr(values["output"]) == repr(composed)
+    changed = _with(values, override.key_or_group, override.value())
+    assert changed is not None
+    assert repr(changed["output"]) == repr(composed)
+    assert values == {"output": "before"}
 
 
 def test_jobs_of_one_sweep_share_nothing_that_can_be_written_to(hydra_loader: Any, master: Any) -> None:
@@ -169,6 +171,13 @@ def test_jobs_of_one_sweep_share_nothing_that_can_be_written_to(hydra_loader: An
     assert (first.run.model["hidden1"], second.run.model["hidden1"]) == (5, 6)
     assert (first.config["model"]["hidden1"], second.config["model"]["hidden1"]) == (5, 6)
     assert planner.job([], 2).run.model["hidden1"] == 256
+
+
+def test_jobs_of_one_sweep_share_what_does_not_differ(hydra_loader: Any, master: Any) -> None:
+    planner = Planner(hydra_loader, master)
+    first, second = planner.job(["model.hidden1=5", "seed=1"], 0), planner.job(["seed=2"], 1)
+    assert first.config["optimizer"] is second.config["optimizer"]
+    assert first.config["model"] is not second.config["model"]
 
 
 def test_overrides_of_hydras_own_part_are_none_of_the_task(hydra_loader: Any, master: Any) -> None:

@@ -299,20 +299,60 @@ def test_two_sweeps_at_once_share_the_work(workshop: Path) -> None:
 def test_the_table_is_written_while_a_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [Job(make_run(seed=seed), plain(seed=seed), [f"seed={seed}"], {}, seed) for seed in range(3)]
     ended = [{"id": job.id, "state": "finished", "final": {"test_acc": 0.5}} for job in jobs]
-    clock = iter([100.0, 100.5, 101.5, 102.0])
-    monkeypatch.setattr("src.sweep.time.monotonic", lambda: next(clock))
+    clock = [100.0]
+    monkeypatch.setattr("src.sweep.time.monotonic", lambda: clock[0])
     going = Table(tmp_path, jobs, ["seed"])
 
     def states() -> list[str]:
         with (tmp_path / "runs.csv").open(newline="") as file:
             return [row["state"] for row in csv.DictReader(file)]
 
-    going.write()  # at 100.0
+    going.write()
     assert states() == ["unfinished"] * 3
-    going.add(ended[0])  # at 100.5: writing at every run would slow a sweep of thousands
+    clock[0] = 100.5
+    going.add(ended[0])  # writing at every run would slow a sweep of thousands
     assert states() == ["unfinished"] * 3
-    going.add(ended[2])  # at 101.5
+    clock[0] = 101.5
+    going.add(ended[2])
     assert states() == ["finished", "unfinished", "finished"]
+
+
+def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of 100,000 rows takes two seconds to write: once a second, that would be all that the sweep does."""
+    job = Job(make_run(), plain(), [], {}, 0)
+    clock, writing = [0.0], [0.0]
+    monkeypatch.setattr("src.sweep.time.monotonic", lambda: clock[0])
+
+    def takes_two_seconds(path: Path, content: str) -> None:
+        clock[0] += 2.0
+        writing[0] += 2.0
+
+    monkeypatch.setattr("src.sweep.store.write_whole", takes_two_seconds)
+    going = Table(tmp_path, [job], [])
+    for _ in range(10_000):
+        clock[0] += 0.1
+        going.add({"id": job.id, "state": "finished", "final": {}})
+    assert 0.04 < writing[0] / clock[0] <= 0.05
+
+
+def test_little_of_a_record_is_kept_and_the_table_is_whole(tmp_path: Path) -> None:
+    job = Job(make_run(dropout1=0.3), plain(dropout1=0.3), ["dropout1=0.3"], {}, 0)
+    final = json.loads('{"test_acc": 0.5, "dropout1": 0.1, "of_its_own": 7}')
+    table = Table(tmp_path, [job], ["dropout1", "seed"])
+    table.add({"id": job.id, "state": "finished", "final": final, "config": job.config, "versions": {}})
+    assert table.records[job.id] == {"id": job.id, "state": "finished", "final": final}
+    table.write()
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert list(row)[:4] == ["id", "state", "dropout1", "seed"]
+    assert (row["dropout1"], row["dropout1_used"], row["test_acc"], row["of_its_own"]) == (
+        "0.3",
+        "0.1",
+        "0.5",
+        "7",
+    )
 
 
 def test_the_same_run_twice_in_a_sweep_is_trained_once(workshop: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -202,3 +203,30 @@ def test_coverage() -> None:
 
 def test_binomial_se() -> None:
     assert binomial_se(0.89, 10_000) == pytest.approx(0.0031, abs=5e-5)
+
+
+# Many seeds
+
+
+def test_an_interval_is_the_same_however_many_resamples_are_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sample = np.random.default_rng(1).exponential(size=200)
+    whole = mean_interval(sample)
+    assert whole is not None and whole.method == "BCa"
+    for at_once in (1, 200 * 77, 200 * 9_998):
+        monkeypatch.setattr("analysis.statistics.RESAMPLED_AT_ONCE", at_once)
+        assert mean_interval(sample) == whole
+
+
+def test_an_interval_of_many_seeds_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All resamples of 1,000 values, 80 MB, and their indices would be in memory at once."""
+    monkeypatch.setattr("analysis.statistics.RESAMPLED_AT_ONCE", 2**18)  # 2 MB
+    sample = np.random.default_rng(1).normal(size=1_000)
+    tracemalloc.start()
+    try:
+        mean_interval(sample)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20e6

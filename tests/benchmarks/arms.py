@@ -106,6 +106,13 @@ def floor(epochs: int) -> float:
     return (time.perf_counter() - started) / epochs
 
 
+def epoch_flops() -> int:
+    """Floating-point operations of the matrix products of an epoch of the book's net."""
+    from tests.benchmarks import floor
+
+    return floor.epoch_flops()
+
+
 @functools.cache
 def compose(*overrides: str) -> dict[str, Any]:
     """The project's config as plain dicts."""

@@ -26,6 +26,9 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "--search": "Measures a search in batches of 8 beside a plain sweep of as many runs of about a second.",
         "--engines": "Measures what Ray and Dask cost each pack over loky, and a sweep on two Ray workers beside "
         "one; an engine that is not installed is left out.",
+        "--scale": "Measures what a sweep of 10,000 tiny runs and one of a tenth of them cost, and reckons from "
+        "both what sweeps of 1,000, 100,000 and 10,000,000 runs cost: the tables of sweeps/SCALE.md. Not part of "
+        "--all, as it takes about ten minutes.",
         "--all": "Takes every measurement.",
     }
     for flag, text in sections.items():
@@ -40,10 +43,6 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         ),
         "--sweep-repeats": (1, "Sets the number of rounds of the sweeps."),
         "--trials": (40, "Sets the runs of the search, and of the sweep beside it."),
-        "--runs": (
-            300,
-            "Sets the number of runs of the sweep that measures overhead; the targets are for 2000.",
-        ),
     }
     for flag, (default, text) in numbers.items():
         parser.add_argument(
@@ -53,7 +52,23 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "Sets the number of packs, of a run each, that measure the engines. The default is 100."
     )
     parser.add_argument("--packs", type=int, default=100, help=numbers_of_packs, metavar="N")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        help="Sets the number of runs of the sweep that measures overhead (the default is 300, the targets are for "
+        "2000), or of the largest that --scale measures (the default is 10000).",
+        metavar="N",
+    )
+    parser.add_argument(
+        "--run-epoch",
+        type=float,
+        help="Tells --scale how many seconds all cores together take for an epoch of a run of the book's. "
+        "Without it that is measured, which needs Fashion-MNIST.",
+        metavar="SECONDS",
+    )
     options = parser.parse_args(arguments)
+    if options.runs is None:
+        options.runs = 10_000 if options.scale else 300
     for name in ("epochs", "repeats", "sweep_epochs", "recipe_epochs", "sweep_repeats", "trials"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1.")
@@ -63,4 +78,10 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         parser.error("--packs must be at least 20.")
     if options.runs < 10 or options.runs % 2:
         parser.error("--runs must be an even number of at least 10.")
+    if options.scale and options.runs % 20:
+        parser.error("--runs must be a multiple of 20 with --scale.")
+    if options.run_epoch is not None and not options.run_epoch > 0:
+        parser.error("--run-epoch must be above 0.")
+    if options.scale and options.all:
+        parser.error("--scale is a measurement of its own; leave out --all.")
     return options

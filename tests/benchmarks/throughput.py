@@ -19,10 +19,12 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from loky import cpu_count
+
 if __package__ in (None, ""):
     sys.exit("Run it from the repository's root as `python -m tests.benchmarks.throughput`.")
 
-from tests.benchmarks import arms, collect, commands
+from tests.benchmarks import arms, collect, commands, scale
 from tests.benchmarks.arms import Worker
 from tests.benchmarks.commands import our_runs, recipe_runs, run_epochs, span, start_up
 from tests.benchmarks.options import parse_arguments
@@ -304,6 +306,64 @@ def collecting(runs: int) -> list[Line]:
     ]
 
 
+def scaling(runs: int, run_epoch: float | None) -> str:
+    """The tables of `sweeps/SCALE.md`: two sizes measured, three reckoned (see `scale`)."""
+    small, large = (one_size(count) for count in (runs // 10, runs))
+    with workers(1) as (worker,):
+        flops = worker.do(arms.epoch_flops)
+    if run_epoch is None:
+        say("The book's net: an epoch of a run on each core at once")
+        with workers(*[1] * cpu_count()) as each:
+            for worker in each:
+                warm_up(worker)
+            run_epoch = statistics.median(side_by_side(each, 1) for _ in range(3))
+    return (
+        f"Measured:\n\n{scale.measured_table(small, large)}\n\n"
+        "Arithmetic, a straight line through both measured sizes; nothing here was run:\n\n"
+        f"{scale.reckoned_table(small, large, run_epoch, flops)}"
+    )
+
+
+def one_size(runs: int) -> scale.Measured:
+    """A sweep of so many tiny runs in two arms, from its planning to its report, each in a fresh process."""
+    say(f"A sweep of {runs:,} tiny runs")
+    swept = [*TINY, "dropout1=0.2,0.5", f"seed=range({runs // 2})"]
+    with workers(1) as (worker,):
+        _, planning = worker.do(arms.planning, swept)
+    say(f"  planned in {planning:.1f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "outputs")
+        arguments = ["-m", *swept, f"output={output}"]
+        command = commands.run("src.train", arguments, Path(folder))
+        trained = our_runs(output)
+        if len(trained) != runs:
+            raise commands.CommandError(f"the sweep left {len(trained)} runs, not {runs}")
+        say(f"  trained in {command.seconds:.1f} s")
+        entries, size, allocated = scale.contents(output)
+        again = commands.run("src.train", arguments, Path(folder))
+        (made,) = output.glob("sweeps/*")
+        collected = commands.run("tests.benchmarks.collect", [str(made)], Path(folder))
+        say(f"  started again in {again.seconds:.1f} s, collected in {collected.seconds:.1f} s")
+        report = commands.run("analysis.compare", [str(made)], Path(folder))
+        say(f"  reported in {report.seconds:.1f} s")
+    return scale.Measured(
+        runs=runs,
+        planning=planning,
+        wall=command.seconds,
+        training=sum(run.training for run in trained) / cpu_count(),
+        memory=command.peak,
+        entries=entries,
+        size=size,
+        allocated=allocated,
+        again=again.seconds,
+        again_memory=again.peak,
+        collecting=collected.seconds,
+        collecting_memory=collected.peak,
+        report=report.seconds,
+        report_memory=report.peak,
+    )
+
+
 def search(trials: int, repeats: int) -> list[Line]:
     """A search in batches of 8 beside a plain sweep of as many runs, both with all cores."""
     say(f"A search of {trials} trials in batches of 8, and a sweep of {trials} runs")
@@ -438,6 +498,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with workers(None) as (worker,):
         header = machine(worker.do(arms.threads))
     print(header, flush=True)
+    if options.scale:
+        print(f"\n{scaling(options.runs, options.run_epoch)}")
+        return 0
     lines = measure(options)
     print(f"\nMedian (range) of rounds.\n\n{markdown(lines)}")
     return 0

@@ -1,0 +1,49 @@
+"""What is shown of a sweep while it goes on."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from configs import make_run, plain
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.display import Display
+from src.run import Job, Record
+
+
+def job(arm: int, seed: int) -> Job:
+    return Job(make_run(seed=seed), plain(seed=seed), [f"arm={arm}", f"seed={seed}"], {}, seed)
+
+
+def record(of: Job, accuracy: float) -> Record:
+    final = {"test_acc": accuracy, "val_acc": None}
+    return {"id": of.id, "state": "finished", "final": final, "seconds": 1.0}
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(0, 1)), min_size=1, max_size=30))
+def test_the_best_arm_is_the_one_of_the_best_mean_at_every_moment(ends: list[tuple[int, float]]) -> None:
+    display = Display([], ["arm", "seed"], skipped=[])
+    scores: dict[str, list[float]] = {}
+    for seed, (arm, accuracy) in enumerate(ends):
+        one = job(arm, seed)
+        display.ended(one, record(one, accuracy))
+        scores.setdefault(f"arm={arm}", []).append(accuracy)
+        shown, _, name = display._best().removeprefix("best so far ").partition("%  ")
+        best = max(map(statistics.fmean, scores.values()))
+        # arms that are as good but for rounding may take each other's place
+        assert statistics.fmean(scores[name]) == pytest.approx(best, abs=1e-12)
+        assert float(shown) == pytest.approx(100 * best, abs=0.0051)
+
+
+def test_showing_the_best_arm_looks_at_few_arms_at_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a sweep of as many arms as runs, looking through all of them at each run would take the square."""
+    looked = []
+    mean = Display._mean
+    monkeypatch.setattr(Display, "_mean", lambda self, arm: looked.append(arm) or mean(self, arm))
+    jobs = [job(seed, seed) for seed in range(500)]
+    display = Display(jobs, ["arm", "seed"], skipped=[])
+    for number, one in enumerate(jobs):
+        display.ended(one, record(one, number * 7919 % 500 / 500))
+    assert len(looked) <= 4 * len(jobs)
