@@ -447,8 +447,34 @@ def result_grids(rows: Rows, times: Mapping[str, float], reference: str) -> list
     return [first, Grid(second.caption, headers, timed)]
 
 
+def window(of: Tried, choice: Mapping[str, Strength], measure: Measure) -> tuple[float, float]:
+    """Ends of what the figure of the strengths shows, as stored: one collapsed run would flatten all the others.
+
+    From the lowest to the highest of the chosen means and of the runs within Tukey's outer fences, three
+    interquartile ranges beyond the quartiles of all runs (Tukey 1977, "Exploratory data analysis", section 2D).
+    """
+    values = np.concatenate([s.rows[measure.column] for each in of.values() for s in each])
+    low, high = np.nanquantile(values, [0.25, 0.75])
+    reach = 3 * (high - low)
+    inside = values[(values >= low - reach) & (values <= high + reach)]
+    shown = [*inside, *(strength.mean(measure) for strength in choice.values())]
+    return min(shown), max(shown)
+
+
+def off_scale(of: Tried, choice: Mapping[str, Strength], measure: Measure) -> str:
+    """A sentence on the runs beyond the window; empty if there are none."""
+    low, high = window(of, choice, measure)
+    found = []
+    for noise, strengths in of.items():
+        for strength in strengths:
+            values = strength.rows[measure.column]
+            if beyond := [measure.shown(value) for value in values if not low <= value <= high]:
+                found.append(f"{named(noise)} at {_rates(strength)}: {', '.join(beyond)}")
+    return f" Triangles: runs off the scale ({'; '.join(found)})." if found else ""
+
+
 def strengths_figure(of: Tried, choice: Mapping[str, Strength], measure: Measure) -> Figure:
-    """A panel a noise: the measure by strength, beside dropout and no noise."""
+    """A panel a noise: the measure by strength, beside dropout and no noise; runs beyond `window` at its edge."""
     noises = [noise for noise in of if noise != NONE]
     ticks = sorted({strength.rates for noise in noises for strength in of[noise]})
     columns = min(5, len(noises)) or 1
@@ -456,6 +482,9 @@ def strengths_figure(of: Tried, choice: Mapping[str, Strength], measure: Measure
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 0.9 + 2.5 * lines), layout="constrained")
         axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        low, high = (end * measure.scale for end in window(of, choice, measure))
+        margin = 0.1 * ((high - low) or 1.0)
+        axes[0, 0].set_ylim(low - 1.2 * margin, high + 1.2 * margin)  # all panels share it
         for axis, noise in zip(axes.flat, noises, strict=False):
             if NONE in of:
                 level = choice[NONE].mean(measure) * measure.scale
@@ -466,7 +495,13 @@ def strengths_figure(of: Tried, choice: Mapping[str, Strength], measure: Measure
             for strength in of[noise]:
                 values = strength.rows[measure.column] * measure.scale
                 place = ticks.index(strength.rates)
-                axis.scatter([place] * len(values), values, s=16, color=PALETTE[0], alpha=0.5, linewidths=0)
+                dots: dict[str, Any] = {"color": PALETTE[0], "linewidths": 0}
+                inside = values[values.between(low, high)]
+                axis.scatter([place] * len(inside), inside, s=16, alpha=0.5, **dots)
+                if (values < low).any():
+                    axis.scatter([place], [low - margin], s=45, marker="v", zorder=3, **dots)
+                if (values > high).any():
+                    axis.scatter([place], [high + margin], s=45, marker="^", zorder=3, **dots)
             best = choice[noise]
             axis.plot(
                 [ticks.index(best.rates)],
@@ -478,7 +513,7 @@ def strengths_figure(of: Tried, choice: Mapping[str, Strength], measure: Measure
             )
             axis.set_title(named(noise), fontsize=10)
             axis.set_xticks(range(len(ticks)), [f"{a:g}\n{b:g}" for a, b in ticks], fontsize=8.5)
-            axis.margins(x=0.12)
+            axis.set_xmargin(0.12)
         for axis in list(axes.flat)[len(noises) :]:
             axis.set_visible(False)
         figure.supxlabel("rates of the first (above) and the second hidden layer", fontsize=10)
@@ -533,7 +568,11 @@ def shared_parts(tuned: Tuned, reference: str) -> list[Picture | Grid]:
             "rates. For comparison dropout (grey, dashed) and no noise (dotted)."
         )
         parts += [
-            Picture(name, caption.format(measure.label.capitalize()), strengths_figure(*of, measure))
+            Picture(
+                name,
+                caption.format(measure.label.capitalize()) + off_scale(*of, measure),
+                strengths_figure(*of, measure),
+            )
             for name, measure in (("validation", measures.VAL_ACC), ("validation_loss", measures.VAL_LOSS))
             for of in [(tuned.tried, tuned.choice)]
         ]

@@ -93,7 +93,7 @@ def answer(tables: Tables) -> Answer:
     families = {each.measure: [each.to_dropout, each.to_clone, each.to_none] for each in contests.values()}
     families[measures.TEST_ECE] = families[measures.TEST_ECE][:1]
     parts += family_parts(tuned.rows, families, "each noise, the clone among them,")
-    headline = _headline(contests[measures.TEST_ACC])
+    headline = _headline(contests[measures.TEST_ACC], tuned)
     return Answer(headline, tuned.n, _verdict(tuned, contests), parts, tuned.outstanding)
 
 
@@ -108,14 +108,17 @@ def _contest(tuned: Tuned, measure: Measure) -> Contest:
     )
 
 
-def _headline(contest: Contest) -> str:
+def _headline(contest: Contest, tuned: Tuned) -> str:
     measure, control = contest.measure, contest.control
     others = [pair for pair in contest.to_dropout if pair.a != CLONE]
     if control is not None and control.verdict:
         found = wording.evidence(control.paired, measure)
+        ours, its = tuned.choice[DROPOUT].rates, tuned.choice[CLONE].rates
+        tuning = "" if ours == its else f", with the rates that its own tuning chose, {its} and not {ours},"
         return (
-            f"No winner can be named: dropout under other masks, which should do as well as dropout, differs from "
-            f"it in {measure.name} ({found}), so the experiment is untrustworthy."
+            f"No winner can be named: dropout under other masks{tuning} should do as well as dropout, but differs "
+            f"from it in {measure.name} ({found}), so the experiment is untrustworthy"
+            f"{'' if ours == its else ', its tuning included'}."
         )
     if contest.winners:
         first, *more = contest.winners

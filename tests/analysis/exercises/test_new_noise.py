@@ -159,6 +159,14 @@ def test_a_clone_that_differs_makes_the_experiment_untrustworthy(effect: float) 
     assert "untrustworthy" not in answer.verdict[2]  # the clone's cross-entropy is dropout's
 
 
+def test_a_clone_that_differs_by_its_tuning_is_said_to() -> None:
+    other = (0.2, 0.5)
+    best = (("dropout_clone", other[0]),)
+    answer = answered(first(best), second({"dropout_clone": -0.005}, rates={"dropout_clone": other}))
+    assert "with the rates that its own tuning chose, (0.2, 0.5) and not (0.1, 0.25)," in answer.headline
+    assert answer.headline.endswith("so the experiment is untrustworthy, its tuning included.")
+
+
 def test_better_than_dropout_but_not_than_the_clone_is_no_win() -> None:
     # the clone's luck: half way between dropout and the noise, and too scattered to differ from either
     def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
@@ -245,6 +253,26 @@ def test_a_trimmed_version_is_answered(seeds: Sequence[int]) -> None:
     if len(seeds) == 1:
         assert "The control is missing" in answer.verdict[1]
         assert "95% interval" not in answer.headline
+
+
+@pytest.mark.parametrize("collapsed", [True, False])
+def test_a_collapsed_run_does_not_flatten_the_others(
+    collapsed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_noises, "strengths_figure", DRAWN["strengths_figure"])
+
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        fell = collapsed and (of["noise"], of["dropout1"], seed) == ("jumpout", 0.3, 1)
+        return {"val_acc": 0.1 if fell else 0.89 + 0.002 * chance(of["noise"], seed), "val_loss": 0.3}
+
+    arms = [arm("none", (0, 0)), *(arm(noise, rates) for rates in RATES for noise in NOISES)]
+    answer = answered(made("new_noise", arms, (0, 1), metrics))
+    picture = next(part for part in answer.parts if isinstance(part, Picture) and part.name == "validation")
+    low, high = picture.figure.axes[0].get_ylim()
+    assert 85 < low < 89 < high < 92
+    note = "Triangles: runs off the scale (jumpout at 0.3, 0.75: 10.00)."
+    assert picture.caption.endswith(note) == collapsed
+    assert ("Triangles" in picture.caption) == collapsed
 
 
 def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
