@@ -435,7 +435,6 @@ def _ray_nodes(nodes: int, epochs: int) -> float:
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     cluster = Cluster(nodes)
     try:
-        cluster.await_nodes()
         how = ["hydra.launcher.backend=ray", f"hydra.launcher.address={cluster.address}"]
         return one_sweep("src.train", [*SWEEP, f"epochs={epochs}", *how], True)[0]
     finally:

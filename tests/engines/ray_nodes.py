@@ -16,6 +16,8 @@ import psutil
 
 from tests.engines.processes import end
 
+START_SECONDS = 60.0
+
 
 class Cluster:
     """A head that trains nothing and worker nodes of one core each, each of them a `ray start --block`.
@@ -37,23 +39,21 @@ class Cluster:
         self.address = f"127.0.0.1:{port}"
         head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=0"]
         self.members = [self._start(*head, "--include-dashboard=false", f"--temp-dir={self.folder}")]
-        while not self._answers():
-            if self.members[0].poll() is not None:
-                raise RuntimeError(f"Ray's head ended: see {self.folder}")
-            time.sleep(0.05)
-        self.workers = [self.add() for _ in range(nodes)]
+        try:
+            self._await_last()
+            self.workers = [self.add() for _ in range(nodes)]
+        except BaseException:
+            self.end()
+            raise
 
-    def await_nodes(self) -> None:
-        """Returns when every node has joined."""
-        logs = [self.folder / f"start{number}.log" for number in range(len(self.members))]
-        while not all("Ray runtime started" in log.read_text() for log in logs):
-            if any(member.poll() is not None for member in self.members):
-                raise RuntimeError(f"a Ray node ended: see {self.folder}")
+    def _await_last(self) -> None:
+        """One after the other: nodes of one machine that start at once may take the same ports, and give up."""
+        log = self.folder / f"start{len(self.members) - 1}.log"
+        end = time.monotonic() + START_SECONDS
+        while "Ray runtime started" not in (said := log.read_text()):
+            if self.members[-1].poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"a Ray node does not start: {said[-2000:]}")
             time.sleep(0.05)
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", int(self.address.rpartition(":")[2]))) == 0
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         log = (self.folder / f"start{len(list(self.folder.glob('start*')))}.log").open("w")
@@ -66,6 +66,7 @@ class Cluster:
 
     def add(self) -> subprocess.Popen[str]:
         self.members.append(self._start(f"--address={self.address}", "--num-cpus=1"))
+        self._await_last()
         return self.members[-1]
 
     def kill_one(self) -> None:
