@@ -33,12 +33,12 @@ test: lint data
 fast: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 -m "not slow and not engines"
 
-# real clusters on this machine, started and stopped by the tests
+# real clusters on this machine, started and stopped by the tests; ONLY=--lf for those that failed last
 test-engines: $(VENV)/installed-engines data
 	@command -v slurmctld >/dev/null || { apt-get update && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge; } || \
 		echo "Slurm's tests are skipped: they need slurm-wlm and munge, which root can install" >&2
-	$(BIN)/python -m pytest -m engines tests/engines
+	$(BIN)/python -m pytest -m engines tests/engines $(ONLY)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

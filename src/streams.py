@@ -116,7 +116,9 @@ class _Mask:
         kept = np.empty(count, bool)
         self._parts = _parts(kept)
         # bool -> float32 is five times faster by way of uint8
-        self._kept, self.numbers = torch.from_numpy(kept.view(np.uint8)), torch.empty(count)
+        self._kept = torch.from_numpy(kept.view(np.uint8))
+        with torch.inference_mode(False):  # it outlives the run that is first to use it
+            self.numbers = torch.empty(count)
 
     def draw(self, philox: np.random.Philox, threshold: int) -> Tensor:
         """1 where the next 16-bit number is below the threshold, else 0: (count,) float32."""

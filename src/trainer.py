@@ -72,8 +72,9 @@ class Images:
         # gathering bytes and scaling them in a reused buffer moves a quarter of the memory that floats would
         n = len(index)
         if n not in self._rooms:
-            raw = torch.empty(n, self.train.shape[1], dtype=torch.uint8)
-            self._rooms[n] = raw, raw.numpy(), torch.empty(n, self.train.shape[1])
+            with torch.inference_mode(False):  # another run's training may not be in that mode
+                raw = torch.empty(n, self.train.shape[1], dtype=torch.uint8)
+                self._rooms[n] = raw, raw.numpy(), torch.empty(n, self.train.shape[1])
         raw, memory, floats = self._rooms[n]
         self._train.take(index.numpy(), axis=0, out=memory, mode="clip")
         return floats.copy_(raw).div_(self.scale)
@@ -118,14 +119,21 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
     Returns:
         The trained stack. Training ends early when every run has diverged.
     """
+    first, features = runs[0], images.train.shape[1]
+    nets = [models.build(run.model, features, classes, run.seed) for run in runs]
+    stack: Stack = models.stack_class(first.model["name"])(nets, noise.make(first.noise), images.device)
+    # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
+    with torch.inference_mode(not stack.autograd):
+        return _train(runs, images, nets, stack, report)
+
+
+def _train(
+    runs: Sequence[Run], images: Images, nets: Sequence[nn.Module], stack: Stack, report: Report
+) -> Trained:
     first, device = runs[0], images.device
     n = len(images.train)
     steps_per_epoch = math.ceil(n / first.batch_size)
     steps = steps_per_epoch * first.epochs
-    features = images.train.shape[1]
-
-    nets = [models.build(run.model, features, classes, run.seed) for run in runs]
-    stack: Stack = models.stack_class(first.model["name"])(nets, noise.make(first.noise), device)
     shapes = [parameter.shape for parameter in nets[0].parameters()]
     optimizer = optimizers.make(stack.parameters, [run.optimizer for run in runs], shapes)
 

@@ -285,3 +285,18 @@ def test_no_step_waits_for_the_device(
         train(stack, images, 10, lambda rows: None)
     # both words of each place's keys; not anew in each of the 23 steps, nor in every second one, which draws ahead
     assert len(uploads) <= 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "autograd"), [("dropout", False), ("dropconnect", False), ("shakeout", True)]
+)
+def test_runs_with_and_without_autograd_take_turns(
+    kind: str, autograd: bool, compose: Compose, digit_images: Images
+) -> None:
+    """What one leaves for the next to use again, another one may write into."""
+    runs = [parse(compose("data=digits", "epochs=1", f"noise={name}")) for name in (kind, "shakeout", kind)]
+    first, _, again = (without_seconds(trained([run], digit_images)[0][0]) for run in runs)
+    assert first == again
+    nets = [models.build(runs[0].model, 64, 10, 0)]
+    stack = models.stack_class("scratch")(nets, noise.make(runs[0].noise), CPU)
+    assert stack.autograd == autograd

@@ -28,6 +28,8 @@ class Stack(Protocol):
     """(P,) or (R, P), float32; the nets compute with views of it."""
     gradients: Tensor
     """Like `parameters`; filled by `differentiate`."""
+    autograd: bool
+    """Whether autograd computes any of its gradients: then it cannot train in torch's inference mode."""
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         """Forward and backward pass of one batch with the noise on.

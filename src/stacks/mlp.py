@@ -42,6 +42,7 @@ class MLP:
         self.weight_gradients, self.bias_gradients = gradients[0::2], gradients[1::2]
         self.noise = noise
         self._hooks = {hook for hook in HOOKS if noise.has(hook)}
+        self.autograd = bool({"activation", "weight", "product"} & self._hooks) and not noise.by_hand
         self._rooms: dict[int, _Room] = {}
         self._descending = False
 

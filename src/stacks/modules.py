@@ -41,6 +41,7 @@ class Modules:
 
     noises: tuple[str, ...] | None = ("dropout", "none")
     """Noises that it can inject: those that `nn.Dropout` can stand for."""
+    autograd = True
 
     def __init__(self, nets: Sequence[nn.Module], noise: Noise, device: torch.device) -> None:
         self.parameters = flatten(nets, device)
