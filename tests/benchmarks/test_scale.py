@@ -74,8 +74,8 @@ def test_costs_at_each_size_are_those_of_the_line() -> None:
     assert cells(table, "memory of the main")[2:] == ["304 MB", "700 MB", "40.3 GB"]
     # 3.6 s a run
     assert cells(table, "training on")[2:] == ["60 min", "4.17 days", "417 days"]
-    # 50 ms a pack
-    assert cells(table, "Dask or Ray")[2:] == ["50 s", "83.3 min", "5.79 days"]
+    # 26 ms a pack
+    assert cells(table, "Dask over loky")[2:] == ["26 s", "43.3 min", "3.01 days"]
     # less time for more runs can only be scatter
     assert cells(table, "the same command")[2:] == ["unknown"] * 3
     assert len({row.count("|") for row in table.splitlines()}) == 1
