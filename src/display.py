@@ -74,9 +74,8 @@ class Display:
         self._jobs: dict[str, Job] = {}
         self._swept = swept
         self._states: Counter[str] = Counter()
-        self._scores: dict[
-            str, tuple[float, int]
-        ] = {}  # of each arm: the sum of its runs' scores, their number
+        self._scores: dict[str, tuple[float, int]] = {}
+        """Of each arm the sum of its runs' scores, and their number."""
         self._leader: str | None = None
         self._skipped = 0
         self._epochs_done = self._epochs_skipped = 0

@@ -135,7 +135,7 @@ class _Own(threading.local):
         self.philox = np.random.Philox(key=0)
         self.states: dict[int, Any] = {}
         self.mask = cache(_Mask)
-        self.nothing = torch.zeros(())
+        self.zero = torch.zeros(())
 
 
 _OWN = _Own()
@@ -243,7 +243,7 @@ class Draws:
         """h · Bernoulli(q)/q in place, q = 1 - rate rounded to 1/65536: the same numbers as `keep` gives.
 
         Args:
-            h: contiguous float32, (n, units) or (R, n, units).
+            h: contiguous float32, (n, units) or (R, n, units), that requires no gradient.
 
         Returns:
             1/q, by which what was kept is multiplied; 0 where the rate is 1. A float, or (R, 1, 1).
@@ -260,7 +260,7 @@ class Draws:
         start, _, count = self._take(h.shape)
         mask = _OWN.mask(count).draw(_philox_at(self._keys[0], self._step, start), threshold)
         # both products in one pass, with the same digits as one after the other
-        torch.addcmul(_OWN.nothing, h, mask.view_as(h), value=LEVELS / threshold, out=h)
+        torch.addcmul(_OWN.zero, h, mask.view_as(h), value=LEVELS / threshold, out=h)
         return LEVELS / threshold
 
     def _next_numbers(self, shape: Sequence[int]) -> tuple[_Numbers, np.random.Philox]:

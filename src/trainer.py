@@ -52,7 +52,7 @@ class Images:
         self.val, self.val_labels = self._scaled(data.val_images), data.val_labels.to(device)
         self.test, self.test_labels = self._scaled(data.test_images), data.test_labels.to(device)
         self.probe = self._scaled(data.train_images[:PROBE_IMAGES])
-        self._train = self.train.numpy() if device.type == "cpu" else np.empty(0)
+        self._train_array = self.train.numpy() if device.type == "cpu" else None
         self._rooms: dict[int, tuple[Tensor, np.ndarray, Tensor]] = {}
 
     def _scaled(self, images: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class Images:
 
     def batch(self, index: Tensor) -> Tensor:
         """Training images in [0, 1] at `index`, (n,) or (R, n); valid until the next call."""
-        if self.device.type != "cpu" or index.dim() > 1:
+        if self._train_array is None or index.dim() > 1:
             return self.train[index].to(torch.float32).div_(self.scale)
         # gathering bytes and scaling them in a reused buffer moves a quarter of the memory that floats would
         n = len(index)
@@ -76,7 +76,7 @@ class Images:
                 raw = torch.empty(n, self.train.shape[1], dtype=torch.uint8)
                 self._rooms[n] = raw, raw.numpy(), torch.empty(n, self.train.shape[1])
         raw, memory, floats = self._rooms[n]
-        self._train.take(index.numpy(), axis=0, out=memory, mode="clip")
+        self._train_array.take(index.numpy(), axis=0, out=memory, mode="clip")
         return floats.copy_(raw).div_(self.scale)
 
 

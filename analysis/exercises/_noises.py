@@ -457,7 +457,8 @@ def window(of: Tried, choice: Mapping[str, Strength], measure: Measure) -> tuple
     low, high = np.nanquantile(values, [0.25, 0.75])
     reach = 3 * (high - low)
     inside = values[(values >= low - reach) & (values <= high + reach)]
-    shown = [*inside, *(strength.mean(measure) for strength in choice.values())]
+    # not `mean`, which is rounded: with one seed the choice is a run itself
+    shown = [*inside, *(strength.rows[measure.column].mean() for strength in choice.values())]
     return min(shown), max(shown)
 
 

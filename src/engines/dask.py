@@ -93,7 +93,10 @@ class Backend(Engine):
             time.sleep(0.1)
         else:
             # it raises when it is out of time, or a future was cancelled: each one's state tells
-            with contextlib.suppress(DaskTimeout, CancelledError, OSError), self._client.as_current():
+            with (
+                contextlib.suppress(DaskTimeout, CancelledError, OSError, RuntimeError),
+                self._client.as_current(),
+            ):
                 wait(list(self._running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
         self._look()
         return [ended for future in list(self._running) if (ended := self._ended(future))]

@@ -2,8 +2,8 @@
 
 A model's file holds `build(features, classes, **options) -> nn.Module`, the plain net of one run: images
 (n, features) in, logits (n, classes) out. Weights are drawn from torch's global generator, which is seeded for
-the run around the call. `STACK`, if the file has it, names the class in `src.stacks` that trains R such nets;
-without it any module is trained as it is, with autograd (`src.stacks.modules.Modules`).
+the run around the call. `STACK`, if the file has it, names the class (a `src.stacks.Stack`) that trains R such
+nets; without it any module is trained as it is, with autograd (`src.stacks.modules.Modules`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from src.streams import Draws, Rate
 HOOKS = ("drop", "factor", "activation", "weight", "product")
 
 Backward = Callable[[Tensor], Any]
-"""A hook's gradient by hand: from the gradient at what it gave to that at what it was given."""
+"""A hook's gradient by hand: from the gradient at what it gave to that at what it was given. It must be linear: a
+plain step of SGD hands it the gradient times -lr (`stacks.Stack.descend`)."""
 
 
 class Noise:
@@ -38,7 +39,8 @@ class Noise:
     """False while a probe looks at the net: a noise that keeps track of what it sees must not, then."""
     by_hand = False
     """`activation`, `weight` and `product` give a pair, the result and its `Backward` (None: the identity), and are
-    not differentiated by autograd, which allocates everything anew: worth it in a noise that is swept much."""
+    not differentiated by autograd, which allocates everything anew: worth it in a noise that is swept much.
+    There is no autograd inside these either: without need of it a run trains in torch's inference mode."""
     reads = False
     """`weight` and `product` act where place k is made (False: layer k) or read (True: layer k + 1)."""
 

@@ -36,9 +36,9 @@ class SGD(Optimizer):
 
     @property
     def plain(self) -> bool:
-        # a subclass with an update of its own is not
-        own = type(self).update is SGD.update
-        return own and self._velocity is None and self.weight_decay is None and self._cap is None
+        # of a subclass nothing is known
+        bare = type(self) is SGD
+        return bare and self._velocity is None and self.weight_decay is None and self._cap is None
 
     def update(self, gradients: Tensor, lr: Hyper) -> None:
         if self.weight_decay is not None:

@@ -80,7 +80,11 @@ class MLP:
                 into_noise.append(back)
                 inputs.append(h)
         log_p = torch.log_softmax(z.mT, -2)
-        columns = torch.exp(log_p).scatter_add_(-2, y.unsqueeze(-2), room.minus_one).mul_(scale / x.shape[-2])
+        columns = (
+            torch.exp(log_p, out=room.columns)
+            .scatter_add_(-2, y.unsqueeze(-2), room.minus_one)
+            .mul_(scale / x.shape[-2])
+        )
 
         delta = columns.mT
         for layer in (3, 2, 1):
@@ -148,7 +152,10 @@ class MLP:
         if not self._descending:
             _products(delta)(delta.mT, x, out=self.weight_gradients[layer - 1])
         else:
-            _ = W.addmm_(delta.mT, x) if W.dim() == 2 else W.baddbmm_(delta.mT, x)
+            if W.dim() == 2:
+                W.addmm_(delta.mT, x)
+            else:
+                W.baddbmm_(delta.mT, x)
             self.biases[layer - 1].add_(db)
         return into
 
@@ -280,6 +287,7 @@ class _Room:
         logits = like.new_empty(*lead, widths[-1], n).mT
         self.outputs = [*(like.new_empty(*lead, n, width) for width in hidden), logits]
         self.into = [like.new_empty(0), *(like.new_empty(*lead, n, width) for width in hidden)]
+        self.columns = like.new_empty(*lead, widths[-1], n)
         self.minus_one = like.new_full((*lead, 1, n), -1)
         self._noised: dict[int, Tensor] = {}
 

@@ -139,7 +139,7 @@ COSTS: tuple[tuple[str, str, Shown], ...] = (
 
 def measured_table(small: Measured, large: Measured) -> str:
     """The measurements, as they came."""
-    rows = [["measured", f"{small.runs:,} runs", f"{large.runs:,} runs", "per run beyond the first"]]
+    rows = [["measured", f"{small.runs:,} runs", f"{large.runs:,} runs", "per further run"]]
     for name, what, shown in COSTS:
         line = through((small.runs, getattr(small, name)), (large.runs, getattr(large, name)))
         rows.append([what, shown(getattr(small, name)), shown(getattr(large, name)), shown(line.slope)])

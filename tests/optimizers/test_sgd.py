@@ -72,7 +72,12 @@ def test_a_users_update_is_not_passed_over() -> None:
         def update(self, gradients: Tensor, lr: Hyper) -> None:
             self.parameters.sub_(gradients.sign(), alpha=lr)
 
+    class Clipped(SGD):
+        def step(self, gradients: Tensor, lr: Hyper) -> None:
+            super().step(gradients.clamp_(-1, 1), lr)
+
     assert not Signs(start(0), [PLAIN], SHAPES).plain
+    assert not Clipped(start(0), [PLAIN], SHAPES).plain
 
 
 @settings(max_examples=15)
