@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Hashable, Iterable
 from typing import Any
@@ -23,6 +24,11 @@ def cores() -> int:
     return int(cpu_count())
 
 
+def fitting(gpu_memory: int) -> int:
+    """Runs that a GPU with so many bytes free trains as one stack; at least one, which tells whether it fits."""
+    return max(1, gpu_memory // GPU_MEMORY_PER_RUN)
+
+
 def kind(job: Job) -> Hashable:
     """What runs must have in common to train as one stack.
 
@@ -40,7 +46,6 @@ class Queue:
         jobs: jobs to be done.
         workers: how many processes share them.
         size: runs in a pack; None to let it follow from the measured time of a run (CPU), or from memory (GPU).
-        gpu_memory: bytes free on the GPU that trains; None for a CPU.
         pack_seconds: how long a CPU pack may take.
         largest: how many runs may be in it.
     """
@@ -50,7 +55,6 @@ class Queue:
         jobs: Iterable[Job],
         workers: int,
         size: int | None = None,
-        gpu_memory: int | None = None,
         *,
         pack_seconds: float = PACK_SECONDS,
         largest: int = LARGEST_CPU_PACK,
@@ -58,7 +62,8 @@ class Queue:
         self._kinds: dict[Hashable, deque[Job]] = {}
         for job in jobs:
             self._kinds.setdefault(kind(job), deque()).append(job)
-        self._workers, self._size, self._gpu_memory = workers, size, gpu_memory
+        self._totals = {own: len(waiting) for own, waiting in self._kinds.items()}
+        self._workers, self._size = workers, size
         self._pack_seconds, self._largest = pack_seconds, largest
         self._seconds: dict[Hashable, float] = {}
 
@@ -70,20 +75,27 @@ class Queue:
         own = kind(job)
         self._seconds[own] = 0.5 * (self._seconds.get(own, seconds) + seconds)
 
-    def next_pack(self) -> list[Job]:
-        """The next pack; empty when nothing waits."""
+    def next_pack(self, gpu_memory: int | None = None) -> list[Job]:
+        """The next pack; empty when nothing waits.
+
+        Args:
+            gpu_memory: bytes free on the GPU that is to train it; None for a CPU.
+        """
         for own, waiting in self._kinds.items():
             if waiting:
-                size = min(self._pack_size(own, len(waiting)), len(waiting))
+                size = min(self._pack_size(own, len(waiting), gpu_memory), len(waiting))
                 return [waiting.popleft() for _ in range(size)]
         return []
 
-    def _pack_size(self, own: Hashable, waiting: int) -> int:
+    def _pack_size(self, own: Hashable, waiting: int, gpu_memory: int | None) -> int:
         if self._size is not None:
             return self._size
-        if self._gpu_memory is not None:
-            return max(1, self._gpu_memory // GPU_MEMORY_PER_RUN)
+        if gpu_memory is not None:
+            # in as few rounds as memory allows, in which all GPUs have as much to do
+            total, places = self._totals[own], self._workers * fitting(gpu_memory)
+            rounds = math.ceil(total / places)
+            return math.ceil(total / (self._workers * rounds))
         # before a run of this kind is measured, packs are of one; and the last packs are small enough
         # for all workers to end together
-        fitting = int(self._pack_seconds / self._seconds[own]) if self._seconds.get(own) else 1
-        return max(1, min(fitting, self._largest, waiting // (2 * self._workers)))
+        in_time = int(self._pack_seconds / self._seconds[own]) if self._seconds.get(own) else 1
+        return max(1, min(in_time, self._largest, waiting // (2 * self._workers)))

@@ -247,7 +247,8 @@ def record_death(job: Job, reason: str) -> Record:
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / "train.log").open("a", encoding="utf-8") as log:
         log.write(f"failed: {reason}\n")
-    record = _record(job, store.FAILED, [], 0.0, None, reason)
+    # as it was asked for: what died may have had a device that is not here
+    record = _record(job, store.FAILED, [], 0.0, None, reason, job.run.device)
     store.write_record(job.folder, record)
     return record
 
@@ -259,6 +260,7 @@ def _record(
     seconds: float,
     parameters: int | None,
     error: str | None,
+    device: str | None = None,
 ) -> Record:
     final = {key: rows[-1].get(key) for key in store.METRICS} if rows else {}
     final |= {key: value for key, value in (rows[-1] if rows else {}).items() if key not in final}
@@ -271,7 +273,7 @@ def _record(
         "seconds": seconds,
         "parameters": parameters,
         "versions": versions(),
-        "device": device_name(job.run.device),
+        "device": device or device_name(job.run.device),
         "error": error,
     }
 

@@ -232,7 +232,6 @@ def _train(launcher: Any, waiting: Sequence[Job], at_once: int, ended: Ended) ->
         waiting,
         engine.workers,
         checked.pack_size,
-        engine.gpu_memory,
         pack_seconds=engine.pack_seconds,
         largest=engine.largest_pack,
     )

@@ -19,7 +19,7 @@ Ended = Callable[[Job, Record], None]
 def train(engine: Engine, queue: Queue, ended: Ended) -> None:
     """Train all jobs of the queue; `ended` is called in this process as each one ends.
 
-    What was under way when a worker died is tried again, each run in a pack of its own, so that the next death
+    What a worker that died had not ended is tried again, each run in a pack of its own, so that the next death
     tells whose it is; that run is marked failed, and all others end as if nothing was. Where one death takes
     all packs with it, a suspect also has the engine to itself.
 
@@ -28,7 +28,7 @@ def train(engine: Engine, queue: Queue, ended: Ended) -> None:
     """
     deaths: Counter[str] = Counter()
     suspects: deque[Job] = deque()
-    under_way = 0
+    under_way = 0  # jobs
     alone = False  # whether a suspect has the engine to itself
     while True:
         while not alone and engine.room() > 0:
@@ -37,21 +37,21 @@ def train(engine: Engine, queue: Queue, ended: Ended) -> None:
                     break
                 pack, alone = [suspects.popleft()], engine.shares_fate
             else:
-                pack = queue.next_pack()
+                pack = queue.next_pack(engine.gpu_memory)
             if not pack:
                 break
             engine.submit(pack)
-            under_way += 1
+            under_way += len(pack)
         if not (under_way or suspects or len(queue)):
             return
-        for pack, outcome in engine.wait():
-            under_way -= 1
+        for jobs, outcome in engine.wait():
+            under_way -= len(jobs)
             alone = False
             if isinstance(outcome, Death):
-                deaths.update(job.id for job in pack)
-                suspects.extend(job for job in pack if not _judged(job, deaths[job.id], outcome, ended))
+                deaths.update(job.id for job in jobs)
+                suspects.extend(job for job in jobs if not _judged(job, deaths[job.id], outcome, ended))
                 continue
-            for job, record in zip(pack, outcome, strict=True):
+            for job, record in zip(jobs, outcome, strict=True):
                 queue.measured(job, record["seconds"])
                 ended(job, record)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -65,8 +66,8 @@ def test_every_job_is_handed_out_once_in_packs_of_one_kind(
     kinds: list[int], workers: int, size: int | None, memory: int | None, seconds: list[float]
 ) -> None:
     jobs = [job(number, **APART[which]) for number, which in enumerate(kinds)]
-    queue, handed_out = Queue(jobs, workers, size, memory), []
-    while pack := queue.next_pack():
+    queue, handed_out = Queue(jobs, workers, size), []
+    while pack := queue.next_pack(memory):
         assert len({kind(one) for one in pack}) == 1
         assert [one.number for one in pack] == sorted(one.number for one in pack)
         if size is not None:
@@ -86,9 +87,9 @@ def same(count: int) -> list[Job]:
     return [JOBS[0]] * count
 
 
-def sizes(queue: Queue, seconds: float) -> list[int]:
+def sizes(queue: Queue, seconds: float, gpu_memory: int | None = None) -> list[int]:
     found = []
-    while pack := queue.next_pack():
+    while pack := queue.next_pack(gpu_memory):
         found.append(len(pack))
         queue.measured(pack[0], seconds)
     return found
@@ -126,9 +127,31 @@ def test_kinds_are_measured_apart() -> None:
 
 
 def test_a_gpus_packs_fill_its_memory_at_once() -> None:
-    queue = Queue(same(100), workers=1, gpu_memory=30 * GPU_MEMORY_PER_RUN + 1)
-    assert sizes(queue, 0.1) == [30, 30, 30, 10]
-    assert sizes(Queue(same(2), workers=1, gpu_memory=5), 0.1) == [1, 1]
+    memory = 30 * GPU_MEMORY_PER_RUN + 1
+    assert sizes(Queue(same(100), workers=1), 0.1, memory) == [25, 25, 25, 25], "in as few rounds as fit"
+    assert sizes(Queue(same(30), workers=1), 0.1, memory) == [30]
+    assert sizes(Queue(same(31), workers=1), 0.1, memory) == [16, 15]
+    assert sizes(Queue(same(2), workers=1), 0.1, 5) == [1, 1]
+
+
+def test_several_gpus_have_as_much_to_do() -> None:
+    memory = 30 * GPU_MEMORY_PER_RUN
+    assert sizes(Queue(same(10), workers=4), 0.1, memory) == [3, 3, 3, 1]
+    assert sizes(Queue(same(240), workers=4), 0.1, memory) == [30] * 8
+
+
+def test_a_gpu_gets_packs_of_its_own_size() -> None:
+    queue = Queue(same(100), workers=2)
+    found = [len(queue.next_pack(held * GPU_MEMORY_PER_RUN)) for held in (5, 30, 5, 30)]
+    assert found == [5, 25, 5, 25]
+
+
+@given(st.integers(1, 500), st.integers(1, 20), st.integers(1, 50))
+def test_no_pack_is_larger_than_its_gpu_holds(count: int, workers: int, held: int) -> None:
+    found = sizes(Queue(same(count), workers), 0.1, held * GPU_MEMORY_PER_RUN)
+    assert sum(found) == count
+    assert max(found) <= held
+    assert math.ceil(len(found) / workers) == math.ceil(count / (workers * held)), "no round is wasted"
 
 
 def test_a_size_that_is_asked_for_is_kept() -> None:

@@ -104,6 +104,12 @@ def test_a_failed_run_is_tried_again_and_a_diverged_one_is_not(tmp_path: Path) -
     assert run.ended(wild) == record
 
 
+def test_a_death_elsewhere_is_recorded_with_the_device_that_was_asked_for(tmp_path: Path) -> None:
+    """The main process of a cluster may have no such device."""
+    record = run.record_death(job(tmp_path, device="cuda"), "its worker process died 2 times")
+    assert record["device"] == "cuda" and record["state"] == store.FAILED
+
+
 def test_a_stack_that_fails_is_trained_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, where a pack is one stack: an exception in it must not take the others along."""
     from src.noise.dropout import Dropout

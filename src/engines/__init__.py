@@ -6,7 +6,7 @@ An engine is one file here, imported only when it is chosen, with a class `Backe
     prepare(jobs, …)     told what is waiting, once, before the first pack
     room()               how many more packs it can take now
     submit(pack)         send one on its way
-    wait()               wait for news: packs that have ended, each with its records or with a Death
+    wait()               wait for news: jobs that have ended, with their records or with a Death
     close()              cancel what is queued, end what runs, leave nothing behind
 """
 
@@ -26,14 +26,14 @@ from src.run import Job, Record
 
 @dataclass(frozen=True)
 class Death:
-    """A pack gave no records because what ran it is gone; another try may go well."""
+    """Jobs gave no records because what ran them is gone; another try may go well."""
 
     reason: str
     """In a few words, for people: "killed, out of memory?"."""
 
 
 Ended = tuple[list[Job], list[Record] | Death]
-"""A pack as it was submitted, and each of its jobs' records or what became of its worker."""
+"""A pack or a part of it, and each of these jobs' records or what became of their worker."""
 
 
 class EngineError(InputError):
@@ -46,7 +46,7 @@ class Engine(ABC):
     workers = 1
     """Packs that train at the same time, as far as it is known before the first one; right after `prepare`."""
     gpu_memory: int | None = None
-    """Bytes free on the smallest GPU that trains; None where a CPU does; right after `prepare`."""
+    """Bytes free on the GPU that the next pack goes to; None for a CPU. Right after `room` found a place for it."""
     shares_fate = False
     """Whether a worker that dies takes all packs under way with it."""
     pack_seconds, largest_pack = PACK_SECONDS, LARGEST_CPU_PACK
@@ -65,7 +65,7 @@ class Engine(ABC):
 
     @abstractmethod
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
-        """Told what is waiting, once, before the first pack; sets `workers` and `gpu_memory`.
+        """Told what is waiting, once, before the first pack; sets `workers`.
 
         A search brings its jobs in batches: those of the first are told, and `at_once` is how many there are in a
         full one.
@@ -85,7 +85,11 @@ class Engine(ABC):
 
     @abstractmethod
     def wait(self) -> list[Ended]:
-        """Packs that have ended since the last call; waits a while for one, and may come back with none."""
+        """Jobs that have ended since the last call; waits a while for one, and may come back with none.
+
+        Where a worker has no disk in common with us a pack's jobs come as they end: what came is not lost with the
+        worker.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """Workers of a Dask cluster: `hydra.launcher.backend=dask`, at `hydra.launcher.address` or started here.
 
 Each pack is sent to a worker that has none, and to no other: so it is known whose death it was, and Dask does not
-run packs again by itself.
+run packs again by itself. On a CPU each of its runs is a task of its own, so that what has ended comes at once and
+does not die with the worker.
 """
 
 from __future__ import annotations
@@ -61,32 +62,38 @@ class Backend(Engine):
         self._data_root: str | None = None
         self._gpus = 0
         self._ready: dict[str, str] = {}  # each worker that may train, and its host
+        self._memory: dict[str, int] = {}  # bytes free on the GPU of each that has been asked
         self._running: dict[Future, tuple[list[Job], str]] = {}
         self._looked = 0.0
         self._seen = time.monotonic()
 
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self._gpus = parcels.gpus(self._settings, jobs)
+        if self._gpus and self._cluster is not None:
+            right = "must come with an address: a cluster that is started here has no GPUs"
+            raise ConfigError(PREFIX + "gpus", self._gpus, right)
         self._data_root = nodes.data_root(jobs)
         while not self._ready:
             self._look()
             time.sleep(0 if self._ready else 0.1)
         self.workers = min(len(self._ready), self._settings.n_jobs or len(self._ready))
-        if self._gpus:
-            self.gpu_memory = min(self._ask(list(self._ready), asked(nodes.gpu_memory)).values())
 
     def room(self) -> int:
         self._look()
-        free = len(self._ready) - len(self._running)
-        return (
-            free if self._settings.n_jobs is None else min(free, self._settings.n_jobs - len(self._running))
-        )
+        busy, free = self._busy_and_free()
+        self.gpu_memory = self._memory[free[0]] if free and self._gpus else None
+        return len(free) if self._settings.n_jobs is None else min(len(free), self._settings.n_jobs - busy)
+
+    def _busy_and_free(self) -> tuple[int, list[str]]:
+        """How many workers train, and those that can."""
+        busy = {address for _, address in self._running.values()}
+        return len(busy), [address for address in self._ready if address not in busy]
 
     def submit(self, pack: list[Job]) -> None:
-        busy = {address for _, address in self._running.values()}
-        address = next(address for address in self._ready if address not in busy)
-        parcel = parcels.wrap(pack, self._settings, self._gpus > 0)
-        self._running[self._submit(address, asked(parcels.train, parcel))] = pack, address
+        address = self._busy_and_free()[1][0]
+        for part in [pack] if self._gpus else [[job] for job in pack]:
+            parcel = parcels.wrap(part, self._settings, self._gpus > 0)
+            self._running[self._submit(address, asked(parcels.train_all, parcel))] = part, address
 
     def wait(self) -> list[Ended]:
         if not self._running:
@@ -102,7 +109,7 @@ class Backend(Engine):
         return [ended for future in list(self._running) if (ended := self._ended(future))]
 
     def _ended(self, future: Future) -> Ended | None:
-        """What came of a pack, if anything did."""
+        """What came of a task, if anything did."""
         pack, address = self._running[future]
         outcome: list[Record] | Death | None = None
         if future.status == "finished":
@@ -177,6 +184,9 @@ class Backend(Engine):
                 nodes.data_files(root), workers=list(lacking.values()), hash=False, broadcast=True
             )
             self._ask(list(lacking.values()), asked(nodes.keep_data, attached=1), files)
+        if self._gpus:
+            found = memory = self._ask(list(found), asked(nodes.gpu_memory))
+            self._memory |= memory
         self._ready |= {address: new[address] for address in found}
 
     def _ask(self, addresses: list[str], *messages: Any) -> dict[str, Any]:

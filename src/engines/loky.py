@@ -16,7 +16,7 @@ from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from src import config, packs
 from src import run as runs
-from src.engines import Death, Ended, Engine
+from src.engines import Death, Ended, Engine, nodes
 from src.engines.child import die_with
 from src.engines.settings import ONE_THREAD, Settings
 from src.run import Job, Record
@@ -50,9 +50,7 @@ class Backend(Engine):
         """No more processes than runs; one for a GPU, which one process fills best."""
         needed = min(self._most, at_once)
         if config.resolve_device(jobs[0].run.device) == "cuda":
-            import torch
-
-            needed, self.gpu_memory = 1, int(torch.cuda.mem_get_info()[0])
+            needed, self.gpu_memory = 1, nodes.gpu_memory()
         if needed != self.workers:
             self.close()
             self.workers = needed

@@ -84,10 +84,14 @@ def keep_data(files: bytes) -> None:
 
 
 def gpu_memory() -> int:
-    """Bytes free on the GPU that this process sees first; 0 without one."""
+    """Bytes that this process can still use of the GPU that it sees first; 0 without one."""
     import torch
 
-    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
+    if not torch.cuda.is_available():
+        return 0
+    # what an earlier pack has left to torch's cache is free for the next one
+    cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return int(torch.cuda.mem_get_info()[0] + cached)
 
 
 def _cache() -> Path:

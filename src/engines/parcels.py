@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from src import packs
 from src import run as runs
 from src.checks import ConfigError
 from src.engines import nodes
 from src.engines.nodes import Supply
 from src.engines.settings import PREFIX, Settings
-from src.packs import GPU_MEMORY_PER_RUN
 from src.run import Job, Record
 
 
@@ -60,37 +60,46 @@ def wrap(pack: Sequence[Job], settings: Settings, gpu: bool) -> Parcel:
     return Parcel(jobs, settings.shared, nodes.data_root(pack))
 
 
-def train(parcel: Parcel, supply: Supply | None = None) -> list[Trained]:
-    """On the worker: train the jobs, in a private folder where the output folder is not in reach."""
+def train(parcel: Parcel, supply: Supply | None = None) -> Iterator[list[Trained]]:
+    """On the worker: train the jobs, in a private folder where the output folder is not in reach.
+
+    Yields:
+        What has trained together, as soon as it has: on a CPU a run each, on a GPU as many as fit this one, which
+        may be smaller than the one the pack was made for. All in the jobs' order.
+    """
     jobs = parcel.jobs
     if parcel.data_root is not None:
         root = nodes.held_data(parcel.data_root, supply)
         jobs = [_with(job, data={**job.run.data, "root": root}) for job in jobs]
+    size = packs.fitting(nodes.gpu_memory()) if jobs[0].run.device == "cuda" else 1
+    stacks = (jobs[at : at + size] for at in range(0, len(jobs), size))
     if parcel.shared:
-        return [Trained(record, {}) for record in _records(jobs)]
-    with tempfile.TemporaryDirectory(prefix="dropout-sweeps-") as folder:
-        jobs = [_with(job, output=folder) for job in jobs]
-        return [
-            Trained(record, {path.name: path.read_bytes() for path in job.folder.iterdir() if path.is_file()})
-            for job, record in zip(jobs, _records(jobs), strict=True)
-        ]
+        yield from ([Trained(record, {}) for record in runs.train_jobs(stack)] for stack in stacks)
+        return
+    for stack in stacks:
+        with tempfile.TemporaryDirectory(prefix="dropout-sweeps-") as folder:
+            private = [_with(job, output=folder) for job in stack]
+            records = runs.train_jobs(private)
+            trained = [Trained(record, _files(job)) for job, record in zip(private, records, strict=True)]
+        yield trained
 
 
-def _records(jobs: list[Job]) -> list[Record]:
-    """Train them; on a GPU in parts that fit it, which may be smaller than the one the pack was made for."""
-    size = len(jobs)
-    if jobs[0].run.device == "cuda" and (memory := nodes.gpu_memory()):
-        size = max(1, memory // GPU_MEMORY_PER_RUN)
-    return [record for at in range(0, len(jobs), size) for record in runs.train_jobs(jobs[at : at + size])]
+def train_all(parcel: Parcel) -> list[Trained]:
+    """`train`, for who takes the results of all the jobs at once."""
+    return [trained for stack in train(parcel) for trained in stack]
+
+
+def _files(job: Job) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in job.folder.iterdir() if path.is_file()}
 
 
 def _with(job: Job, **changes: object) -> Job:
     return replace(job, run=replace(job.run, **changes))  # type: ignore[arg-type]
 
 
-def unwrap(pack: Sequence[Job], trained: Sequence[Trained]) -> list[Record]:
+def unwrap(jobs: Sequence[Job], trained: Sequence[Trained]) -> list[Record]:
     """Back in the main process: the records, once the files that came with them are written."""
     return [
         runs.receive(job, one.files) if one.files else one.record
-        for job, one in zip(pack, trained, strict=True)
+        for job, one in zip(jobs, trained, strict=True)
     ]

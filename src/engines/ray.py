@@ -1,6 +1,8 @@
 """Workers of a Ray cluster: `hydra.launcher.backend=ray`, at `hydra.launcher.address` or started here.
 
-A pack is a task; Ray finds its place, and is told not to try it again by itself when its worker dies.
+A pack is a task that gives back each result as it has it, so that what has ended does not die with the worker. On
+a CPU Ray finds its place; a pack for a GPU goes to the node whose GPU it was made for. When its worker dies, Ray is
+told not to try it again by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import socket
 import tempfile
 import time
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported
@@ -41,17 +45,29 @@ DEATHS: dict[type[Exception], str] = {
     exceptions.OutOfMemoryError: "Ray ended it, as its node ran out of memory",
     exceptions.NodeDiedError: "its node is gone",
     exceptions.ObjectLostError: "its node is gone, and with it the results",
+    exceptions.TaskUnschedulableError: "its node is gone",
 }
+
+
+@dataclass
+class _Pack:
+    jobs: list[Job]
+    """Those whose results have not come yet, in the order in which they will."""
+    node: str | None
+    """The node that it was sent to; None where Ray chooses."""
 
 
 class Backend(Engine):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._where = f"{PREFIX}address={settings.address}" if settings.address else f"{PREFIX}backend=ray"
-        self._running: dict[Any, list[Job]] = {}
+        self._running: dict[Any, _Pack] = {}
         self._data: list[Any] = []
         self._gpus = settings.gpus or 0
-        self._places, self._looked, self._seen = 0, 0.0, time.monotonic()
+        self._places: dict[str, int] = {}  # by a node's id the packs that it takes at a time
+        self._asked: dict[str, Any] = {}  # by a node's id, of a node with a GPU, the answer to come
+        self._memory: dict[str, int] = {}  # and the answer: bytes free on it
+        self._looked, self._seen = 0.0, time.monotonic()
         _check_address(settings.address)
         # only a cluster of our own is told its size
         own: dict[str, Any] = {"include_dashboard": False}
@@ -74,14 +90,15 @@ class Backend(Engine):
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self._gpus = parcels.gpus(self._settings, jobs)
         self._looked = 0.0
+        self._places = {}
         while not self._look():
             time.sleep(0.1)
-        self.workers = self._places
+        # those, too, whose GPU has not answered yet
+        places = sum(self._places_on(node["Resources"]) for node in self._nodes())
+        self.workers = min(places, self._settings.n_jobs or places)
         self._train = self._task(_train)
         if root := nodes.data_root(jobs):
             self._data = [ray.put(nodes.data_files(root))]
-        if self._gpus:
-            self.gpu_memory = min(self._of_nodes(nodes.gpu_memory))
 
     def _task(self, function: Any) -> Any:
         options: dict[str, Any] = {"num_cpus": self._settings.cpus, "num_gpus": self._gpus, "max_retries": 0}
@@ -89,27 +106,27 @@ class Backend(Engine):
             options["memory"] = self._settings.memory
         return ray.remote(**options)(function)
 
-    def _of_nodes(self, function: Any) -> list[Any]:
-        """What the function returns on each node that can train."""
-        places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in self._nodes()]
-        task = self._task(function)
-        try:
-            asked = [task.options(scheduling_strategy=place).remote() for place in places]
-            found: list[Any] = ray.get(asked, timeout=PATIENCE_SECONDS)
-            return found
-        except exceptions.RayError as error:
-            raise EngineError(f"{self._where}: its nodes do not answer ({_one_line(error)})") from None
-
     def room(self) -> int:
-        self._look()
-        if self._settings.n_jobs is not None:
-            return min(self._places, self._settings.n_jobs) - len(self._running)
-        # one more than train: the next pack is there when a worker ends its own
-        return self._places + bool(self._places) - len(self._running)
+        places = sum(self._look().values())
+        most = min(places, self._settings.n_jobs or places)
+        if self._gpus:
+            node = self._free_node()
+            self.gpu_memory = self._memory[node] if node else None
+        elif self._settings.n_jobs is None:
+            # one more than train: the next pack is there when a worker ends its own
+            most += bool(places)
+        return most - len(self._running)
+
+    def _free_node(self) -> str | None:
+        """A node with a GPU that no pack has been sent to."""
+        taken = Counter(pack.node for pack in self._running.values())
+        return next((node for node, places in self._places.items() if places > taken[node]), None)
 
     def submit(self, pack: list[Job]) -> None:
         parcel = parcels.wrap(pack, self._settings, self._gpus > 0)
-        self._running[self._train.remote(parcel, self._data)] = pack
+        node = self._free_node() if self._gpus else None
+        task = self._train.options(scheduling_strategy=_on(node)) if node else self._train
+        self._running[task.remote(parcel, self._data)] = _Pack(pack, node)
 
     def wait(self) -> list[Ended]:
         if not self._running:
@@ -117,27 +134,34 @@ class Backend(Engine):
             return []
         done, rest = ray.wait(list(self._running), timeout=LOOK_SECONDS)
         done += ray.wait(rest, num_returns=len(rest), timeout=0)[0] if done and rest else []
-        return [self._ended(reference) for reference in done]
+        return [self._ended(results) for results in done]
 
-    def _ended(self, reference: Any) -> Ended:
-        pack = self._running.pop(reference)
+    def _ended(self, results: Any) -> Ended:
+        """The next result of a pack: there is one."""
+        jobs = self._running[results].jobs
         try:
-            trained = ray.get(reference)
+            trained = ray.get(next(results))
         except tuple(DEATHS) as error:
+            del self._running[results]
             reason = next(reason for kind, reason in DEATHS.items() if isinstance(error, kind))
-            return pack, Death(reason)
+            return jobs, Death(reason)
         except exceptions.RayError as error:
             raise EngineError(f"{self._where}: a worker cannot train ({_one_line(error)})") from None
-        records: list[Record] = parcels.unwrap(pack, trained)
-        return pack, records
+        ended, rest = jobs[: len(trained)], jobs[len(trained) :]
+        if rest:
+            self._running[results].jobs = rest
+        else:
+            del self._running[results]
+        records: list[Record] = parcels.unwrap(ended, trained)
+        return ended, records
 
-    def _look(self) -> int:
+    def _look(self) -> dict[str, int]:
         """Counts the packs that the nodes can take at a time."""
         if self._places and time.monotonic() - self._looked < LOOK_SECONDS:
             return self._places
         self._looked = time.monotonic()
-        self._places = sum(self._places_on(node["Resources"]) for node in self._nodes())
-        if self._places:
+        there = {node["NodeID"]: self._places_on(node["Resources"]) for node in self._nodes()}
+        if there:
             self._seen = self._looked
         elif self._looked - self._seen > PATIENCE_SECONDS:
             wanted = f"{self._settings.cpus} CPU, {self._gpus} GPU and {self._settings.memory or 0} bytes"
@@ -145,7 +169,26 @@ class Backend(Engine):
                 f"{self._where}: no node there with {wanted} for a pack within {PATIENCE_SECONDS:g} s; "
                 "what is done is kept, the same command goes on"
             )
-        return self._places
+        if self._gpus:
+            self._ask(list(there))
+            there = {node: places for node, places in there.items() if node in self._memory}
+        self._places = there
+        return there
+
+    def _ask(self, there: list[str]) -> None:
+        """Asks new nodes for their GPU's memory; each answers once the GPU is free, whoever has it now."""
+        for node in there:
+            if node not in self._asked:
+                task = self._task(nodes.gpu_memory).options(scheduling_strategy=_on(node))
+                self._asked[node] = task.remote()
+        for node in set(there) - self._memory.keys():
+            if ray.wait([self._asked[node]], timeout=0)[0]:
+                try:
+                    self._memory[node] = ray.get(self._asked[node])
+                except tuple(DEATHS):
+                    del self._asked[node]  # to be asked again if it is still there
+                except exceptions.RayError as error:
+                    raise EngineError(f"{self._where}: a worker cannot train ({_one_line(error)})") from None
 
     def _nodes(self) -> list[dict[str, Any]]:
         """Nodes that can take a pack."""
@@ -163,14 +206,18 @@ class Backend(Engine):
         ray.shutdown()
 
 
-def _train(parcel: Parcel, data: list[Any]) -> list[Trained]:
+def _on(node: str) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node, soft=False)
+
+
+def _train(parcel: Parcel, data: list[Any]) -> Iterator[list[Trained]]:
     """On the worker; the data set stays in Ray's object store unless this node has none."""
 
     def supply() -> bytes:
         files: bytes = ray.get(data[0])
         return files
 
-    return parcels.train(parcel, supply if data else None)
+    yield from parcels.train(parcel, supply if data else None)
 
 
 def _check_address(address: str | None) -> None:

@@ -1,13 +1,15 @@
 """Jobs of a Slurm cluster: `hydra.launcher.backend=slurm`, sent off by submitit.
 
 A pack is a Slurm job. Queueing and starting one takes seconds, so packs are larger than elsewhere. What submitit
-needs lies under `output`, which the nodes must see, whatever `hydra.launcher.shared` says.
+needs lies under `output`, which the nodes must see, whatever `hydra.launcher.shared` says. There a job puts each
+result as it has it, so that what has ended does not die with the job.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 import pickle
 import shutil
 import subprocess
@@ -16,17 +18,20 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import submitit
 from filelock import FileLock, Timeout
 
+from src import store
 from src.checks import ConfigError
 from src.engines import Death, Ended, Engine, EngineError, nodes, parcels
 from src.engines.child import answer, answered, asked
 from src.engines.parcels import Parcel, Trained
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
-from src.run import Job, Record
+from src.packs import GPU_MEMORY_PER_RUN
+from src.run import Job
 
 NAME = "dropout-sweeps"
 """Of every job, for squeue."""
@@ -41,12 +46,24 @@ GRACE_SECONDS = 10.0
 """How late a file of a job that has ended may come into sight on a shared disk."""
 
 GPU_MEMORY = 16 * 2**30
-"""What packs are sized for, as a job's GPU is not known before it starts; on a smaller one they train in parts."""
+"""The least that a job is made for. Its GPU is not known before it starts; that tells what trains at a time."""
 
 UNDER_WAY = {
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "RESIZING"),
     *("SIGNALING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"),
 }
+
+
+@dataclass
+class _Pack:
+    jobs: list[Job]
+    """Those whose results have not come yet, in the order in which they will."""
+    own: str
+    """What the names of its results begin with."""
+    end: Path
+    """Where submitit puts how the job ended."""
+    taken: int = 0
+    """Results that have come."""
 
 
 class Backend(Engine):
@@ -55,12 +72,9 @@ class Backend(Engine):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._folder: Path | None = None
-        self._running: dict[
-            str, tuple[list[Job], Path]
-        ] = {}  # by Slurm's job id: the pack, where its result will be
-        self._ended_at: dict[
-            str, tuple[float, str]
-        ] = {}  # jobs that ended and left no result so far, and how
+        self._running: dict[str, _Pack] = {}  # by Slurm's job id
+        # jobs that have ended and left results out so far, and how they ended
+        self._ended_at: dict[str, tuple[float, str]] = {}
         self._alive: list[FileLock] = []  # held as long as this process lives; the system frees it
         self._looked = 0.0
         self._gpus = settings.gpus or 0
@@ -70,14 +84,18 @@ class Backend(Engine):
 
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self._gpus = parcels.gpus(self._settings, jobs)
-        self.gpu_memory = GPU_MEMORY if self._gpus else None
         self._most = self._settings.n_jobs or JOBS
         self.workers = min(self._most, at_once)
+        if self._gpus:
+            # how many GPUs are to be had is not known either: few full jobs, and larger ones rather than more
+            share = math.ceil(at_once / self._most) * GPU_MEMORY_PER_RUN
+            self.workers, self.gpu_memory = 1, max(GPU_MEMORY, share)
         place = Path(jobs[0].run.output).absolute() / ".slurm"
         _sweep_up(place)
         self._folder = place / uuid.uuid4().hex[:12]
-        code = self._folder / "code"
+        code, results = self._folder / "code", self._folder / "results"
         code.mkdir(parents=True)
+        results.mkdir()
         self._alive.append(FileLock(self._folder / "lock"))
         self._alive[0].acquire()
         with zipfile.ZipFile(io.BytesIO(nodes.code())) as archive:
@@ -105,42 +123,70 @@ class Backend(Engine):
     def submit(self, pack: list[Job]) -> None:
         assert self._folder is not None
         parcel = parcels.wrap(pack, self._settings, self._gpus > 0)
-        call = asked(_train, parcel, str(self._folder / "data"))
+        own = uuid.uuid4().hex[:12]
+        call = asked(_train, parcel, str(self._folder / "data"), str(self._folder / "results" / own))
         try:
             job = self._executor.submit(answer, call, _nothing)
         except (submitit.core.utils.FailedJobError, OSError, RuntimeError) as error:
             said = [line.rpartition("error: ")[2] for line in str(error).splitlines() if "error: " in line]
             why = " ".join("; ".join(said or [str(error)]).split())
             raise EngineError(f"{PREFIX}backend=slurm: sbatch refuses ({why})") from None
-        self._running[job.job_id] = pack, job.paths.result_pickle
+        self._running[job.job_id] = _Pack(pack, own, job.paths.result_pickle)
 
     def wait(self) -> list[Ended]:
         news: list[Ended] = []
         end = time.monotonic() + LOOK_SECONDS
         while not news and time.monotonic() < end:
-            news = [
-                self._outcome(number) for number, (_, path) in list(self._running.items()) if path.exists()
-            ]
+            news = self._results() + self._ends()
             time.sleep(0 if news else 0.1)
         return news + self._deaths()
 
-    def _outcome(self, number: str) -> Ended:
-        pack, path = self._running.pop(number)
+    def _results(self) -> list[Ended]:
+        """Results of packs under way, each pack's in order; the last one comes with the job's end."""
+        assert self._folder is not None
+        # one look for all jobs, which also makes NFS look again
+        there = {path.name for path in (self._folder / "results").iterdir()}
+        news: list[Ended] = []
+        for pack in self._running.values():
+            while (name := f"{pack.own}-{pack.taken}") in there:
+                path = self._folder / "results" / name
+                trained: list[Trained] = pickle.loads(path.read_bytes())
+                path.unlink()
+                ended, pack.jobs = pack.jobs[: len(trained)], pack.jobs[len(trained) :]
+                pack.taken += 1
+                news.append((ended, parcels.unwrap(ended, trained)))
+        return news
+
+    def _ends(self) -> list[Ended]:
+        """The last results of jobs that have ended well."""
+        news: list[Ended] = []
+        for number, pack in list(self._running.items()):
+            if not pack.end.exists():
+                continue
+            kind, found = pickle.loads(pack.end.read_bytes())
+            if kind != "success":  # ours never raises: it is submitit that tells of a time limit
+                self._ended_at.setdefault(number, (time.monotonic(), str(found).strip().splitlines()[-1]))
+                continue
+            try:
+                trained = answered(found)
+            except RuntimeError as error:
+                raise EngineError(f"{PREFIX}backend=slurm: job {number} cannot train ({error})") from None
+            if len(trained) == len(pack.jobs):
+                news.append((pack.jobs, parcels.unwrap(pack.jobs, trained)))
+                self._forget(number)
+            else:
+                how = f"results of Slurm job {number} do not come into sight"
+                self._ended_at.setdefault(number, (time.monotonic(), how))
+        return news
+
+    def _forget(self, number: str) -> None:
+        pack = self._running.pop(number)
         self._ended_at.pop(number, None)
-        kind, found = pickle.loads(path.read_bytes())
-        for file in path.parent.glob(f"{number}_*"):
+        for file in pack.end.parent.glob(f"{number}_*"):
             file.unlink(missing_ok=True)
-        if kind != "success":  # ours never raises: it is submitit that tells of a time limit
-            return pack, Death(str(found).strip().splitlines()[-1])
-        try:
-            trained = answered(found)
-        except RuntimeError as error:
-            raise EngineError(f"{PREFIX}backend=slurm: job {number} cannot train ({error})") from None
-        records: list[Record] = parcels.unwrap(pack, trained)
-        return pack, records
 
     def _deaths(self) -> list[Ended]:
-        """Packs of jobs that have ended a while ago and left no result."""
+        """What is missing of jobs that have ended a while ago."""
         now = time.monotonic()
         if self._running and now - self._looked >= LOOK_SECONDS:
             self._looked = now
@@ -148,18 +194,15 @@ class Backend(Engine):
             for number in self._running if states is not None else ():
                 state = states.get(number, "gone")  # type: ignore[union-attr]
                 if state not in UNDER_WAY:
-                    self._ended_at.setdefault(number, (now, state))
+                    self._ended_at.setdefault(number, (now, f"Slurm job {number}: {state}"))
         if self._ended_at and self._folder:
             list((self._folder / "jobs").iterdir())  # which makes NFS look again
-        dead = [
-            number
-            for number, (ended, _) in self._ended_at.items()
-            if now - ended > GRACE_SECONDS and not self._running[number][1].exists()
-        ]
-        return [
-            (self._running.pop(number)[0], Death(f"Slurm job {number}: {self._ended_at.pop(number)[1]}"))
-            for number in dead
-        ]
+        news: list[Ended] = []
+        for number, (ended, how) in list(self._ended_at.items()):
+            if now - ended > GRACE_SECONDS:
+                news.append((self._running[number].jobs, Death(how)))
+                self._forget(number)
+        return news
 
     def close(self) -> None:
         if self._running:
@@ -205,7 +248,17 @@ def _nothing() -> bytes:
     raise EOFError
 
 
-def _train(parcel: Parcel, data: str) -> list[Trained]:
-    """In the job; the data set is read from the shared disk where this node has none."""
+def _train(parcel: Parcel, data: str, results: str) -> list[Trained]:
+    """In the job; the data set is read from the shared disk where this node has none.
+
+    Returns:
+        The last results; those before are put into files, `results` and a number.
+    """
     supply: Callable[[], bytes] | None = Path(data).read_bytes if Path(data).exists() else None
-    return parcels.train(parcel, supply)
+    left = len(parcel.jobs)
+    for number, trained in enumerate(parcels.train(parcel, supply)):
+        left -= len(trained)
+        if not left:
+            return trained
+        store.write_whole(Path(f"{results}-{number}"), pickle.dumps(trained))
+    return []

@@ -55,17 +55,22 @@ class Cluster:
                 raise RuntimeError(f"a Ray node does not start: {said[-2000:]}")
             time.sleep(0.05)
 
-    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+    def _start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         log = (self.folder / f"start{len(list(self.folder.glob('start*')))}.log").open("w")
         command = [str(Path(sys.executable).with_name("ray")), "start", *arguments, "--block"]
         command += ["--object-store-memory=200000000"]
         before = () if "--head" in arguments else self.before
         return subprocess.Popen(
-            [*before, *command], cwd=self.folder, env=self.environment, stdout=log, stderr=log, text=True
+            [*before, *command],
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdout=log,
+            stderr=log,
+            text=True,
         )
 
-    def add(self) -> subprocess.Popen[str]:
-        self.members.append(self._start(f"--address={self.address}", "--num-cpus=1"))
+    def add(self, *more: str, **environment: str) -> subprocess.Popen[str]:
+        self.members.append(self._start(f"--address={self.address}", "--num-cpus=1", *more, **environment))
         self._await_last()
         return self.members[-1]
 

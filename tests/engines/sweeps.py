@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 from test_sweep import SMALL, everything, results, start, sweep, table, wait_for
+
+from src.packs import GPU_MEMORY_PER_RUN
 
 SWEPT = ["dropout1=0.2,0.5", "seed=range(4)"]
 LONG = ["dropout1=0.2,0.5", "seed=range(3)", "epochs=60"]
@@ -42,16 +47,24 @@ def same_files(root: Path, name: str, *how: str) -> None:
 
 
 def survives(root: Path, name: str, kill: Callable[[], None], *how: str) -> None:
-    """A sweep of six runs, in which `kill` is called once two have finished."""
+    """A sweep of two packs of three runs, in which `kill` is called once two have finished, in the midst of both.
+
+    What has ended is known here before its pack has, and is not trained again.
+    """
     output = root / name
+    (root / "trained.jsonl").unlink(missing_ok=True)
+    how = (*how, "hydra.launcher.pack_size=3")
     process = start(root, "-m", *SMALL, *LONG, f"output={name}", *how)
     wait_for(lambda: len(done(output)) >= 2 or process.poll() is not None, 120)
     assert process.poll() is None, process.communicate()
-    kill()
     before = done(output)
+    kill()
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
     assert len(before) < 6, "it was killed while something was to do"
+    times = Counter(run for line in trained(root) if line["what"] == "begun" for run in line["runs"])
+    assert {times[path.parent.name] for path in before} == {1}
+    assert len(times) == 6 and max(times.values()) <= 2
     after = done(output)
     assert before.items() <= after.items(), "no finished run is trained again"
     assert_same_files(output, on_loky(root, "long", *LONG))
@@ -78,6 +91,38 @@ def interrupted(root: Path, name: str, training: Callable[[], list[psutil.Proces
     assert process.returncode == 130, err
     assert "0 of 8 runs are done" in err and "Traceback" not in err
     wait_for(lambda: not training(), 20)
+
+
+def on_cards(root: Path, name: str, *how: str, cards: dict[int, int], most: int, count: int = 20) -> None:
+    """Packs on cards are of the size that the card they train on holds, and one pack trains on it at a time.
+
+    Args:
+        cards: by the runs that a card holds how many there are of it.
+        most: runs in the largest pack that is to be seen.
+    """
+    (root / "trained.jsonl").unlink(missing_ok=True)
+    sweep(root, f"seed=range({count})", "device=cuda", f"output={name}", *how)
+    assert [row["state"] for row in table(root / name)] == ["finished"] * count
+    lines = trained(root)
+    times = Counter(run for line in lines if line["what"] == "begun" for run in line["runs"])
+    assert len(times) == count and set(times.values()) == {1}
+    assert max(len(line["runs"]) for line in lines) == most
+    for held, number in cards.items():
+        own = [line for line in lines if line["card"] == memory(held)]
+        assert own and all(len(line["runs"]) <= held for line in own)
+        at_once = itertools.accumulate(1 if line["what"] == "begun" else -1 for line in own)
+        assert max(at_once) <= number
+
+
+def memory(runs: int) -> str:
+    """What `CARD` says of a card that holds so many runs."""
+    return str(runs * GPU_MEMORY_PER_RUN)
+
+
+def trained(root: Path) -> list[dict[str, Any]]:
+    """What trained in this workshop, in the order in which it began and ended."""
+    lines = [json.loads(line) for line in (root / "trained.jsonl").read_text().splitlines()]
+    return sorted(lines, key=lambda line: line["at"])
 
 
 def killed_and_started_again(

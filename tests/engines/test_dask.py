@@ -20,6 +20,8 @@ from sweeps import (
     deadly,
     interrupted,
     killed_and_started_again,
+    memory,
+    on_cards,
     on_loky,
     processes,
     refused,
@@ -35,28 +37,28 @@ pytest.importorskip("distributed")
 class Cluster:
     """A scheduler and workers whose folders, and nothing else, they see of us: `src` is not on their path."""
 
-    def __init__(self, folder: Path, before: Sequence[str] = (), **environment: str) -> None:
+    def __init__(self, folder: Path, nodes: int = 2, before: Sequence[str] = (), **environment: str) -> None:
         self.folder, self.before, self.environment = folder, before, {**os.environ, **environment}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
         port = self.address.rpartition(":")[2]
         self.members = [self._start("scheduler", "--host", "127.0.0.1", "--port", port)]
-        self.workers = [self.add() for _ in range(2)]
+        self.workers = [self.add() for _ in range(nodes)]
 
-    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+    def _start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         log = (self.folder / f"{arguments[0]}{len(list(self.folder.glob('*.log')))}.log").open("w")
         command = [str(Path(sys.executable).with_name("dask")), *arguments, "--no-dashboard"]
         return subprocess.Popen(
             [*(self.before if arguments[0] == "worker" else ()), *command],
             cwd=self.folder,
-            env=self.environment,
+            env=self.environment | environment,
             stdout=log,
             stderr=log,
             text=True,
         )
 
-    def add(self) -> subprocess.Popen[str]:
+    def add(self, *more: str, **environment: str) -> subprocess.Popen[str]:
         # Dask asks for no password, so it listens on this machine alone
         options = (
             "--host",
@@ -67,7 +69,7 @@ class Cluster:
             "--local-directory",
             str(self.folder),
         )
-        self.members.append(self._start("worker", self.address, *options))
+        self.members.append(self._start("worker", self.address, *options, *more, **environment))
         return self.members[-1]
 
     def kill_one(self) -> None:
@@ -135,10 +137,32 @@ def test_a_wrong_address_is_told(workshop: Path) -> None:
     refused(workshop, f"hydra.launcher.address={address}: no Dask scheduler answers there", *how)
 
 
+def test_a_cluster_of_our_own_has_no_gpus(workshop: Path) -> None:
+    refused(
+        workshop,
+        "hydra.launcher.gpus=1: must come with an address",
+        "hydra.launcher.backend=dask",
+        "device=cuda",
+    )
+
+
 @pytest.mark.parametrize("shared", ["false", "true"])
 def test_a_worker_dies(workshop: Path, how: list[str], cluster: Cluster, shared: str) -> None:
     survives(workshop, f"dask-dead-{shared}", cluster.kill_one, *how, f"hydra.launcher.shared={shared}")
     cluster.workers.append(cluster.add())  # and one that joins is used
+
+
+def test_packs_are_of_the_size_that_the_card_holds(workshop: Path, tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, nodes=0)
+    try:
+        for held in (2, 5):
+            cluster.add("--resources", "GPU=1", CARD=memory(held))
+        how = ["hydra.launcher.backend=dask", f"hydra.launcher.address={cluster.address}"]
+        for shared in ("false", "true"):
+            options = [*how, f"hydra.launcher.shared={shared}"]
+            on_cards(workshop, f"dask-cards-{shared}", *options, cards={2: 1, 5: 1}, most=5)
+    finally:
+        cluster.end()
 
 
 def test_data_are_sent_once_a_node(workshop: Path, tmp_path: Path) -> None:

@@ -19,9 +19,13 @@ Deadly = Callable[[Job, int], bool]
 
 
 class Scripted(Engine):
-    """Ends the oldest pack under way at each wait; where fate is shared a death takes all that are."""
+    """Ends the oldest pack under way at each wait; where fate is shared a death takes all that are.
 
-    def __init__(self, deadly: Deadly, workers: int, shares_fate: bool) -> None:
+    With `apart` a pack's runs come one by one, and a death takes the deadly one and those after it.
+    """
+
+    def __init__(self, deadly: Deadly, workers: int, shares_fate: bool, apart: bool = False) -> None:
+        self.apart = apart
         self.deadly, self.workers, self.shares_fate = deadly, workers, shares_fate
         self.under_way: list[list[Job]] = []
         self.tried: Counter[int | None] = Counter()
@@ -41,6 +45,10 @@ class Scripted(Engine):
 
     def wait(self) -> list[Ended]:
         pack = self.under_way.pop(0)
+        if self.apart and not self.deadly(pack[0], self.tried[pack[0].number]):
+            if rest := pack[1:]:
+                self.under_way.insert(0, rest)
+            return [(pack[:1], [record(pack[0])])]
         if not any(self.deadly(job, self.tried[job.number]) for job in pack):
             return [(pack, [record(job) for job in pack])]
         lost = [pack, *self.under_way] if self.shares_fate else [pack]
@@ -56,11 +64,11 @@ def record(job: Job) -> Record:
 
 
 def sweep(
-    tmp_path: Path, deadly: Deadly, shares_fate: bool, size: int = 2
+    tmp_path: Path, deadly: Deadly, shares_fate: bool, size: int = 2, apart: bool = False
 ) -> tuple[Scripted, dict[int | None, Record]]:
     runs = [{"seed": seed, "output": str(tmp_path)} for seed in range(8)]
     jobs = [Job(make_run(**run), plain(**run), [], {}, number) for number, run in enumerate(runs)]
-    engine = Scripted(deadly, 3, shares_fate)
+    engine = Scripted(deadly, 3, shares_fate, apart)
     ended: dict[int | None, Record] = {}
 
     def end(job: Job, record: Record) -> None:
@@ -99,6 +107,12 @@ def test_one_death_fails_nothing(tmp_path: Path, shares_fate: bool) -> None:
     assert {number for number, tries in engine.tried.items() if tries == 2} == lost
     alone = [pack for pack in engine.packs if len(pack) == 1]
     assert sorted(alone) == [[number] for number in sorted(lost)], "suspects are tried one by one"
+
+
+def test_what_had_come_before_a_death_is_not_tried_again(tmp_path: Path) -> None:
+    engine, ended = sweep(tmp_path, lambda job, time: job.number == 2 and time == 1, False, 4, apart=True)
+    assert {number for number, tries in engine.tried.items() if tries == 2} == {2, 3}
+    assert {record["state"] for record in ended.values()} == {"finished"}
 
 
 def test_what_had_finished_before_its_worker_died_is_not_tried_again(

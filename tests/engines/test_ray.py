@@ -17,6 +17,8 @@ from sweeps import (
     deadly,
     interrupted,
     killed_and_started_again,
+    memory,
+    on_cards,
     on_loky,
     refused,
     same_files,
@@ -80,6 +82,19 @@ def test_a_wrong_address_is_told(workshop: Path) -> None:
 def test_a_node_dies(workshop: Path, how: list[str], cluster: Cluster, shared: str) -> None:
     survives(workshop, f"ray-dead-{shared}", cluster.kill_one, *how, f"hydra.launcher.shared={shared}")
     cluster.workers.append(cluster.add())  # and one that joins is used
+
+
+def test_packs_are_of_the_size_that_the_card_holds(workshop: Path) -> None:
+    cluster = Cluster(nodes=0)
+    try:
+        for held in (2, 5):
+            cluster.add("--num-gpus=1", CARD=memory(held))
+        how = ["hydra.launcher.backend=ray", f"hydra.launcher.address={cluster.address}"]
+        for shared in ("false", "true"):
+            options = [*how, f"hydra.launcher.shared={shared}"]
+            on_cards(workshop, f"ray-cards-{shared}", *options, cards={2: 1, 5: 1}, most=5)
+    finally:
+        cluster.end()
 
 
 def test_data_are_sent_once_a_node(workshop: Path, tmp_path: Path) -> None:

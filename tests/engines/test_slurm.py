@@ -20,6 +20,8 @@ from sweeps import (
     deadly,
     interrupted,
     killed_and_started_again,
+    memory,
+    on_cards,
     processes,
     refused,
     same_files,
@@ -63,7 +65,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -83,6 +86,7 @@ def slurm() -> Iterator[None]:
             free.bind(("127.0.0.1", 0))
         ports = [free.getsockname()[1] for free in (one, other)]
     config = folder / "slurm.conf"
+    (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
     host = socket.gethostname().partition(".")[0]
     config.write_text(CONFIG.format(host=host, ports=ports, user=getpass.getuser(), folder=folder))
     files = [f"--{name}-file={folder}/{name}" for name in ("key", "pid", "seed", "log")]
@@ -146,6 +150,15 @@ def test_a_job_dies(workshop: Path, shared: str) -> None:
 
 def test_runs_that_kill_their_job_fail_alone(workshop: Path) -> None:
     deadly(workshop, "slurm-deadly", *HOW, "hydra.launcher.pack_size=3")
+
+
+@pytest.mark.parametrize("shared", ["false", "true"])
+def test_a_job_trains_what_its_card_holds_at_a_time(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch, shared: str
+) -> None:
+    monkeypatch.setenv("CARD", memory(3))
+    options = [*HOW, f"hydra.launcher.shared={shared}"]
+    on_cards(workshop, f"slurm-cards-{shared}", *options, cards={3: 1}, most=3, count=7)
 
 
 def test_ctrl_c_leaves_nothing_in_the_queue(workshop: Path) -> None:
