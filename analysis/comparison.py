@@ -415,17 +415,24 @@ def notes(compared: Compared) -> list[str]:
         "on, as in the book, so the train−test gap (train − test accuracy, in percentage points, pp) can be "
         "negative.",
     ]
-    found = [summary.interval for by_arm in compared.summaries.values() for summary in by_arm.values()]
-    found += [pair.paired.interval for pairs in compared.pairs.values() for pair in pairs]
-    intervals = [interval.method for interval in found if interval is not None]
+    found = [(one.n, one.interval) for by_arm in compared.summaries.values() for one in by_arm.values()]
+    found += [(pair.paired.n, pair.paired.interval) for pairs in compared.pairs.values() for pair in pairs]
+    intervals = [(n, interval.method) for n, interval in found if interval is not None]
     if intervals:
-        few = f"Student's t below {statistics.SMALLEST_BOOTSTRAP} seeds, where a bootstrap is too short"
-        methods = "; ".join(
-            text for method, text in {"BCa": "BCa bootstrap", "t": few}.items() if method in intervals
-        )
+        smallest, largest = statistics.SMALLEST_BOOTSTRAP, statistics.LARGEST_BOOTSTRAP
+        methods = {
+            "BCa bootstrap": any(method == "BCa" for _, method in intervals),
+            f"Student's t below {smallest} seeds, where a bootstrap is too short": any(
+                method == "t" and n < smallest for n, method in intervals
+            ),
+            f"Student's t above {largest:,} seeds, where a bootstrap gives the same": any(
+                method == "t" and n > largest for n, method in intervals
+            ),
+        }
+        used = "; ".join(text for text, is_used in methods.items() if is_used)
         said.append(
             "SD: sample standard deviation over the seeds. 95% CI: interval of the mean over the seeds, "
-            f"{methods}. It does not cover the choice of the test images."
+            f"{used}. It does not cover the choice of the test images."
         )
     if compared.tested:
         said += [

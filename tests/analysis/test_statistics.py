@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from analysis.statistics import (
+    LARGEST_BOOTSTRAP,
     Paired,
     binomial_se,
     common_seeds,
@@ -217,6 +218,17 @@ def test_an_interval_is_the_same_however_many_resamples_are_in_memory(
     for at_once in (1, 200 * 77, 200 * 9_998):
         monkeypatch.setattr("analysis.statistics.RESAMPLED_AT_ONCE", at_once)
         assert mean_interval(sample) == whole
+
+
+def test_past_the_largest_bootstrap_the_interval_goes_on_as_it_was() -> None:
+    """Exponential values, skewed as no metric of ours is: the ends of both intervals, in widths."""
+    sample = np.random.default_rng(1).exponential(size=LARGEST_BOOTSTRAP + 1)
+    last, first = mean_interval(sample[:-1]), mean_interval(sample)
+    assert last is not None and first is not None
+    assert (last.method, first.method) == ("BCa", "t")
+    width = first.upper - first.lower
+    assert abs(last.lower - first.lower) < width / 30
+    assert abs(last.upper - first.upper) < width / 30
 
 
 def test_an_interval_of_many_seeds_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
