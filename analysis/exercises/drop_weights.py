@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from analysis import measures
 from analysis.exercises import Answer
-from analysis.exercises._noises import (
-    DROPOUT,
-    JUDGED,
-    NONE,
-    Tuned,
-    against,
-    family_parts,
-    named,
-    ratio,
-    read,
-    sentence,
-    shared_parts,
-    shown_by,
-    sides,
-    spent,
-    undecided,
-)
+from analysis.exercises._noises import DROPOUT, JUDGED, NONE, Tuned, against, named, read
 from analysis.exercises._noises import choose as choose
+from analysis.exercises._noises_parts import family_parts, ratio, shared_parts
+from analysis.exercises._noises_wording import sentence, shown_by, sides, spent, undecided
 from analysis.measures import Measure
 from analysis.statistics import Comparison
 from analysis.tables import Tables

@@ -7,24 +7,10 @@ from dataclasses import dataclass
 
 from analysis import measures, wording
 from analysis.exercises import Answer
-from analysis.exercises._noises import (
-    CLONE,
-    DROPOUT,
-    JUDGED,
-    NONE,
-    Tuned,
-    against,
-    family_parts,
-    named,
-    read,
-    sentence,
-    shared_parts,
-    shown_by,
-    sides,
-    spent,
-    undecided,
-)
+from analysis.exercises._noises import CLONE, DROPOUT, JUDGED, NONE, Tuned, against, named, read
 from analysis.exercises._noises import choose as choose
+from analysis.exercises._noises_parts import family_parts, shared_parts
+from analysis.exercises._noises_wording import sentence, shown_by, sides, spent, undecided
 from analysis.measures import Measure
 from analysis.statistics import Comparison
 from analysis.tables import Tables

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tables import made
 
 from analysis import exercises
-from analysis.exercises import Answer, Grid, Picture, _noises, drop_weights
+from analysis.exercises import Answer, Grid, Picture, _noises, _noises_parts, drop_weights
 from analysis.runs import InputError, Problem
 from analysis.tables import Table
 
@@ -25,7 +25,7 @@ BEST = {
     "dropconnect": (0.3, 0.75),
     "dropconnect_gaussian": (0.1, 0.25),
 }
-DRAWN = {name: getattr(_noises, name) for name in ("strengths_figure", "differences_figure")}
+DRAWN = {name: getattr(_noises_parts, name) for name in ("strengths_figure", "differences_figure")}
 Metrics = Callable[[Mapping[str, Any], int, int], Mapping[str, float]]
 
 
@@ -74,7 +74,7 @@ def second(metrics: Metrics, seeds: Sequence[int] = range(10, 20), epochs: int =
 def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of an answer's time; `test_figures` draws them."""
     for name in DRAWN:
-        monkeypatch.setattr(_noises, name, lambda *_: Figure())
+        monkeypatch.setattr(_noises_parts, name, lambda *_: Figure())
 
 
 def answered(*tables: Table) -> Answer:
@@ -282,7 +282,7 @@ def test_a_sweep_of_one_noise_is_read() -> None:
 
 def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, draw in DRAWN.items():
-        monkeypatch.setattr(_noises, name, draw)
+        monkeypatch.setattr(_noises_parts, name, draw)
     answer = answered(first(), second(on_test({"dropconnect": -0.005})))
     pictures = {part.name: part.figure for part in answer.parts if isinstance(part, Picture)}
     assert list(pictures) == ["validation", "validation_loss", "differences"]

@@ -14,20 +14,20 @@ from scipy import stats
 from tables import made
 
 from analysis import measures
-from analysis.exercises import Answer, Grid, Picture, _noises, new_noise
+from analysis.exercises import Answer, Grid, Picture, _noises, _noises_parts, _noises_wording, new_noise
 from analysis.tables import Table
 
 NOISES = ("dropout", "dropout_clone", "gaussian", "additive", "jumpout")
 RATES = ((0.05, 0.125), (0.1, 0.25), (0.2, 0.5), (0.3, 0.75))
 CHOSEN = (0.1, 0.25)
-DRAWN = {name: getattr(_noises, name) for name in ("strengths_figure", "differences_figure")}
+DRAWN = {name: getattr(_noises_parts, name) for name in ("strengths_figure", "differences_figure")}
 
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Figures take most of an answer's time; `test_figures` draws them."""
     for name in DRAWN:
-        monkeypatch.setattr(_noises, name, lambda *_: Figure())
+        monkeypatch.setattr(_noises_parts, name, lambda *_: Figure())
     yield
 
 
@@ -209,19 +209,21 @@ def test_the_clone_is_the_yardstick() -> None:
 def test_least_difference_that_would_be_shown() -> None:
     rng = np.random.default_rng(0)
     sample = rng.normal(0, 0.002, 10)
-    least = _noises.detectable(sample, tests=4)
+    least = _noises_wording.detectable(sample, tests=4)
     assert least is not None
     # the power of the t-test at that difference, from the noncentral t distribution
     critical = stats.t.ppf(1 - 0.05 / 4 / 2, 9)
     shift = least / sample.std(ddof=1) * np.sqrt(10)
     power = stats.nct.sf(critical, 9, shift) + stats.nct.cdf(-critical, 9, shift)
     assert power == pytest.approx(0.8, abs=1e-4)
-    assert _noises.detectable(sample[:2], tests=4) is None
+    assert _noises_wording.detectable(sample[:2], tests=4) is None
     table = second({})
     rows = _noises.tested(table, _noises.chosen(_noises.tried(first())))
     pairs = _noises.against(rows, NOISES, "dropout", measures.TEST_ACC)
     assert len(pairs) == 4
-    sizes = [_noises.detectable(_noises.differences(rows, pair, measures.TEST_ACC), 4) for pair in pairs]
+    sizes = [
+        _noises_wording.detectable(_noises.differences(rows, pair, measures.TEST_ACC), 4) for pair in pairs
+    ]
     assert f"of {100 * np.median(np.array(sizes, float)):.2f} pp (" in answered(first(), table).verdict[1]
 
 
@@ -259,7 +261,7 @@ def test_a_trimmed_version_is_answered(seeds: Sequence[int]) -> None:
 def test_a_collapsed_run_does_not_flatten_the_others(
     collapsed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_noises, "strengths_figure", DRAWN["strengths_figure"])
+    monkeypatch.setattr(_noises_parts, "strengths_figure", DRAWN["strengths_figure"])
 
     def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
         fell = collapsed and (of["noise"], of["dropout1"], seed) == ("jumpout", 0.3, 1)
@@ -277,7 +279,7 @@ def test_a_collapsed_run_does_not_flatten_the_others(
 
 def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, draw in DRAWN.items():
-        monkeypatch.setattr(_noises, name, draw)
+        monkeypatch.setattr(_noises_parts, name, draw)
     answer = answered(first(), second({"additive": 0.005}))
     pictures = {part.name: part.figure for part in answer.parts if isinstance(part, Picture)}
     assert list(pictures) == ["validation", "validation_loss", "differences"]
