@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from src.run import Job
@@ -63,6 +63,7 @@ class Queue:
         for job in jobs:
             self._kinds.setdefault(kind(job), deque()).append(job)
         self._totals = {own: len(waiting) for own, waiting in self._kinds.items()}
+        self._total = sum(self._totals.values())
         self._workers, self._size = workers, size
         self._pack_seconds, self._largest = pack_seconds, largest
         self._seconds: dict[Hashable, float] = {}
@@ -74,6 +75,11 @@ class Queue:
         """Learn how long one run of this job's kind takes."""
         own = kind(job)
         self._seconds[own] = 0.5 * (self._seconds.get(own, seconds) + seconds)
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """Jobs of one pack that were handed out and not begun; they are the next ones of their kind."""
+        if jobs:
+            self._kinds[kind(jobs[0])].extendleft(reversed(jobs))
 
     def next_pack(self, gpu_memory: int | None = None) -> list[Job]:
         """The next pack; empty when nothing waits.
@@ -91,10 +97,11 @@ class Queue:
         if self._size is not None:
             return self._size
         if gpu_memory is not None:
-            # in as few rounds as memory allows, in which all GPUs have as much to do
-            total, places = self._totals[own], self._workers * fitting(gpu_memory)
-            rounds = math.ceil(total / places)
-            return math.ceil(total / (self._workers * rounds))
+            # in as few rounds as memory allows, in which all GPUs have as much to do; kinds share the GPUs
+            total = self._totals[own]
+            gpus = max(1, round(self._workers * total / self._total))
+            rounds = math.ceil(total / (gpus * fitting(gpu_memory)))
+            return math.ceil(total / (gpus * rounds))
         # before a run of this kind is measured, packs are of one; and the last packs are small enough
         # for all workers to end together
         in_time = int(self._pack_seconds / self._seconds[own]) if self._seconds.get(own) else 1

@@ -115,7 +115,12 @@ def ended(job: Job) -> Record | None:
         record = store.read_record(job.folder)
     except store.Damaged:
         return None
-    return record if record and record["state"] in (store.FINISHED, store.DIVERGED) else None
+    return record if record and is_final(record) else None
+
+
+def is_final(record: Record) -> bool:
+    """Whether another try would end alike."""
+    return record["state"] in (store.FINISHED, store.DIVERGED)
 
 
 def train_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> list[Record]:

@@ -126,7 +126,8 @@ def search(sweeper: Any, launcher: Any, arguments: Sequence[str]) -> list[Sequen
         launcher.engine = engines.start(settings.check(launcher))
     try:
         planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
-        _check_runs([planner.job(overrides, 0) for overrides in found.corners()])
+        here = not packed or settings.BACKENDS[launcher.backend].here
+        _check_runs([planner.job(overrides, 0) for overrides in found.corners()], here)
         folder = Path(sweeper.config.hydra.sweep.dir)
         about = _about(found, options)
         _check_same(folder, about)
@@ -183,12 +184,12 @@ def _check_space(found: space.Space, options: Options) -> None:
         raise ConfigError("hydra.sweeper.sampler", options.sampler, right)
 
 
-def _check_runs(jobs: Sequence[Job]) -> None:
+def _check_runs(jobs: Sequence[Job], here: bool) -> None:
     for job in jobs:
         if job.run.data["validation"] == 0:
             right = "must be above 0, such as 10000, in a search: the test set is not for searching"
             raise ConfigError("data.validation", 0, right)
-    runs.ready([job.run for job in jobs])
+    runs.ready([job.run for job in jobs], here=here)
 
 
 def _grid(found: space.Space, options: Options) -> dict[str, list[Any]] | None:

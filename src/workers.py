@@ -19,9 +19,9 @@ Ended = Callable[[Job, Record], None]
 def train(engine: Engine, queue: Queue, ended: Ended) -> None:
     """Train all jobs of the queue; `ended` is called in this process as each one ends.
 
-    What a worker that died had not ended is tried again, each run in a pack of its own, so that the next death
-    tells whose it is; that run is marked failed, and all others end as if nothing was. Where one death takes
-    all packs with it, a suspect also has the engine to itself.
+    What may have been at it when a worker died is tried again, each run in a pack of its own, so that the next
+    death tells whose it is; that run is marked failed, and all others end as if nothing was. Where one death takes
+    all packs with it, a suspect also has the engine to itself. What had not begun goes back into the queue.
 
     Raises:
         EngineError: if the engine is gone.
@@ -48,8 +48,10 @@ def train(engine: Engine, queue: Queue, ended: Ended) -> None:
             under_way -= len(jobs)
             alone = False
             if isinstance(outcome, Death):
-                deaths.update(job.id for job in jobs)
-                suspects.extend(job for job in jobs if not _judged(job, deaths[job.id], outcome, ended))
+                blamed = jobs[: outcome.began]
+                deaths.update(job.id for job in blamed)
+                suspects.extend(job for job in blamed if not _judged(job, deaths[job.id], outcome, ended))
+                queue.put_back(jobs[len(blamed) :])
                 continue
             for job, record in zip(jobs, outcome, strict=True):
                 queue.measured(job, record["seconds"])

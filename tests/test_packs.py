@@ -146,6 +146,23 @@ def test_a_gpu_gets_packs_of_its_own_size() -> None:
     assert found == [5, 25, 5, 25]
 
 
+def test_kinds_share_the_gpus() -> None:
+    jobs = [one for which in range(8) for one in [job(which, **APART[which])] * 4]
+    assert sizes(Queue(jobs, workers=4), 0.1, 30 * GPU_MEMORY_PER_RUN) == [4] * 8
+    few = [*same(90), *[JOBS[1]] * 30]
+    assert sizes(Queue(few, workers=4), 0.1, 30 * GPU_MEMORY_PER_RUN) == [30, 30, 30, 30]
+
+
+def test_what_is_put_back_comes_next() -> None:
+    jobs = [job(number) for number in range(6)]
+    queue = Queue(jobs, workers=1, size=4)
+    pack = queue.next_pack()
+    queue.put_back(pack[1:])
+    queue.put_back([])
+    assert len(queue) == 5
+    assert [one.number for one in queue.next_pack()] == [1, 2, 3, 4]
+
+
 @given(st.integers(1, 500), st.integers(1, 20), st.integers(1, 50))
 def test_no_pack_is_larger_than_its_gpu_holds(count: int, workers: int, held: int) -> None:
     found = sizes(Queue(same(count), workers), 0.1, held * GPU_MEMORY_PER_RUN)

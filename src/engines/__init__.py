@@ -30,6 +30,8 @@ class Death:
 
     reason: str
     """In a few words, for people: "killed, out of memory?"."""
+    began: int | None = None
+    """How many of the jobs, the first ones, may have been at it; the others cannot be to blame. None: all may."""
 
 
 Ended = tuple[list[Job], list[Record] | Death]
@@ -87,8 +89,8 @@ class Engine(ABC):
     def wait(self) -> list[Ended]:
         """Jobs that have ended since the last call; waits a while for one, and may come back with none.
 
-        Where a worker has no disk in common with us a pack's jobs come as they end: what came is not lost with the
-        worker.
+        Where workers have no disk in common with us jobs come as they end (on a GPU as their stack does), so that
+        what came is not lost with the worker.
         """
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """Workers of a Dask cluster: `hydra.launcher.backend=dask`, at `hydra.launcher.address` or started here.
 
 Each pack is sent to a worker that has none, and to no other: so it is known whose death it was, and Dask does not
-run packs again by itself. On a CPU each of its runs is a task of its own, so that what has ended comes at once and
-does not die with the worker.
+run packs again by itself. Each of its runs (on a GPU each stack) is a task of its own, so that what has ended comes
+at once and does not die with the worker.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 """Seconds between two looks at which workers there are."""
 
+REST_SECONDS = 2.0
+"""A worker whose process died gets nothing for so long: it may be about to go, too."""
+
 
 class Backend(Engine):
     def __init__(self, settings: Settings) -> None:
@@ -47,7 +50,6 @@ class Backend(Engine):
                 memory_limit=settings.memory or 0,
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL,
-                resources={"GPU": 1} if settings.gpus else None,
             )
         try:
             self._client = Client(
@@ -64,6 +66,7 @@ class Backend(Engine):
         self._ready: dict[str, str] = {}  # each worker that may train, and its host
         self._memory: dict[str, int] = {}  # bytes free on the GPU of each that has been asked
         self._running: dict[Future, tuple[list[Job], str]] = {}
+        self._died: dict[str, float] = {}  # when the process of a worker did
         self._looked = 0.0
         self._seen = time.monotonic()
 
@@ -87,11 +90,14 @@ class Backend(Engine):
     def _busy_and_free(self) -> tuple[int, list[str]]:
         """How many workers train, and those that can."""
         busy = {address for _, address in self._running.values()}
-        return len(busy), [address for address in self._ready if address not in busy]
+        since = time.monotonic() - REST_SECONDS
+        busy_or_resting = busy | {address for address, died in self._died.items() if died > since}
+        return len(busy), [address for address in self._ready if address not in busy_or_resting]
 
     def submit(self, pack: list[Job]) -> None:
         address = self._busy_and_free()[1][0]
-        for part in [pack] if self._gpus else [[job] for job in pack]:
+        size = packs.fitting(self._memory[address]) if self._gpus else 1
+        for part in (pack[at : at + size] for at in range(0, len(pack), size)):
             parcel = parcels.wrap(part, self._settings, self._gpus > 0)
             self._running[self._submit(address, asked(parcels.train_all, parcel))] = part, address
 
@@ -99,17 +105,20 @@ class Backend(Engine):
         if not self._running:
             time.sleep(0.1)
         else:
+            # a worker trains in the order of submission: it is enough to wait for its first
+            firsts = {address: future for future, (_, address) in reversed(self._running.items())}
             # it raises when it is out of time, or a future was cancelled: each one's state tells
             with (
                 contextlib.suppress(DaskTimeout, CancelledError, OSError, RuntimeError),
                 self._client.as_current(),
             ):
-                wait(list(self._running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+                wait(list(firsts.values()), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
         self._look()
-        return [ended for future in list(self._running) if (ended := self._ended(future))]
+        gone: set[str] = set()
+        return [ended for future in list(self._running) if (ended := self._ended(future, gone))]
 
-    def _ended(self, future: Future) -> Ended | None:
-        """What came of a task, if anything did."""
+    def _ended(self, future: Future, gone: set[str]) -> Ended | None:
+        """What came of a task, if anything did; `gone` collects workers, of which only the first task was begun."""
         pack, address = self._running[future]
         outcome: list[Record] | Death | None = None
         if future.status == "finished":
@@ -120,7 +129,8 @@ class Backend(Engine):
         elif future.status == "error":
             raise EngineError(f"{self._where}: Dask could not run a pack ({future.exception()!r})")
         if outcome is None and (address not in self._ready or future.status in ("cancelled", "lost")):
-            outcome = Death(f"the Dask worker {address} is gone")
+            outcome = Death(f"the Dask worker {address} is gone", began=0 if address in gone else None)
+            gone.add(address)
         if outcome is None:
             return None
         del self._running[future]
@@ -129,6 +139,7 @@ class Backend(Engine):
 
     def _outcome(self, pack: list[Job], answer: bytes, address: str) -> list[Record] | Death:
         if answer == dask_host.DIED:
+            self._died[address], self._looked = time.monotonic(), 0.0
             return Death("killed, out of memory?")
         try:
             trained = answered(answer)

@@ -45,7 +45,7 @@ DEATHS: dict[type[Exception], str] = {
     exceptions.OutOfMemoryError: "Ray ended it, as its node ran out of memory",
     exceptions.NodeDiedError: "its node is gone",
     exceptions.ObjectLostError: "its node is gone, and with it the results",
-    exceptions.TaskUnschedulableError: "its node is gone",
+    exceptions.TaskUnschedulableError: "its node is gone or takes nothing more",
 }
 
 
@@ -125,7 +125,9 @@ class Backend(Engine):
     def submit(self, pack: list[Job]) -> None:
         parcel = parcels.wrap(pack, self._settings, self._gpus > 0)
         node = self._free_node() if self._gpus else None
-        task = self._train.options(scheduling_strategy=_on(node)) if node else self._train
+        # only made for it: where others have taken that GPU it trains elsewhere, in stacks that fit there
+        there = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else None
+        task = self._train.options(scheduling_strategy=there) if there else self._train
         self._running[task.remote(parcel, self._data)] = _Pack(pack, node)
 
     def wait(self) -> list[Ended]:
@@ -142,9 +144,10 @@ class Backend(Engine):
         try:
             trained = ray.get(next(results))
         except tuple(DEATHS) as error:
-            del self._running[results]
+            began = 0 if isinstance(error, exceptions.TaskUnschedulableError) else self._stack(results)
+            self._forget(results)
             reason = next(reason for kind, reason in DEATHS.items() if isinstance(error, kind))
-            return jobs, Death(reason)
+            return jobs, Death(reason, began)
         except exceptions.RayError as error:
             raise EngineError(f"{self._where}: a worker cannot train ({_one_line(error)})") from None
         ended, rest = jobs[: len(trained)], jobs[len(trained) :]
@@ -154,6 +157,20 @@ class Backend(Engine):
             del self._running[results]
         records: list[Record] = parcels.unwrap(ended, trained)
         return ended, records
+
+    def _stack(self, results: Any) -> int:
+        """Runs that a pack trains at a time: results come in order, so they are the first that are missing."""
+        node = self._running[results].node
+        return packs.fitting(self._memory.get(node, 0)) if node else 1
+
+    def _forget(self, results: Any) -> None:
+        """Of a pack that died also its node until that answers: Ray learns of a node's end only after a while."""
+        node = self._running.pop(results).node
+        with contextlib.suppress(exceptions.RayError):  # only its results may be lost
+            ray.cancel(results, force=True)
+        if node:
+            for known in (self._places, self._memory, self._asked):
+                known.pop(node, None)
 
     def _look(self) -> dict[str, int]:
         """Counts the packs that the nodes can take at a time."""
@@ -179,7 +196,8 @@ class Backend(Engine):
         """Asks new nodes for their GPU's memory; each answers once the GPU is free, whoever has it now."""
         for node in there:
             if node not in self._asked:
-                task = self._task(nodes.gpu_memory).options(scheduling_strategy=_on(node))
+                place = NodeAffinitySchedulingStrategy(node, soft=False)
+                task = self._task(nodes.gpu_memory).options(scheduling_strategy=place)
                 self._asked[node] = task.remote()
         for node in set(there) - self._memory.keys():
             if ray.wait([self._asked[node]], timeout=0)[0]:
@@ -204,10 +222,6 @@ class Backend(Engine):
                 ray.cancel(reference, force=True)
         self._running.clear()
         ray.shutdown()
-
-
-def _on(node: str) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node, soft=False)
 
 
 def _train(parcel: Parcel, data: list[Any]) -> Iterator[list[Trained]]:

@@ -12,19 +12,21 @@ import io
 import math
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import submitit
 from filelock import FileLock, Timeout
 
-from src import store
+from src import packs, store
+from src import run as runs
 from src.checks import ConfigError
 from src.engines import Death, Ended, Engine, EngineError, nodes, parcels
 from src.engines.child import answer, answered, asked
@@ -46,7 +48,8 @@ GRACE_SECONDS = 10.0
 """How late a file of a job that has ended may come into sight on a shared disk."""
 
 GPU_MEMORY = 16 * 2**30
-"""The least that a job is made for. Its GPU is not known before it starts; that tells what trains at a time."""
+"""What a job is made for at least, where there is as much to do. Which GPU it gets is not known before it starts;
+it then looks at its own, and trains as much at a time as that holds."""
 
 UNDER_WAY = {
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "RESIZING"),
@@ -62,6 +65,8 @@ class _Pack:
     """What the names of its results begin with."""
     end: Path
     """Where submitit puts how the job ended."""
+    stack: int
+    """Runs that train at a time, as far as is known: on a GPU the results tell."""
     taken: int = 0
     """Results that have come."""
 
@@ -75,6 +80,8 @@ class Backend(Engine):
         self._running: dict[str, _Pack] = {}  # by Slurm's job id
         # jobs that have ended and left results out so far, and how they ended
         self._ended_at: dict[str, tuple[float, str]] = {}
+        self._left: dict[str, Trained] = {}  # by run, what jobs of a killed sweep have left
+        self._known: list[Ended] = []
         self._alive: list[FileLock] = []  # held as long as this process lives; the system frees it
         self._looked = 0.0
         self._gpus = settings.gpus or 0
@@ -91,7 +98,7 @@ class Backend(Engine):
             share = math.ceil(at_once / self._most) * GPU_MEMORY_PER_RUN
             self.workers, self.gpu_memory = 1, max(GPU_MEMORY, share)
         place = Path(jobs[0].run.output).absolute() / ".slurm"
-        _sweep_up(place)
+        self._left = _sweep_up(place)
         self._folder = place / uuid.uuid4().hex[:12]
         code, results = self._folder / "code", self._folder / "results"
         code.mkdir(parents=True)
@@ -122,6 +129,11 @@ class Backend(Engine):
 
     def submit(self, pack: list[Job]) -> None:
         assert self._folder is not None
+        if known := [job for job in pack if job.id in self._left and job.run.resume]:
+            self._known.append((known, parcels.unwrap(known, [self._left.pop(job.id) for job in known])))
+            pack = [job for job in pack if job not in known]
+            if not pack:
+                return
         parcel = parcels.wrap(pack, self._settings, self._gpus > 0)
         own = uuid.uuid4().hex[:12]
         call = asked(_train, parcel, str(self._folder / "data"), str(self._folder / "results" / own))
@@ -131,10 +143,11 @@ class Backend(Engine):
             said = [line.rpartition("error: ")[2] for line in str(error).splitlines() if "error: " in line]
             why = " ".join("; ".join(said or [str(error)]).split())
             raise EngineError(f"{PREFIX}backend=slurm: sbatch refuses ({why})") from None
-        self._running[job.job_id] = _Pack(pack, own, job.paths.result_pickle)
+        stack = packs.fitting(GPU_MEMORY) if self._gpus else 1
+        self._running[job.job_id] = _Pack(pack, own, job.paths.result_pickle, stack)
 
     def wait(self) -> list[Ended]:
-        news: list[Ended] = []
+        news, self._known = self._known, []
         end = time.monotonic() + LOOK_SECONDS
         while not news and time.monotonic() < end:
             news = self._results() + self._ends()
@@ -151,10 +164,11 @@ class Backend(Engine):
             while (name := f"{pack.own}-{pack.taken}") in there:
                 path = self._folder / "results" / name
                 trained: list[Trained] = pickle.loads(path.read_bytes())
-                path.unlink()
-                ended, pack.jobs = pack.jobs[: len(trained)], pack.jobs[len(trained) :]
-                pack.taken += 1
+                pack.stack = len(trained)
+                ended, pack.jobs = pack.jobs[: pack.stack], pack.jobs[pack.stack :]
                 news.append((ended, parcels.unwrap(ended, trained)))
+                path.unlink()
+                pack.taken += 1
         return news
 
     def _ends(self) -> list[Ended]:
@@ -200,7 +214,8 @@ class Backend(Engine):
         news: list[Ended] = []
         for number, (ended, how) in list(self._ended_at.items()):
             if now - ended > GRACE_SECONDS:
-                news.append((self._running[number].jobs, Death(how)))
+                pack = self._running[number]
+                news.append((pack.jobs, Death(how, pack.stack)))
                 self._forget(number)
         return news
 
@@ -209,7 +224,7 @@ class Backend(Engine):
             _cancel(self._running)
             self._running.clear()
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            _remove(self._folder)
             with contextlib.suppress(OSError):  # another sweep's is beside it
                 self._folder.parent.rmdir()
         for lock in self._alive:
@@ -223,16 +238,47 @@ def _cancel(numbers: Iterable[str]) -> None:
         subprocess.run(command, capture_output=True, check=False)
 
 
-def _sweep_up(place: Path) -> None:
-    """Cancels and removes what sweeps have left whose main process was killed."""
+def _sweep_up(place: Path) -> dict[str, Trained]:
+    """Cancels and removes what sweeps have left whose main process was killed.
+
+    Returns:
+        By its ID each run that has ended since, and that nobody has taken.
+    """
+    left: dict[str, Trained] = {}
     for folder in place.glob("*/"):
         lock = FileLock(folder / "lock")
         with contextlib.suppress(Timeout, OSError):
             lock.acquire(timeout=0)
-            if numbers := {path.name.partition("_")[0] for path in (folder / "jobs").glob("*_*")}:
+            # submitit's own files are beside the jobs'
+            numbers = {path.name.partition("_")[0] for path in (folder / "jobs").glob("*_*")}
+            if numbers := {number for number in numbers if number.isdigit()}:
                 _cancel(numbers)
-            shutil.rmtree(folder, ignore_errors=True)
+            left |= {
+                one.record["id"]: one for one in _left(folder) if one.files and runs.is_final(one.record)
+            }
+            _remove(folder)
             lock.release()
+    return left
+
+
+def _left(folder: Path) -> Iterator[Trained]:
+    """Results in the folder of a sweep that was killed."""
+    for path in (folder / "results").glob("[!.]*"):
+        yield from pickle.loads(path.read_bytes())
+    for path in (folder / "jobs").glob("*_result.pkl"):
+        kind, found = pickle.loads(path.read_bytes())
+        if kind == "success":
+            with contextlib.suppress(RuntimeError):
+                yield from answered(found)
+
+
+def _remove(folder: Path) -> None:
+    """A job that has been cancelled may still be writing into it."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def _states(numbers: list[str]) -> dict[str, str] | None:
@@ -254,6 +300,8 @@ def _train(parcel: Parcel, data: str, results: str) -> list[Trained]:
     Returns:
         The last results; those before are put into files, `results` and a number.
     """
+    # the warning of the time limit: submitit would raise, wherever we are, and the run at hand would be failed
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     supply: Callable[[], bytes] | None = Path(data).read_bytes if Path(data).exists() else None
     left = len(parcel.jobs)
     for number, trained in enumerate(parcels.train(parcel, supply)):

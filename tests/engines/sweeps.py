@@ -47,7 +47,7 @@ def same_files(root: Path, name: str, *how: str) -> None:
 
 
 def survives(root: Path, name: str, kill: Callable[[], None], *how: str) -> None:
-    """A sweep of two packs of three runs, in which `kill` is called once two have finished, in the midst of both.
+    """A sweep of two packs of three runs, in which `kill` is called once both have a run that has finished.
 
     What has ended is known here before its pack has, and is not trained again.
     """
@@ -55,14 +55,14 @@ def survives(root: Path, name: str, kill: Callable[[], None], *how: str) -> None
     (root / "trained.jsonl").unlink(missing_ok=True)
     how = (*how, "hydra.launcher.pack_size=3")
     process = start(root, "-m", *SMALL, *LONG, f"output={name}", *how)
-    wait_for(lambda: len(done(output)) >= 2 or process.poll() is not None, 120)
+    wait_for(lambda: len(by_pack(done(output))) == 2 or process.poll() is not None, 120)
     assert process.poll() is None, process.communicate()
     before = done(output)
     kill()
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
-    assert len(before) < 6, "it was killed while something was to do"
-    times = Counter(run for line in trained(root) if line["what"] == "begun" for run in line["runs"])
+    assert min(by_pack(before).values()) < 3, "a pack was in its midst"
+    times = begun(root)
     assert {times[path.parent.name] for path in before} == {1}
     assert len(times) == 6 and max(times.values()) <= 2
     after = done(output)
@@ -101,17 +101,35 @@ def on_cards(root: Path, name: str, *how: str, cards: dict[int, int], most: int,
         most: runs in the largest pack that is to be seen.
     """
     (root / "trained.jsonl").unlink(missing_ok=True)
-    sweep(root, f"seed=range({count})", "device=cuda", f"output={name}", *how)
+    # long enough for a card whose node is slow to start
+    sweep(root, f"seed=range({count})", "epochs=40", "device=cuda", f"output={name}", *how)
     assert [row["state"] for row in table(root / name)] == ["finished"] * count
     lines = trained(root)
-    times = Counter(run for line in lines if line["what"] == "begun" for run in line["runs"])
-    assert len(times) == count and set(times.values()) == {1}
+    assert list(begun(root).values()) == [1] * count
     assert max(len(line["runs"]) for line in lines) == most
     for held, number in cards.items():
         own = [line for line in lines if line["card"] == memory(held)]
         assert own and all(len(line["runs"]) <= held for line in own)
         at_once = itertools.accumulate(1 if line["what"] == "begun" else -1 for line in own)
         assert max(at_once) <= number
+
+
+def survives_on_cards(root: Path, name: str, kill: Callable[[], None], *how: str) -> None:
+    """Twelve runs in stacks of three on two cards; a card's node is killed once a stack has finished."""
+    output = root / name
+    (root / "trained.jsonl").unlink(missing_ok=True)
+    sought = ["seed=range(12)", "epochs=200", "device=cuda", f"output={name}"]
+    process = start(root, "-m", *SMALL, *sought, *how)
+    wait_for(lambda: len(done(output)) >= 3 or process.poll() is not None, 120)
+    assert process.poll() is None, process.communicate()
+    before = done(output)
+    kill()
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert len(before) < 12, "it was killed while something was to do"
+    assert before.items() <= done(output).items()
+    assert [row["state"] for row in table(output)] == ["finished"] * 12
+    assert {begun(root)[path.parent.name] for path in before} == {1}
 
 
 def memory(runs: int) -> str:
@@ -123,6 +141,16 @@ def trained(root: Path) -> list[dict[str, Any]]:
     """What trained in this workshop, in the order in which it began and ended."""
     lines = [json.loads(line) for line in (root / "trained.jsonl").read_text().splitlines()]
     return sorted(lines, key=lambda line: line["at"])
+
+
+def begun(root: Path) -> Counter[str]:
+    """By its ID how often a run was begun."""
+    return Counter(run for line in trained(root) if line["what"] == "begun" for run in line["runs"])
+
+
+def by_pack(found: dict[Path, int]) -> Counter[float]:
+    """Finished runs of each pack of `LONG` in packs of three, which are its two rates."""
+    return Counter(json.loads(path.read_text())["config"]["dropout1"] for path in found)
 
 
 def killed_and_started_again(

@@ -27,11 +27,12 @@ from sweeps import (
     refused,
     same_files,
     survives,
+    survives_on_cards,
 )
 from tests.engines.processes import end
 
 pytestmark = pytest.mark.engines
-pytest.importorskip("distributed")
+Client = pytest.importorskip("distributed").Client
 
 
 class Cluster:
@@ -120,8 +121,6 @@ def test_runs_that_kill_their_process_fail_alone(
 
 
 def test_ctrl_c_leaves_nothing_running(workshop: Path, how: list[str], cluster: Cluster) -> None:
-    from distributed import Client
-
     interrupted(workshop, "dask-ctrlc", cluster.training, *how)
     with Client(cluster.address, set_as_default=False) as client:
         assert sum(len(keys) for keys in client.processing().values()) == 0
@@ -157,10 +156,22 @@ def test_packs_are_of_the_size_that_the_card_holds(workshop: Path, tmp_path: Pat
     try:
         for held in (2, 5):
             cluster.add("--resources", "GPU=1", CARD=memory(held))
+        with Client(cluster.address, set_as_default=False) as client:
+            client.wait_for_workers(2)
         how = ["hydra.launcher.backend=dask", f"hydra.launcher.address={cluster.address}"]
         for shared in ("false", "true"):
             options = [*how, f"hydra.launcher.shared={shared}"]
             on_cards(workshop, f"dask-cards-{shared}", *options, cards={2: 1, 5: 1}, most=5)
+    finally:
+        cluster.end()
+
+
+def test_the_node_of_a_card_dies(workshop: Path, tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, nodes=0)
+    try:
+        cluster.workers = [cluster.add("--resources", "GPU=1", CARD=memory(3)) for _ in range(2)]
+        how = ["hydra.launcher.backend=dask", f"hydra.launcher.address={cluster.address}"]
+        survives_on_cards(workshop, "dask-card-dead", cluster.kill_one, *how)
     finally:
         cluster.end()
 

@@ -15,13 +15,13 @@ from src.packs import Queue
 from src.run import Job, Record
 
 Deadly = Callable[[Job, int], bool]
-"""Whether a job kills its worker, the how manieth time it is tried."""
+"""Whether a job kills its worker at its n-th try."""
 
 
 class Scripted(Engine):
     """Ends the oldest pack under way at each wait; where fate is shared a death takes all that are.
 
-    With `apart` a pack's runs come one by one, and a death takes the deadly one and those after it.
+    With `apart` a pack's runs come one by one, and a death leaves those after the deadly one unbegun.
     """
 
     def __init__(self, deadly: Deadly, workers: int, shares_fate: bool, apart: bool = False) -> None:
@@ -53,7 +53,7 @@ class Scripted(Engine):
             return [(pack, [record(job) for job in pack])]
         lost = [pack, *self.under_way] if self.shares_fate else [pack]
         self.under_way = [] if self.shares_fate else self.under_way
-        return [(one, Death("told to")) for one in lost]
+        return [(one, Death("told to", 1 if self.apart else None)) for one in lost]
 
     def close(self) -> None:
         pass
@@ -113,6 +113,13 @@ def test_what_had_come_before_a_death_is_not_tried_again(tmp_path: Path) -> None
     engine, ended = sweep(tmp_path, lambda job, time: job.number == 2 and time == 1, False, 4, apart=True)
     assert {number for number, tries in engine.tried.items() if tries == 2} == {2, 3}
     assert {record["state"] for record in ended.values()} == {"finished"}
+
+
+def test_what_had_not_begun_before_deaths_is_not_to_blame(tmp_path: Path) -> None:
+    """The first of each pack kills its worker, as many times as that takes; the last one waits behind them all."""
+    engine, ended = sweep(tmp_path, lambda job, time: job.number != 7, False, 8, apart=True)
+    assert [number for number, one in sorted(ended.items()) if one["state"] == "failed"] == list(range(7))
+    assert engine.tried[7] == 8, "behind each of the others, and alone"
 
 
 def test_what_had_finished_before_its_worker_died_is_not_tried_again(

@@ -23,6 +23,7 @@ from sweeps import (
     refused,
     same_files,
     survives,
+    survives_on_cards,
 )
 from tests.engines.ray_nodes import Cluster
 
@@ -93,6 +94,16 @@ def test_packs_are_of_the_size_that_the_card_holds(workshop: Path) -> None:
         for shared in ("false", "true"):
             options = [*how, f"hydra.launcher.shared={shared}"]
             on_cards(workshop, f"ray-cards-{shared}", *options, cards={2: 1, 5: 1}, most=5)
+    finally:
+        cluster.end()
+
+
+def test_the_node_of_a_card_dies(workshop: Path) -> None:
+    cluster = Cluster(nodes=0)
+    try:
+        cluster.workers = [cluster.add("--num-gpus=1", CARD=memory(3)) for _ in range(2)]
+        how = ["hydra.launcher.backend=ray", f"hydra.launcher.address={cluster.address}"]
+        survives_on_cards(workshop, "ray-card-dead", cluster.kill_one, *how)
     finally:
         cluster.end()
 

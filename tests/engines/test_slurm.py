@@ -14,14 +14,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_sweep import wait_for
+from test_sweep import SMALL, start, sweep, wait_for
 
 from sweeps import (
+    LONG,
+    assert_same_files,
+    begun,
     deadly,
+    done,
     interrupted,
     killed_and_started_again,
     memory,
     on_cards,
+    on_loky,
     processes,
     refused,
     same_files,
@@ -171,6 +176,43 @@ def test_the_main_process_is_killed(workshop: Path) -> None:
     how = [*HOW, "hydra.launcher.n_jobs=2"]
     killed_and_started_again(workshop, "slurm-main", None, *how)
     assert not (workshop / "slurm-main" / ".slurm").exists()
+
+
+def test_what_a_killed_sweep_has_left_is_taken_and_not_trained_again(workshop: Path) -> None:
+    """With `shared=false` the jobs of a killed main process leave their results where the next one looks."""
+    (workshop / "trained.jsonl").unlink(missing_ok=True)
+    how = [*HOW, "hydra.launcher.n_jobs=2", "hydra.launcher.pack_size=3", "output=slurm-left"]
+    process = start(workshop, "-m", *SMALL, *LONG, *how)
+    wait_for(lambda: len(training()) == 2, 60)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: _said("squeue", "--noheader") == "", 120)
+    assert len(done(workshop / "slurm-left")) < 6
+    sweep(workshop, *LONG, *how)
+    assert list(begun(workshop).values()) == [1] * 6
+    assert_same_files(workshop / "slurm-left", on_loky(workshop, "long", *LONG))
+
+
+def test_jobs_of_a_killed_sweep_are_cancelled_by_the_next_one(workshop: Path) -> None:
+    how = [*HOW, "hydra.launcher.n_jobs=2", "output=slurm-cancelled"]
+    process = start(workshop, "-m", *SMALL, "seed=range(4)", "epochs=20000", *how)
+    wait_for(lambda: len(training()) == 2, 60)
+    process.kill()
+    process.communicate()
+    old = set(_said("squeue", "--noheader", "--format=%i").split())
+    assert len(old) == 2
+    sweep(workshop, "seed=0", *how)
+    assert not old & set(_said("squeue", "--noheader", "--format=%i").split())
+
+
+def test_the_warning_of_a_time_limit_fails_no_run(workshop: Path) -> None:
+    process = start(workshop, "-m", *SMALL, *LONG, "output=slurm-warned", *HOW, "hydra.launcher.pack_size=3")
+    wait_for(lambda: (workshop / "slurm-warned").exists() and len(done(workshop / "slurm-warned")) >= 1, 60)
+    for number in _said("squeue", "--noheader", "--format=%i").split():
+        _said("scancel", "--signal=USR2", number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert_same_files(workshop / "slurm-warned", on_loky(workshop, "long", *LONG))
 
 
 def test_what_slurm_refuses_is_told(workshop: Path) -> None:
