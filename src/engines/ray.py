@@ -40,6 +40,9 @@ PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 """Seconds between two looks at which nodes there are."""
 
+ASKED = 3
+"""A node whose worker dies each time that it is asked for its GPU's memory gets nothing to train."""
+
 DEATHS: dict[type[Exception], str] = {
     exceptions.WorkerCrashedError: "killed, out of memory?",
     exceptions.OutOfMemoryError: "Ray ended it, as its node ran out of memory",
@@ -55,6 +58,8 @@ class _Pack:
     """Those whose results have not come yet, in the order in which they will."""
     node: str | None
     """The node that it was sent to; None where Ray chooses."""
+    stack: int
+    """Runs that train at a time: results come in order, so they are the first that are missing."""
 
 
 class Backend(Engine):
@@ -67,6 +72,7 @@ class Backend(Engine):
         self._places: dict[str, int] = {}  # by a node's id the packs that it takes at a time
         self._asked: dict[str, Any] = {}  # by a node's id, of a node with a GPU, the answer to come
         self._memory: dict[str, int] = {}  # and the answer: bytes free on it
+        self._mute: Counter[str] = Counter()  # how often a node died of the question
         self._looked, self._seen = 0.0, time.monotonic()
         _check_address(settings.address)
         # only a cluster of our own is told its size
@@ -128,7 +134,8 @@ class Backend(Engine):
         # only made for it: where others have taken that GPU it trains elsewhere, in stacks that fit there
         there = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else None
         task = self._train.options(scheduling_strategy=there) if there else self._train
-        self._running[task.remote(parcel, self._data)] = _Pack(pack, node)
+        stack = packs.fitting(self._memory[node]) if node else 1
+        self._running[task.remote(parcel, self._data)] = _Pack(pack, node, stack)
 
     def wait(self) -> list[Ended]:
         if not self._running:
@@ -144,7 +151,9 @@ class Backend(Engine):
         try:
             trained = ray.get(next(results))
         except tuple(DEATHS) as error:
-            began = 0 if isinstance(error, exceptions.TaskUnschedulableError) else self._stack(results)
+            began = (
+                0 if isinstance(error, exceptions.TaskUnschedulableError) else self._running[results].stack
+            )
             self._forget(results)
             reason = next(reason for kind, reason in DEATHS.items() if isinstance(error, kind))
             return jobs, Death(reason, began)
@@ -158,15 +167,10 @@ class Backend(Engine):
         records: list[Record] = parcels.unwrap(ended, trained)
         return ended, records
 
-    def _stack(self, results: Any) -> int:
-        """Runs that a pack trains at a time: results come in order, so they are the first that are missing."""
-        node = self._running[results].node
-        return packs.fitting(self._memory.get(node, 0)) if node else 1
-
     def _forget(self, results: Any) -> None:
         """Of a pack that died also its node until that answers: Ray learns of a node's end only after a while."""
         node = self._running.pop(results).node
-        with contextlib.suppress(exceptions.RayError):  # only its results may be lost
+        with contextlib.suppress(Exception):  # only its results may be lost: it is dead, as a rule
             ray.cancel(results, force=True)
         if node:
             for known in (self._places, self._memory, self._asked):
@@ -205,12 +209,17 @@ class Backend(Engine):
                     self._memory[node] = ray.get(self._asked[node])
                 except tuple(DEATHS):
                     del self._asked[node]  # to be asked again if it is still there
+                    self._mute[node] += 1
                 except exceptions.RayError as error:
                     raise EngineError(f"{self._where}: a worker cannot train ({_one_line(error)})") from None
 
     def _nodes(self) -> list[dict[str, Any]]:
         """Nodes that can take a pack."""
-        return [node for node in ray.nodes() if node["Alive"] and self._places_on(node["Resources"])]
+        return [
+            node
+            for node in ray.nodes()
+            if node["Alive"] and self._places_on(node["Resources"]) and self._mute[node["NodeID"]] < ASKED
+        ]
 
     def _places_on(self, resources: dict[str, float]) -> int:
         wanted = {"CPU": self._settings.cpus, "GPU": self._gpus, "memory": self._settings.memory or 0}

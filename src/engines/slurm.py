@@ -18,20 +18,21 @@ import sys
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import submitit
 from filelock import FileLock, Timeout
+from submitit.core.job_environment import JobEnvironment
 
 from src import packs, store
-from src import run as runs
 from src.checks import ConfigError
 from src.engines import Death, Ended, Engine, EngineError, nodes, parcels
 from src.engines.child import answer, answered, asked
 from src.engines.parcels import Parcel, Trained
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
+from src.engines.slurm_leftovers import Leftovers, remove
 from src.packs import GPU_MEMORY_PER_RUN
 from src.run import Job
 
@@ -80,7 +81,6 @@ class Backend(Engine):
         self._running: dict[str, _Pack] = {}  # by Slurm's job id
         # jobs that have ended and left results out so far, and how they ended
         self._ended_at: dict[str, tuple[float, str]] = {}
-        self._left: dict[str, Trained] = {}  # by run, what jobs of a killed sweep have left
         self._known: list[Ended] = []
         self._alive: list[FileLock] = []  # held as long as this process lives; the system frees it
         self._looked = 0.0
@@ -129,16 +129,18 @@ class Backend(Engine):
 
     def submit(self, pack: list[Job]) -> None:
         assert self._folder is not None
-        if known := [job for job in pack if job.id in self._left and job.run.resume]:
-            self._known.append((known, parcels.unwrap(known, [self._left.pop(job.id) for job in known])))
-            pack = [job for job in pack if job not in known]
+        known, records = self._left.take(pack)
+        if known:
+            self._known.append((known, records))
+            there = {job.id for job in known}
+            pack = [job for job in pack if job.id not in there]
             if not pack:
                 return
         parcel = parcels.wrap(pack, self._settings, self._gpus > 0)
         own = uuid.uuid4().hex[:12]
         call = asked(_train, parcel, str(self._folder / "data"), str(self._folder / "results" / own))
         try:
-            job = self._executor.submit(answer, call, _nothing)
+            job = self._executor.submit(_answer, call)
         except (submitit.core.utils.FailedJobError, OSError, RuntimeError) as error:
             said = [line.rpartition("error: ")[2] for line in str(error).splitlines() if "error: " in line]
             why = " ".join("; ".join(said or [str(error)]).split())
@@ -224,9 +226,7 @@ class Backend(Engine):
             _cancel(self._running)
             self._running.clear()
         if self._folder is not None:
-            _remove(self._folder)
-            with contextlib.suppress(OSError):  # another sweep's is beside it
-                self._folder.parent.rmdir()
+            remove(self._folder)
         for lock in self._alive:
             lock.release()
 
@@ -238,13 +238,9 @@ def _cancel(numbers: Iterable[str]) -> None:
         subprocess.run(command, capture_output=True, check=False)
 
 
-def _sweep_up(place: Path) -> dict[str, Trained]:
-    """Cancels and removes what sweeps have left whose main process was killed.
-
-    Returns:
-        By its ID each run that has ended since, and that nobody has taken.
-    """
-    left: dict[str, Trained] = {}
+def _sweep_up(place: Path) -> Leftovers:
+    """Cancels the jobs of sweeps whose main process was killed; what they have left."""
+    left = Leftovers()
     for folder in place.glob("*/"):
         lock = FileLock(folder / "lock")
         with contextlib.suppress(Timeout, OSError):
@@ -253,32 +249,9 @@ def _sweep_up(place: Path) -> dict[str, Trained]:
             numbers = {path.name.partition("_")[0] for path in (folder / "jobs").glob("*_*")}
             if numbers := {number for number in numbers if number.isdigit()}:
                 _cancel(numbers)
-            left |= {
-                one.record["id"]: one for one in _left(folder) if one.files and runs.is_final(one.record)
-            }
-            _remove(folder)
-            lock.release()
+            lock.release()  # a file that is open cannot be removed everywhere
+            left.add(folder)
     return left
-
-
-def _left(folder: Path) -> Iterator[Trained]:
-    """Results in the folder of a sweep that was killed."""
-    for path in (folder / "results").glob("[!.]*"):
-        yield from pickle.loads(path.read_bytes())
-    for path in (folder / "jobs").glob("*_result.pkl"):
-        kind, found = pickle.loads(path.read_bytes())
-        if kind == "success":
-            with contextlib.suppress(RuntimeError):
-                yield from answered(found)
-
-
-def _remove(folder: Path) -> None:
-    """A job that has been cancelled may still be writing into it."""
-    for _ in range(20):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.1)
 
 
 def _states(numbers: list[str]) -> dict[str, str] | None:
@@ -288,6 +261,13 @@ def _states(numbers: list[str]) -> dict[str, str] | None:
     if done.returncode and "Invalid job id" not in done.stderr:
         return None
     return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
+
+
+def _answer(call: bytes) -> bytes:
+    """In the job."""
+    # the warning of the time limit, at which submitit would raise: the run at hand would count as failed
+    signal.signal(JobEnvironment._usr_sig(), signal.SIG_IGN)
+    return answer(call, _nothing)
 
 
 def _nothing() -> bytes:
@@ -300,8 +280,6 @@ def _train(parcel: Parcel, data: str, results: str) -> list[Trained]:
     Returns:
         The last results; those before are put into files, `results` and a number.
     """
-    # the warning of the time limit: submitit would raise, wherever we are, and the run at hand would be failed
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     supply: Callable[[], bytes] | None = Path(data).read_bytes if Path(data).exists() else None
     left = len(parcel.jobs)
     for number, trained in enumerate(parcels.train(parcel, supply)):

@@ -73,6 +73,10 @@ class Cluster:
         self.members.append(self._start("worker", self.address, *options, *more, **environment))
         return self.members[-1]
 
+    def wait_for_workers(self, count: int) -> None:
+        with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(count, timeout=60)
+
     def kill_one(self) -> None:
         """As a node dies: its worker and what that started, at once."""
         victim = self.workers.pop()
@@ -156,8 +160,7 @@ def test_packs_are_of_the_size_that_the_card_holds(workshop: Path, tmp_path: Pat
     try:
         for held in (2, 5):
             cluster.add("--resources", "GPU=1", CARD=memory(held))
-        with Client(cluster.address, set_as_default=False) as client:
-            client.wait_for_workers(2)
+        cluster.wait_for_workers(2)
         how = ["hydra.launcher.backend=dask", f"hydra.launcher.address={cluster.address}"]
         for shared in ("false", "true"):
             options = [*how, f"hydra.launcher.shared={shared}"]
@@ -170,6 +173,7 @@ def test_the_node_of_a_card_dies(workshop: Path, tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, nodes=0)
     try:
         cluster.workers = [cluster.add("--resources", "GPU=1", CARD=memory(3)) for _ in range(2)]
+        cluster.wait_for_workers(2)
         how = ["hydra.launcher.backend=dask", f"hydra.launcher.address={cluster.address}"]
         survives_on_cards(workshop, "dask-card-dead", cluster.kill_one, *how)
     finally:
