@@ -149,6 +149,20 @@ def test_finished_runs_are_never_trained_again(workshop: Path, uninterrupted: Pa
     )
 
 
+@pytest.mark.slow
+def test_parts_with_one_output_are_found_finished_by_the_whole(workshop: Path, uninterrupted: Path) -> None:
+    output = workshop / "parts"
+    for seeds in ("range(0,1)", "range(1,4)"):
+        sweep(workshop, "dropout1=0.2,0.3,0.5", f"seed={seeds}", f"output={output.name}")
+    before = {path: path.stat().st_mtime_ns for path in output.glob("runs/*/*")}
+    sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={output.name}")
+    assert before == {path: path.stat().st_mtime_ns for path in output.glob("runs/*/*")}
+    (whole,) = uninterrupted.glob("sweeps/*/runs.csv")
+    own = (output / whole.relative_to(uninterrupted)).read_text()
+    assert without_seconds(own) == without_seconds(whole.read_text())
+    assert [row["state"] for row in csv.DictReader(own.splitlines())] == ["finished"] * 12
+
+
 @pytest.mark.parametrize(
     "how",
     [

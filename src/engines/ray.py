@@ -113,14 +113,12 @@ class Backend(Engine):
         return ray.remote(**options)(function)
 
     def room(self) -> int:
+        # no more than can train: nodes pass a task that waits to and fro, which costs more than handing it out late
         places = sum(self._look().values())
         most = min(places, self._settings.n_jobs or places)
         if self._gpus:
             node = self._free_node()
             self.gpu_memory = self._memory[node] if node else None
-        elif self._settings.n_jobs is None:
-            # one more than train: the next pack is there when a worker ends its own
-            most += bool(places)
         return most - len(self._running)
 
     def _free_node(self) -> str | None:

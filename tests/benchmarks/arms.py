@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,21 +161,52 @@ def ours(epochs: int, runs: int = 1, noise: str = "dropout") -> float:
     return (time.perf_counter() - started) / (epochs * runs)
 
 
-def planning(overrides: Sequence[str]) -> tuple[int, float]:
-    """Number of jobs of a sweep's overrides, and seconds to compose, check and identify them all."""
+@contextmanager
+def _multirun() -> Iterator[tuple[Any, Any]]:
+    """Hydra's config loader, and a sweep's own config."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.types import RunMode
 
     import src.train  # noqa: F401
-    from src import planning
 
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+        yield loader, loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+
+
+def planning(overrides: Sequence[str]) -> tuple[int, float]:
+    """Number of jobs of a sweep's overrides, and seconds to compose, check and identify them all."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from src import planning
+
+    with _multirun() as (loader, master):
         started = time.perf_counter()
         jobs = planning.expand(OverridesParser.create(loader).parse_overrides(list(overrides)), [])
         planner = planning.Planner(loader, master)
         ids = {planner.job(job, number).id for number, job in enumerate(jobs)}
         return len(ids), time.perf_counter() - started
+
+
+def writing(overrides: Sequence[str], folder: Path, repeats: int = 5) -> float:
+    """Seconds to write `runs.csv` of a sweep that has ended, all its rows, into a folder: median of several."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from src import planning, run
+    from src.sweep import Table
+
+    with _multirun() as (loader, master):
+        jobs = planning.expand(OverridesParser.create(loader).parse_overrides(list(overrides)), [])
+        planner = planning.Planner(loader, master)
+        planned = [planner.job(job, number) for number, job in enumerate(jobs)]
+    table = Table(folder, planned, planning.swept_keys(jobs))
+    for job in planned:
+        if record := run.ended(job):
+            table.add(record)
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        table.write()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)

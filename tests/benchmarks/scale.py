@@ -15,8 +15,8 @@ SIZES = (1_000, 100_000, 10_000_000)
 EPOCHS = 10
 """Of a run of the book's."""
 
-ENGINE_SECONDS = 0.026
-"""What Dask takes for a pack over loky, as `--engines` found it on two cores of an Intel Xeon; Ray takes 0.008."""
+ENGINE_SECONDS = 0.021
+"""What Dask takes for a pack over loky, as `--engines` found it on two cores of an Intel Xeon; Ray takes 0.005."""
 
 CARD, CARD_FLOPS = "NVIDIA H200", 67e12
 """A card, and its peak of fp32 floating-point operations a second by its maker's data sheet. Not measured."""
@@ -33,6 +33,8 @@ class Measured:
     """Seconds from the command to its end."""
     training: float
     """Seconds of the epochs alone, shared among the workers."""
+    writing: float
+    """Seconds to write `runs.csv` once, all its rows, in a process of its own."""
     memory: int
     """Peak resident size of the main process, as are the other memories."""
     entries: int
@@ -123,6 +125,7 @@ Shown = Callable[[float], str]
 COSTS: tuple[tuple[str, str, Shown], ...] = (
     ("planning", "planning: compose, check, identify", duration),
     ("overhead", "command beside its training", duration),
+    ("writing", "writing `runs.csv` once", duration),
     ("memory", "memory of the main process", volume),
     ("entries", "files and folders", number),
     ("size", "bytes in files", volume),
@@ -136,13 +139,17 @@ COSTS: tuple[tuple[str, str, Shown], ...] = (
 )
 """What is measured and reckoned: its name in `Measured`, in the tables, and how it is shown."""
 
+NO_LINE = {"report", "report_memory"}
+"""Measured alone: arms of more than 2,000 seeds get other intervals, so that no line joins the two sizes."""
+
 
 def measured_table(small: Measured, large: Measured) -> str:
     """The measurements, as they came."""
     rows = [["measured", f"{small.runs:,} runs", f"{large.runs:,} runs", "per further run"]]
     for name, what, shown in COSTS:
         line = through((small.runs, getattr(small, name)), (large.runs, getattr(large, name)))
-        rows.append([what, shown(getattr(small, name)), shown(getattr(large, name)), shown(line.slope)])
+        slope = "no line" if name in NO_LINE else shown(line.slope)
+        rows.append([what, shown(getattr(small, name)), shown(getattr(large, name)), slope])
     return table(rows)
 
 
@@ -156,6 +163,8 @@ def reckoned_table(small: Measured, large: Measured, run_epoch: float, flops: in
     """
     rows = [["arithmetic", "rule", *(f"{runs:,} runs" for runs in SIZES)]]
     for name, what, shown in COSTS:
+        if name in NO_LINE:
+            continue
         line = through((small.runs, getattr(small, name)), (large.runs, getattr(large, name)))
         rule = f"{shown(line.fixed)} + {shown(line.slope)} × runs".replace("+ -", "- ")
         # a cost that falls with the runs is the scatter of its measurements, and nothing follows from it

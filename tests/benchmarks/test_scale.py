@@ -1,22 +1,32 @@
-"""What sweeps of any size cost: the arithmetic, and the command at a tiny size."""
+"""What sweeps of any size cost: the arithmetic, the command at a tiny size, and the page that shows both."""
 
 from __future__ import annotations
 
+import csv
+import json
+import os
+import re
+import shlex
+import statistics
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from configs import Command
+from configs import REPOSITORY, Command
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.benchmarks import floor, options, scale
 
+PAGE = REPOSITORY / "sweeps" / "SCALE.md"
 SMALL = scale.Measured(
     runs=100,
     planning=1.0,
     wall=5.0,
     training=1.0,
+    writing=0.03,
     memory=300_000_000,
     entries=905,
     size=700_000,
@@ -29,7 +39,15 @@ SMALL = scale.Measured(
     report_memory=400_000_000,
 )
 LARGE = replace(
-    SMALL, runs=1100, planning=2.0, wall=18.0, training=4.0, entries=9905, memory=304_000_000, again=2.0
+    SMALL,
+    runs=1100,
+    planning=2.0,
+    wall=18.0,
+    training=4.0,
+    writing=0.23,
+    entries=9905,
+    memory=304_000_000,
+    again=2.0,
 )
 
 
@@ -70,12 +88,13 @@ def test_costs_at_each_size_are_those_of_the_line() -> None:
     assert cells(table, "files and folders")[1:] == ["5 + 9 × runs", "9,005", "900,005", "90,000,005"]
     # from 4 to 14 s in 1000 runs: 10 ms a run, and 3 s
     assert cells(table, "command beside")[1:] == ["3 s + 10 ms × runs", "13 s", "16.7 min", "27.8 h"]
+    assert cells(table, "writing `runs.csv`")[1:] == ["10 ms + 0.2 ms × runs", "210 ms", "20 s", "33.3 min"]
     # 4 kB a run over 299.6 MB
     assert cells(table, "memory of the main")[2:] == ["304 MB", "700 MB", "40.3 GB"]
     # 3.6 s a run
     assert cells(table, "training on")[2:] == ["60 min", "4.17 days", "417 days"]
-    # 26 ms a pack
-    assert cells(table, "Dask over loky")[2:] == ["26 s", "43.3 min", "3.01 days"]
+    # 21 ms a pack
+    assert cells(table, "Dask over loky")[2:] == ["21 s", "35 min", "2.43 days"]
     # less time for more runs can only be scatter
     assert cells(table, "the same command")[2:] == ["unknown"] * 3
     assert len({row.count("|") for row in table.splitlines()}) == 1
@@ -94,6 +113,19 @@ def test_measurements_are_shown_as_they_came() -> None:
     assert cells(table, "files and folders")[1:] == ["905", "9,905", "9"]
     assert cells(table, "planning")[1:] == ["1 s", "2 s", "1 ms"]
     assert {name for name, *_ in scale.COSTS} <= {*asdict(SMALL), "overhead"}
+
+
+def test_the_page_has_the_rows_of_the_command() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for table in (
+        scale.measured_table(SMALL, LARGE),
+        scale.reckoned_table(SMALL, LARGE, run_epoch=0.36, flops=floor.epoch_flops()),
+    ):
+        rows = [row.split("|")[1].strip() for row in table.splitlines()]
+        (shown,) = re.findall(rf"^\| {rows[0]} .*\n(?:\|.*\n)*", page, flags=re.M)
+        firsts = [row.split("|")[1].strip() for row in shown.splitlines()]
+        # the second row is a rule as long as the widest cell
+        assert firsts[2:] == rows[2:]
 
 
 def test_files_and_folders_are_counted_with_their_bytes(tmp_path: Path) -> None:
@@ -138,5 +170,61 @@ def test_the_command_prints_both_tables(command: Command) -> None:
     measured, arithmetic = done.stdout.split("Arithmetic")
     assert cells(measured, "files and folders")[1:] == ["24", "186", "9"]
     assert cells(arithmetic, "training on")[2:] == ["60 min", "4.17 days", "417 days"]
-    for _, what, _ in scale.COSTS:
-        assert f"| {what} " in measured and f"| {what} " in arithmetic
+    for name, what, _ in scale.COSTS:
+        assert f"| {what} " in measured
+        assert (f"| {what} " in arithmetic) == (name not in scale.NO_LINE)
+
+
+@pytest.mark.slow
+def test_the_pages_parts_work_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    (commands,) = (
+        block for block in re.findall(r"^```sh\n(.*?)^```", page, flags=re.M | re.S) if "parts/" in block
+    )
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S)
+    fewer = {"seed=range(0,50000)": "seed=range(0,3)", "seed=range(50000,100000)": "seed=range(3,6)"}
+    tiny = ["data=digits", "model.hidden1=8", "model.hidden2=8", "device=cpu"]
+    for line in commands.splitlines():
+        _, *arguments = shlex.split(line, comments=True)
+        assert len(fewer.keys() & set(arguments)) == 1
+        done = subprocess.run(
+            [sys.executable, *(fewer.get(argument, argument) for argument in arguments), *tiny],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    accuracies: dict[float, dict[int, float]] = {0.2: {}, 0.5: {}}
+    for path in tmp_path.glob("parts/*/runs/*/metrics.csv"):
+        config = json.loads((path.parent / "run.json").read_text())["config"]
+        with path.open(newline="") as file:
+            *_, last = csv.DictReader(file)
+        assert last["epoch"] == "10"
+        accuracies[config["dropout1"]][config["seed"]] = float(last["test_acc"])
+        # so that ten epochs take no more of the disk than the one that is measured
+        assert path.stat().st_size <= 4096
+    low, high = accuracies[0.2], accuracies[0.5]
+    assert set(low) == set(high) == set(range(6))
+
+    # here, as a process of its own would take seconds to import what this one has
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, str(PAGE), "exec"), {})
+    said = capsys.readouterr().out
+    found = re.match(
+        r"Summary\(mean=(.+?), sd=(.+?), n=(\d+), .*\) Paired\(n=(\d+), difference=(.+?), .*superiority=(.+?),",
+        said,
+    )
+    assert found, said
+    differences = [low[seed] - high[seed] for seed in range(6)]
+    superiority = sum((d > 0) + (d == 0) / 2 for d in differences) / 6
+    expected = [
+        statistics.mean(low.values()),
+        statistics.stdev(low.values()),
+        6,
+        6,
+        statistics.mean(differences),
+        superiority,
+    ]
+    assert [float(number) for number in found.groups()] == pytest.approx(expected, abs=1e-9)

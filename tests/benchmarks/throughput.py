@@ -346,11 +346,19 @@ def one_size(runs: int) -> scale.Measured:
         say(f"  started again in {again.seconds:.1f} s, collected in {collected.seconds:.1f} s")
         report = commands.run("analysis.compare", [str(made)], Path(folder))
         say(f"  reported in {report.seconds:.1f} s")
+        apart = Path(folder, "apart")
+        apart.mkdir()
+        with workers(1) as (worker,):
+            writing = worker.do(arms.writing, arguments[1:], apart)
+        if (apart / "runs.csv").read_bytes() != (made / "runs.csv").read_bytes():
+            raise commands.CommandError("the table that was measured is not the sweep's own")
+        say(f"  runs.csv written in {writing:.3f} s")
     return scale.Measured(
         runs=runs,
         planning=planning,
         wall=command.seconds,
         training=sum(run.training for run in trained) / cpu_count(),
+        writing=writing,
         memory=command.peak,
         entries=entries,
         size=size,
