@@ -385,7 +385,7 @@ def draw_gains(source: Source) -> Picture:
                     _draw_gain(axis, row, source.effects[each][measure], pair)
             label = f"{_verb(measure)[1]} {measure.name} ({measure.difference_unit})"
             axis.set(xlabel=textwrap.fill(label, 28, break_on_hyphens=False))
-            axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
             axis.grid(visible=False, axis="y")
         axes[0].set_yticks(range(len(rows)), [name for name, *_ in rows])
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
