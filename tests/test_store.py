@@ -230,11 +230,15 @@ def test_id_depends_on_content_alone(config: dict[str, Any]) -> None:
 
 
 def test_what_a_killed_process_had_begun_to_write_is_swept_up(tmp_path: Path) -> None:
-    ended = subprocess.Popen(["true"])
+    ended, zombie = subprocess.Popen(["true"]), subprocess.Popen(["true"])
     ended.wait()
-    of_dead, of_living = tmp_path / f".runs.csv.{ended.pid}.7", tmp_path / f".runs.csv.{os.getpid()}.7"
+    # dead, and not waited for
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    of_dead = [tmp_path / f".runs.csv.{process.pid}.7" for process in (ended, zombie)]
+    of_living = tmp_path / f".runs.csv.{os.getpid()}.7"
     others = [tmp_path / name for name in ("runs.csv", ".hidden", ".a.b.c")]
-    for path in (of_dead, of_living, *others):
+    for path in (*of_dead, of_living, *others):
         path.write_text("x")
     store.sweep_up(tmp_path)
     assert set(tmp_path.iterdir()) == {of_living, *others}
+    zombie.wait()
