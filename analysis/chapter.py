@@ -34,8 +34,8 @@ NOTES = (
     "nats. “Noise off” is the net as it predicts; a train accuracy without these words is the running mean over "
     "the epoch with the noise on.",
     "SD: sample standard deviation over the seeds. 95% CI: interval of the mean over the seeds, Student's t "
-    f"below {statistics.SMALLEST_BOOTSTRAP} seeds and BCa bootstrap from there. It says how far new seeds may "
-    "move the mean; it does not cover the choice of the test images.",
+    f"below {statistics.SMALLEST_BOOTSTRAP} seeds and above {statistics.LARGEST_BOOTSTRAP:,}, BCa bootstrap in "
+    "between. It says how far new seeds may move the mean; it does not cover the choice of the test images.",
     comparison.PAIRED,
     statistics.RULE,
 )
@@ -232,10 +232,11 @@ def content(chapter: Chapter) -> dict[str, Any]:
 
 def facts(found: Sequence[Table]) -> list[tuple[str, str]]:
     """What the report rests on: pairs of a label and a text; a run that several sweeps share counts once."""
-    recorded = pd.concat([table.runs for table in found]).drop_duplicates("id")
+    every = pd.concat([table.runs for table in found])
+    recorded = every.drop_duplicates("id")
     problems = {problem.id for table in found for problem in table.problems} - set(recorded["id"])
     rows = [
-        ("Runs", _usable(len(recorded), len(problems))),
+        ("Runs", _usable(len(recorded), len(problems)) + _common(every["id"])),
         ("Run-epochs", f"{int(recorded['epochs'].sum()):,}"),
         ("Training time, all runs", wording.duration(recorded["seconds"].sum())),
         ("Data set", wording.distinct(recorded["data"])),
@@ -250,6 +251,11 @@ def facts(found: Sequence[Table]) -> list[tuple[str, str]]:
 
 def _usable(usable: int, lost: int) -> str:
     return f"{usable:,} usable of {usable + lost:,}" if lost else f"{usable:,}"
+
+
+def _common(ids: pd.Series) -> str:
+    several = int((ids.value_counts() > 1).sum())
+    return f"; {several:,} of them serve several sweeps" if several else ""
 
 
 def _distinct(texts: Iterable[str]) -> str:

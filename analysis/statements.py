@@ -140,6 +140,7 @@ def _gaps(table: Table) -> list[str]:
     ]
     cases = {(case.setting, case.measure): case for case in exercises.family("dropout", "none", members)}
     said = []
+    tested = [case for case in cases.values() if case.comparison.paired.p is not None]
     for setting, runs in longest.items():
         gap = cases.get((setting, measures.QUIET_GAP))
         if gap is None:
@@ -152,6 +153,11 @@ def _gaps(table: Table) -> list[str]:
             f"{setting.capitalize()}, {RATES} against no dropout: the train−test gap in accuracy, noise off, "
             f"{_moved(gap)}, and the test cross-entropy {_moved(cases[setting, measures.TEST_LOSS])}. The gap with "
             f"dropout is {wording.mean_with_interval(left, measures.QUIET_GAP)}, {remains}."
+        )
+    if len(tested) > 1:
+        said.append(
+            f"These {len(tested)} comparisons are a family of their own for Holm's correction. The exercise "
+            "corrects for all that it compares, and may show no difference where one is shown here."
         )
     return said or [_no_arm(table, "both the book's rates and no dropout, and the probe of the training set")]
 

@@ -298,10 +298,9 @@ def _at_the_end(cases: Cases, settings: Sequence[Setting], gaps: Sequence[Case],
         if case.setting == settings[-1].name
     ]
     if lost:
-        shorter = " and at the shorter lengths" if settings[0].decay == CONSTANT and len(settings) > 1 else ""
         sentences.append(
-            f"{lost}: the loss ceased to be finite. Such a run is left out at its last epoch{shorter}, so the "
-            "comparisons are of the seeds that got through, in favour of the arm that diverges."
+            f"{lost}: the loss ceased to be finite. Such a run is left out, so the comparisons after as many "
+            "epochs are of the seeds that got through, in favour of the arm that diverges."
         )
     if not sentences:
         return ""
@@ -329,15 +328,15 @@ def _stays_ahead(ahead: Mapping[Measure, int | None], longest: Sequence[Setting]
     last = longest[0].length
     found: dict[str, list[str]] = {}
     for measure, first in ahead.items():
-        since = {None: "from no epoch on", last: "at the last epoch alone"}.get(
-            first, f"from epoch {first} on"
+        since = {None: "not ahead at the end", last: "ahead at the last epoch alone"}.get(
+            first, f"ahead from epoch {first} to the end"
         )
         found.setdefault(since, []).append(measure.name)
     told = "; ".join(f"{since} in {', '.join(names)}" for since, names in found.items())
     return (
-        f"Epoch by epoch up to {last} with a constant lr, dropout is ahead to the end: {told}. That is the "
-        "first epoch from which to the last one each 95% interval of the paired difference lies on dropout's "
-        "side; it describes the curve and is not corrected for the number of epochs."
+        f"Epoch by epoch up to {last} with a constant lr, dropout is {told}. Ahead: each 95% interval of the "
+        "paired difference from there on lies on dropout's side; that describes the curve and is not corrected "
+        "for the number of epochs."
     )
 
 

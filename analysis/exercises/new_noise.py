@@ -172,9 +172,11 @@ def _control(contest: Contest, tuned: Tuned) -> str:
             f"The control fails: {sentence(pair, measure)}. The clone is dropout under other masks, so the "
             f"experiment is declared untrustworthy in {measure.name}, and no winner by it.{rates}"
         )
+    paired = pair.paired
+    ends = [paired.interval.lower, paired.interval.upper] if paired.interval else [paired.difference]
     return (
-        f"The control holds: {sentence(pair, measure)}. So {wording.size(pair.paired.difference, measure)} is the "
-        f"yardstick of what equal arms differ by here.{rates}"
+        f"The control holds: {sentence(pair, measure)}. So the yardstick of what equal arms may differ by here is "
+        f"{wording.size(max(map(abs, ends)), measure)}, the farther end of its interval.{rates}"
     )
 
 

@@ -215,7 +215,7 @@ def _catching(cases: Mapping[int, Case], most: int) -> str:
         return f"the mean of up to {_passes(most)} does not catch up"
     if caught == min(cases):
         return "no number of passes shows a loss"
-    return f"the mean of {_passes(caught)} catches up, at {caught} times the cost"
+    return f"from the mean of {_passes(caught)} on no loss is shown, at {caught} times the cost"
 
 
 def _headline(found: Found) -> str:
@@ -226,11 +226,12 @@ def _headline(found: Found) -> str:
         one.verdict
     ]
     better, calibrated = (_shown(found.at(lead, measure), 1) for measure in (ACCURACY, ECE))
+    means = calibrated if calibrated == "none" else f"the mean of {calibrated}"
     ever = f"with {better} of them it is" if better != "none" else f"with no number up to {found.most} is it"
     return (
         f"With rates {lead}, predicting by {_passes(min(cases))} with dropout on instead of off (weight scaling) "
         f"{does} ({wording.evidence(one.paired, ACCURACY)}); {_catching(cases, found.most)}, and {ever} shown "
-        f"better; its {ECE.name} is shown better with {calibrated} of them."
+        f"better; its {ECE.name} is shown better with {means} of them."
     )
 
 

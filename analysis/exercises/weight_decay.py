@@ -277,7 +277,10 @@ def judge(effects: Effects) -> Verdict:
         shown = any(effects.pairs[cell, "neither"].verdict for cell in GAINS)
         which = "effects" if shown else "effects, none of them shown,"
         short = f"the {which} add up to within {wording.size(within, measure)}"
-        why = f"is inside ±{wording.size(none, measure)}" if within <= none else "covers 0 and is short"
+        why = f"is inside ±{wording.size(none, measure)}"
+        if within > none:
+            half, most = (wording.size(each, measure) for each in (_half(of_interaction), small))
+            why = f"covers 0 with a half-width of {half}, at most {most}"
         return Verdict("additive", short, f"Its interval {why}: {short}.")
     if not of_interaction.excludes(0):
         seeds = f"it would take about {effects.seeds_needed(INTERACTION):,} common seeds to tell"
@@ -391,11 +394,14 @@ def draw_gains(source: Source) -> Picture:
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
         for tick, (_, each, _) in zip(axes[0].get_yticklabels(), rows, strict=True):
             tick.set_fontweight("normal" if each else "bold")
-    none = " and ".join(f"±{wording.size(TOLERATED[m.unit][0], m)}" for m in source.measures[:2])
+    none, small = (
+        " and ".join(wording.size(TOLERATED[m.unit][at], m) for m in source.measures[:2]) for at in range(2)
+    )
     caption = (
         "Paired differences from neither, and the interaction: both minus the sum of the two gains alone. Diamond: "
         "mean over the common seeds; line: its 95% interval; circle: the sum of the two gains, where both would be "
-        f"if they added up; grey: an interaction that counts as none, {none}."
+        f"if they added up; grey: an interaction inside it counts as none, of at most {none}; so does one whose "
+        f"interval covers 0 with a half-width of at most {small}."
     )
     return Picture("gains", caption, figure)
 

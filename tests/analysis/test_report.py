@@ -150,7 +150,7 @@ def test_facts_count_a_shared_run_once(tmp_path: Path, sweep: Make, run: Callabl
         sweep(RATES, flat, name=name)  # the same runs
     run()
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "| Runs | 10 |" in text
+    assert "| Runs | 10; 10 of them serve several sweeps |" in text
     assert "| Training time, all runs | 1 min 0 s |" in text
 
 

@@ -132,13 +132,14 @@ def lengths(gap: float, loss: float) -> Table:
 )
 def test_overfitting(gap: float, loss: float, words: tuple[str, ...]) -> None:
     answer = Answer("Both together gain 1 pp.", "n", [])
-    text, cosine, decay = against_overfitting(
+    text, cosine, family, decay = against_overfitting(
         {"more_epochs": lengths(gap, loss)}, {"weight_decay": answer}
     ).found
     assert text.startswith("Constant lr, 3 epochs, ")
     assert cosine.startswith("Cosine lr, 3 epochs, ")
     assert cosine.count("shows no difference") == 2
     assert "5 common seeds" in text
+    assert family.startswith("These 4 comparisons are a family of their own")
     assert decay == "Together with weight decay: Both together gain 1 pp."
     for each in words:
         assert each in text

@@ -199,7 +199,9 @@ def test_the_clone_is_the_yardstick() -> None:
         for noise in ("dropout_clone", "dropout")
     )
     answer = answered(first(), table)
-    assert f"So {100 * (clone - dropout).mean():.2f} pp is the yardstick" in answer.verdict[1]
+    differences = 100 * (clone - dropout)
+    farther = abs(differences.mean()) + stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
+    assert f"equal arms may differ by here is {farther:.2f} pp, the farther end" in answer.verdict[1]
     assert "chosen rates" not in answer.verdict[1]
     table = second({}, rates={"dropout_clone": (0.2, 0.5)})
     answer = answered(first((("dropout_clone", 0.2),)), table)

@@ -134,7 +134,7 @@ def test_the_difference_is_paired_over_the_seeds():
 def test_passes_that_gain_from_some_number_on():
     found = answer(sweep(lambda n: 0.01 - 0.02 / n if n != 2 else 0.0003))
     assert "costs accuracy" in found.headline
-    assert "the mean of 2 passes catches up, at 2 times the cost" in found.headline
+    assert "from the mean of 2 passes on no loss is shown, at 2 times the cost" in found.headline
     assert "with 5, 10, 20, 50, 100 of them it is shown better" in found.headline
     assert "better: 5, 10, 20, 50, 100, worse: 1." in found.verdict[0]
 
@@ -158,7 +158,7 @@ def test_catching_up_holds_from_there_on():
     def gain(n: int) -> float:
         return 0.0 if n in (5, 50, 100) else -0.01
 
-    assert "the mean of 50 passes catches up" in answer(sweep(gain)).headline
+    assert "from the mean of 50 passes on no loss is shown" in answer(sweep(gain)).headline
 
 
 def test_no_effect_is_not_called_equal():

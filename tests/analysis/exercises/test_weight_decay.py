@@ -241,6 +241,7 @@ def test_no_effect_is_none_shown() -> None:
     found = answered(grid(), measured((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)))
     assert "additive, the effects, none of them shown, add up to within 0.07 pp" in found.headline
     assert "Shown to differ from neither: none." in found.verdict[1]
+    assert "covers 0 with a half-width of 0.07 pp, at most 0.10 pp" in found.verdict[1]
 
 
 def test_lost_runs_leave_the_common_seeds() -> None:
