@@ -18,10 +18,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from seaborn.utils import relative_luminance
 
 from analysis import measures
 from analysis.measures import Measure
@@ -280,6 +282,7 @@ def heat_map(means: pd.DataFrame, measure: Measure) -> Figure:
             linewidths=0.5,
             cbar_kws={"label": f"mean {measure.label}"},
         )
+        _ink(axis, means.shape)
         axis.invert_yaxis()
         axis.tick_params(rotation=0)
         _note(axis, "mean over the seeds, last epoch")
@@ -324,11 +327,23 @@ def heat_maps(panels: Sequence[Matrix]) -> Figure:
                 yticklabels=[f"{value:g}" for value in panel.cells.index],
                 **ends,
             )
+            _ink(axis, panel.cells.shape)
             axis.invert_yaxis()
             axis.tick_params(rotation=0)
             axis.set_title(panel.title, fontsize=10)
             axis.set_ylabel(panel.cells.index.name if axis is axes[0] else "")
     return figure
+
+
+def _ink(axis: Axes, shape: tuple[int, int]) -> None:
+    """Numbers in cells: black or white, whichever contrasts more (WCAG 2); seaborn takes white on middle tones."""
+    mesh = axis.collections[0]
+    mesh.update_scalarmappable()
+    colours = np.asarray(mesh.get_facecolor()).reshape(*shape, 4)
+    for text in axis.texts:
+        column, row = (int(place) for place in text.get_position())
+        light = relative_luminance(colours[row, column])
+        text.set_color("white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "black")
 
 
 def _band(values: pd.Series) -> tuple[float, float]:

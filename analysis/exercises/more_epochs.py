@@ -98,8 +98,8 @@ def answer(tables: Tables) -> Answer:
     in a measure at the lengths where it is shown better in it, and "costs" where no dropout is. A run that
     diverged has no last epoch: how many did is said, and the comparisons are of the seeds left.
 
-    With a constant lr dropout "is ahead to the end from epoch k on" if k is the first epoch from which to the
-    last one each 95% interval of that epoch's paired difference lies on dropout's side. These intervals are not
+    With a constant lr dropout is "ahead from epoch k to the end" if k is the first epoch from which to the last
+    one each 95% interval of that epoch's paired difference lies on dropout's side. These intervals are not
     corrected: they describe the curve.
 
     A run's peak is its epoch of highest test accuracy, or of lowest test cross-entropy. A peak picked on the test

@@ -62,7 +62,7 @@ def answer(tables: Tables) -> Answer:
       the clone, and better than the clone, with Holm's correction over all noises but dropout and the clone.
     - Control: the clone is dropout under other masks. If it differs from dropout by this rule the experiment is
       declared untrustworthy in that measure; then, and where the clone was not tested, there is no winner by it.
-      The clone's difference is the yardstick of what equal arms differ by.
+      The farther end of the interval of the clone's difference is the yardstick of what equal arms may differ by.
     - The headline is about accuracy. Differences to no noise, and those to dropout in calibration error, are
       families of their own.
     - The least difference that would have been shown: that of 80% power of the paired t-test, at the level
@@ -172,12 +172,12 @@ def _control(contest: Contest, tuned: Tuned) -> str:
             f"The control fails: {sentence(pair, measure)}. The clone is dropout under other masks, so the "
             f"experiment is declared untrustworthy in {measure.name}, and no winner by it.{rates}"
         )
-    paired = pair.paired
-    ends = [paired.interval.lower, paired.interval.upper] if paired.interval else [paired.difference]
-    return (
-        f"The control holds: {sentence(pair, measure)}. So the yardstick of what equal arms may differ by here is "
-        f"{wording.size(max(map(abs, ends)), measure)}, the farther end of its interval.{rates}"
-    )
+    text = f"The control holds: {sentence(pair, measure)}."
+    if interval := pair.paired.interval:
+        farther = wording.size(max(abs(interval.lower), abs(interval.upper)), measure)
+        text += " So the yardstick of what equal arms may differ by here is "
+        text += f"{farther}, the farther end of its interval."
+    return text + rates
 
 
 def _and(words: list[str]) -> str:

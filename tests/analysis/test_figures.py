@@ -103,6 +103,29 @@ def test_paired_differences_are_coloured_by_the_verdict() -> None:
     assert "difference in test cross-entropy (nats)" in words
 
 
+def test_numbers_in_cells_are_legible() -> None:
+    """On any colour black or white has a contrast of 4.5, which WCAG 2 asks of text."""
+    values = np.linspace(0.1, 0.9, 60).reshape(6, 10)
+    values[2, 3] = values[5, 9] = np.nan
+    grid = pd.DataFrame(values).rename_axis(index="b", columns="a")
+    panel = figures.Matrix("", 2 * grid - 1, grid.map("{:.2f}".format), centred=True)
+    for figure in (figures.heat_map(grid, TEST_ACC), figures.heat_maps([panel])):
+        axis = figure.axes[0]
+        (cells,) = axis.collections
+        assert len(axis.texts) == 58
+        colours = cells.get_facecolor().reshape(6, 10, 4)
+        for text in axis.texts:
+            column, row = (int(place) for place in text.get_position())
+            light, dark = sorted(map(luminance, (text.get_color(), colours[row, column])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def luminance(colour: object) -> float:
+    """Relative luminance of an sRGB colour, WCAG 2."""
+    parts = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in mpl.colors.to_rgb(colour)]
+    return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
+
+
 def test_saving_is_deterministic_and_leaves_no_trace(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     grid = pd.DataFrame(np.linspace(0.8, 0.9, 9).reshape(3, 3)).rename_axis(index="b", columns="a")
