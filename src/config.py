@@ -19,6 +19,7 @@ ROOT: dict[str, Check] = {
     "output": text,
     "resume": boolean,
     "save_model": boolean,
+    "matmul": one_of("auto", "torch", "onednn", "openblas"),
 }
 DATA: dict[str, Check] = {
     "name": one_of("fashion_mnist", "digits"),
@@ -41,6 +42,7 @@ class Run:
     output: str
     resume: bool
     save_model: bool
+    matmul: str
     probe: dict[str, Any]
     data: dict[str, Any]
     model: dict[str, Any]

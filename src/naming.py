@@ -6,7 +6,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "data.root", "sweep"}
+from src.checks import ConfigError
+
+WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep"}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
 
 LONGEST = 100
@@ -15,6 +17,12 @@ LONGEST = 100
 def key_of(override: str) -> str:
     """The key an override sets: `dropout1` of `dropout1=0.2,0.5`, of `+dropout1=…` and of `~dropout1`."""
     return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def check_swept(key: str, values: str) -> None:
+    """Raises ConfigError for a key that changes no result: of two values one run would stand for both."""
+    if key in WITHOUT_EFFECT:
+        raise ConfigError(key, values, "takes one value in a sweep, as it changes no result")
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
