@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +24,15 @@ class Worker:
 
     Args:
         threads: torch's threads; None leaves torch's own choice.
+        pinned: to one core, which what chooses its own threads needs to be compared with one thread of ours.
     """
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int | None, pinned: bool = False) -> None:
         self._executor = ProcessPoolExecutor(
             1,
             multiprocessing.get_context("spawn"),
             initializer=_begin,
-            initargs=(threads, multiprocessing.get_start_method()),
+            initargs=(threads, pinned, multiprocessing.get_start_method()),
         )
 
     def begin(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -45,7 +47,9 @@ class Worker:
         self._executor.shutdown()
 
 
-def _begin(threads: int | None, start_method: str) -> None:
+def _begin(threads: int | None, pinned: bool, start_method: str) -> None:
+    if pinned and hasattr(os, "sched_setaffinity"):  # before any library counts the cores
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     import torch
 
     # a DataLoader in here is to start its processes as in a user's script, not as this one was started
@@ -99,12 +103,44 @@ def _products() -> Any:
     return Products(EVALUATION_BATCH)
 
 
-def floor(epochs: int) -> float:
+def kernels() -> tuple[list[str], str, dict[str, str]]:
+    """The kernels of products that are at hand, the one that ours takes, and the processor (`src.kernels`)."""
+    from src import kernels
+
+    there = [kernel for kernel in kernels.KERNELS if not kernels.missing(kernel)]
+    return there, kernels.resolve("auto"), kernels.processor()
+
+
+def floor(epochs: int, kernel: str = "auto") -> float:
     """Seconds per epoch of the matrix products alone."""
+    from src import kernels
+
     products = _products()
+    with kernels.using(kernels.resolve(kernel)):
+        started = time.perf_counter()
+        for _ in range(epochs):
+            products.run()
+        return (time.perf_counter() - started) / epochs
+
+
+@functools.cache
+def _jax_training() -> Any:
+    from src.data import load_bytes
+    from tests.benchmarks.jax_rival import Training
+
+    data = load_bytes(**compose()["data"])
+    parts = (data.train_images, data.train_labels.int(), data.test_images, data.test_labels.int())
+    training = Training(tuple(part.numpy() for part in parts))
+    training.epoch()  # compiles
+    return training
+
+
+def jax(epochs: int) -> float:
+    """Seconds per epoch of the JAX script, its compilation apart."""
+    training = _jax_training()
     started = time.perf_counter()
     for _ in range(epochs):
-        products.run()
+        training.epoch()
     return (time.perf_counter() - started) / epochs
 
 

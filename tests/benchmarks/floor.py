@@ -1,4 +1,4 @@
-"""The floor under an epoch: its matrix products and nothing else, at the rate this core runs them at.
+"""The floor under an epoch: its matrix products and nothing else, by one kernel (see `src.kernels`) on one core.
 
 The products are those of the book's net, in the order and with the operand layouts in which `src.stacks.mlp`
 asks for them, into preallocated outputs. What an epoch takes beyond this is overhead.
@@ -11,6 +11,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+
+from src.kernels import multiply
 
 UNITS = (784, 256, 256, 10)
 TRAIN_IMAGES, TEST_IMAGES = 60_000, 10_000
@@ -84,6 +86,6 @@ class Products:
             yield from zip([chunk, *hidden], [W.t() for W in self._weights], outputs, strict=True)
 
     def run(self) -> None:
-        """Compute one epoch's products."""
+        """Compute one epoch's products, by the kernel in use."""
         for left, right, out in self.epoch():
-            torch.mm(left, right, out=out)
+            multiply(out, left, right)

@@ -36,10 +36,11 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
     numbers = {
         "--epochs": (1, "Sets the epochs of each arm in a round, but for the sweeps."),
         "--repeats": (3, "Sets the number of rounds, but for the sweeps."),
-        "--sweep-epochs": (5, "Sets the epochs of each of our runs in the sweep of eight."),
-        "--recipe-epochs": (
+        "--sweep-epochs": (5, "Sets the epochs of each run in the sweep of eight."),
+        "--basic-epochs": (
             1,
-            "Sets the epochs of each of the recipe's runs; seconds per run-epoch are compared.",
+            "Sets the epochs of each of the recipe's runs under the basic launcher; seconds per run-epoch are "
+            "compared.",
         ),
         "--sweep-repeats": (1, "Sets the number of rounds of the sweeps."),
         "--trials": (40, "Sets the runs of the search, and of the sweep beside it."),
@@ -69,7 +70,7 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
     options = parser.parse_args(arguments)
     if options.runs is None:
         options.runs = 10_000 if options.scale else 300
-    for name in ("epochs", "repeats", "sweep_epochs", "recipe_epochs", "sweep_repeats", "trials"):
+    for name in ("epochs", "repeats", "sweep_epochs", "basic_epochs", "sweep_repeats", "trials"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1.")
     if options.trials % 2:

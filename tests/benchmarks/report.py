@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -56,22 +55,11 @@ def markdown(lines: Sequence[Line]) -> str:
     return "\n".join(text)
 
 
-def machine(threads: int) -> str:
+def machine(threads: int, processor: str) -> str:
     """The machine and the software, in one paragraph; `threads` are torch's default."""
     load = os.getloadavg()[0]
     return (
-        f"{cpu_model()}, {os.cpu_count()} cores, load average {load:.1f} at the start; {platform.system()}, "
+        f"{processor}, {os.cpu_count()} cores, load average {load:.1f} at the start; {platform.system()}, "
         f"Python {platform.python_version()}, torch {version('torch')} with {threads} threads by default, "
         f"torchvision {version('torchvision')}, hydra-core {version('hydra-core')}."
     )
-
-
-def cpu_model() -> str:
-    """The processor's name, as the system gives it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        return next(
-            row.partition(":")[2].strip() for row in text.splitlines() if row.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

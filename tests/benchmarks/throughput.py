@@ -59,10 +59,10 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def workers(*threads: int | None) -> Iterator[list[Worker]]:
-    """A worker process for each number of threads."""
+def workers(*threads: int | None, pinned: bool = False) -> Iterator[list[Worker]]:
+    """A worker process for each number of threads; pinned, all of them to one core."""
     with ExitStack() as stack:
-        found = [Worker(count) for count in threads]
+        found = [Worker(count, pinned) for count in threads]
         for worker in found:
             stack.callback(worker.close)
         yield found
@@ -93,15 +93,16 @@ def warm_up(worker: Worker, size: int = 1) -> None:
 
 
 def single_runs(epochs: int, repeats: int) -> list[Line]:
-    """The book's recipe, ours and the floor."""
-    say("One run: the book's recipe, ours, the floor")
+    """The book's recipe, ours, the floor by each kernel, and a JAX script."""
+    say("One run: the book's recipe, ours, the floor by each kernel")
     with workers(None, 1, 1, 1) as (default, one, first, second):
         for worker in (first, second):
             warm_up(worker)
-        close = rounds(
-            {"floor": lambda: first.do(arms.floor, epochs), "ours": lambda: first.do(arms.ours, epochs)},
-            2 * repeats,
-        )
+        there, taken, processor = first.do(arms.kernels)
+        floors = {f"floor, {kernel}": partial(first.do, arms.floor, epochs, kernel) for kernel in there}
+        for floor in floors.values():
+            floor()
+        close = rounds({**floors, "ours": lambda: first.do(arms.ours, epochs)}, 2 * repeats)
         wide = rounds(
             {
                 "ours": lambda: first.do(arms.ours, epochs),
@@ -112,16 +113,45 @@ def single_runs(epochs: int, repeats: int) -> list[Line]:
             repeats,
         )
         name = f"book's recipe, torch's default of {default.do(arms.threads)} threads"
+        flops = first.do(arms.epoch_flops)
+    fastest = min(floors, key=lambda floor: statistics.median(close[floor]))
+    intel = "Intel" in processor["maker"]
     best = min((wide["recipe"], wide["recipe, 1 thread"]), key=statistics.median)
     return [
         line(name, wide["recipe"], EPOCH),
         line("book's recipe, 1 thread", wide["recipe, 1 thread"], EPOCH),
-        line("floor: the products alone, 1 thread", close["floor"], EPOCH),
-        line("ours, 1 thread", close["ours"], EPOCH),
+        *(line(f"{floor}: the products alone, 1 thread", close[floor], EPOCH) for floor in floors),
+        *(line(f"{floor}: its rate", [flops / s / 1e9 for s in close[floor]], "GFLOP/s") for floor in floors),
+        line(f"ours, 1 thread, kernel {taken}", close["ours"], EPOCH),
         line("ours, 2 workers of 1 thread", wide["two workers"], EPOCH),
-        line("ours over the floor", ratios(close["ours"], close["floor"]), "×", at_most=1.35),
+        line(
+            f"ours over the fastest floor ({fastest.partition(', ')[2]})",
+            ratios(close["ours"], close[fastest]),
+            "×",
+            at_most=1.25 if intel else 1.2,
+        ),
         line("ours faster than the recipe's better setting", ratios(best, wide["ours"]), "×", at_least=3.5),
         line("two workers faster than one", ratios(wide["ours"], wide["two workers"]), "×"),
+        *against_jax(epochs, repeats),
+    ]
+
+
+def against_jax(epochs: int, repeats: int) -> list[Line]:
+    """Ours beside a short JAX script, both pinned to one core; nothing where JAX is not installed."""
+    if find_spec("jax") is None:
+        say("JAX is not installed (pip install -e '.[bench]'): its lines are left out")
+        return []
+    say("One run on one pinned core: JAX, ours")
+    with workers(1, 1, pinned=True) as (theirs, own):
+        warm_up(own)
+        theirs.do(arms.jax, 1)
+        found = rounds(
+            {"jax": lambda: theirs.do(arms.jax, epochs), "ours": lambda: own.do(arms.ours, epochs)}, repeats
+        )
+    return [
+        line("JAX, one pinned core", found["jax"], EPOCH),
+        line("ours, one pinned core", found["ours"], EPOCH),
+        line("ours faster than JAX", ratios(found["jax"], found["ours"]), "×", at_least=1.2),
     ]
 
 
@@ -154,14 +184,14 @@ def one_sweep(module: str, overrides: Sequence[str], ours: bool) -> tuple[float,
         return span(runs) / count, start_up(command, runs), command.seconds / count
 
 
-def sweep(epochs: int, recipe_epochs: int, repeats: int) -> list[Line]:
+def sweep(epochs: int, basic_epochs: int, repeats: int) -> list[Line]:
     """Eight runs of ours, and of the book's recipe under Hydra's stock launchers."""
-    say(f"A sweep of 8 runs: ours of {epochs} epochs, the book's recipe of {recipe_epochs}")
+    say(f"A sweep of 8 runs of {epochs} epochs ({basic_epochs} under the basic launcher)")
     cores = os.cpu_count() or 1
     with workers(1) as (worker,):
         root = worker.do(arms.data_root)
     floors = _floors()
-    recipe = [*RECIPE_SWEEP, f"root={root}", f"epochs={recipe_epochs}"]
+    recipe = [*RECIPE_SWEEP, f"root={root}"]
     a = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={cores}", "threads=1", "workers=0"]
     sweeps: dict[str, tuple[str, list[str], bool]] = {
         f"ours, {count} worker{'s' * (count > 1)}": (
@@ -173,10 +203,11 @@ def sweep(epochs: int, recipe_epochs: int, repeats: int) -> list[Line]:
     }
     sweeps["(a) recipe, joblib launcher, a process a core"] = (
         "tests.benchmarks.recipe_app",
-        recipe + a,
+        [*recipe, *a, f"epochs={epochs}"],
         False,
     )
-    sweeps["(b) recipe as written, basic launcher"] = ("tests.benchmarks.recipe_app", recipe, False)
+    basic_launcher = "(b) recipe as written, basic launcher"
+    sweeps[basic_launcher] = ("tests.benchmarks.recipe_app", [*recipe, f"epochs={basic_epochs}"], False)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in sweeps}
     for _ in range(repeats):
         for name, arguments in sweeps.items():
@@ -185,7 +216,7 @@ def sweep(epochs: int, recipe_epochs: int, repeats: int) -> list[Line]:
             say(f"  {name}: {training:.2f} {EPOCH} after {start:.1f} s; command to last file {whole:.2f}")
     lines = []
     for name, measured in found.items():
-        length = epochs if name.startswith("ours") else recipe_epochs
+        length = basic_epochs if name == basic_launcher else epochs
         each = f"{name} ({length} epoch{'s' * (length > 1)} a run)"
         lines += [
             line(f"{each}: training", [m[0] for m in measured], EPOCH),
@@ -194,10 +225,13 @@ def sweep(epochs: int, recipe_epochs: int, repeats: int) -> list[Line]:
         ]
     floors += _floors()  # before and after, for the machine may have been busier at one time
     one, two, joblib, basic = ([m[0] for m in measured] for measured in found.values())
+    whole = {name: [m[2] for m in measured] for name, measured in found.items()}
+    _, ours_whole, joblib_whole, _ = whole.values()
     floor_on_two = [statistics.median(floors) / 2] * repeats
     return [
         *lines,
-        line("sweep: ours faster than (a)", ratios(joblib, two), "×", at_least=5),
+        line("sweep: ours faster than (a), training", ratios(joblib, two), "×"),
+        line("sweep: ours faster than (a), whole command", ratios(joblib_whole, ours_whole), "×", at_least=5),
         line("sweep: ours faster than (b)", ratios(basic, two), "×", at_least=12),
         line("sweep: two workers faster than one", ratios(one, two), "×", at_least=1.9),
         line("sweep: two workers over the floor on two cores", ratios(two, floor_on_two), "×", at_most=1.45),
@@ -479,7 +513,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
         (only_one or options.all, lambda: command_line(options.repeats)),
         (
             options.sweep or options.all,
-            lambda: sweep(options.sweep_epochs, options.recipe_epochs, options.sweep_repeats),
+            lambda: sweep(options.sweep_epochs, options.basic_epochs, options.sweep_repeats),
         ),
         (options.cpu_stacks or options.all, lambda: cpu_stacks(options.epochs, options.repeats)),
         (options.noises or options.all, lambda: noises(options.epochs, options.repeats)),
@@ -503,7 +537,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(__doc__ or "", arguments)
     with workers(None) as (worker,):
-        header = machine(worker.do(arms.threads))
+        header = machine(worker.do(arms.threads), " ".join(worker.do(arms.kernels)[2].values()))
     print(header, flush=True)
     if options.scale:
         print(f"\n{scaling(options.runs, options.run_epoch)}")
