@@ -54,12 +54,12 @@ Progress = Callable[[Job, Mapping[str, Any]], None]
 """Is told each job's row after each of its epochs."""
 
 
-def ready(runs: Sequence[Run], here: bool = True) -> None:
+def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     """Everything that must be right before anything trains and that a config alone does not tell.
 
     The device is there, the output folder can be written, the data set is here or can be fetched, and no batch
     is larger than the training set. Where others are to train, and not this machine (`here`), its devices do not
-    matter.
+    matter; where nothing is to be written, nor does the output folder.
 
     Raises:
         ConfigError: naming the key, its value and what would be right.
@@ -68,7 +68,7 @@ def ready(runs: Sequence[Run], here: bool = True) -> None:
 
     for device in {run.device for run in runs} if here else ():
         config.resolve_device(device)
-    for output in {run.output for run in runs}:
+    for output in {run.output for run in runs} if writes else ():
         _check_writable(output)
     for run in {tuple(run.data.items()): run for run in runs}.values():
         try:

@@ -1,4 +1,4 @@
-"""IDs of runs on record: the same config has the same ID for ever, whatever becomes of the code that computes it."""
+"""IDs of runs on record: the same config has the same ID for ever, whatever becomes of the code."""
 
 from __future__ import annotations
 
