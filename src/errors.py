@@ -7,6 +7,7 @@ machine gave out (`MachineError`, and any other OSError); 130 interrupted, 129 a
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -57,6 +58,29 @@ class InputError(ValueError):
 
 class MachineError(OSError):
     """The machine gave out: a disk is full, read-only or gone, or what runs elsewhere is. Nothing kept is lost."""
+
+
+OF_THE_DISK = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EFBIG", "EIO", "ESTALE", "ENODEV", "ENXIO")
+    if hasattr(errno, name)
+}
+"""Errors that say nothing about the one file that was written: no other would fare better."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within it, a file of ours is written.
+
+    Raises:
+        MachineError: where no file could be; OSError: where it is about this path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OF_THE_DISK:
+            raise MachineError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 class Interrupted(KeyboardInterrupt):

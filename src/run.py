@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import math
@@ -23,6 +24,7 @@ from filelock import FileLock
 from src import config, store
 from src.checks import ConfigError, InputError
 from src.config import Run
+from src.errors import MachineError, writing
 
 Record = dict[str, Any]
 """Content of a `run.json`."""
@@ -206,6 +208,8 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
             data = jobs[0].run.data
             images = _images(**data, device=device)
             trained = train([job.run for job in jobs], images, _data(**data).classes, report)
+        except MachineError:
+            raise  # it is not the runs' fault
         except Exception as error:
             if len(jobs) > 1:
                 # one of the stack is at fault, and only training them apart tells which
@@ -219,7 +223,9 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
             if error_text:
                 logs[i].error("diverged: %s", error_text)
             elif job.run.save_model:
-                torch.save(trained.state(i), job.folder / "model.pt")
+                weights = io.BytesIO()
+                torch.save(trained.state(i), weights)
+                store.write_whole(job.folder / "model.pt", weights.getvalue())
             _write_rows(job.folder / "probe.csv", trained.probed, i)
             _write_rows(job.folder / "test_time.csv", trained.test_time, i)
             state = store.DIVERGED if epoch else store.FINISHED
@@ -318,6 +324,14 @@ def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     )
 
 
+class _LogFile(logging.FileHandler):
+    """Raises what goes wrong, as any file of a run does; logging itself would print a trace and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - it is called so
+        with writing(Path(self.baseFilename)):
+            raise
+
+
 @contextlib.contextmanager
 def _run_log(job: Job) -> Iterator[logging.Logger]:
     """The run's own `train.log`, begun anew, beside its `.hydra`; nothing goes to the process's root logger."""
@@ -326,14 +340,15 @@ def _run_log(job: Job) -> Iterator[logging.Logger]:
     store.sweep_up(job.folder / ".hydra")
     _write_hydra(job)
     log = logging.Logger(job.id)
-    handler = logging.FileHandler(job.folder / "train.log", mode="w", encoding="utf-8")
+    handler = _LogFile(job.folder / "train.log", mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.info("run %s: %s", job.id, " ".join(job.overrides) or "the book's experiment")
     try:
         yield log
     finally:
-        handler.close()
+        with contextlib.suppress(OSError):  # each line was flushed before
+            handler.close()
 
 
 def _write_hydra(job: Job) -> None:

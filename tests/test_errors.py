@@ -74,7 +74,7 @@ SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
     (composing("++noise=none"), [], "++noise=none: a choice is changed by KEY=NAME, without a +"),
     (composing("+dropout1=1"), ["+dropout1=1"], "+dropout1=1: dropout1 has a value already; change it by dr"),
     (composing("~foo"), ["~foo"], "~foo: there is no such key to delete; `python -m src.train --help` lists the"),
-    (composing("noise=[none]"), ["noise=[none]"], "noise=[none]: must be the name of one choice; `python"),
+    (composing("noise=[a]"), ["noise=[a]"], "noise=[a]: must be the name of one choice; `python"),
     (parsing("seed=rnge(3)"), [], "seed=rnge(3): there is no function rnge; choose one of bool,choice,"),
     (parsing("seed=range(1,2,3,4)"), [], "seed=range(1,2,3,4): in range(1,2,3,4), too many positional arg"),
     (parsing("seed=choice()"), [], "seed=choice(): in choice(), empty choice is not legal"),
