@@ -93,7 +93,7 @@ def _seconds(waiting: Sequence[Job]) -> tuple[float, str]:
 
 def _kind(run: Run) -> Hashable:
     """What decides how long an epoch takes."""
-    parts = (run.data["name"], run.model, run.noise["name"], run.optimizer["name"], run.probe)
+    parts = (run.data.name, run.model, run.noise.name, run.optimizer.name, run.probe)
     return (repr(parts), run.batch_size, config.resolve_device(run.device))
 
 

@@ -233,11 +233,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (r"Error merging override (?P<typed>[^\n]+).*<- (?P<why>.*)", "{typed}: {why}"),
     (
-        r"Ambiguous value for argument '(?P<typed>[^']+)'",
-        "{typed}: a single run takes one value; add -m to sweep over several",
-    ),
-    (
-        r"Sweep parameters '(?P<typed>.+)' requires",
+        r"(?:Ambiguous value for argument|Sweep parameters) '(?P<typed>[^']+)'",
         "{typed}: a single run takes one value; add -m to sweep over several",
     ),
     (r"Config group override must be a string", f"{{nameless}}: must be the name of a choice; {HELP} them"),

@@ -189,7 +189,7 @@ def _check_space(found: space.Space, options: Options) -> None:
 
 def _check_validation(jobs: Sequence[Job]) -> None:
     for job in jobs:
-        if job.run.data["validation"] == 0:
+        if job.run.data.validation == 0:
             right = "must be above 0, such as 10000, in a search: the test set is not for searching"
             raise InputError("data.validation", 0, right)
 
