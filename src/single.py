@@ -26,10 +26,22 @@ def task(cfg: DictConfig) -> Any:
     is_one_of_a_sweep = config.mode == RunMode.MULTIRUN
     own: Any = OmegaConf.to_container(HydraConfig.instance().cfg, enum_to_str=True)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    record = run(plain, list(config.overrides.task), own["hydra"], quiet=is_one_of_a_sweep)
+    overrides = list(config.overrides.task)
+    if own["hydra"]["sweeper"].get("plan"):
+        _plan(plain, overrides, own["hydra"])
+        return None
+    record = run(plain, overrides, own["hydra"], quiet=is_one_of_a_sweep)
     if record["state"] != "finished" and not is_one_of_a_sweep:
         raise SystemExit(SOME_RUNS_LOST)
     return record
+
+
+def _plan(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any]) -> None:
+    from src import config, dry_run
+    from src import run as runs
+
+    job = runs.Job(config.parse(plain), plain, overrides, hydra)
+    dry_run.show([job], job.folder, None)
 
 
 def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, quiet: bool = False) -> Record:

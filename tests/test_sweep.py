@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -279,22 +280,63 @@ def test_divergence_is_recorded_and_not_repeated(workshop: Path) -> None:
     assert everything(output) == before
 
 
-def test_ctrl_c(workshop: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_sweep_cleanly(workshop: Path, name: str) -> None:
+    output = workshop / f"ended-by-{name}"
     many = ["seed=range(4)", "epochs=3000", "hydra.launcher.n_jobs=2"]
-    process = start(workshop, "-m", *SMALL, *many, "output=ctrlc")
+    process = start(workshop, "-m", *SMALL, *many, f"output={output.name}")
     main = psutil.Process(process.pid)
-    wait_for(lambda: len(list((workshop / "ctrlc").glob("runs/*/metrics.csv"))) >= 2)
+    wait_for(lambda: len(list(output.glob("runs/*/metrics.csv"))) >= 2)
     family = main.children(recursive=True)
     pressed = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    if name == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    else:
+        process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=20)
     took = time.monotonic() - pressed
-    assert process.returncode == 130
-    assert "0 of 4 runs are done" in err and "the same command" in err
-    assert "Traceback" not in err
+    assert process.returncode == 128 + getattr(signal, name)
+    assert err == "interrupted: 0 of 4 runs are done and kept; the same command goes on from here\n"
     assert took < 5  # 2 s are promised on a machine that is not busy with other tests
     _, alive = psutil.wait_procs(family, timeout=3)
     assert alive == []
+    assert [row["state"] for row in table(output)] == ["unfinished"] * 4
+
+
+def test_a_table_that_the_disk_does_not_take_is_exit_3_and_the_same_command_goes_on(workshop: Path) -> None:
+    output, arguments = workshop / "limited", ["dropout1=0.2,0.5", "seed=range(60)", "epochs=1"]
+    command = shlex.join(
+        [sys.executable, "-m", "src.train", "-m", *SMALL, *arguments, f"output={output.name}"]
+    )
+    limited = subprocess.run(
+        ["bash", "-c", f"ulimit -f 12; exec {command}"],
+        cwd=workshop,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert limited.returncode == 3, limited.stderr
+    kept = re.fullmatch(
+        r"error: limited/sweeps/[^/]+/runs\.csv: File too large; (\d+) of 120 runs are done and kept; "
+        r"the same command goes on from here\n",
+        limited.stderr,
+    )
+    assert kept and 0 < int(kept[1]) <= 120
+    done = {path: path.stat().st_mtime_ns for path in output.glob("runs/*/run.json")}
+    assert len(done) >= int(kept[1])
+    sweep(workshop, *arguments, f"output={output.name}")
+    assert [row["state"] for row in table(output)] == ["finished"] * 120
+    assert done == {path: path.stat().st_mtime_ns for path in done}
+
+
+def test_a_reader_that_goes_away_ends_no_sweep(workshop: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "src.train", "-m", *SMALL, "seed=range(4)", "output=unread"])
+    unread = ["bash", "-c", f"set -o pipefail; {command} | head -1"]
+    done = subprocess.run(unread, cwd=workshop, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4 runs, 0 of them done before\n", "")
+    assert [row["state"] for row in table(workshop / "unread")] == ["finished"] * 4
+    (log,) = (workshop / "unread").glob("sweeps/*/sweep.log")
+    assert "nobody read the output" in log.read_text()
 
 
 @pytest.mark.slow
