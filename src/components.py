@@ -19,8 +19,18 @@ from src.checks import Check, ConfigError, check_keys
 T = TypeVar("T")
 
 
-class Group(Mapping[str, Any]):
-    """A group of a run's config: its keys are attributes. What treats all keys alike takes it as a mapping."""
+class Options(SimpleNamespace, Mapping[str, Any]):
+    """A group of a run's config: its keys as attributes, each of the type that its check gives.
+
+    What treats all keys alike takes it as a mapping.
+
+    >>> options = Options(name="scratch", hidden1=256, hidden2=256)
+    >>> options.hidden1, dict(options)["name"]
+    (256, 'scratch')
+    """
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError(f"{key} is checked, and cannot be set anew")
 
     def __getitem__(self, key: str) -> Any:
         return vars(self)[key]
@@ -31,17 +41,9 @@ class Group(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(vars(self))
 
-
-class Options(Group, SimpleNamespace):
-    """A component's `name` and its own options, each of the type that its check in the component's OPTIONS gives.
-
-    >>> options = Options(name="scratch", hidden1=256, hidden2=256)
-    >>> options.hidden1
-    256
-    """
-
-    def __setattr__(self, key: str, value: Any) -> None:
-        raise AttributeError(f"{key} is checked, and cannot be set anew")
+    def changed(self, **changes: Any) -> Options:
+        """The same with other values of some keys, which nobody checks."""
+        return Options(**{**self, **changes})
 
 
 PACKAGES = {
@@ -104,4 +106,4 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
 def identity(group: str, options: Options) -> dict[str, Any]:
     """A component's part of a run's identity: its options, and its file's revision from the second one on."""
     revision = getattr(find(group, options.name), "REVISION", 1)
-    return vars(options) if revision == 1 else {**vars(options), "revision": revision}
+    return dict(options) if revision == 1 else {**options, "revision": revision}

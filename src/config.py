@@ -8,7 +8,7 @@ from typing import Any
 
 from src import components, models, probes
 from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text
-from src.components import Group, Options
+from src.components import Options
 from src.errors import InputError
 
 ROOT: dict[str, Check] = {
@@ -31,24 +31,6 @@ GROUPS = ("model", "noise", "schedule", "optimizer")
 
 
 @dataclass(frozen=True)
-class Data(Group):
-    """The group `data`."""
-
-    name: str
-    root: str | None
-    validation: int
-
-
-@dataclass(frozen=True)
-class Probe(Group):
-    """The group `probe`; see `probes.OPTIONS`."""
-
-    every: int | str | None
-    test_time: bool
-    train: bool | int
-
-
-@dataclass(frozen=True)
 class Run:
     """Everything one run needs, checked."""
 
@@ -61,8 +43,8 @@ class Run:
     output: str
     resume: bool
     save_model: bool
-    probe: Probe
-    data: Data
+    probe: Options
+    data: Options
     model: Options
     noise: Options
     schedule: Options
@@ -82,8 +64,8 @@ def parse(config: Mapping[str, Any]) -> Run:
             raise InputError(group, values, f"must be the name of a file in conf/{group}")
         groups[group] = dict(values)
     typed = check_keys({key: value for key, value in config.items() if key not in groups}, ROOT)
-    typed["probe"] = Probe(**check_keys(groups["probe"], probes.OPTIONS, prefix="probe."))
-    typed["data"] = Data(**check_keys(groups["data"], DATA, prefix="data."))
+    typed["probe"] = Options(**check_keys(groups["probe"], probes.OPTIONS, prefix="probe."))
+    typed["data"] = Options(**check_keys(groups["data"], DATA, prefix="data."))
     typed |= {group: components.check_options(group, groups[group]) for group in GROUPS}
     run = Run(**typed)
     _check_together(run)
@@ -124,7 +106,7 @@ def result_config(run: Run) -> dict[str, Any]:
         "batch_size": run.batch_size,
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
-        "data": {"name": run.data.name, "validation": run.data.validation},
+        "data": {"name": run.data["name"], "validation": run.data["validation"]},
         **{group: components.identity(group, getattr(run, group)) for group in GROUPS},
-        "probe": vars(run.probe),
+        "probe": dict(run.probe),
     }

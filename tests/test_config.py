@@ -10,7 +10,7 @@ from configs import BOOK, Compose, make_run, plain
 
 from src import config, store
 from src.checks import ConfigError
-from src.components import Group
+from src.components import Options
 from src.config import parse
 
 
@@ -25,7 +25,7 @@ def test_defaults_parse_to_themselves(compose: Compose) -> None:
     run = parse(compose())
     for key, value in {**BOOK, "device": "auto"}.items():
         typed = getattr(run, key)
-        assert (vars(typed) if isinstance(typed, Group) else typed) == value
+        assert (dict(typed) if isinstance(typed, Options) else typed) == value
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
