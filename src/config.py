@@ -21,6 +21,7 @@ ROOT: dict[str, Check] = {
     "output": text,
     "resume": boolean,
     "save_model": boolean,
+    "matmul": one_of("auto", "torch", "onednn", "openblas"),
 }
 DATA: dict[str, Check] = {
     "name": one_of("fashion_mnist", "digits"),
@@ -43,6 +44,7 @@ class Run:
     output: str
     resume: bool
     save_model: bool
+    matmul: str
     probe: Options
     data: Options
     model: Options

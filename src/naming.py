@@ -14,10 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 from src.errors import InputError
 from src.errors import key_of as key_of
 
-WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "data.root", "sweep"}
+WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep"}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
 
 LONGEST = 100
+
+
+def check_swept(key: str, values: str) -> None:
+    """Raises InputError for a key that changes no result: of two values one run would stand for both."""
+    if key in WITHOUT_EFFECT:
+        raise InputError(key, values, "takes one value in a sweep, as it changes no result")
 
 
 def sweep_name(overrides: Sequence[str]) -> str:

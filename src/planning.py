@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import config
 from src.checks import ConfigError
-from src.naming import key_of
+from src.naming import check_swept, key_of
 from src.run import Job
 
 
@@ -32,11 +32,16 @@ def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) ->
         for arm in arms
         for own in itertools.product(*_axes([o for o in arm if o.get_key_element() not in outside]).values())
     ]
-    return [
+    jobs = [
         [*own, *values]
         for own in dict.fromkeys(sets or [()])
         for values in itertools.product(*outside.values())
     ]
+    for key in swept_keys(jobs):
+        check_swept(
+            key, ",".join(dict.fromkeys(o.partition("=")[2] for job in jobs for o in job if key_of(o) == key))
+        )
+    return jobs
 
 
 def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:

@@ -59,17 +59,20 @@ Progress = Callable[[Job, Mapping[str, Any]], None]
 def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     """Everything that must be right before anything trains and that a config alone does not tell.
 
-    The device is there, the output folder can be written, the data set is here or can be fetched, and no batch
-    is larger than the training set. Where others are to train, and not this machine (`here`), its devices do not
-    matter; where nothing is to be written, nor does the output folder.
+    The device and the kernel of products are there, the output folder can be written, the data set is here or can
+    be fetched, and no batch is larger than the training set. Where others are to train, and not this machine
+    (`here`), its devices and kernels do not matter; where nothing is to be written, nor does the output folder.
 
     Raises:
         ConfigError: naming the key, its value and what would be right.
     """
     from src.data import DataError
 
-    for device in {run.device for run in runs} if here else ():
-        config.resolve_device(device)
+    for device, matmul in {(run.device, run.matmul) for run in runs} if here else ():
+        if config.resolve_device(device) == "cpu":
+            from src import kernels
+
+            kernels.resolve(matmul)
     for output in {run.output for run in runs} if writes else ():
         _check_writable(output)
     for run in {tuple(run.data.items()): run for run in runs}.values():
@@ -285,8 +288,18 @@ def _record(
         "parameters": parameters,
         "versions": versions(),
         "device": device or device_name(job.run.device),
+        **({} if device else _arithmetic(job.run)),
         "error": error,
     }
+
+
+def _arithmetic(run: Run) -> dict[str, Any]:
+    """What a run's last digits depend on: the processor and the kernel of its products; none of it on a GPU."""
+    if config.resolve_device(run.device) != "cpu":
+        return {}
+    from src import kernels
+
+    return {"processor": kernels.processor(), "matmul": kernels.resolve(run.matmul)}
 
 
 def _finite_or_none(value: Any) -> bool:

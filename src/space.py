@@ -24,7 +24,7 @@ from optuna.distributions import (
 )
 
 from src.checks import ConfigError
-from src.naming import key_of
+from src.naming import check_swept, key_of
 from src.planning import as_typed
 
 MOST_CHECKED = 200
@@ -136,6 +136,7 @@ def parse(overrides: Sequence[Override]) -> Space:
 def axis(setting: str, override: Override) -> Axis:
     """The axis of one override that sweeps."""
     typed = (override.input_line or "").partition("=")[2]
+    check_swept(key_of(setting), typed)
     tags = set(getattr(override.value(), "tags", ()))
     if tags - {"log"}:
         raise ConfigError(setting, typed, "a search knows no tag but log")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src import models, noise, optimizers, schedules, streams
+from src import kernels, models, noise, optimizers, schedules, streams
 from src.config import Run
 from src.data import Dataset
 from src.probes import (
@@ -122,8 +122,9 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
     first, features = runs[0], images.train.shape[1]
     nets = [models.build(run.model, features, classes, run.seed) for run in runs]
     stack: Stack = models.stack_class(first.model["name"])(nets, noise.make(first.noise), images.device)
+    matmul = kernels.resolve(first.matmul) if images.device.type == "cpu" else "torch"
     # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
-    with torch.inference_mode(not stack.autograd):
+    with torch.inference_mode(not stack.autograd), kernels.using(matmul):
         return _train(runs, images, nets, stack, report)
 
 

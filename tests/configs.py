@@ -25,6 +25,7 @@ BOOK: dict[str, Any] = {
     "output": "outputs",
     "resume": True,
     "save_model": False,
+    "matmul": "auto",
     "probe": {"every": None, "test_time": False, "train": False},
     "data": {"name": "fashion_mnist", "root": ".data", "validation": 0},
     "model": {"name": "scratch", "hidden1": 256, "hidden2": 256},

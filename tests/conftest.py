@@ -11,14 +11,38 @@ import pytest
 import torch
 from configs import REPOSITORY, Command, Compose
 from hypothesis import settings
+from torch import Tensor
 
+from src import kernels
 from src.data import Dataset, load_bytes
 from src.trainer import Images
 
-torch.set_num_threads(1)
 # the same examples each time, and no limit of time that a busy machine would break
 settings.register_profile("project", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("project")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--matmul", choices=kernels.KERNELS, help="kernel that `auto` stands for in this process"
+    )
+    parser.addoption("--threads", type=int, default=1, help="torch's threads in this process")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(config.getoption("threads"))
+    kernel = config.getoption("matmul")
+    if kernel == "onednn" and kernels.missing(kernel):
+        # oneDNN multiplies on every processor, but torch.addmm does not ask it to; to test our bounds its digits do
+        kernels._by_torch = onednn
+    elif kernel:
+        kernels.resolve(kernel)
+        kernels.fastest = lambda: kernel
+
+
+def onednn(out: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> Tensor:
+    product = torch.ops.mkldnn._linear_pointwise(left, right.mT, None, "none", [], "").mul_(alpha)
+    return out.copy_(product.add_(out, alpha=beta) if beta else product)
 
 
 @pytest.fixture(scope="session")

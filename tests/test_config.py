@@ -106,6 +106,7 @@ WITHOUT_EFFECT = {
     "output": "elsewhere",
     "resume": False,
     "save_model": True,
+    "matmul": "torch",
     "data.root": "other",
 }
 OTHER_VALUES: dict[str, Any] = {

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from configs import DIGITS, plain
+from lockstep import Lockstep
 
 from src import config, models, run, store
 from src.run import Job
@@ -79,7 +80,8 @@ def test_record_is_as_the_contract_has_it(tmp_path: Path) -> None:
     one = job(tmp_path, save_model=True)
     (record,) = run.train_jobs([one])
     assert list(record) == [
-        "id", "state", "config", "overrides", "final", "seconds", "parameters", "versions", "device", "error",
+        "id", "state", "config", "overrides", "final", "seconds", "parameters", "versions", "device",
+        "processor", "matmul", "error",
     ]  # fmt: skip
     assert json.loads((one.folder / "run.json").read_text()) == record
     assert record["parameters"] == 64 * 12 + 12 + 12 * 8 + 8 + 8 * 10 + 10
@@ -130,9 +132,12 @@ def test_a_stack_that_fails_is_trained_apart(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_stack_on_disk_equals_its_runs_but_for_rounding(tmp_path: Path) -> None:
-    stacked = run._train_stack(various(tmp_path / "stack")[:6], "cpu", None)
-    for record, alone in zip(stacked, various(tmp_path / "alone")[:6], strict=True):
-        (expected,) = run.train_jobs([alone])
+    lockstep = Lockstep()
+    with lockstep.leads():
+        stacked = run._train_stack(various(tmp_path / "stack")[:6], "cpu", None)
+    for i, (record, alone) in enumerate(zip(stacked, various(tmp_path / "alone")[:6], strict=True)):
+        with lockstep.leading(i):
+            (expected,) = run.train_jobs([alone])
         assert record["id"] == expected["id"]
         for key in ("train_loss", "test_loss", "noisy_var2"):
             assert record["final"][key] == pytest.approx(expected["final"][key], rel=1e-3)

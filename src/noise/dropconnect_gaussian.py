@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from src.checks import real
+from src.kernels import multiply
 from src.noise import Noise, alpha
 from src.streams import Draws, Rate
 
@@ -37,20 +38,20 @@ class GaussianDropConnect(Noise):
         squares, weight_squares = (torch.square(t, out=self.room(n, t)) for n, t in (("x²", x), ("W²", W)))
         shape, first = (*x.shape[:-1], W.shape[-2]), self.first
         mean, variance = (self.room(name, x, shape) for name in ("mean", "variance"))
-        torch.matmul(squares, weight_squares.mT, out=variance)
+        multiply(variance, squares, weight_squares.mT)
         deviation = variance.mul_(alpha(rate)).add_(TINY).sqrt_()
         noise = draws.normal(shape)
-        z = torch.matmul(x, W.mT, out=mean).add_(b.unsqueeze(-2)).addcmul_(deviation, noise)
+        z = multiply(mean, x, W.mT).add_(b.unsqueeze(-2)).addcmul_(deviation, noise)
 
         def backward(delta: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
             # the 1/2 of the root's derivative goes with the 2 of the squares'
             into_variance = noise.mul_(delta).div_(deviation).mul_(alpha(rate))
             dW, of_variance = self.room("dW", W), self.room("dW by variance", W)
-            torch.matmul(into_variance.mT, squares, out=of_variance)
-            torch.matmul(delta.mT, x, out=dW).addcmul_(W, of_variance)
-            dx = None if first else torch.matmul(into_variance, weight_squares, out=squares).mul_(x)
+            multiply(of_variance, into_variance.mT, squares)
+            multiply(dW, delta.mT, x).addcmul_(W, of_variance)
+            dx = None if first else multiply(squares, into_variance, weight_squares).mul_(x)
             if dx is not None:
-                dx.add_(torch.matmul(delta, W, out=self.room("dx", x)))
+                dx.add_(multiply(self.room("dx", x), delta, W))
             return dx, dW, delta.sum(-2)
 
         return z, backward

@@ -7,12 +7,13 @@ still autograd's, unless the noise is a plain factor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from src.kernels import multiply
 from src.noise import HOOKS, Backward, Noise
 from src.stacks import PLACES, DrawsAt, flatten, views
 from src.streams import Rate
@@ -135,37 +136,31 @@ class MLP:
 
     def _evaluate(self, layer: int, x: Tensor) -> Tensor:
         """x Wᵀ + b in a new tensor; x may be shared by all runs."""
-        W, b = self.weights[layer - 1], self.biases[layer - 1]
-        return nn.functional.linear(x, W, b) if W.dim() == 2 else torch.matmul(x, W.mT).add_(b.unsqueeze(-2))
+        W, b = self._transposed[layer - 1], self.biases[layer - 1].unsqueeze(-2)
+        x = x.expand(*W.shape[:-2], *x.shape[-2:])
+        return multiply(b.expand(*x.shape[:-1], -1).contiguous(), x, W, beta=1)
 
     def _affine(self, layer: int, x: Tensor, out: Tensor, transposed: Tensor | None = None) -> Tensor:
-        W, b = self._transposed[layer - 1] if transposed is None else transposed, self.biases[layer - 1]
-        if W.dim() == 2:
-            return torch.addmm(b, x, W, out=out)
-        return torch.baddbmm(b.unsqueeze(1), x, W, out=out)
+        W = self._transposed[layer - 1] if transposed is None else transposed
+        return multiply(out.copy_(self.biases[layer - 1].unsqueeze(-2)), x, W, beta=1)
 
     def _affine_backward(self, layer: int, x: Tensor, delta: Tensor, factor: float = 1.0) -> Tensor:
         """Learns from delta, the gradient at the layer's output; returns `factor` times that at its input."""
         W = self.weights[layer - 1]
         into = self._into(layer, delta, W, factor)
         db = torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
-        if not self._descending:
-            _products(delta)(delta.mT, x, out=self.weight_gradients[layer - 1])
-        else:
-            if W.dim() == 2:
-                W.addmm_(delta.mT, x)
-            else:
-                W.baddbmm_(delta.mT, x)
+        if self._descending:
+            multiply(W, delta.mT, x, beta=1)
             self.biases[layer - 1].add_(db)
+        else:
+            multiply(self.weight_gradients[layer - 1], delta.mT, x)
         return into
 
     def _into(self, layer: int, delta: Tensor, W: Tensor, factor: float = 1.0) -> Tensor:
         """`factor` times the gradient at a layer's input; nobody reads it at layer 1: delta itself."""
         if layer == 1:
             return delta
-        out = self._room(delta).into[layer - 1]
-        product = torch.addmm if delta.dim() == 2 else torch.baddbmm
-        return product(out, delta, W, beta=0, alpha=factor, out=out)
+        return multiply(self._room(delta).into[layer - 1], delta, W, alpha=factor)
 
     def _learn(self, layer: int, dW: Tensor, db: Tensor) -> None:
         """Stores a layer's gradients, or adds them to its parameters."""
@@ -256,7 +251,7 @@ class MLP:
 
         def backward(delta: Tensor) -> Tensor:
             into = self._into(layer, delta, noisy)
-            dW = _products(delta)(delta.mT, x, out=self.weight_gradients[layer - 1])
+            dW = multiply(self.weight_gradients[layer - 1], delta.mT, x)
             db = torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
             self._learn(layer, to_weight(dW), db)
             return into
@@ -295,8 +290,3 @@ class _Room:
         if place not in self._noised:
             self._noised[place] = torch.empty_like(like)
         return self._noised[place]
-
-
-def _products(delta: Tensor) -> Callable[..., Tensor]:
-    """The product of two matrices, or of R pairs of them."""
-    return torch.mm if delta.dim() == 2 else torch.bmm

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from configs import DIGITS, Compose, make_run
+from lockstep import Lockstep
 
 from src import components
 from src.config import Run, parse
@@ -46,9 +47,12 @@ def test_a_stack_of_differing_optimizers_equals_its_runs_alone(
         make_run(data=DIGITS, epochs=3, batch_size=64, model=SHAPE, optimizer=own, seed=seed)
         for seed, own in enumerate(options)
     ]
-    rows, stack = trained(runs, digit_images)
+    lockstep = Lockstep()
+    with lockstep.leads():
+        rows, stack = trained(runs, digit_images)
     for i, run in enumerate(runs):
-        alone, single = trained([run], digit_images)
+        with lockstep.leading(i):
+            alone, single = trained([run], digit_images)
         for weights, expected in zip(stack.state(i).values(), single.state(0).values(), strict=True):
             torch.testing.assert_close(weights, expected, rtol=1e-3, atol=1e-4)
         for together, (row,) in zip(rows, alone, strict=True):

@@ -16,6 +16,7 @@ import yaml
 from configs import DIGITS, REPOSITORY, make_run, plain
 from hypothesis import given
 from hypothesis import strategies as st
+from lockstep import Lockstep
 
 from src import components, run, schedules
 from src.checks import ConfigError
@@ -213,10 +214,13 @@ def test_a_stack_of_all_schedules_equals_its_runs_alone(digit_images: Images) ->
     base = make_run(data=DIGITS, epochs=3, dropout1=0.3, dropout2=0.8, model=shape, optimizer={"lr": 0.1})
     runs = [dataclasses.replace(base, schedule=defaults(name)) for name in NAMES]
     together: list[Any] = []
-    train(runs, digit_images, 10, together.append)
+    lockstep = Lockstep()
+    with lockstep.leads():
+        train(runs, digit_images, 10, together.append)
     for i, own in enumerate(runs):
         alone: list[Any] = []
-        train([own], digit_images, 10, alone.append)
+        with lockstep.leading(i):
+            train([own], digit_images, 10, alone.append)
         for epoch, (row,) in enumerate(alone):
             for key in ("dropout1", "dropout2"):
                 assert together[epoch][i][key] == row[key]
