@@ -9,102 +9,26 @@ the table, the display and the worker processes last from the first batch to the
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial, TrialState
 
-from src import dry_run, planning, store
+from src import dry_run, planning, search_options, space, store, study
 from src import run as runs
 from src.campaign import Campaign, Launched
-from src.checks import Check, check_keys, integer, one_of
 from src.display import Display, outcome
 from src.engines import Engine
 from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
-from src.naming import WITHOUT_EFFECT, key_of
 from src.run import Job, Record
 from src.sweep import packed, save_multirun, started, trains_here
 
-try:
-    from optuna.trial import FrozenTrial, TrialState
-
-    from src import space, study
-except ModuleNotFoundError as error:
-    if error.name not in ("optuna", "sqlalchemy"):
-        raise
-    raise InputError(
-        "hydra/sweeper=optuna: the package optuna is not installed; pip install -e '.[optuna]' brings it"
-    ) from None
-
-BETTER: dict[str, study.Direction] = {"val_acc": "maximize", "val_loss": "minimize"}
-"""What a search may optimise, and where that is better. The test set is not for searching."""
-LARGEST_GRID = 100_000
 MOST_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Options:
-    """`hydra.sweeper`, checked."""
-
-    metrics: tuple[str, ...]
-    directions: tuple[study.Direction, ...]
-    n_trials: int
-    batch_size: int
-    sampler: str
-    seed: int
-
-
-def parse_options(raw: Mapping[str, Any]) -> Options:
-    """The checked options of a search.
-
-    Raises:
-        InputError: for the first one that is wrong.
-    """
-    checks: dict[str, Check] = {
-        "metric": _some_of(*BETTER, why="; the test set is not for searching"),
-        "direction": lambda value: None if value is None else _some_of("maximize", "minimize")(value),
-        "n_trials": integer(1),
-        "batch_size": integer(1),
-        "sampler": one_of("tpe", "random", "grid", "cmaes", "nsgaii"),
-        "seed": integer(0, 2**32 - 1),
-    }
-    typed = check_keys(raw, checks, prefix="hydra.sweeper.")
-    metrics = typed["metric"]
-    directions = tuple(BETTER[metric] for metric in metrics)
-    if typed["direction"] not in (None, directions):
-        given, right = raw["direction"], directions[0] if len(directions) == 1 else _typed(directions)
-        raise InputError(
-            "hydra.sweeper.direction", _typed(given), f"must be {right} for {', '.join(metrics)}, or null"
-        )
-    return Options(
-        metrics, directions, *(typed[key] for key in ("n_trials", "batch_size", "sampler", "seed"))
-    )
-
-
-def _some_of(*choices: str, why: str = "") -> Check:
-    """One of a few words, or a list of different ones, as a tuple."""
-    right = f"must be {' or '.join(choices)}, or a list of them{why}"
-
-    def check(value: Any) -> tuple[str, ...]:
-        found = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if not found or any(word not in choices for word in found):
-            raise ValueError(right)
-        if len(set(found)) < len(found) and why:
-            raise ValueError(right)
-        return found
-
-    return check
-
-
-def _typed(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
@@ -114,33 +38,30 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
         InputError: before anything is written, for the first thing that is wrong.
         SystemExit: with code 1, once all trials have ended, if one has no result.
     """
-    raw = _plain(sweeper.options)
-    if (arms := raw.pop("arms")) is not None:
-        raise InputError(
-            "hydra.sweeper.arms", arms, "a search takes no arms; give its keys a choice or an interval"
-        )
-    options = parse_options(raw)
+    options = search_options.parse(sweeper.options)
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     params = [f"{key}={value}" for key, value in sweeper.params.items()]
     given = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
     found = space.parse(given)
-    _check_space(found, options)
+    search_options.check_space(found, options)
     chosen, folder = packed(sweeper.config), Path(sweeper.config.hydra.sweep.dir)
     planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
     if sweeper.plan:
-        _check_validation(corners := [planner.job(overrides, 0) for overrides in found.corners()])
-        dry_run.show(corners, folder, chosen, total=_total(found, options), done=_ended_before(folder))
+        corners = [planner.job(overrides, 0) for overrides in found.corners()]
+        search_options.check_validation(corners)
+        total, done = search_options.total(found, options), search_options.ended_before(folder)
+        dry_run.show(corners, folder, chosen, total, done)
         return []
     with started(chosen) as engine:
         corners = [planner.job(overrides, 0) for overrides in found.corners()]
-        _check_validation(corners)
+        search_options.check_validation(corners)
         runs.ready([job.run for job in corners], here=trains_here(chosen))
-        about = _about(found, options)
-        _check_same(folder, about)
+        about = search_options.about(found, options)
+        search_options.check_same(folder, about)
         with _alone(folder):
             save_multirun(folder, sweeper.config)
             sampler = study.sampler_by_name(
-                options.sampler, options.seed, options.batch_size, _grid(found, options)
+                options.sampler, options.seed, options.batch_size, search_options.grid(found, options)
             )
             memory = study.Study(folder, options.directions, found.distributions, sampler, about)
             searching = Search(planner, found, options, memory, folder)
@@ -148,92 +69,6 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
     if searching.end():
         raise SystemExit(SOME_RUNS_LOST)
     return returned
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        for key, value in options.items()
-    }
-
-
-def _check_space(found: space.Space, options: Options) -> None:
-    """What the sampler and common sense ask of a search space."""
-    if not found.axes:
-        raise InputError("a search needs a key to search over, such as dropout1=interval(0,0.8)")
-    for axis in found.axes:
-        if axis.key == "seed":
-            right = (
-                "takes one value in a search: the luckiest seed is no setting; sweep the best setting's seeds"
-            )
-            raise InputError("seed", axis.typed, right)
-        if options.sampler == "cmaes" and not axis.is_number:
-            raise InputError(axis.setting, axis.typed, "the sampler cmaes needs a range or an interval")
-        if options.sampler == "grid" and axis.points() is None:
-            raise InputError(axis.setting, axis.typed, "the sampler grid needs a choice or a range")
-    right = ""
-    if options.sampler == "cmaes":
-        if find_spec("cmaes") is None:
-            right = "the package cmaes is not installed; pip install -e '.[optuna]' brings it"
-        elif len(options.metrics) > 1:
-            right = "takes one metric; for several take nsgaii or tpe"
-        elif len(found.axes) < 2:
-            right = "needs two keys to search over; for one take tpe"
-    elif options.sampler == "grid" and (found.size() or 0) > LARGEST_GRID:
-        right = (
-            f"the grid has {found.size():,} points; at most {LARGEST_GRID:,}, or another sampler, is right"
-        )
-    if right:
-        raise InputError("hydra.sweeper.sampler", options.sampler, right)
-
-
-def _check_validation(jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        if job.run.data.validation == 0:
-            right = "must be above 0, such as 10000, in a search: the test set is not for searching"
-            raise InputError("data.validation", 0, right)
-
-
-def _total(found: space.Space, options: Options) -> int:
-    """Trials in the end."""
-    return min(options.n_trials, found.size() or 0) if options.sampler == "grid" else options.n_trials
-
-
-def _ended_before(folder: Path) -> int:
-    """Trials of the folder's study that have ended."""
-    path = folder / study.FILE
-    return sum(trial.state.is_finished() for trial in study.load(path).trials) if path.exists() else 0
-
-
-def _grid(found: space.Space, options: Options) -> dict[str, list[Any]] | None:
-    return {axis.key: axis.points() or [] for axis in found.axes} if options.sampler == "grid" else None
-
-
-def _about(found: space.Space, options: Options) -> dict[str, Any]:
-    """What makes it the same search when it is started again; JSON that is equal after a round trip."""
-    fixed = [
-        override
-        for override in found.fixed
-        if key_of(override) not in WITHOUT_EFFECT and not key_of(override).startswith(("hydra.", "hydra/"))
-    ]
-    return {
-        "metric": list(options.metrics),
-        "sampler": options.sampler,
-        "seed": options.seed,
-        "space": {key: repr(distribution) for key, distribution in found.distributions.items()},
-        "fixed": fixed,
-    }
-
-
-def _check_same(folder: Path, about: Mapping[str, Any]) -> None:
-    """Refuses to go on with another search's study: trials of two searches tell a sampler nothing."""
-    for key, was in study.recorded(folder).items():
-        if about.get(key) != was:
-            raise InputError(
-                f"hydra.sweeper.{key}" if key in ("metric", "sampler", "seed") else f"the search's {key}",
-                _typed(about.get(key)),
-                f"{folder} holds a search with {_typed(was)}; take that, or another hydra.sweep.dir",
-            )
 
 
 @contextmanager
@@ -264,7 +99,7 @@ class Search:
         self,
         planner: planning.Planner,
         found: space.Space,
-        options: Options,
+        options: search_options.Options,
         memory: study.Study,
         folder: Path,
     ) -> None:
@@ -278,7 +113,7 @@ class Search:
         """Trials that wait for the run of this ID."""
         self._again: list[int] = []
         """Trials that were told before, but whose runs are gone."""
-        self._total = _total(found, options)
+        self._total = search_options.total(found, options)
 
     def campaign(self, engine: Engine | None, chosen: Settings | None, sweeper: Any) -> Campaign:
         """What trains this search's batches: on the engine, or without one by the launcher that Hydra has."""
@@ -328,7 +163,6 @@ class Search:
         campaign.display.add(self._jobs.values(), to_come=self._total - len(self._jobs))
         for record in self._records.values():
             campaign.display.skip(record)
-        campaign.display.begin()
 
     def _plan(self, trial: FrozenTrial, campaign: Campaign) -> Job | None:
         """The trial's job, with a row of its own in the table; None where its settings do not go together."""

@@ -63,6 +63,11 @@ def _said(path: Path, error: Exception) -> InputError | MachineError:
     reason = str(error).strip().splitlines()[0]
     if match := OF_THE_DISK.search(reason):
         return MachineError(f"{path} cannot be written ({match[0]})")
+    return _damaged(path, error)
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0]
     return InputError(
         f"{path} is no study of Optuna ({reason}); without it the same search finds its finished runs again"
     )
@@ -80,14 +85,16 @@ def load(path: Path) -> optuna.Study:
     """The study in an existing `study.db`, to be read.
 
     Raises:
-        InputError, MachineError: if there is not exactly one, or the disk gives out.
+        InputError: if there is not exactly one, or it cannot be read.
     """
-    storage = open_storage(path)
     try:
+        storage = open_storage(path)
         (name,) = optuna.get_all_study_names(storage)
         return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
     except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
-        raise _said(path, error) from None
+        raise error if isinstance(error, InputError) else _damaged(path, error) from None
+    except MachineError as error:
+        raise InputError(str(error)) from None
 
 
 class Study:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from src import search, space, store, study
 from src.checks import ConfigError, InputError
+from src.errors import MachineError
 
 DIGITS = ["data=digits", "data.validation=100", "model.hidden1=16", "model.hidden2=16", "epochs=2"]
 SPACE = ["dropout1=interval(0,0.8)", "optimizer.lr=tag(log,interval(1e-2,1))"]
@@ -607,3 +609,23 @@ def test_a_named_search_with_a_failing_trial_and_its_report(tmp_path: Path) -> N
     assert "highest final validation accuracy" in report  # and not the test set's
     for name in ("search_history", "search_importances"):
         assert f"figures/{name}.png" in report and (folder / "figures" / f"{name}.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("database or disk is full", MachineError),
+        ("attempt to write a readonly database", MachineError),
+        ("disk I/O error", MachineError),
+        ("file is not a database", InputError),
+    ],
+)
+def test_a_disk_that_gives_out_is_no_damaged_study(
+    tmp_path: Path, reason: str, kind: type[Exception]
+) -> None:
+    with (
+        pytest.raises(kind, match=f"study.db .*{reason.split()[-1]}") as caught,
+        study._writing(tmp_path / study.FILE),
+    ):
+        raise sqlite3.OperationalError(reason)
+    assert isinstance(caught.value, InputError) == (kind is InputError)

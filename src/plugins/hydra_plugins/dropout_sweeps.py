@@ -127,10 +127,16 @@ class OptunaSweeper(_OurSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from src.errors import InputError
-        from src.search import search
 
         if not is_ours(self.task_function):
             raise InputError("hydra/sweeper", "optuna", "searches among runs of src.train alone")
+        try:
+            from src.search import search
+        except ModuleNotFoundError as error:
+            if error.name not in ("optuna", "sqlalchemy"):
+                raise
+            right = "the package optuna is not installed; pip install -e '.[optuna]' brings it"
+            raise InputError(f"hydra/sweeper=optuna: {right}") from None
         return search(self, arguments)
 
 
