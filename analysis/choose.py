@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.errors import command
+
 if TYPE_CHECKING:
     from analysis.tables import Table
 
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the arms; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)

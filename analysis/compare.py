@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.measures import METRICS
+from src.errors import command
 
 if TYPE_CHECKING:
     from analysis.comparison import Compared
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a report for each folder; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)

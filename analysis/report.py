@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.errors import command
+
 DONE, SOME_RUNS_LOST, BAD_INPUT = 0, 1, 2
 
 
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)

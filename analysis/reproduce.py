@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.errors import command
 from src.naming import sweep_name
 
 DONE, SOME_RUNS_LOST, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and report; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)

@@ -21,13 +21,10 @@ import numpy as np
 import pandas as pd
 
 from src import store
+from src.errors import InputError as InputError
 
 DAMAGED, MISSING = "damaged", "missing"
 """States of a run beside those of `store`: a file that cannot be right, a folder that is gone."""
-
-
-class InputError(Exception):
-    """A path that cannot be analysed: one line that names it and says what would be right."""
 
 
 @dataclass(frozen=True)

@@ -6,30 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from src.errors import InputError as InputError
+
 Check = Callable[[Any], Any]
 """Takes a raw value, returns it typed; raises ValueError with what would be right ("a number from 0 to 1")."""
 
 
-class InputError(ValueError):
-    """Bad input, said in one line; the commands print it and exit with 2."""
-
-
-class ConfigError(InputError):
-    """A wrong value in the config: one line that names the key, the value and what would be right."""
-
-    def __init__(self, key: str, value: object, right: str) -> None:
-        super().__init__(f"{key}={_shown(value)}: {right}")
-        self.key, self.value, self.right = key, value, right
-
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, object, str]]:
-        return type(self), (self.key, self.value, self.right)
-
-
-def _shown(value: object) -> str:
-    """As the value is typed on the command line."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+ConfigError = InputError
+"""An older name."""
 
 
 def real(
@@ -110,18 +94,18 @@ def check_keys(values: Mapping[str, Any], checks: Mapping[str, Check], prefix: s
     """`values` with each key checked and typed.
 
     Raises:
-        ConfigError: for the first key that is unknown, missing or has a wrong value.
+        InputError: for the first key that is unknown, missing or has a wrong value.
     """
     for key in values:
         if key not in checks:
             known = ", ".join(sorted(prefix + name for name in checks)) or "none"
-            raise ConfigError(prefix + key, values[key], f"there is no such key; known here: {known}")
+            raise InputError(prefix + key, values[key], f"there is no such key; known here: {known}")
     typed = {}
     for key, check in checks.items():
         if key not in values:
-            raise ConfigError(prefix + key, None, "must be given")
+            raise InputError(prefix + key, None, "must be given")
         try:
             typed[key] = check(values[key])
         except ValueError as error:
-            raise ConfigError(prefix + key, values[key], str(error)) from None
+            raise InputError(prefix + key, values[key], str(error)) from None
     return typed

@@ -9,13 +9,42 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator, Mapping
 from functools import cache
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 from src.checks import Check, ConfigError, check_keys
 
 T = TypeVar("T")
+
+
+class Options(SimpleNamespace, Mapping[str, Any]):
+    """A group of a run's config: its keys as attributes, each of the type that its check gives.
+
+    What treats all keys alike takes it as a mapping.
+
+    >>> options = Options(name="scratch", hidden1=256, hidden2=256)
+    >>> options.hidden1, dict(options)["name"]
+    (256, 'scratch')
+    """
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError(f"{key} is checked, and cannot be set anew")
+
+    def __getitem__(self, key: str) -> Any:
+        return vars(self)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(vars(self))
+
+    def __len__(self) -> int:
+        return len(vars(self))
+
+    def changed(self, **changes: Any) -> Options:
+        """The same with other values of some keys, which nobody checks."""
+        return Options(**{**self, **changes})
+
 
 PACKAGES = {
     "noise": "src.noise",
@@ -57,8 +86,8 @@ def find_class(group: str, name: str, base: type[T]) -> type[T]:
     return own[0]
 
 
-def check_options(group: str, values: dict[str, Any]) -> dict[str, Any]:
-    """A group's part of the config, typed: `name` and the component's own options.
+def check_options(group: str, values: dict[str, Any]) -> Options:
+    """A group's part of the config, typed.
 
     Raises:
         ConfigError: for an unknown name, or an unknown, missing or wrong option, or options that do not
@@ -71,10 +100,10 @@ def check_options(group: str, values: dict[str, Any]) -> dict[str, Any]:
     typed = {"name": name, **check_keys(options, checks, prefix=f"{group}.")}
     if hasattr(module, "check"):
         module.check(typed)
-    return typed
+    return Options(**typed)
 
 
-def identity(group: str, options: dict[str, Any]) -> dict[str, Any]:
+def identity(group: str, options: Options) -> dict[str, Any]:
     """A component's part of a run's identity: its options, and its file's revision from the second one on."""
-    revision = getattr(find(group, options["name"]), "REVISION", 1)
-    return options if revision == 1 else {**options, "revision": revision}
+    revision = getattr(find(group, options.name), "REVISION", 1)
+    return dict(options) if revision == 1 else {**options, "revision": revision}

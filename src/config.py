@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from src import components, models, probes
-from src.checks import Check, ConfigError, boolean, check_keys, integer, one_of, optional, real, text
+from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text
+from src.components import Options
+from src.errors import InputError
 
 ROOT: dict[str, Check] = {
     "seed": integer(0, 2**63 - 1),
@@ -31,7 +33,7 @@ GROUPS = ("model", "noise", "schedule", "optimizer")
 
 @dataclass(frozen=True)
 class Run:
-    """Everything one run needs, checked. The groups are dicts: `name` and that component's options."""
+    """Everything one run needs, checked."""
 
     seed: int
     epochs: int
@@ -43,29 +45,29 @@ class Run:
     resume: bool
     save_model: bool
     matmul: str
-    probe: dict[str, Any]
-    data: dict[str, Any]
-    model: dict[str, Any]
-    noise: dict[str, Any]
-    schedule: dict[str, Any]
-    optimizer: dict[str, Any]
+    probe: Options
+    data: Options
+    model: Options
+    noise: Options
+    schedule: Options
+    optimizer: Options
 
 
 def parse(config: Mapping[str, Any]) -> Run:
     """The typed config of a resolved, plain one.
 
     Raises:
-        ConfigError: for the first key that is unknown, missing or has a wrong value.
+        InputError: for the first key that is unknown, missing or has a wrong value.
     """
     groups = {}
     for group in ("data", "probe", *GROUPS):
         values = config.get(group)
         if not isinstance(values, Mapping):
-            raise ConfigError(group, values, f"must be the name of a file in conf/{group}")
+            raise InputError(group, values, f"must be the name of a file in conf/{group}")
         groups[group] = dict(values)
     typed = check_keys({key: value for key, value in config.items() if key not in groups}, ROOT)
-    typed["probe"] = check_keys(groups["probe"], probes.OPTIONS, prefix="probe.")
-    typed["data"] = check_keys(groups["data"], DATA, prefix="data.")
+    typed["probe"] = Options(**check_keys(groups["probe"], probes.OPTIONS, prefix="probe."))
+    typed["data"] = Options(**check_keys(groups["data"], DATA, prefix="data."))
     typed |= {group: components.check_options(group, groups[group]) for group in GROUPS}
     run = Run(**typed)
     _check_together(run)
@@ -73,28 +75,26 @@ def parse(config: Mapping[str, Any]) -> Run:
 
 
 def _check_together(run: Run) -> None:
-    rate = getattr(components.find("noise", run.noise["name"]), "RATE", None)
+    rate = getattr(components.find("noise", run.noise.name), "RATE", None)
     if rate is not None:
         check_keys({"dropout1": run.dropout1, "dropout2": run.dropout2}, {"dropout1": rate, "dropout2": rate})
-    noises = models.stack_class(run.model["name"]).noises
-    if noises is not None and run.noise["name"] not in noises:
-        right = (
-            f"model={run.model['name']} takes noise={' or '.join(noises)}; model=scratch takes every noise"
-        )
-        raise ConfigError("noise", run.noise["name"], right)
+    noises = models.stack_class(run.model.name).noises
+    if noises is not None and run.noise.name not in noises:
+        right = f"model={run.model.name} takes noise={' or '.join(noises)}; model=scratch takes every noise"
+        raise InputError("noise", run.noise.name, right)
 
 
 def resolve_device(device: str) -> str:
     """`auto` as what it stands for here.
 
     Raises:
-        ConfigError: if CUDA is asked for and there is none.
+        InputError: if CUDA is asked for and there is none.
     """
     import torch
 
     present = torch.cuda.is_available()
     if device == "cuda" and not present:
-        raise ConfigError(
+        raise InputError(
             "device", device, "this machine or this build of torch has no CUDA; take cpu or auto"
         )
     return ("cuda" if present else "cpu") if device == "auto" else device
@@ -110,5 +110,5 @@ def result_config(run: Run) -> dict[str, Any]:
         "dropout2": run.dropout2,
         "data": {"name": run.data["name"], "validation": run.data["validation"]},
         **{group: components.identity(group, getattr(run, group)) for group in GROUPS},
-        "probe": run.probe,
+        "probe": dict(run.probe),
     }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
+
+from src import store
 
 MOST_MARKERS = 30
 """Epochs of a run that are marked each; of more, the markers would hide the lines."""
@@ -50,4 +53,6 @@ def draw_curves(folder: Path) -> None:
     accuracy.legend(
         handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9
     )
-    figure.savefig(folder / "curves.png", dpi=150)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=150)
+    store.write_whole(folder / "curves.png", image.getvalue())

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -67,7 +66,7 @@ class Display:
         self,
         jobs: Iterable[Job],
         swept: Sequence[str],
-        skipped: Iterable[Record],
+        skipped: Iterable[Record] = (),
         to_come: int = 0,
         best: Callable[[], str] | None = None,
     ) -> None:
@@ -77,7 +76,8 @@ class Display:
         self._scores: dict[str, tuple[float, int]] = {}
         """Of each arm the sum of its runs' scores, and their number."""
         self._leader: str | None = None
-        self._skipped = 0
+        self._skipped = self._to_come = 0
+        self._has_begun = False
         self._epochs_done = self._epochs_skipped = 0
         self._best = best or self._best_arm
         self._started = self._last = time.monotonic()
@@ -88,12 +88,13 @@ class Display:
         for record in skipped:
             self.skip(record)
 
-    def add(self, jobs: Iterable[Job], to_come: int = 0) -> None:
+    def add(self, jobs: Iterable[Job], to_come: int | None = None) -> None:
         """More jobs of the sweep, and how many are still `to_come`: as long ones as these, for all we know."""
         self._jobs |= {job.id: job for job in jobs}
+        self._to_come = self._to_come if to_come is None else to_come
         known = sum(job.run.epochs for job in self._jobs.values())
-        self._runs = len(self._jobs) + to_come
-        self._epochs = known + to_come * known // max(1, len(self._jobs))
+        self._runs = len(self._jobs) + self._to_come
+        self._epochs = known + self._to_come * known // max(1, len(self._jobs))
         self._update()
 
     def skip(self, record: Record) -> None:
@@ -109,16 +110,18 @@ class Display:
         total = max(1, self._epochs - self._epochs_skipped)
         self._bar.update(self._task, total=total, completed=self._epochs_done)
 
-    def __enter__(self) -> Display:
+    def begin(self) -> None:
+        """Show it from here on; once it is shown, that changes nothing."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         if self._bar.disable:
             print(f"{self._runs} runs, {self._skipped} of them done before", flush=True)
         self._bar.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+    def end(self) -> None:
+        if self._has_begun:
+            self._bar.stop()
 
     def ended(self, job: Job, record: Record) -> None:
         """One more run has ended."""

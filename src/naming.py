@@ -1,12 +1,18 @@
-"""Names of sweeps: the same command comes back to the same folder."""
+"""Names of sweeps: the same command comes back to the same folder; and the files of `sweeps/`."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from src.checks import ConfigError
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from src.errors import InputError
+from src.errors import key_of as key_of
 
 WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep"}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
@@ -14,15 +20,10 @@ WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.ro
 LONGEST = 100
 
 
-def key_of(override: str) -> str:
-    """The key an override sets: `dropout1` of `dropout1=0.2,0.5`, of `+dropout1=…` and of `~dropout1`."""
-    return override.lstrip("+~").partition("=")[0].partition("@")[0]
-
-
 def check_swept(key: str, values: str) -> None:
-    """Raises ConfigError for a key that changes no result: of two values one run would stand for both."""
+    """Raises InputError for a key that changes no result: of two values one run would stand for both."""
     if key in WITHOUT_EFFECT:
-        raise ConfigError(key, values, "takes one value in a sweep, as it changes no result")
+        raise InputError(key, values, "takes one value in a sweep, as it changes no result")
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
@@ -57,3 +58,49 @@ def sweep_name(overrides: Sequence[str]) -> str:
     if slug != readable or ambiguous:
         return f"{slug}-{hashlib.sha256(exact.encode(errors='surrogatepass')).hexdigest()[:6]}".lstrip("-")
     return slug
+
+
+def sweep_file(path: Path) -> DictConfig:
+    """The content of a file of `sweeps/`.
+
+    Raises:
+        InputError: if it is no YAML, or holds anything but `defaults` and `hydra`, which would go unheard.
+    """
+    try:
+        content: Any = OmegaConf.load(path)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, DictConfig):
+        raise InputError(
+            f"{path} is no sweep; a file with hydra.sweeper.arms or hydra.sweeper.params is right"
+        )
+    for key in content:
+        if key not in ("defaults", "hydra"):
+            raise InputError(
+                f"{path} sets {key!s}, which no run would see; put it under hydra.sweeper.params"
+            )
+    return content
+
+
+def check_choice(overrides: Sequence[str]) -> None:
+    """Refuses several named sweeps in one command.
+
+    Raises:
+        InputError: if `sweep` is given more than once, or as anything but a name.
+    """
+    names = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
+    if len(names) > 1 or not all(re.fullmatch(r"[\w.-]*", name) for name in names):
+        right = "name one sweep at a time; Hydra would silently drop the parameters of several files"
+        raise InputError("sweep", ",".join(names), right)
+
+
+def name_folder(config: DictConfig) -> None:
+    """Sets `hydra.sweep.dir` of a sweep's config to the sweep's own folder, unless the command line gives one.
+
+    As an override, so that it is the jobs' too.
+    """
+    given = config.hydra.overrides
+    if not any(key_of(override) == "hydra.sweep.dir" for override in given.hydra):
+        folder = f"${{output}}/sweeps/{sweep_name([*given.task, *given.hydra])}"
+        config.hydra.sweep.dir = folder
+        given.hydra.append(f'hydra.sweep.dir="{folder}"')

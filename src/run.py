@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import math
@@ -23,6 +24,7 @@ from filelock import FileLock
 from src import config, store
 from src.checks import ConfigError, InputError
 from src.config import Run
+from src.errors import MachineError, writing
 
 Record = dict[str, Any]
 """Content of a `run.json`."""
@@ -54,12 +56,12 @@ Progress = Callable[[Job, Mapping[str, Any]], None]
 """Is told each job's row after each of its epochs."""
 
 
-def ready(runs: Sequence[Run], here: bool = True) -> None:
+def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     """Everything that must be right before anything trains and that a config alone does not tell.
 
     The device and the kernel of products are there, the output folder can be written, the data set is here or can
     be fetched, and no batch is larger than the training set. Where others are to train, and not this machine
-    (`here`), its devices and kernels do not matter.
+    (`here`), its devices and kernels do not matter; where nothing is to be written, nor does the output folder.
 
     Raises:
         ConfigError: naming the key, its value and what would be right.
@@ -71,7 +73,7 @@ def ready(runs: Sequence[Run], here: bool = True) -> None:
             from src import kernels
 
             kernels.resolve(matmul)
-    for output in {run.output for run in runs}:
+    for output in {run.output for run in runs} if writes else ():
         _check_writable(output)
     for run in {tuple(run.data.items()): run for run in runs}.values():
         try:
@@ -209,6 +211,8 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
             data = jobs[0].run.data
             images = _images(**data, device=device)
             trained = train([job.run for job in jobs], images, _data(**data).classes, report)
+        except MachineError:
+            raise  # it is not the runs' fault
         except Exception as error:
             if len(jobs) > 1:
                 # one of the stack is at fault, and only training them apart tells which
@@ -222,7 +226,9 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
             if error_text:
                 logs[i].error("diverged: %s", error_text)
             elif job.run.save_model:
-                torch.save(trained.state(i), job.folder / "model.pt")
+                weights = io.BytesIO()
+                torch.save(trained.state(i), weights)
+                store.write_whole(job.folder / "model.pt", weights.getvalue())
             _write_rows(job.folder / "probe.csv", trained.probed, i)
             _write_rows(job.folder / "test_time.csv", trained.test_time, i)
             state = store.DIVERGED if epoch else store.FINISHED
@@ -331,6 +337,14 @@ def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     )
 
 
+class _LogFile(logging.FileHandler):
+    """Raises what goes wrong, as any file of a run does; logging itself would print a trace and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - it is called so
+        with writing(Path(self.baseFilename)):
+            raise
+
+
 @contextlib.contextmanager
 def _run_log(job: Job) -> Iterator[logging.Logger]:
     """The run's own `train.log`, begun anew, beside its `.hydra`; nothing goes to the process's root logger."""
@@ -339,14 +353,15 @@ def _run_log(job: Job) -> Iterator[logging.Logger]:
     store.sweep_up(job.folder / ".hydra")
     _write_hydra(job)
     log = logging.Logger(job.id)
-    handler = logging.FileHandler(job.folder / "train.log", mode="w", encoding="utf-8")
+    handler = _LogFile(job.folder / "train.log", mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.info("run %s: %s", job.id, " ".join(job.overrides) or "the book's experiment")
     try:
         yield log
     finally:
-        handler.close()
+        with contextlib.suppress(OSError):  # each line was flushed before
+            handler.close()
 
 
 def _write_hydra(job: Job) -> None:

@@ -1,30 +1,65 @@
-"""A single run as a person sees it: a progress bar or plain lines, the curves, and where the results are."""
+"""A single run as a person sees it: a progress bar or plain lines, the curves, and where the results are.
+
+Imports wait until they are needed: the command line is checked before torch is loaded.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from src import config, store
-from src import run as runs
-from src.checks import ConfigError
-from src.run import Job, Record
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from src.errors import SOME_RUNS_LOST, InputError, through_hydra
+
+if TYPE_CHECKING:
+    from src.run import Job, Record
+
+
+@through_hydra
+def task(cfg: DictConfig) -> Any:
+    """What Hydra calls for each job: trains it, or shows it where it is finished already."""
+    config = HydraConfig.get()
+    is_one_of_a_sweep = config.mode == RunMode.MULTIRUN
+    own: Any = OmegaConf.to_container(HydraConfig.instance().cfg, enum_to_str=True)
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    overrides = list(config.overrides.task)
+    if own["hydra"]["sweeper"].get("plan"):
+        _plan(plain, overrides, own["hydra"])
+        return None
+    record = run(plain, overrides, own["hydra"], quiet=is_one_of_a_sweep)
+    if record["state"] != "finished" and not is_one_of_a_sweep:
+        raise SystemExit(SOME_RUNS_LOST)
+    return record
+
+
+def _plan(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any]) -> None:
+    from src import config, dry_run
+    from src import run as runs
+
+    job = runs.Job(config.parse(plain), plain, overrides, hydra)
+    dry_run.show([job], job.folder, None)
 
 
 def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, quiet: bool = False) -> Record:
     """Train one job, or show the result it already has; `quiet` for a job of a sweep.
 
     Raises:
-        ConfigError: before anything is written, if the config is wrong.
+        InputError: before anything is written, if the config is wrong.
     """
+    from src import config, store
+    from src import run as runs
+
     number = hydra["job"]["num"] if quiet else None
-    job = Job(config.parse(plain), plain, overrides, hydra, number)
+    job = runs.Job(config.parse(plain), plain, overrides, hydra, number)
     try:
         record = runs.ended(job)
     except OSError as error:
         right = f"must be a folder that can be read and written ({error.strerror})"
-        raise ConfigError("output", job.run.output, right) from None
+        raise InputError("output", job.run.output, right) from None
     if quiet:
         if record is None:
             runs.ready([job.run])
@@ -39,24 +74,32 @@ def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, q
         runs.ready([job.run])
         try:
             record = _train(job)
-        except KeyboardInterrupt:
-            print("interrupted: the run is not finished; the same command begins it anew", file=sys.stderr)
+        except (KeyboardInterrupt, OSError) as error:
+            error.add_note("the run is not finished; the same command begins it anew")
             raise
     if record["state"] != store.FINISHED:
         print(f"{record['state']}: {record['error']}", file=sys.stderr)
     elif trained or not (job.folder / "curves.png").exists():
         from src.curves import draw_curves
 
-        draw_curves(job.folder)
+        try:
+            draw_curves(job.folder)
+        except OSError as error:
+            error.add_note("the run is finished and kept; the same command draws its curves")
+            raise
     print(f"results: {job.folder}")
     return record
 
 
 def _train(job: Job) -> Record:
+    from src import run as runs
+
     if not sys.stdout.isatty():
-        return runs.train_jobs([job], lambda _, row: print(runs.epoch_line(row, job.run.epochs), flush=True))[
-            0
-        ]
+
+        def show(_: Job, row: Mapping[str, Any]) -> None:
+            print(runs.epoch_line(row, job.run.epochs), flush=True)
+
+        return runs.train_jobs([job], show)[0]
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     from src.display import TwoLines

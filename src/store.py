@@ -9,6 +9,7 @@ last. Every file is replaced in one step, so a reader sees the old text or the n
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -18,6 +19,8 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from src.errors import writing
 
 METRICS = (
     "epoch",
@@ -71,13 +74,19 @@ def sweep_folder(output: str | Path, name: str) -> Path:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Replace what `path` holds in one step; a reader or a crash never meets half a file."""
+    """Replace what `path` holds in one step; a reader or a crash never meets half a file.
+
+    Raises:
+        MachineError, OSError: as `errors.writing`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        temporary.replace(path)
+        with writing(path):
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 

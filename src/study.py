@@ -8,9 +8,11 @@ trials as one that ran through.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +23,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from src.checks import InputError
+from src.errors import InputError, MachineError
 
 FILE = "study.db"
 ABOUT = "search"
@@ -33,15 +35,11 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
-class DamagedStudyError(InputError):
-    """A `study.db` that holds no study of ours."""
-
-
 def open_storage(path: Path) -> optuna.storages.RDBStorage:
     """The SQLite storage at `path`, made where there is none.
 
     Raises:
-        DamagedStudyError: if the file is something else.
+        InputError: if the file is something else; MachineError: if the disk gives out.
     """
 
     def connect() -> sqlite3.Connection:
@@ -54,28 +52,49 @@ def open_storage(path: Path) -> optuna.storages.RDBStorage:
     try:
         return optuna.storages.RDBStorage("sqlite:///" + FILE, engine_kwargs={"creator": connect})
     except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:
-        raise _damaged(path, error) from None
+        raise _said(path, error) from None
 
 
-def _damaged(path: Path, error: Exception) -> DamagedStudyError:
+OF_THE_DISK = re.compile("disk is full|disk I/O error|readonly database|unable to open database")
+
+
+def _said(path: Path, error: Exception) -> InputError | MachineError:
+    """What goes wrong with a database, in one line."""
     reason = str(error).strip().splitlines()[0]
-    return DamagedStudyError(
+    if match := OF_THE_DISK.search(reason):
+        return MachineError(f"{path} cannot be written ({match[0]})")
+    return _damaged(path, error)
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0]
+    return InputError(
         f"{path} is no study of Optuna ({reason}); without it the same search finds its finished runs again"
     )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise _said(path, error) from None
 
 
 def load(path: Path) -> optuna.Study:
     """The study in an existing `study.db`, to be read.
 
     Raises:
-        DamagedStudyError: if there is not exactly one.
+        InputError: if there is not exactly one, or it cannot be read.
     """
-    storage = open_storage(path)
     try:
+        storage = open_storage(path)
         (name,) = optuna.get_all_study_names(storage)
         return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
     except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
-        raise _damaged(path, error) from None
+        raise error if isinstance(error, InputError) else _damaged(path, error) from None
+    except MachineError as error:
+        raise InputError(str(error)) from None
 
 
 class Study:
@@ -98,17 +117,15 @@ class Study:
         about: Mapping[str, Any],
     ) -> None:
         self._distributions, self._sampler = dict(distributions), sampler
-        path = folder / FILE
+        self._path = path = folder / FILE
         is_new = not path.exists()
         storage = open_storage(path)
-        try:
+        with _writing(path):
             if is_new or not optuna.get_all_study_names(storage):
                 optuna.create_study(study_name=folder.name, storage=storage, directions=list(directions))
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise _damaged(path, error) from None
-        self._disk = load(path)
-        if not self._disk.user_attrs.get(ABOUT):
-            self._disk.set_user_attr(ABOUT, dict(about))
+            self._disk = load(path)
+            if not self._disk.user_attrs.get(ABOUT):
+                self._disk.set_user_attr(ABOUT, dict(about))
         self._live = optuna.create_study(directions=list(directions), sampler=optuna.samplers.RandomSampler())
         self._live.add_trials(self._disk.get_trials())
         self._written = len(self.trials)
@@ -125,13 +142,15 @@ class Study:
     def write(self) -> None:
         """Puts the trials that were asked for since into `study.db`, as running."""
         new = self.trials[self._written :]
-        self._disk.add_trials(new)
+        with _writing(self._path):
+            self._disk.add_trials(new)
         self._written += len(new)
 
     def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
         """A trial that was written has ended."""
-        for study in (self._live, self._disk):
-            study.tell(number, values, state)
+        self._live.tell(number, values, state)
+        with _writing(self._path):
+            self._disk.tell(number, values, state)
 
     def best(self) -> list[FrozenTrial]:
         """The best trial; for several objectives those that no other one beats in all of them, each

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -54,8 +56,8 @@ def test_a_file_must_define_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_are_checked_by_the_component() -> None:
     typed = components.check_options("noise", {"name": "dropout", "input_rate": 0})
-    assert typed == {"name": "dropout", "input_rate": 0.0}
-    assert type(typed["input_rate"]) is float
+    assert typed == components.Options(name="dropout", input_rate=0.0)
+    assert type(typed.input_rate) is float
     for values, said in [
         ({"name": "dropout", "input_rate": 2}, "noise.input_rate=2: must be a finite number from 0 to 1"),
         ({"name": "dropout"}, "noise.input_rate=null: must be given"),
@@ -74,4 +76,15 @@ def test_a_components_revision_is_part_of_a_runs_identity(monkeypatch: pytest.Mo
     assert store.run_id(result_config(run)) == before
     monkeypatch.setattr(components.find("noise", "dropout"), "REVISION", 2)
     assert store.run_id(result_config(run)) != before
-    assert components.identity("noise", {"name": "none"}) == {"name": "none"}
+    assert components.identity("noise", components.Options(name="none")) == {"name": "none"}
+
+
+def test_options_are_attributes_that_stay_as_they_were_checked() -> None:
+    options = make_run(model={"hidden1": 32}).model
+    assert (options.name, options.hidden1) == ("scratch", 32)
+    with pytest.raises(AttributeError, match="hidden1 is checked"):
+        options.hidden1 = 64
+    with pytest.raises(AttributeError):
+        options.depth  # noqa: B018 - a typo is seen
+    for again in (pickle.loads(pickle.dumps(options)), copy.deepcopy(options)):
+        assert again == options and type(again) is components.Options

@@ -10,6 +10,7 @@ from configs import BOOK, Compose, make_run, plain
 
 from src import config, store
 from src.checks import ConfigError
+from src.components import Options
 from src.config import parse
 
 
@@ -23,7 +24,8 @@ def test_the_defaults_are_the_books(compose: Compose) -> None:
 def test_defaults_parse_to_themselves(compose: Compose) -> None:
     run = parse(compose())
     for key, value in {**BOOK, "device": "auto"}.items():
-        assert getattr(run, key) == value
+        typed = getattr(run, key)
+        assert (dict(typed) if isinstance(typed, Options) else typed) == value
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -104,6 +106,7 @@ WITHOUT_EFFECT = {
     "output": "elsewhere",
     "resume": False,
     "save_model": True,
+    "matmul": "torch",
     "data.root": "other",
 }
 OTHER_VALUES: dict[str, Any] = {

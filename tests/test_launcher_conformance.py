@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import pytest
-from configs import REPOSITORY
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
 from hydra.version import VersionBase
+from hydra_plugins.dropout_sweeps import ArmsSweeper, PackedLauncher
 from packaging.version import Version
-
-PLUGINS = str(REPOSITORY / "src" / "plugins")
-if PLUGINS not in sys.path:
-    sys.path.insert(0, PLUGINS)
-
-from hydra_plugins.dropout_sweeps import ArmsSweeper, PackedLauncher  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +40,3 @@ class TestPackedLauncher(LauncherTestSuite):
 )  # fmt: skip
 class TestPackedLauncherIntegration(IntegrationTestSuite):
     """hydra.test_utils.launcher_common_tests.IntegrationTestSuite, in processes of their own."""
-
-    @pytest.fixture(autouse=True)
-    def plugin_on_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PYTHONPATH", PLUGINS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -27,8 +28,9 @@ from omegaconf import open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from src import search, space, store, study, train
+from src import search, space, store, study
 from src.checks import ConfigError, InputError
+from src.errors import MachineError
 
 DIGITS = ["data=digits", "data.validation=100", "model.hidden1=16", "model.hidden2=16", "epochs=2"]
 SPACE = ["dropout1=interval(0,0.8)", "optimizer.lr=tag(log,interval(1e-2,1))"]
@@ -150,7 +152,7 @@ Run = Callable[..., Searched]
 
 
 @pytest.fixture
-def run(hydra_loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(hydra_loader: Any, tmp_path: Path) -> Iterator[Run]:
     """Searches with the formula; `result` makes a run's metrics or state, options are those of `hydra.sweeper`."""
 
     def searched(
@@ -161,19 +163,20 @@ def run(hydra_loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         **options: Any,
     ) -> Searched:
         folder = tmp_path / "sweeps" / name
-        config = hydra_loader.load_configuration("config", ["hydra/sweeper=optuna"], RunMode.MULTIRUN)
+        overrides = ["hydra/sweeper=optuna", "hydra/launcher=basic"]
+        config = hydra_loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         with open_dict(config):
             config.hydra.sweep.dir = str(folder)
-        task = SimpleNamespace(is_dropout_sweeps_task=True)
+        launcher = Launcher(result, most)
         sweeper = SimpleNamespace(
-            task_function=task,
+            plan=False,
+            hydras_launcher=lambda: launcher,
             hydra_context=SimpleNamespace(config_loader=hydra_loader),
             config=config,
             params={},
             options={"metric": "val_acc", "direction": None, "n_trials": 12, "batch_size": 4, "sampler": "tpe",
                      "seed": 0, "arms": None, **options},
         )  # fmt: skip
-        launcher = Launcher(result, most)
         planner = search.planning.Planner(hydra_loader, config)
 
         def record(overrides: Sequence[str]) -> dict[str, Any]:
@@ -181,9 +184,12 @@ def run(hydra_loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
         launcher.make = record  # type: ignore[assignment]
         launcher.result = lambda job: as_record(job, result(job.config))
-        monkeypatch.setattr(train, "exit_code", 0)
-        search.search(sweeper, launcher, [*DIGITS, f"output={tmp_path}", "device=cpu", *arguments])
-        return Searched(trials_of(folder), launcher.batches, folder, train.exit_code)
+        code = 0
+        try:
+            search.search(sweeper, [*DIGITS, f"output={tmp_path}", "device=cpu", *arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Searched(trials_of(folder), launcher.batches, folder, code)
 
     yield searched
     study.optuna.logging.set_verbosity(study.optuna.logging.ERROR)
@@ -452,7 +458,7 @@ def test_without_optuna_one_line_says_what_to_install(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from src import train;"
         f"sys.argv = ['train', '-m', 'hydra/sweeper=optuna', 'output={tmp_path / 'out'}', *{[*DIGITS, *SPACE]!r}];"
-        "train.main()"
+        "sys.exit(train.main())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 2
@@ -465,7 +471,7 @@ def test_a_plain_sweep_does_not_import_optuna(tmp_path: Path) -> None:
     code = (
         "import sys; from src import train;"
         f"sys.argv = ['train', '-m', 'seed=0', 'output={tmp_path / 'out'}', *{DIGITS!r}]\n"
-        "try: train.main()\nfinally: assert not {'optuna', 'sqlalchemy', 'src.search'} & set(sys.modules)"
+        "assert train.main() == 0; assert not {'optuna', 'sqlalchemy', 'src.search'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -536,7 +542,8 @@ def test_kill_everything_and_start_again(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c(tmp_path: Path) -> None:
-    process = start(*SPACE, "epochs=2000", "hydra.sweeper.batch_size=2", f"output={tmp_path}")
+    two = ["hydra.sweeper.batch_size=2", "hydra.launcher.n_jobs=2"]
+    process = start(*SPACE, "epochs=2000", *two, f"output={tmp_path}")
     main = psutil.Process(process.pid)
     wait_for(lambda: len(list(tmp_path.glob("runs/*/metrics.csv"))) >= 2)
     family = main.children(recursive=True)
@@ -602,3 +609,23 @@ def test_a_named_search_with_a_failing_trial_and_its_report(tmp_path: Path) -> N
     assert "highest final validation accuracy" in report  # and not the test set's
     for name in ("search_history", "search_importances"):
         assert f"figures/{name}.png" in report and (folder / "figures" / f"{name}.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("database or disk is full", MachineError),
+        ("attempt to write a readonly database", MachineError),
+        ("disk I/O error", MachineError),
+        ("file is not a database", InputError),
+    ],
+)
+def test_a_disk_that_gives_out_is_no_damaged_study(
+    tmp_path: Path, reason: str, kind: type[Exception]
+) -> None:
+    with (
+        pytest.raises(kind, match=f"study.db .*{reason.split()[-1]}") as caught,
+        study._writing(tmp_path / study.FILE),
+    ):
+        raise sqlite3.OperationalError(reason)
+    assert isinstance(caught.value, InputError) == (kind is InputError)

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import yaml
 from configs import REPOSITORY, heed_ctrl_c, make_run, plain
 
 from src.run import Job
-from src.sweep import Table
+from src.table import Table
 
 BUGGY = """
 from src.noise import Noise
@@ -279,21 +280,63 @@ def test_divergence_is_recorded_and_not_repeated(workshop: Path) -> None:
     assert everything(output) == before
 
 
-def test_ctrl_c(workshop: Path) -> None:
-    process = start(workshop, "-m", *SMALL, "seed=range(4)", "epochs=3000", "output=ctrlc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_sweep_cleanly(workshop: Path, name: str) -> None:
+    output = workshop / f"ended-by-{name}"
+    many = ["seed=range(4)", "epochs=3000", "hydra.launcher.n_jobs=2"]
+    process = start(workshop, "-m", *SMALL, *many, f"output={output.name}")
     main = psutil.Process(process.pid)
-    wait_for(lambda: len(list((workshop / "ctrlc").glob("runs/*/metrics.csv"))) >= 2)
+    wait_for(lambda: len(list(output.glob("runs/*/metrics.csv"))) >= 2)
     family = main.children(recursive=True)
     pressed = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    if name == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    else:
+        process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=20)
     took = time.monotonic() - pressed
-    assert process.returncode == 130
-    assert "0 of 4 runs are done" in err and "the same command" in err
-    assert "Traceback" not in err
+    assert process.returncode == 128 + getattr(signal, name)
+    assert err == "interrupted: 0 of 4 runs are done and kept; the same command goes on from here\n"
     assert took < 5  # 2 s are promised on a machine that is not busy with other tests
     _, alive = psutil.wait_procs(family, timeout=3)
     assert alive == []
+    assert [row["state"] for row in table(output)] == ["unfinished"] * 4
+
+
+def test_a_table_that_the_disk_does_not_take_is_exit_3_and_the_same_command_goes_on(workshop: Path) -> None:
+    output, arguments = workshop / "limited", ["dropout1=0.2,0.5", "seed=range(60)", "epochs=1"]
+    command = shlex.join(
+        [sys.executable, "-m", "src.train", "-m", *SMALL, *arguments, f"output={output.name}"]
+    )
+    limited = subprocess.run(
+        ["bash", "-c", f"ulimit -f 12; exec {command}"],
+        cwd=workshop,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert limited.returncode == 3, limited.stderr
+    kept = re.fullmatch(
+        r"error: limited/sweeps/[^/]+/runs\.csv: File too large; (\d+) of 120 runs are done and kept; "
+        r"the same command goes on from here\n",
+        limited.stderr,
+    )
+    assert kept and 0 < int(kept[1]) <= 120
+    done = {path: path.stat().st_mtime_ns for path in output.glob("runs/*/run.json")}
+    assert len(done) >= int(kept[1])
+    sweep(workshop, *arguments, f"output={output.name}")
+    assert [row["state"] for row in table(output)] == ["finished"] * 120
+    assert done == {path: path.stat().st_mtime_ns for path in done}
+
+
+def test_a_reader_that_goes_away_ends_no_sweep(workshop: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "src.train", "-m", *SMALL, "seed=range(4)", "output=unread"])
+    unread = ["bash", "-c", f"set -o pipefail; {command} | head -1"]
+    done = subprocess.run(unread, cwd=workshop, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4 runs, 0 of them done before\n", "")
+    assert [row["state"] for row in table(workshop / "unread")] == ["finished"] * 4
+    (log,) = (workshop / "unread").glob("sweeps/*/sweep.log")
+    assert "nobody read the output" in log.read_text()
 
 
 @pytest.mark.slow
@@ -314,7 +357,7 @@ def test_the_table_is_written_while_a_sweep_goes_on(tmp_path: Path, monkeypatch:
     jobs = [Job(make_run(seed=seed), plain(seed=seed), [f"seed={seed}"], {}, seed) for seed in range(3)]
     ended = [{"id": job.id, "state": "finished", "final": {"test_acc": 0.5}} for job in jobs]
     clock = [100.0]
-    monkeypatch.setattr("src.sweep.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("src.table.time.monotonic", lambda: clock[0])
     going = Table(tmp_path, jobs, ["seed"])
 
     def states() -> list[str]:
@@ -337,13 +380,13 @@ def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
     """A table of 100,000 rows takes two seconds to write: once a second, that would be all that the sweep does."""
     job = Job(make_run(), plain(), [], {}, 0)
     clock, writing = [0.0], [0.0]
-    monkeypatch.setattr("src.sweep.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("src.table.time.monotonic", lambda: clock[0])
 
     def takes_two_seconds(path: Path, content: str) -> None:
         clock[0] += 2.0
         writing[0] += 2.0
 
-    monkeypatch.setattr("src.sweep.store.write_whole", takes_two_seconds)
+    monkeypatch.setattr("src.table.store.write_whole", takes_two_seconds)
     going = Table(tmp_path, [job], [])
     for _ in range(10_000):
         clock[0] += 0.1

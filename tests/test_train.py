@@ -27,7 +27,6 @@ import yaml
 from configs import DIGITS, REPOSITORY, Command, heed_ctrl_c
 
 from src import models, store, train
-from src.checks import ConfigError
 from src.curves import draw_curves
 from src.data import load
 
@@ -68,12 +67,12 @@ def train_here(
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        monkeypatch.setattr(train, "exit_code", 0)
-        monkeypatch.setattr(train, "refusal", None)
         capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            train.main()
-        return Ended(ended.value.code or 0, *capsys.readouterr())  # type: ignore[arg-type]
+        try:
+            code = train.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Ended(code, *capsys.readouterr())
 
     return run
 
@@ -163,15 +162,18 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert not list(tmp_path.glob("outputs/*"))  # neither a sweep's folder nor a run's
 
 
-def test_full_error_shows_the_trace(
-    command: Command, train_here: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_error_shows_the_trace_above_the_same_line_and_code(command: Command) -> None:
     plain, full = command("src.train", "noise=nope"), command("src.train", "noise=nope", HYDRA_FULL_ERROR="1")
     assert (plain.returncode, plain.stderr.count("\n")) == (2, 1)
-    assert full.returncode == 1 and "Traceback" in full.stderr and "noise/nope" in full.stderr
+    assert full.returncode == 2 and full.stderr.startswith("Traceback") and "noise/nope" in full.stderr
+    assert full.stderr.endswith("\n" + plain.stderr)
+
+
+def test_full_error_shows_the_trace_of_a_job_too(train_here: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(ConfigError, match=r"dropout1=2: "):
-        train_here("dropout1=2")
+    code, _, err = train_here("dropout1=2")
+    assert (code, err.splitlines()[-1].partition(" must")[0]) == (2, "error: dropout1=2:")
+    assert "Traceback" in err and "src/config.py" in err
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
 
@@ -488,7 +490,7 @@ def test_the_command_begins_without_heavy_imports() -> None:
 
 
 def test_a_single_run_imports_no_more_than_it_needs(single: Single) -> None:
-    assert {"src.train", "torch"} <= single.imported
+    assert {"src.single", "torch"} <= single.imported
     heavy = {
         "torchvision",
         "torchvision.models",

@@ -18,8 +18,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from src.checks import ConfigError, InputError
+from src.checks import ConfigError
 from src.engines.settings import BACKENDS, Settings
+from src.errors import MachineError
 from src.packs import LARGEST_CPU_PACK, PACK_SECONDS
 from src.run import Job, Record
 
@@ -38,7 +39,7 @@ Ended = tuple[list[Job], list[Record] | Death]
 """A pack or a part of it, and each of these jobs' records or what became of their worker."""
 
 
-class EngineError(InputError):
+class EngineError(MachineError):
     """The engine itself is not to be had, or is gone: one line; the same command goes on from where it was."""
 
 

@@ -70,7 +70,7 @@ def train(parcel: Parcel, supply: Supply | None = None) -> Iterator[list[Trained
     jobs = parcel.jobs
     if parcel.data_root is not None:
         root = nodes.held_data(parcel.data_root, supply)
-        jobs = [_with(job, data={**job.run.data, "root": root}) for job in jobs]
+        jobs = [_with(job, data=job.run.data.changed(root=root)) for job in jobs]
     size = packs.fitting(nodes.gpu_memory()) if jobs[0].run.device == "cuda" else 1
     stacks = (jobs[at : at + size] for at in range(0, len(jobs), size))
     if parcel.shared:

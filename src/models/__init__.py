@@ -8,6 +8,7 @@ nets; without it any module is trained as it is, with autograd (`src.stacks.modu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from src import streams
 from src.components import find
 
 
-def build(options: dict[str, Any], features: int, classes: int, seed: int) -> nn.Module:
+def build(options: Mapping[str, Any], features: int, classes: int, seed: int) -> nn.Module:
     """One run's net with its initial weights, which depend on the seed and the shapes alone."""
     own = {key: value for key, value in options.items() if key != "name"}
     with torch.random.fork_rng(devices=[]):

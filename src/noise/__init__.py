@@ -9,7 +9,7 @@ a rate of shape (R, 1, 1). Code that works on the last two dimensions serves bot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -32,7 +32,7 @@ class Noise:
     time, goes on without any hook.
     """
 
-    options: dict[str, Any]
+    options: Mapping[str, Any]
     place: int
     """Place that the hook is called for."""
     learning = True
@@ -47,7 +47,7 @@ class Noise:
     first = False
     """`product` is called for the net's first layer: nobody reads the gradient at its x."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
         self._rooms: dict[tuple[int, str, tuple[int, ...]], Tensor] = {}
 
@@ -103,6 +103,6 @@ def alpha(rate: Rate) -> Rate:
     return rate / (1 - rate)
 
 
-def make(options: dict[str, Any]) -> Noise:
+def make(options: Mapping[str, Any]) -> Noise:
     """The noise of this config: the one subclass of `Noise` that the file of its name defines."""
     return find_class("noise", options["name"], Noise)(options)

@@ -6,7 +6,7 @@ stack of R runs with hyper-parameters of shape (R, 1). So runs with different op
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class Optimizer:
     """
 
     def __init__(
-        self, parameters: Tensor, options: Sequence[dict[str, Any]], shapes: Sequence[torch.Size]
+        self, parameters: Tensor, options: Sequence[Mapping[str, Any]], shapes: Sequence[torch.Size]
     ) -> None:
         self.parameters = parameters
         self.options = options
@@ -109,7 +109,7 @@ def add_scaled(target: Tensor, tensor: Tensor, factor: Hyper) -> Tensor:
     return target.addcmul_(tensor, factor)
 
 
-def learning_rates(options: dict[str, Any], steps: int, steps_per_epoch: int) -> np.ndarray:
+def learning_rates(options: Mapping[str, Any], steps: int, steps_per_epoch: int) -> np.ndarray:
     """Learning rate of each step: (steps,) float64.
 
     In the W steps of `warmup` (rounded) it rises in a straight line: lr (t + 1)/W in step t. After them, with u the
@@ -126,7 +126,7 @@ def learning_rates(options: dict[str, Any], steps: int, steps_per_epoch: int) ->
     return np.asarray(options["lr"] * np.where(t < warm, (t + 1) / max(1, warm), after[options["decay"]]))
 
 
-def make(parameters: Tensor, options: Sequence[dict[str, Any]], shapes: Sequence[torch.Size]) -> Optimizer:
+def make(parameters: Tensor, options: Sequence[Mapping[str, Any]], shapes: Sequence[torch.Size]) -> Optimizer:
     """The optimizer of these runs' configs: the one `Optimizer` that the file of its name defines.
 
     Args:

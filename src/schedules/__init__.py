@@ -7,6 +7,7 @@ in each step, shape (steps,). Everything is evaluated before training begins.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from src.components import find
 
 
-def rates(options: dict[str, Any], configured: float, steps: int) -> np.ndarray:
+def rates(options: Mapping[str, Any], configured: float, steps: int) -> np.ndarray:
     """Rate used in each of a run's steps: (steps,) float64, in [0, 1].
 
     Args:

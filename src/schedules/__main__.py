@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -12,19 +11,16 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MultipleLocator
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from src import components, config, schedules
-from src.checks import ConfigError, InputError
 from src.config import Run
+from src.errors import REPOSITORY, InputError, command
 from src.planning import expand
-from src.train import REPOSITORY, one_line
 
 STEPS = 1000
 LAYERS = (("dropout1", "#0072B2", "-"), ("dropout2", "#D55E00", "--"))
@@ -39,8 +35,9 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
     parser = _Parser(
         prog="python -m src.schedules",
         description="Draws the rates dropout1 and dropout2 over training, one panel for each config. Without a "
@@ -62,27 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"The file to write; its ending, {', '.join(SUFFIXES)}, says in which format. It is schedules.png in "
         "the config's output folder if you do not give one.",
     )
+    given = parser.parse_intermixed_args(arguments)
+    runs = composed(given.overrides)
+    path = given.out or Path(runs[0].output) / "schedules.png"
+    if path.suffix not in SUFFIXES:
+        raise InputError("--out", path, f"must end in {', '.join(SUFFIXES)}")
+    figure = draw(runs)
     try:
-        given = parser.parse_intermixed_args(arguments)
-        runs = composed(given.overrides)
-        path = given.out or Path(runs[0].output) / "schedules.png"
-        if path.suffix not in SUFFIXES:
-            raise ConfigError("--out", path, f"must end in {', '.join(SUFFIXES)}")
-        figure = draw(runs)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=150)
-        except OSError as error:
-            raise ConfigError("--out", path, f"cannot be written ({error.strerror})") from None
-    except (InputError, HydraException, OmegaConfBaseException) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise InputError("--out", path, f"cannot be written ({error.strerror})") from None
     print(f"figure: {path}")
-    return 0
 
 
 def composed(overrides: Sequence[str]) -> list[Run]:
@@ -97,7 +85,7 @@ def composed(overrides: Sequence[str]) -> list[Run]:
         for key, override in given.items():
             if key.startswith("schedule."):
                 value = override.get_value_element_as_str()
-                raise ConfigError(key, value, "say of which schedule: add schedule=NAME")
+                raise InputError(key, value, "say of which schedule: add schedule=NAME")
         every = ",".join(components.names("schedule"))
         parsed = OverridesParser.create().parse_overrides([*overrides, f"schedule={every}"])
     combinations, found = expand(parsed, []), {}

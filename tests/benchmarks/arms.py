@@ -230,7 +230,7 @@ def writing(overrides: Sequence[str], folder: Path, repeats: int = 5) -> float:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from src import planning, run
-    from src.sweep import Table
+    from src.table import Table
 
     with _multirun() as (loader, master):
         jobs = planning.expand(OverridesParser.create(loader).parse_overrides(list(overrides)), [])

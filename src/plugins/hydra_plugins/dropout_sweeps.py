@@ -1,6 +1,6 @@
-"""Hydra's side of a sweep: `hydra/sweeper=arms`, `hydra/sweeper=optuna` and `hydra/launcher=packed`.
+"""Hydra's side of a sweep: `hydra/sweeper=arms`, `hydra/sweeper=optuna`, `hydra/launcher=packed`, and `sweep=NAME`.
 
-The work is in `src.sweep` and `src.search`.
+It plans and calls; the work is in `src.sweep` and `src.search`.
 
 Hydra finds plugins in the namespace package `hydra_plugins`, and runs this file more than once while it looks:
 it must stay thin, without postponed annotations (dataclasses look those up in a module that is not registered),
@@ -9,14 +9,22 @@ and the package must never get an `__init__.py`, which would hide every other pl
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
 from hydra.core.utils import JobReturn
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+TASK = "src.single.task"
+"""Where our own task function is. Others run as with Hydra's own sweeper and launcher."""
 
 
 @dataclass
@@ -27,6 +35,7 @@ class ArmsConf:
     _target_: str = "hydra_plugins.dropout_sweeps.ArmsSweeper"
     arms: list[str] | None = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
+    plan: bool = False  # say what there is to do, what it takes, and do nothing
 
 
 @dataclass
@@ -42,6 +51,7 @@ class OptunaConf:
     seed: int = 0  # of the sampler
     arms: Any = None  # refused: a sweep file with arms is no search
     params: dict[str, str] = field(default_factory=dict)  # the search space, as on the command line
+    plan: bool = False  # say what there is to do, what it takes, and do nothing
 
 
 @dataclass
@@ -65,64 +75,149 @@ store.store(group="hydra/sweeper", name="optuna", node=OptunaConf, provider="dro
 store.store(group="hydra/launcher", name="packed", node=PackedConf, provider="dropout-sweeps")
 
 
-class ArmsSweeper(Sweeper):
+class _OurSweeper(Sweeper):
+    """What both sweepers have in common."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        if is_ours(task_function):
+            from src.naming import name_folder
+
+            name_folder(config)
+
+    def hydras_launcher(self) -> Launcher:
+        """The launcher that the config names, where it is another one than ours."""
+        from hydra.core.plugins import Plugins
+
+        assert self.hydra_context is not None and self.config is not None
+        return Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra_context, task_function=self.task_function, config=self.config
+        )
+
+
+class ArmsSweeper(_OurSweeper):
     """The product of arms and swept values, launched as one batch."""
 
-    def __init__(self, arms: list[str] | None, params: dict[str, str]) -> None:
-        self.arms, self.params = arms, params
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+    def __init__(self, arms: list[str] | None, params: dict[str, str], plan: bool = False) -> None:
+        self.arms, self.params, self.plan = arms, params, plan
 
     def sweep(self, arguments: list[str]) -> Any:
-        from hydra.core.plugins import Plugins
+        from src import sweep
 
-        from src.sweep import sweep
+        if is_ours(self.task_function):
+            return sweep.sweep(self, arguments)
+        assert self.config is not None
+        overrides, folder = sweep.expanded(self, arguments), Path(self.config.hydra.sweep.dir)
+        sweep.save_multirun(folder, self.config)
+        return [self.hydras_launcher().launch(overrides, initial_job_idx=0)]
 
-        assert self.hydra_context is not None and self.config is not None
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.hydra_context, task_function=self.task_function, config=self.config
-        )
-        return sweep(self, launcher, arguments)
 
+class OptunaSweeper(_OurSweeper):
+    """A search in batches, each trained as one: see `src.search`."""
 
-class OptunaSweeper(Sweeper):
-    """A search in batches, each launched as one: see `src.search`."""
-
-    def __init__(self, params: dict[str, str], **options: Any) -> None:
-        self.params, self.options = params, options
+    def __init__(self, params: dict[str, str], plan: bool = False, **options: Any) -> None:
+        self.params, self.plan, self.options = params, plan, options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if (
+            "hydra/sweeper=optuna" not in config.hydra.overrides.hydra
+        ):  # a file of sweeps/ chose it, not the jobs
+            config.hydra.overrides.hydra.append("hydra/sweeper=optuna")
 
     def sweep(self, arguments: list[str]) -> Any:
-        from hydra.core.plugins import Plugins
+        from src.errors import InputError
 
-        from src.search import search
-
-        assert self.hydra_context is not None and self.config is not None
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.hydra_context, task_function=self.task_function, config=self.config
-        )
-        return search(self, launcher, arguments)
+        if not is_ours(self.task_function):
+            raise InputError("hydra/sweeper", "optuna", "searches among runs of src.train alone")
+        try:
+            from src.search import search
+        except ModuleNotFoundError as error:
+            if error.name not in ("optuna", "sqlalchemy"):
+                raise
+            right = "the package optuna is not installed; pip install -e '.[optuna]' brings it"
+            raise InputError(f"hydra/sweeper=optuna: {right}") from None
+        return search(self, arguments)
 
 
 class PackedLauncher(Launcher):
-    """Resumes, packs, isolates: see `src.sweep`. Task functions other than ours run one after the other."""
+    """Resumes, packs, isolates: see `src.campaign`. Task functions other than ours run one after the other.
+
+    Our own sweepers train without it: they read its options in the config.
+    """
 
     def __init__(self, **options: Any) -> None:
-        self.__dict__ |= options  # those of PackedConf; checked by src.engines.settings
+        self.options = options  # those of PackedConf; checked by src.engines.settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        if is_ours(task_function):
+            from src.naming import name_folder
+
+            name_folder(config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        if hasattr(self.task_function, "is_dropout_sweeps_task"):
-            from src.sweep import launch_packed
+        if is_ours(self.task_function):
+            from src.sweep import launch
 
-            return launch_packed(self, job_overrides, initial_job_idx)
+            return launch(self, job_overrides, initial_job_idx)
         from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
         basic = BasicLauncher()
         basic.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         return basic.launch(job_overrides, initial_job_idx)
+
+
+def is_ours(task_function: Any) -> bool:
+    return f"{task_function.__module__}.{getattr(task_function, '__qualname__', '')}" == TASK
+
+
+class SweepFolder(SearchPathPlugin):
+    """Puts the folder `sweeps/` beside our own `conf/` on Hydra's search path; other applications have none."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for element in search_path.get_path():
+            conf = Path(str(element.path).removeprefix("file://"))
+            if element.provider == "main" and (conf / "hydra" / "help" / "dropout_sweeps.yaml").is_file():
+                search_path.append("dropout-sweeps", f"sweeps://{conf.parent / 'sweeps'}")
+                return
+
+
+class SweepFiles(ConfigSource):
+    """The files of a flat folder as the group `sweep`; one is read only when it is asked for."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "sweeps"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path)
+
+    def available(self) -> bool:
+        return self.folder.is_dir()
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path in ("", "sweep")
+
+    def is_config(self, config_path: str) -> bool:
+        return self._file(config_path) is not None
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        if config_path == "":
+            return [] if results_filter == ObjectType.CONFIG else ["sweep"]
+        names = sorted(path.stem for path in self.folder.glob("[!.]*.yaml") if path.is_file())
+        return [] if results_filter == ObjectType.GROUP else names
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        from src.naming import sweep_file
+
+        path = self._file(config_path)
+        assert path is not None
+        header: dict[str, str | None] = {"package": "_global_"}
+        return ConfigResult(self.provider, self.full_path(), sweep_file(path), header)
+
+    def _file(self, config_path: str) -> Path | None:
+        group, _, name = config_path.removesuffix(".yaml").partition("/")
+        path = self.folder / f"{name}.yaml"
+        return path if group == "sweep" and name and path.is_file() else None

@@ -1,0 +1,323 @@
+"""What goes wrong, in one line, and the exit codes of all commands.
+
+0 done; 1 some runs failed or diverged; 2 bad input (`InputError`, and what Hydra says of the command line); 3 the
+machine gave out (`MachineError`, and any other OSError); 130 interrupted, 129 and 143 by SIGHUP and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, ParamSpec
+
+from src import terminal
+
+P = ParamSpec("P")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DONE, SOME_RUNS_LOST, BAD_INPUT, MACHINE = 0, 1, 2, 3
+SIGNALS = ("SIGHUP", "SIGTERM")
+"""Signals that end a command as cleanly as Ctrl-C does."""
+
+_NO_VALUE = object()
+
+
+class InputError(ValueError):
+    """Bad input, said in one line.
+
+    >>> print(InputError("outputs/none is not there; a sweep's folder is right"))
+    outputs/none is not there; a sweep's folder is right
+
+    Of a wrong value in the config, its key, the value, and what is right:
+
+    >>> print(InputError("dropout1", 1.5, "must be a number from 0 to 1"))
+    dropout1=1.5: must be a number from 0 to 1
+    """
+
+    def __init__(self, said: str, value: object = _NO_VALUE, right: str = "") -> None:
+        # exceptions are pickled by their arguments
+        super().__init__(*((said,) if value is _NO_VALUE else (said, value, right)))
+        is_message = value is _NO_VALUE
+        self.key = None if is_message else said
+        self.value = None if is_message else value
+        self.right = said if is_message else right
+
+    def __str__(self) -> str:
+        return self.right if self.key is None else f"{self.key}={shown(self.value)}: {self.right}"
+
+
+class MachineError(OSError):
+    """The machine gave out: a disk is full, read-only or gone, or what runs elsewhere is. Nothing kept is lost."""
+
+
+OF_THE_DISK = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EFBIG", "EIO", "ESTALE", "ENODEV", "ENXIO")
+    if hasattr(errno, name)
+}
+"""Errors that say nothing about the one file that was written: no other would fare better."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within it, a file of ours is written.
+
+    Raises:
+        MachineError: where no file could be; OSError: where it is about this path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OF_THE_DISK:
+            raise MachineError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal of `SIGNALS` asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class ThroughHydra(BaseException):
+    """An error on its way through Hydra, which catches every `Exception` and would print a line beside ours."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def shown(value: object) -> str:
+    """A value as it is typed on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+# Commands
+
+
+def command(main: Callable[P, int | None]) -> Callable[P, int]:
+    """Gives a command its exit codes: an error becomes one line on stderr and a code, as the module says.
+
+    With HYDRA_FULL_ERROR=1 the trace stands above that line. SIGHUP and SIGTERM raise `Interrupted` inside; a
+    reader of the output that goes away ends nothing. Notes on an error (`add_note`) say what is kept, and stand
+    behind it.
+    """
+
+    @functools.wraps(main)
+    def ended(*args: P.args, **kwargs: P.kwargs) -> int:
+        wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        with terminal.tolerant(), _signals():
+            try:
+                return main(*args, **kwargs) or DONE
+            except ThroughHydra as carrier:
+                return _said(carrier.error, wants_trace)
+            except (Exception, KeyboardInterrupt) as error:
+                return _said(error, wants_trace)
+
+    return ended
+
+
+def _said(error: BaseException, wants_trace: bool) -> int:
+    """Says an error; its exit code."""
+    if wants_trace:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        code = 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
+        line = ": ".join(["interrupted", *(["; ".join(_notes(error))] if _notes(error) else [])])
+    else:
+        code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
+        line = "; ".join([f"error: {one_line(error)}", *_notes(error)])
+    print(line, file=sys.stderr)
+    return code
+
+
+def _notes(error: BaseException) -> list[str]:
+    return list(getattr(error, "__notes__", ()))
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Makes `Interrupted` of those signals that would end the process in the midst of whatever it does."""
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # the end has begun, and is not to be cut short
+        raise Interrupted(number)
+
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    is_main = threading.current_thread() is threading.main_thread()
+    # one that is ignored stays so: that is how nohup works
+    caught = [n for n in numbers if is_main and signal.getsignal(n) is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+
+
+# Hydra
+
+
+def through_hydra(task: Callable[P, Any]) -> Callable[P, Any]:
+    """Lets a task's errors reach `command` as they are."""
+
+    @functools.wraps(task)
+    def carried(*args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            return task(*args, **kwargs)
+        except Exception as error:
+            raise ThroughHydra(error) from None
+
+    return carried
+
+
+@contextlib.contextmanager
+def raised_by_hydra() -> Iterator[None]:
+    """Makes Hydra raise its errors; by default it prints them in its own way and exits with 1."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _is_input(error: BaseException) -> bool:
+    """Whether the command line or a file of the user's is to blame: we say so, or Hydra's own code raised it."""
+    if isinstance(error, InputError):
+        return True
+    if "hydra" not in sys.modules:
+        return False
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    is_hydras = bool(frames) and Path(hydra.__file__).parent in Path(frames[-1].filename).parents
+    return isinstance(error, ValueError) and is_hydras
+
+
+HELP = "`python -m src.train --help` lists"
+SENTENCES: tuple[tuple[str, str], ...] = (
+    (
+        r"Could not find '(?P<group>[\w/]+)/(?P<name>[^']*)'\s+"
+        r"Available options in '[\w/]+':\s*(?P<choices>.*?)\n(?:Config|<-)",
+        "{group}={name}: there is no such choice; choose one of {choices}",
+    ),
+    (
+        r"Could not override '(?P<key>[^']+)'.*<- (?:.*not in struct|$)",
+        f"{{typed}}: there is no such key; {HELP} the keys",
+    ),
+    (
+        r"Could not override '(?P<key>[^']+)'.*<- (?P<why>.+)",
+        f"{{typed}}: there is no such key ({{why}}); {HELP} the keys",
+    ),
+    (r"Error merging override (?P<typed>[^\n]+).*<- (?P<why>.*)", "{typed}: {why}"),
+    (
+        r"(?:Ambiguous value for argument|Sweep parameters) '(?P<typed>[^']+)'",
+        "{typed}: a single run takes one value; add -m to sweep over several",
+    ),
+    (r"Config group override must be a string", f"{{nameless}}: must be the name of a choice; {HELP} them"),
+    (
+        r"(?P<key>\S+) appears more than once in the final defaults list",
+        "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
+    ),
+    (
+        r"Multiple values for (?P<key>\S+)\. ",
+        "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
+    ),
+    (
+        r"force-add of config groups is not supported: '(?P<typed>[^']+)'",
+        "{typed}: a choice is changed by KEY=NAME, without a +",
+    ),
+    (
+        r"An item is already at '(?P<key>[^']+)'",
+        "{typed}: {key} has a value already; change it by {key}=VALUE, without a +",
+    ),
+    (
+        r"Could not delete from config\. '(?P<key>[^']+)' does not exist",
+        f"{{typed}}: there is no such key to delete; {HELP} the keys",
+    ),
+    (
+        r"Could not load '(?P<key>[\w/]+)/[^']*'\.",
+        f"{{typed}}: must be the name of one choice; {HELP} them",
+    ),
+    (
+        r"Error parsing override '(?P<typed>.*?)'\n.*Unknown function '(?P<name>\w+)'\nAvailable: (?P<known>\S+)",
+        "{typed}: there is no function {name}; choose one of {known}",
+    ),
+    (
+        r"Error parsing override '(?P<typed>.*?)'\n\w+ while evaluating '(?P<call>.*?)': (?P<why>[^\n]+)",
+        "{typed}: in {call}, {why}",
+    ),
+    (
+        r"Error parsing override '(?P<typed>.*?)'\n",
+        "{typed}: cannot be read; write KEY=VALUE, close every bracket, and quote a value with special characters",
+    ),
+)
+"""What Hydra says, and what we say instead. A pattern is searched for in an error's text and, behind `<-`, that of
+its cause; `typed` is the argument that sets `key`, and `nameless` the one that names no choice of its group."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line that names the key, the value and what would be right."""
+    if isinstance(error, InputError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    message, cause = (
+        re.sub(r"\s*(full_key|object_type|reference_type)[:=].*", "", str(e or ""))
+        for e in (error, error.__cause__)
+    )
+    if (override := getattr(error, "override", None)) and not message.startswith("Error parsing"):
+        message = f"Error parsing override '{override}'\n{message}"
+    for pattern, sentence in SENTENCES:
+        if match := re.search(pattern, f"{message}\n<- {cause}", re.S):
+            words = {key: " ".join(value.split()) for key, value in match.groupdict().items()}
+            words = {"typed": _typed(words.get("key", "")), "nameless": _nameless(message), **words}
+            words["choices"] = ", ".join(words.get("choices", "").split())
+            return sentence.format_map(words)
+    if key := getattr(error, "full_key", None):
+        return f"{_typed(key)}: {message}"
+    if not _is_input(error) and not isinstance(error, OSError):
+        message = f"{type(error).__name__}: {message}; HYDRA_FULL_ERROR=1 shows where"
+    return " ".join(f"{message} {cause if cause not in message else ''}".split())
+
+
+def key_of(override: str) -> str:
+    """The key an override sets: `dropout1` of `dropout1=0.2,0.5`, of `+dropout1=…` and of `~dropout1`."""
+    return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def _typed(key: str) -> str:
+    """The argument that sets `key`, as typed; the key itself if there is none."""
+    return next((argument for argument in sys.argv[1:] if key_of(argument) == key), key)
+
+
+def _nameless(message: str) -> str:
+    """The argument that gives a group something else than a name."""
+    no_name = re.compile(r"[=,]\s*(null|true|false|[-+.\d][-+.\w]*)\s*(,|$)", re.I)
+    return next((a for a in sys.argv[1:] if _is_group(key_of(a)) and no_name.search(a)), message)
+
+
+def _is_group(key: str) -> bool:
+    return key == "sweep" or key.startswith("hydra/") or (REPOSITORY / "conf" / key).is_dir()

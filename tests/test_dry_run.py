@@ -1,0 +1,101 @@
+"""`hydra.sweeper.plan=true` says what there is to do and does nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from configs import DIGITS, make_run, plain
+from test_campaign import written
+from test_train import SMALL, Train, files_in, train_here
+
+from src import dry_run
+from src.engines.settings import Settings
+from src.run import Job
+
+__all__ = ["train_here"]  # a fixture
+
+SWEEP = ["-m", *SMALL, "dropout1=0.2,0.5", "seed=range(3)", "hydra.launcher.n_jobs=2"]
+
+
+def test_it_counts_and_estimates_and_writes_nothing(train_here: Train, tmp_path: Path) -> None:
+    code, out, err = train_here(*SWEEP, "hydra.sweeper.plan=true")
+    assert (code, err, files_in(tmp_path)) == (0, "", {})
+    assert not (tmp_path / "outputs").exists()
+    said = dict(line.split(": ", 1) for line in out.splitlines())
+    assert said["plan"] == "nothing is trained"
+    assert said["runs"] == "6, 0 of them done before, 6 to be trained"
+    assert re.fullmatch(r"about [\d.]+ s with 2 workers, reckoned from the size of the nets.*", said["time"])
+    assert re.fullmatch(r"about 2\d\d kB in outputs; .* are free", said["disk"])
+    assert said["folder"].startswith("outputs/sweeps/data=digits__dropout1=0.2,0.5__epochs=3__")
+
+
+def test_bad_input_is_found(train_here: Train) -> None:
+    code, _, err = train_here(*SWEEP, "batch_size=2000", "hydra.sweeper.plan=true")
+    assert (code, err) == (2, "error: batch_size=2000: must be at most 1437, the number of training images\n")
+
+
+def test_a_single_run_has_a_plan_too(train_here: Train, tmp_path: Path) -> None:
+    code, out, _ = train_here(*SMALL, "hydra.sweeper.plan=true")
+    assert code == 0 and "runs: 1, 0 of them done before, 1 to be trained" in out
+    assert files_in(tmp_path) == {}
+
+
+def test_a_search_has_a_plan_too(train_here: Train, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    search = ["hydra/sweeper=optuna", "data.validation=100", "dropout1=interval(0,0.8)", "dropout2=0.1,0.2"]
+    code, out, _ = train_here("-m", *SMALL, *search, "hydra.sweeper.n_trials=30", "hydra.sweeper.plan=true")
+    assert code == 0 and "runs: 30, 0 of them done before, 30 to be trained" in out
+    assert files_in(tmp_path) == {}
+
+
+def job(output: Path, number: int, **changes: object) -> Job:
+    run = {"data": DIGITS, "seed": number, "output": str(output), **changes}
+    return Job(make_run(**run), plain(**run), [], {}, number)
+
+
+def test_finished_runs_like_these_tell_the_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        written(job(tmp_path, number, epochs=2))  # a second each: half a second an epoch
+    written(job(tmp_path, 9, epochs=2, model={"hidden1": 9}))  # another net
+    (broken := job(tmp_path, 8, epochs=2)).folder.mkdir()
+    (broken.folder / "run.json").write_text("{")
+    jobs = [job(tmp_path, number, epochs=2) for number in range(3)]
+    jobs += [job(tmp_path, 100 + number, epochs=100) for number in range(8)]
+    dry_run.show(jobs, tmp_path / "sweeps" / "x", Settings(n_jobs=4))
+    out = capsys.readouterr().out
+    assert "runs: 11, 3 of them done before, 8 to be trained\n" in out
+    # 8 runs of 100 epochs of half a second on 4 workers
+    assert "time: about 0:01:40 with 4 workers, as 3 finished runs like these took\n" in out
+
+
+def test_what_is_reckoned_is_not_far_from_the_truth(digits: object) -> None:
+    """Of the book's net on digits: between a fifth and five times of what it takes, on a busy machine, too."""
+    import time
+
+    import torch
+
+    from src.trainer import Images, train
+
+    run = job(Path("out"), 0, epochs=3).run
+    images = Images(digits, torch.device("cpu"))  # type: ignore[arg-type]
+    train([run], images, 10, lambda rows: None)
+    started = time.perf_counter()
+    train([run], images, 10, lambda rows: None)
+    truth = (time.perf_counter() - started) / run.epochs
+    assert truth / 5 < dry_run._reckoned(run) < 5 * truth
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "0:01:00"), (7931, "2:12:11")]
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert dry_run._duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 B"), (999, "999 B"), (1234, "1.23 kB"), (5e9, "5 GB"), (3e13, "30 TB")]
+)
+def test_sizes(count: float, said: str) -> None:
+    assert dry_run._size(count) == said

@@ -1,0 +1,248 @@
+"""Errors in one line, and exit codes: the class of bad input, the table of Hydra's messages, the decorator."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from configs import REPOSITORY
+
+from src import errors
+from src.errors import InputError, Interrupted, MachineError, ThroughHydra, command, one_line
+
+# The class
+
+
+def test_a_wrong_value_is_named_as_it_is_typed() -> None:
+    error = InputError("probe.train", None, "must be given")
+    assert str(error) == "probe.train=null: must be given"
+    assert (error.key, error.value, error.right) == ("probe.train", None, "must be given")
+    plain = InputError("no such folder")
+    assert (str(plain), plain.key, plain.right) == ("no such folder", None, "no such folder")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("dropout1", 1.5, "must be a number"),
+        InputError("one\nline"),
+        MachineError(errno.ENOSPC, "No space left on device", "runs.csv"),
+        MachineError("the cluster is gone"),
+        ThroughHydra(InputError("dropout1", None, "must be given")),
+        Interrupted(15),
+    ],
+)
+def test_errors_survive_the_way_between_processes(error: BaseException) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.args[1:]) == (type(error), str(error), error.args[1:])
+
+
+# What Hydra says
+
+
+def composing(*overrides: str, mode: str = "run") -> Callable[[Any, Any], None]:
+    return lambda loader, run_mode: loader.load_configuration(
+        "config", list(overrides), run_mode, from_shell=mode == "run"
+    )
+
+
+def parsing(text: str) -> Callable[[Any, Any], None]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return lambda loader, mode: OverridesParser.create(loader).parse_overrides([text])
+
+
+SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
+    (composing("noise=nope"), [], "noise=nope: there is no such choice; choose one of additive, "),
+    (composing("foo=1"), ["foo=1"], "foo=1: there is no such key; `python -m src.train --help` lists the keys"),
+    (composing("hydra.nil=1"), ["hydra.nil=1"], "hydra.nil=1: there is no such key (Key 'nil' not in 'HydraConf'"),
+    (composing("hydra.launcher.n_jobs=two"), [], "hydra.launcher.n_jobs=two: Value 'two' of type 'str' could not"),
+    (composing("seed=1,2"), [], "seed=1,2: a single run takes one value; add -m to sweep over several"),
+    (composing("seed=1,2", mode="compose"), [], "seed=1,2: a single run takes one value; add -m to sweep"),
+    (composing("noise=3"), ["seed=2", "noise=3"], "noise=3: must be the name of a choice; `python -m src.tra"),
+    (composing("+noise=dropout"), ["+noise=dropout"], "+noise=dropout: noise has a choice already; change it by"),
+    (composing("+noise=none"), ["+noise=none"], "+noise=none: noise has a choice already; change it by noise="),
+    (composing("++noise=none"), [], "++noise=none: a choice is changed by KEY=NAME, without a +"),
+    (composing("+dropout1=1"), ["+dropout1=1"], "+dropout1=1: dropout1 has a value already; change it by dr"),
+    (composing("~foo"), ["~foo"], "~foo: there is no such key to delete; `python -m src.train --help` lists the"),
+    (composing("noise=[a]"), ["noise=[a]"], "noise=[a]: must be the name of one choice; `python"),
+    (parsing("seed=rnge(3)"), [], "seed=rnge(3): there is no function rnge; choose one of bool,choice,"),
+    (parsing("seed=range(1,2,3,4)"), [], "seed=range(1,2,3,4): in range(1,2,3,4), too many positional arg"),
+    (parsing("seed=choice()"), [], "seed=choice(): in choice(), empty choice is not legal"),
+    (parsing("seed=range(0,3"), [], "seed=range(0,3: cannot be read; write KEY=VALUE, close every bracket"),
+]  # fmt: skip
+"""What to do, the command line, and how the line begins."""
+
+
+@pytest.mark.parametrize(("action", "typed", "said"), SAID, ids=[said[:50] for *_, said in SAID])
+def test_what_hydra_says_is_one_line_that_names_key_value_and_what_is_right(
+    hydra_loader: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    action: Callable[[Any, Any], None],
+    typed: list[str],
+    said: str,
+) -> None:
+    from hydra.types import RunMode
+
+    monkeypatch.setattr(sys, "argv", ["train", *typed])
+    with pytest.raises(Exception) as caught:
+        action(hydra_loader, RunMode.RUN)
+    line = one_line(caught.value)
+    assert line.startswith(said)
+    assert "\n" not in line
+    assert errors._is_input(caught.value)
+
+
+def test_each_sentence_is_tested(hydra_loader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that nothing needs any more is seen: without it no line changes."""
+    from hydra.types import RunMode
+
+    caught = []
+    for action, typed, _ in SAID:
+        with pytest.raises(Exception) as raised:
+            action(hydra_loader, RunMode.RUN)
+        caught.append((raised.value, typed))
+
+    def lines() -> list[str]:
+        said = []
+        for error, typed in caught:
+            monkeypatch.setattr(sys, "argv", ["train", *typed])
+            said.append(one_line(error))
+        return said
+
+    rows, complete = errors.SENTENCES, lines()
+    for row in rows:
+        monkeypatch.setattr(errors, "SENTENCES", tuple(other for other in rows if other != row))
+        assert lines() != complete, row
+
+
+# Commands
+
+
+def ending(error: BaseException | None, *notes: str) -> Callable[[], int]:
+    """A command that ends like this."""
+
+    @command
+    def main() -> int | None:
+        if error is None:
+            return None
+        for note in notes:
+            error.add_note(note)
+        raise error
+
+    return main
+
+
+KEPT = "3 of 12 runs are done and kept"
+ENDS: list[tuple[BaseException | None, tuple[str, ...], int, str]] = [
+    (None, (), 0, ""),
+    (InputError("dropout1", 2, "not\na number"), (), 2, "error: dropout1=2: not a number\n"),
+    (ThroughHydra(InputError("a", 2, "no")), (), 2, "error: a=2: no\n"),
+    (OSError(errno.ENOSPC, "No space", "runs.csv"), (KEPT,), 3, f"error: runs.csv: No space; {KEPT}\n"),
+    (MachineError("the cluster is gone"), (KEPT,), 3, f"error: the cluster is gone; {KEPT}\n"),
+    (KeyboardInterrupt(), (), 130, "interrupted\n"),
+    (KeyboardInterrupt(), (KEPT,), 130, f"interrupted: {KEPT}\n"),
+    (Interrupted(signal.SIGTERM), (KEPT,), 143, f"interrupted: {KEPT}\n"),
+    (Interrupted(signal.SIGHUP), (), 129, "interrupted\n"),
+    (TypeError("a bug"), (), 1, "error: TypeError: a bug; HYDRA_FULL_ERROR=1 shows where\n"),
+    (ValueError("a bug"), (), 1, "error: ValueError: a bug; HYDRA_FULL_ERROR=1 shows where\n"),
+]
+
+
+@pytest.mark.parametrize("wants_trace", [False, True])
+@pytest.mark.parametrize(("error", "notes", "code", "said"), ENDS, ids=[repr(end[0])[:30] for end in ENDS])
+def test_each_end_has_its_code_and_its_line_and_the_trace_stands_above(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException | None,
+    notes: tuple[str, ...],
+    code: int,
+    said: str,
+    wants_trace: bool,
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1" if wants_trace else "0")
+    if error is not None and hasattr(error, "__notes__"):
+        del error.__notes__  # it is raised twice
+    assert ending(error, *notes)() == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    if error is not None and wants_trace:
+        inner = error.error if isinstance(error, ThroughHydra) else error
+        assert type(inner).__name__ in err and len(err) > len(said) and err.endswith(said)
+    else:
+        assert err == said
+
+
+def test_system_exit_passes_and_what_a_command_returns_is_its_code() -> None:
+    assert command(lambda: 1)() == 1
+    with pytest.raises(SystemExit) as caught:
+        command(lambda: sys.exit(7))()
+    assert caught.value.code == 7
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_raises_inside_and_what_was_set_before_is_set_after(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    cleaned = []
+
+    @command
+    def main() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        finally:
+            os.kill(os.getpid(), number)  # a second one does not cut the end short
+            cleaned.append(True)
+
+    assert main() == 128 + number
+    assert cleaned == [True]
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_ignored_stays_so_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert command(lambda: os.kill(os.getpid(), signal.SIGHUP))() == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# The output
+
+
+TALKER = """
+import sys
+from src.errors import command
+@command
+def main():
+    for _ in range(10000):
+        print("é" * 50)
+    sys.stderr.write("done\\n")
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("reader", ["| head -1", "| true", ">/dev/full", ">&-"])
+def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, reader: str) -> None:
+    (tmp_path / "talker.py").write_text(TALKER)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} {tmp_path / 'talker.py'} {reader}"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "done\n")
+    assert done.stdout in ("", "?" * 50 + "\n")
