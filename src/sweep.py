@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from src import engines, planning, store, train, workers
+from src import config, engines, planning, store, train, workers
 from src import run as runs
 from src.checks import ConfigError
 from src.display import Display, summary
@@ -88,7 +88,9 @@ def _row(job: Job, record: Record | None, swept: Sequence[str]) -> dict[str, Any
 
 
 def _configured(job: Job, key: str) -> Any:
-    """A swept key's value; of a group its choice."""
+    """A swept key's value, of a rate the one that counts; of a group its choice."""
+    if key in config.RATES and job.run.noise["name"] == "none":
+        return 0
     value: Any = job.config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
