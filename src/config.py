@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src import components, models, probes
+from src import components, noise, probes
 from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text
 from src.components import Options
 from src.errors import InputError
+
+RATES = tuple(f"dropout{place}" for place in range(1, 10))
+"""Keys of the rates, one a place in the net."""
+
+FURTHER = RATES[2:]
+"""Rates at places that few nets have; they may be missing, and at 0 they are no part of a run's ID."""
 
 ROOT: dict[str, Check] = {
     "seed": integer(0, 2**63 - 1),
     "epochs": integer(1),
     "batch_size": integer(1),
-    "dropout1": real(0, 1),
-    "dropout2": real(0, 1),
+    **dict.fromkeys(RATES, real(0, 1)),
     "device": one_of("auto", "cpu", "cuda"),
     "output": text,
     "resume": boolean,
@@ -51,6 +56,18 @@ class Run:
     noise: Options
     schedule: Options
     optimizer: Options
+    dropout3: float = 0.0
+    dropout4: float = 0.0
+    dropout5: float = 0.0
+    dropout6: float = 0.0
+    dropout7: float = 0.0
+    dropout8: float = 0.0
+    dropout9: float = 0.0
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The rate at each place, by its key, in order."""
+        return {key: getattr(self, key) for key in RATES}
 
 
 def parse(config: Mapping[str, Any]) -> Run:
@@ -65,23 +82,25 @@ def parse(config: Mapping[str, Any]) -> Run:
         if not isinstance(values, Mapping):
             raise InputError(group, values, f"must be the name of a file in conf/{group}")
         groups[group] = dict(values)
-    typed = check_keys({key: value for key, value in config.items() if key not in groups}, ROOT)
+    plain = {key: value for key, value in config.items() if key not in groups}
+    typed = check_keys({**dict.fromkeys(FURTHER, 0.0), **plain}, ROOT)
     typed["probe"] = Options(**check_keys(groups["probe"], probes.OPTIONS, prefix="probe."))
     typed["data"] = Options(**check_keys(groups["data"], DATA, prefix="data."))
     typed |= {group: components.check_options(group, groups[group]) for group in GROUPS}
+    if typed["noise"].name == "none":
+        typed |= dict.fromkeys(RATES, 0.0)  # whatever they are, nothing is injected
     run = Run(**typed)
     _check_together(run)
     return run
 
 
 def _check_together(run: Run) -> None:
-    rate = getattr(components.find("noise", run.noise.name), "RATE", None)
+    name = run.noise.name
+    noise.check_hooks(name)
+    rate = getattr(components.find("noise", name), "RATE", None)
     if rate is not None:
-        check_keys({"dropout1": run.dropout1, "dropout2": run.dropout2}, {"dropout1": rate, "dropout2": rate})
-    noises = models.stack_class(run.model.name).noises
-    if noises is not None and run.noise.name not in noises:
-        right = f"model={run.model.name} takes noise={' or '.join(noises)}; model=scratch takes every noise"
-        raise InputError("noise", run.noise.name, right)
+        rates = {key: value for key, value in run.rates.items() if key not in FURTHER or value}
+        check_keys(rates, dict.fromkeys(rates, rate))
 
 
 def resolve_device(device: str) -> str:
@@ -108,6 +127,7 @@ def result_config(run: Run) -> dict[str, Any]:
         "batch_size": run.batch_size,
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
+        **{key: run.rates[key] for key in FURTHER if run.rates[key]},
         "data": {"name": run.data["name"], "validation": run.data["validation"]},
         **{group: components.identity(group, getattr(run, group)) for group in GROUPS},
         "probe": dict(run.probe),

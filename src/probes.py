@@ -1,4 +1,4 @@
-"""What is measured of a net beside its training: its metrics, its activations, and dropout at test time."""
+"""What is looked at in a net beside its metrics: its activations, and dropout at test time."""
 
 from __future__ import annotations
 
@@ -10,15 +10,9 @@ import torch
 from torch import Tensor
 
 from src.checks import Check, boolean
+from src.evaluation import EVALUATION_BATCH, calibration_error, log_probabilities, mean_metrics
 from src.stacks import DrawsAt, Stack
 from src.streams import Rate
-
-PROBE_IMAGES = 256
-"""The fixed probe batch: the first 256 training images."""
-
-EVALUATION_BATCH = 1000
-BINS = 15
-"""Equal-width confidence bins of the expected calibration error."""
 
 PASSES = (1, 2, 5, 10, 20, 50, 100)
 """Numbers of noisy passes that the test-time evaluation averages over."""
@@ -44,63 +38,19 @@ OPTIONS: dict[str, Check] = {"every": _every, "test_time": boolean, "train": _tr
 """Keys of the config's `probe`."""
 
 
-def mean_metrics(log_p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy (nats) and accuracy of log-probabilities.
-
-    Args:
-        log_p: (n, classes) or (R, n, classes); n may be 0.
-        labels: (n,), or of a stack (R, n) or (n,) for all.
-
-    Returns:
-        Two tensors of shape () or (R,), float64; NaN where n is 0.
-    """
-    answer = labels.expand(log_p.shape[:-1])
-    loss = -log_p.gather(-1, answer.unsqueeze(-1)).squeeze(-1).mean(-1, dtype=torch.float64)
-    return loss, (log_p.argmax(-1) == answer).to(torch.float64).mean(-1)
-
-
-def calibration_error(log_p: Tensor, labels: Tensor) -> Tensor:
-    """Expected calibration error: mean over images of |accuracy - confidence| of their confidence bin.
-
-    Args:
-        log_p: log-probabilities, (n, classes) or (R, n, classes).
-        labels: (n,).
-
-    Returns:
-        (), or (R,), float64, in [0, 1]. torchmetrics' `multiclass_calibration_error` (n_bins=15, l1) gives the
-        same; it is not called because importing it takes as long as three epochs.
-
-    Source: Guo et al. 2017, "On calibration of modern neural networks", eq. 3.
-    """
-    best, answer = log_p.max(-1)
-    confidence, right = best.exp().double(), (answer == labels).double()
-    # a diverged run's confidences are NaN, and so is what comes of them
-    of_bin = (confidence * BINS).nan_to_num().long().clamp_(max=BINS - 1)
-    gap = torch.zeros(*log_p.shape[:-2], BINS, dtype=torch.float64, device=log_p.device)
-    return gap.scatter_add_(-1, of_bin, right - confidence).abs().sum(-1) / labels.shape[-1]
-
-
-def log_probabilities(
-    stack: Stack,
-    images: Tensor,
-    rates: Sequence[Rate] | None = None,
-    draws: Callable[[int], DrawsAt] | None = None,
-) -> Tensor:
-    """Log-probabilities of images (n, features), (..., n, classes); with the noise on where rates are given.
-
-    `draws` gives the random numbers of each chunk of images.
-    """
-    chunks = images.split(EVALUATION_BATCH)
-    if rates is None or draws is None:
-        logits = [stack.logits(x) for x in chunks]
-    else:
-        logits = [stack.logits(x, rates, draws(chunk)) for chunk, x in enumerate(chunks)]
-    return torch.log_softmax(torch.cat(logits, -2), -1)
-
-
 def variances(layers: Sequence[Tensor]) -> list[Tensor]:
     """Variance over units and images of each layer's activations (..., n, units): () or (R,)."""
     return [h.var((-2, -1), correction=0) for h in layers]
+
+
+def layer_variances(stack: Stack, images: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> dict[str, Tensor]:
+    """Columns of an epoch's metrics, each () or (R,): variances of the hidden layers, noise off and on."""
+    layers = {"var": stack.hidden(images), "noisy_var": stack.hidden(images, rates, draws)}
+    return {
+        f"{name}{layer}": variance
+        for name, hidden in layers.items()
+        for layer, variance in enumerate(variances(hidden), 1)
+    }
 
 
 def activations(

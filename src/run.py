@@ -60,12 +60,14 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     """Everything that must be right before anything trains and that a config alone does not tell.
 
     The device and the kernel of products are there, the output folder can be written, the data set is here or can
-    be fetched, and no batch is larger than the training set. Where others are to train, and not this machine
-    (`here`), its devices and kernels do not matter; where nothing is to be written, nor does the output folder.
+    be fetched, no batch is larger than the training set, and no rate above 0 would move nothing in its model. Where
+    others are to train, and not this machine (`here`), its devices and kernels do not matter; where nothing is to
+    be written, nor does the output folder.
 
     Raises:
         ConfigError: naming the key, its value and what would be right.
     """
+    from src import places
     from src.data import DataError
 
     for device, matmul in {(run.device, run.matmul) for run in runs} if here else ():
@@ -77,13 +79,16 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
         _check_writable(output)
     for run in {tuple(run.data.items()): run for run in runs}.values():
         try:
-            images = len(_data(**run.data).train_images)
+            data = _data(**run.data)
         except DataError as error:
             raise InputError(str(error)) from error
-        for other in runs:
-            if other.data == run.data and other.batch_size > images:
+        images, shape = len(data.train_images), data.train_images.shape[1:]
+        same = [other for other in runs if other.data == run.data]
+        for other in same:
+            if other.batch_size > images:
                 right = f"must be at most {images}, the number of training images"
                 raise ConfigError("batch_size", other.batch_size, right)
+        places.check(same, shape, data.classes)
 
 
 def _check_writable(output: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src import store
+from src import config, store
 from src.run import Job, Record
 
 TABLE_EVERY = 1.0
@@ -84,7 +84,9 @@ def _row(job: Job, record: Record | None, swept: Sequence[str]) -> dict[str, Any
 
 
 def _configured(job: Job, key: str) -> Any:
-    """A swept key's value; of a group its choice."""
+    """A swept key's value, of a rate the one that counts; of a group its choice."""
+    if key in config.RATES and job.run.noise.name == "none":
+        return 0
     value: Any = job.config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

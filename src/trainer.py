@@ -16,18 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src import kernels, models, noise, optimizers, schedules, streams
-from src.config import Run
-from src.data import Dataset
-from src.probes import (
-    PROBE_IMAGES,
-    activations,
-    calibration_error,
-    evaluate_test_time,
-    log_probabilities,
-    mean_metrics,
-    variances,
-)
+from src import kernels, models, noise, optimizers, places, schedules, streams
+from src.config import RATES, Run
+from src.evaluation import evaluate, mean_metrics
+from src.images import Images
+from src.probes import activations, evaluate_test_time, layer_variances
 from src.stacks import DrawsAt, Stack
 from src.streams import Draws, Rate
 
@@ -35,49 +28,10 @@ STEPS_AHEAD = 64
 """Steps whose noise a GPU draws at once."""
 
 Row = dict[str, Any]
-"""Metrics of one run and epoch, by the names of `store.METRICS`."""
+"""Metrics of one run and epoch, by the names of `store.METRICS`; beside them those of places after the second."""
 
 Report = Callable[[Sequence[Row]], None]
 """Is told each epoch's rows, one a run in the stack's order."""
-
-
-class Images:
-    """A data set on the training device, cut into batches there; shared by all runs of a stack."""
-
-    def __init__(self, data: Dataset, device: torch.device) -> None:
-        self.device = device
-        self.scale = data.scale
-        self.train_labels = data.train_labels.to(device)
-        self.train = data.train_images.to(device)
-        self.val, self.val_labels = self._scaled(data.val_images), data.val_labels.to(device)
-        self.test, self.test_labels = self._scaled(data.test_images), data.test_labels.to(device)
-        self.probe = self._scaled(data.train_images[:PROBE_IMAGES])
-        self._train_array = self.train.numpy() if device.type == "cpu" else None
-        self._rooms: dict[int, tuple[Tensor, np.ndarray, Tensor]] = {}
-
-    def _scaled(self, images: Tensor) -> Tensor:
-        return images.to(self.device).to(torch.float32).div_(self.scale)
-
-    def first_train(self, count: int | None) -> tuple[Tensor, Tensor]:
-        """The first training images in [0, 1], (count, features), and their labels; None: all of them.
-
-        All of them take four times the memory that they have as bytes.
-        """
-        return self._scaled(self.train[:count]), self.train_labels[:count]
-
-    def batch(self, index: Tensor) -> Tensor:
-        """Training images in [0, 1] at `index`, (n,) or (R, n); valid until the next call."""
-        if self._train_array is None or index.dim() > 1:
-            return self.train[index].to(torch.float32).div_(self.scale)
-        # gathering bytes and scaling them in a reused buffer moves a quarter of the memory that floats would
-        n = len(index)
-        if n not in self._rooms:
-            with torch.inference_mode(False):  # another run's training may not be in that mode
-                raw = torch.empty(n, self.train.shape[1], dtype=torch.uint8)
-                self._rooms[n] = raw, raw.numpy(), torch.empty(n, self.train.shape[1])
-        raw, memory, floats = self._rooms[n]
-        self._train_array.take(index.numpy(), axis=0, out=memory, mode="clip")
-        return floats.copy_(raw).div_(self.scale)
 
 
 class Trained:
@@ -118,37 +72,45 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
 
     Returns:
         The trained stack. Training ends early when every run has diverged.
+
+    Raises:
+        ConfigError: for a rate above 0 that would move nothing.
     """
     first, features = runs[0], images.train.shape[1]
+    configured = _configured(runs, _count_places(runs, images, classes))
     nets = [models.build(run.model, features, classes, run.seed) for run in runs]
     stack: Stack = models.stack_class(first.model["name"])(nets, noise.make(first.noise), images.device)
     matmul = kernels.resolve(first.matmul) if images.device.type == "cpu" else "torch"
     # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
     with torch.inference_mode(not stack.autograd), kernels.using(matmul):
-        return _train(runs, images, nets, stack, report)
+        return _train(runs, images, nets, stack, configured, report)
 
 
 def _train(
-    runs: Sequence[Run], images: Images, nets: Sequence[nn.Module], stack: Stack, report: Report
+    runs: Sequence[Run],
+    images: Images,
+    nets: Sequence[nn.Module],
+    stack: Stack,
+    configured: np.ndarray,
+    report: Report,
 ) -> Trained:
     first, device = runs[0], images.device
-    n = len(images.train)
-    steps_per_epoch = math.ceil(n / first.batch_size)
+    steps_per_epoch = math.ceil(len(images.train) / first.batch_size)
     steps = steps_per_epoch * first.epochs
     shapes = [parameter.shape for parameter in nets[0].parameters()]
     optimizer = optimizers.make(stack.parameters, [run.optimizer for run in runs], shapes)
 
-    rates = np.stack([_rates(run, steps) for run in runs], axis=-1)
+    rates = _scheduled(runs, configured, steps)
     lr = np.stack([optimizers.learning_rates(run.optimizer, steps, steps_per_epoch) for run in runs], axis=-1)
     rate_at, lr_at = _by_step(rates, device), _by_step(lr[None], device)
     draws, probe_draws = (_draws(runs, purpose, device) for purpose in ("noise", "probe"))
     every = steps_per_epoch if first.probe["every"] == "epoch" else first.probe["every"]
 
     probed: list[dict[str, Any]] = []
-    alive: list[int | None] = [None] * len(runs)
+    diverged_in: list[int | None] = [None] * len(runs)
     for epoch in range(1, first.epochs + 1):
         started = time.perf_counter()
-        order = _order(runs, epoch, n, device)
+        order = _order(runs, epoch, len(images.train), device)
         labels = images.train_labels[order]
         batches = zip(order.split(first.batch_size, -1), labels.split(first.batch_size, -1), strict=True)
         log_p = []
@@ -162,68 +124,76 @@ def _train(
                 optimizer.step(stack.gradients, lr_now)
             if every and (step + 1) % every == 0:
                 layers = activations(stack, images.probe, rate_at(step), probe_draws(step))
+                numbered = enumerate(layers, 1)
                 probed += [
-                    {"epoch": epoch, "step": step + 1, "layer": layer, **row}
-                    for layer, row in enumerate(layers, 1)
+                    {"epoch": epoch, "step": step + 1, "layer": layer, **row} for layer, row in numbered
                 ]
 
-        training = mean_metrics(torch.cat(log_p, -2), labels)
-        test_log_p = log_probabilities(stack, images.test)
-        test = mean_metrics(test_log_p, images.test_labels)
-        columns = {
-            "train_loss": training[0],
-            "train_acc": training[1],
-            "test_loss": test[0],
-            "test_acc": test[1],
-        }
-        if len(images.val):
-            val = mean_metrics(log_probabilities(stack, images.val), images.val_labels)
-            columns |= {"val_loss": val[0], "val_acc": val[1]}
-        if first.probe["train"]:
-            shown, answers = images.first_train(
-                None if first.probe["train"] is True else first.probe["train"]
-            )
-            quiet = mean_metrics(log_probabilities(stack, shown), answers)
-            columns |= {"eval_train_loss": quiet[0], "eval_train_acc": quiet[1]}
-        columns["test_ece"] = calibration_error(test_log_p, images.test_labels)
-        noisy = stack.hidden(images.probe, rate_at(step), probe_draws(step))
-        for name, hidden in {"var": stack.hidden(images.probe), "noisy_var": noisy}.items():
-            columns |= {f"{name}{layer}": value for layer, value in enumerate(variances(hidden), 1)}
-        values = {name: column.reshape(-1).tolist() for name, column in columns.items()}
-        seconds = (time.perf_counter() - started) / len(runs)
-
-        rows = []
-        for run in range(len(runs)):
-            row: Row = {name: column[run] for name, column in values.items()}
-            row |= {
-                "epoch": epoch,
-                "dropout1": float(rates[1, step, run]),
-                "dropout2": float(rates[2, step, run]),
-            }
-            row |= {"lr": float(lr[step, run]), "seconds": seconds}
-            if alive[run] is None and not math.isfinite(row["train_loss"] + row["test_loss"]):
-                alive[run] = epoch
-            rows.append(row)
+        last = epoch * steps_per_epoch - 1
+        loss, accuracy = mean_metrics(torch.cat(log_p, -2), labels)
+        columns = {"train_loss": loss, "train_acc": accuracy}
+        columns |= evaluate(stack, images, first.probe["train"])
+        columns |= layer_variances(stack, images.probe, rate_at(last), probe_draws(last))
+        rows = _rows(columns, epoch, rates[:, last], lr[last], time.perf_counter() - started)
+        for run, row in enumerate(rows):
+            if diverged_in[run] is None and not math.isfinite(row["train_loss"] + row["test_loss"]):
+                diverged_in[run] = epoch
         report(rows)
-        if all(end is not None for end in alive):
+        alive = [end is None for end in diverged_in]
+        if not any(alive):
             break
-    trained = Trained(stack, nets, alive, probed)
+    trained = Trained(stack, nets, diverged_in, probed)
     if first.probe["test_time"]:
         # at the configured rates: a schedule may end without any noise
-        configured = _by_step(np.stack([_configured(run) for run in runs], -1)[:, None], device)(0)
-        test_draws = _draws(runs, "test_time", device)
-        trained.test_time = evaluate_test_time(stack, images.test, images.test_labels, configured, test_draws)
+        at_test_time, test_draws = (
+            _by_step(configured[:, None], device)(0),
+            _draws(runs, "test_time", device),
+        )
+        trained.test_time = evaluate_test_time(
+            stack, images.test, images.test_labels, at_test_time, test_draws
+        )
     return trained
 
 
-def _rates(run: Run, steps: int) -> np.ndarray:
-    """Rates at each place and step: (PLACES, steps)."""
-    return np.stack([schedules.rates(run.schedule, rate, steps) for rate in _configured(run)])
+def _rows(
+    columns: dict[str, Tensor], epoch: int, rates: np.ndarray, lr: np.ndarray, seconds: float
+) -> list[Row]:
+    """Each run's row of an epoch, from columns of shape () or (R,), rates (places, R) and lr (R,)."""
+    values = {name: column.reshape(-1).tolist() for name, column in columns.items()}
+    return [
+        {
+            **{name: column[run] for name, column in values.items()},
+            "epoch": epoch,
+            **{key: float(rate[run]) for key, rate in zip(RATES, rates[1:], strict=False)},
+            "lr": float(lr[run]),
+            "seconds": seconds / len(lr),
+        }
+        for run in range(len(lr))
+    ]
 
 
-def _configured(run: Run) -> np.ndarray:
-    """The rates that the config names: (PLACES,)."""
-    return np.array([run.noise.get("input_rate", 0.0), run.dropout1, run.dropout2])
+def _count_places(runs: Sequence[Run], images: Images, classes: int) -> int:
+    """Places beside the input, at least the two of the book's net, whose rates are always in the metrics."""
+    try:
+        found = [places.of_run(run, images.train.shape[1:], classes) for run in runs]
+        return max(2, min(found[0].count, len(RATES)))
+    except places.Misfit:
+        return 2  # training raises the same exception, with its trace
+
+
+def _configured(runs: Sequence[Run], count: int) -> np.ndarray:
+    """The rates that the configs name, at the input and `count` places: (1 + count, R)."""
+    rates = [[run.noise.get("input_rate", 0.0), *list(run.rates.values())[:count]] for run in runs]
+    return np.array(rates).T
+
+
+def _scheduled(runs: Sequence[Run], configured: np.ndarray, steps: int) -> np.ndarray:
+    """Rates at each place and step: (1 + count, steps, R)."""
+    each = [
+        [schedules.rates(run.schedule, rate, steps) for rate in own]
+        for run, own in zip(runs, configured.T, strict=True)
+    ]
+    return np.moveaxis(np.array(each), 0, -1)
 
 
 def _by_step(values: np.ndarray, device: torch.device) -> Callable[..., list[Rate]]:

@@ -21,6 +21,7 @@ BOOK: dict[str, Any] = {
     "batch_size": 256,
     "dropout1": 0.2,
     "dropout2": 0.5,
+    **dict.fromkeys((f"dropout{place}" for place in range(3, 10)), 0),
     "device": "cpu",
     "output": "outputs",
     "resume": True,

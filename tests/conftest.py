@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from configs import REPOSITORY, Command, Compose
 from hypothesis import settings
 from torch import Tensor
 
-from src import kernels
+from src import components, kernels, places
 from src.data import Dataset, load_bytes
 from src.trainer import Images
 
@@ -88,6 +91,28 @@ def compose(hydra_loader: Any) -> Compose:
         return found
 
     return composed
+
+
+@pytest.fixture
+def component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
+    """Makes a component of a text, as if it stood in a file of its group: group, name, text."""
+    names, own = components.names, dict[str, list[str]]()
+    monkeypatch.setattr(components, "names", lambda group: (*names(group), *own.get(group, ())))
+    monkeypatch.setattr(places, "_known", {})
+    components.find.cache_clear()
+
+    def make(group: str, name: str, text: str) -> None:
+        path = tmp_path / f"{name}.py"
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location(f"{components.PACKAGES[group]}.{name}", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        own.setdefault(group, []).append(name)
+        components.find.cache_clear()
+
+    return make
 
 
 @pytest.fixture

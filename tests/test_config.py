@@ -21,6 +21,13 @@ def test_the_defaults_are_the_books(compose: Compose) -> None:
     assert compose("noise=none")["noise"] == {"name": "none"}
 
 
+def test_a_config_may_lack_the_further_rates() -> None:
+    raw = plain()
+    for key in config.FURTHER:
+        del raw[key]
+    assert parse(raw) == parse(plain())
+
+
 def test_defaults_parse_to_themselves(compose: Compose) -> None:
     run = parse(compose())
     for key, value in {**BOOK, "device": "auto"}.items():
@@ -76,7 +83,7 @@ def test_a_wrong_value_is_named_with_what_is_right(changes: dict[str, Any], said
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", BOOK)
+@pytest.mark.parametrize("key", [key for key in BOOK if key not in config.FURTHER])
 def test_a_missing_key_is_named(key: str) -> None:
     raw = plain()
     del raw[key]
@@ -86,8 +93,8 @@ def test_a_missing_key_is_named(key: str) -> None:
 
 
 def test_an_unknown_key_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"dropout3=0\.5: there is no such key; known here: batch_size, "):
-        parse({**plain(), "dropout3": 0.5})
+    with pytest.raises(ConfigError, match=r"dropout10=0\.5: there is no such key; known here: batch_size, "):
+        parse({**plain(), "dropout10": 0.5})
 
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +122,7 @@ OTHER_VALUES: dict[str, Any] = {
     "batch_size": 128,
     "dropout1": 0.3,
     "dropout2": 0.3,
+    **dict.fromkeys(config.FURTHER, 0.3),
     "probe.every": "epoch",
     "probe.test_time": True,
     "probe.train": True,
@@ -176,7 +184,17 @@ def test_all_else_changes_the_id() -> None:
 
 
 def test_result_config_holds_each_of_those_keys() -> None:
-    assert sorted(keys_of(config.result_config(make_run()))) == sorted(OTHER_VALUES)
+    further = dict.fromkeys(config.FURTHER, 0.1)
+    assert sorted(keys_of(config.result_config(make_run(**further)))) == sorted(OTHER_VALUES)
+
+
+def test_without_noise_all_rates_count_as_zero() -> None:
+    none = {"name": "none"}
+    run = make_run(noise=none, dropout1=0.3, dropout4=0.9)
+    assert set(run.rates.values()) == {0.0}
+    assert run == make_run(noise=none, dropout1=0.0, dropout2=1.0)
+    with pytest.raises(ConfigError, match="dropout1=2: "):
+        make_run(noise=none, dropout1=2)
 
 
 @pytest.mark.parametrize("key", ["dropout1", "dropout2", "optimizer.momentum", "optimizer.weight_decay"])

@@ -186,7 +186,7 @@ def test_overrides_of_hydras_own_part_are_none_of_the_task(hydra_loader: Any, ma
     assert job.hydra["launcher"]["n_jobs"] == 1
 
 
-@pytest.mark.parametrize("override", ["dropout3=0.5", "model.depth=3", "dropout1.x=3", "hydra.nothing=1"])
+@pytest.mark.parametrize("override", ["dropout10=0.5", "model.depth=3", "dropout1.x=3", "hydra.nothing=1"])
 def test_an_unknown_key_is_refused(hydra_loader: Any, master: Any, override: str) -> None:
     with pytest.raises((HydraException, ConfigError)) as caught:
         Planner(hydra_loader, master).job([override], 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -318,3 +318,30 @@ def test_runs_with_and_without_autograd_take_turns(
     nets = [models.build(runs[0].model, 64, 10, 0)]
     stack = models.stack_class("scratch")(nets, noise.make(runs[0].noise), CPU)
     assert stack.autograd == autograd
+
+
+NORMED = """
+from torch import nn
+def build(features, classes):
+    return nn.Sequential(
+        nn.Linear(features, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(), nn.Linear(16, classes)
+    )
+"""
+
+
+def test_looking_at_a_net_changes_neither_its_training_nor_its_buffers(
+    component: Callable[[str, str, str], None], digit_images: Images
+) -> None:
+    component("model", "normed", NORMED)
+    results = []
+    for every, test_time in ((None, False), ("epoch", False), (1, True)):
+        probe = {"every": every, "test_time": test_time, "train": test_time}
+        run = make_run(data=DIGITS, epochs=2, dropout2=0.0, model={"name": "normed"}, probe=probe)
+        rows, stack = trained([run], digit_images)
+        shown = ("eval_train_loss", "eval_train_acc")
+        kept = [
+            {key: value for key, value in row.items() if key not in shown} for row in without_seconds(rows[0])
+        ]
+        results.append((kept, {name: tensor.tolist() for name, tensor in stack.state(0).items()}))
+    assert results[0] == results[1] == results[2]
+    assert results[0][1]["1.num_batches_tracked"] == 2 * math.ceil(len(digit_images.train) / 256)

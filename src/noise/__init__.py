@@ -1,69 +1,117 @@
 """Noises: what is injected into a net while it trains, one file each.
 
-A noise is a subclass of `Noise` that overrides the one hook it needs. It draws from the `Draws` it is handed
-and from nothing else, so that a run's noise depends on its seed alone.
+A noise is a subclass of `Noise` that overrides the one hook it needs. A hook is handed what it changes, the rate
+and its `Site`, the place in the net where it acts; it draws from the site and from nothing else, so that a run's
+noise depends on its seed alone, and what it keeps between steps it keeps there.
 
-Shapes: a single run hands (n, units) tensors and a float rate; a stack of R runs hands (R, n, units) tensors and
-a rate of shape (R, 1, 1). Code that works on the last two dimensions serves both.
+Shapes: a single run hands (n, units) tensors and a float rate; a stack of R runs may hand (R, n, units) tensors and
+a rate of shape (R, 1, 1). Code that works on the last two dimensions serves both. In a plain `nn.Module` units are
+whatever the tensor has beside its first dimension, laid side by side.
+
+What is not built, and where it will find its place without a change of these signatures:
+
+- Labels: `site.labels`, (n,) or (R, n), beside the draws.
+- Several masks a step: `Noise.masks`; a stack repeats the batch so often, and a hook sees as many more images.
+- A second pass: `Noise.passes`; `site.number` is that of the pass, and `site.gradient` what the one before left.
+- Parameters of a noise's own: `Noise.parameters(units)` names and shapes them; they lie behind the net's own in the
+  stack's flat tensor and are views of it in `site.parameters`; a `Backward` then gives their gradients, too.
+- A loss term: `Noise.penalty(site)`, a scalar or (R,), is added to the mean loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor
 
-from src.components import find_class
+from src.checks import ConfigError
+from src.components import find, find_class
 from src.streams import Draws, Rate
 
 HOOKS = ("drop", "factor", "activation", "weight", "product")
+"""`activation`, `weight` and `product`; `factor` is an `activation` that is quicker to write and to compute, and
+`drop` is the fast form of a `factor`."""
 
 Backward = Callable[[Tensor], Any]
 """A hook's gradient by hand: from the gradient at what it gave to that at what it was given. It must be linear: a
 plain step of SGD hands it the gradient times -lr (`stacks.Stack.descend`)."""
 
 
+class Site:
+    """A place in the net, as the noise that acts there sees it: its random numbers in this step and its memory.
+
+    Args:
+        place: k is the output of hidden layer k, 0 the input; in a plain module the k-th call of a dropout.
+        draws: the random numbers of this step.
+        first: nobody reads the gradient at `product`'s x.
+    """
+
+    def __init__(self, place: int, draws: Draws | None = None, *, first: bool = False) -> None:
+        self.place, self.first = place, first
+        self.learning = True
+        """False while a probe looks at the net: a noise that keeps track of what it sees must not, then."""
+        self.state: dict[str, Tensor] = {}
+        """What the noise keeps from one step to the next; empty when a run begins."""
+        self._workspaces: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        if draws is not None:
+            self.at(draws)
+
+    def at(self, draws: Draws) -> Site:
+        """This site with the random numbers of another step."""
+        self.draws = draws
+        return self
+
+    def keep(self, shape: Sequence[int], rate: Rate) -> Tensor:
+        """See `Draws.keep`, as for the others."""
+        return self.draws.keep(shape, rate)
+
+    def uniform(self, shape: Sequence[int], high: Rate = 1.0) -> Tensor:
+        return self.draws.uniform(shape, high)
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        return self.draws.normal(shape)
+
+    def drop_(self, h: Tensor, rate: Rate) -> Rate:
+        return self.draws.drop_(h, rate)
+
+    def apart(self) -> Site:
+        return self.at(self.draws.apart())
+
+    def workspace(self, name: str, like: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+        """Memory of `like`'s shape, or of `shape`, that is the same in each step and holds whatever was left in it.
+
+        Filling new memory takes longer than the sums.
+        """
+        shape = tuple(like.shape if shape is None else shape)
+        memory = self._workspaces.get((name, shape))
+        if memory is None:
+            memory = self._workspaces[name, shape] = like.new_empty(shape)
+        return memory
+
+
 class Noise:
     """Identity in every hook; the base of all noises.
 
     Layers are numbered 1, 2, 3 and place k is the output of hidden layer k (0: the input). The rate at place k
-    is `dropout1`, `dropout2` (0: the noise's `input_rate`). A single run whose rate is 0, and every run at test
+    is `dropout1`, `dropout2`, … (0: the noise's `input_rate`). A single run whose rate is 0, and every run at test
     time, goes on without any hook.
+
+    `activation`, `weight` and `product` give a tensor, which autograd differentiates, or a pair: the tensor and its
+    `Backward` (None: the identity). A pair is not differentiated by autograd, which allocates everything anew:
+    worth it in a noise that is swept much. Without need of autograd a run trains in torch's inference mode. A
+    noise gives the one or the other, always.
     """
 
     options: Mapping[str, Any]
-    place: int
-    """Place that the hook is called for."""
-    learning = True
-    """False while a probe looks at the net: a noise that keeps track of what it sees must not, then."""
-    by_hand = False
-    """`activation`, `weight` and `product` give a pair, the result and its `Backward` (None: the identity), and are
-    not differentiated by autograd, which allocates everything anew: worth it in a noise that is swept much.
-    There is no autograd inside these either: without need of it a run trains in torch's inference mode."""
     reads = False
     """`weight` and `product` act where place k is made (False: layer k) or read (True: layer k + 1)."""
 
-    first = False
-    """`product` is called for the net's first layer: nobody reads the gradient at its x."""
-
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
-        self._rooms: dict[tuple[int, str, tuple[int, ...]], Tensor] = {}
 
-    def room(self, name: str, like: Tensor, shape: Sequence[int] | None = None) -> Tensor:
-        """Memory of `like`'s shape, or of `shape`, that is the same in each step.
-
-        Filling new memory takes longer than the sums. What it holds is whatever was left in it; it is one of this
-        name at each place.
-        """
-        shape = tuple(like.shape if shape is None else shape)
-        found = self._rooms.get((self.place, name, shape))
-        if found is None:
-            found = self._rooms[self.place, name, shape] = like.new_empty(shape)
-        return found
-
-    def drop(self, h: Tensor, rate: Rate, draws: Draws) -> Rate:
+    def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
         """Sets some of h to 0 and multiplies the rest by one constant, in place; returns that constant.
 
         The fastest hook: of a ReLU's output, what is left of h is all that the gradient needs. Where it cannot be
@@ -71,31 +119,48 @@ class Noise:
         """
         raise NotImplementedError
 
-    def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
+    def factor(self, h: Tensor, rate: Rate, site: Site) -> Tensor | None:
         """A random factor of h's shape that does not depend on h: the noised activations are h * factor.
 
         Fast, since its gradient is the factor itself. None for the factor 1.
         """
         raise NotImplementedError
 
-    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> Any:
-        """Noised activations, of h's shape; autograd differentiates whatever is written here, see `by_hand`."""
+    def activation(self, h: Tensor, rate: Rate, site: Site) -> Any:
+        """Noised activations, of h's shape; or a pair, with the gradient at h by hand."""
         raise NotImplementedError
 
-    def weight(self, W: Tensor, rate: Rate, draws: Draws) -> Any:
-        """Noised weights (..., out, in), used for the whole batch; by autograd, see `by_hand`."""
+    def weight(self, W: Tensor, rate: Rate, site: Site) -> Any:
+        """Noised weights (..., out, in), used for the whole batch; or a pair, with the gradient at W by hand."""
         raise NotImplementedError
 
-    def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, draws: Draws) -> Any:
-        """Noised pre-activations of a layer from its input x (..., n, in); by autograd, see `by_hand`.
+    def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, site: Site) -> Any:
+        """Noised pre-activations of a layer from its input x (..., n, in); or a pair.
 
-        W is (..., out, in) and b is (..., out). Without noise: x Wᵀ + b. By hand it is the gradient at x, W and b.
+        W is (..., out, in) and b is (..., out). Without noise: x Wᵀ + b. By hand it is the gradients at x, W and b,
+        a triple; that at x may be None where `site.first`.
         """
         raise NotImplementedError
 
     def has(self, hook: str) -> bool:
         """Whether this noise overrides the hook."""
-        return getattr(type(self), hook) is not getattr(Noise, hook)
+        return overrides(type(self), hook)
+
+
+def overrides(kind: type[Noise], hook: str) -> bool:
+    return getattr(kind, hook) is not getattr(Noise, hook)
+
+
+def pair(given: Any, hook: str) -> tuple[Tensor, Backward | None]:
+    """A hook's value and gradient by hand, of a noise that gives such a pair.
+
+    Raises:
+        TypeError: if it gives something else.
+    """
+    if not isinstance(given, tuple) or len(given) != 2:
+        right = "a tensor and its gradient by hand, as it did when it was tried"
+        raise TypeError(f"{hook} gave {type(given).__name__} and must give a pair, {right}")
+    return given
 
 
 def alpha(rate: Rate) -> Rate:
@@ -106,3 +171,26 @@ def alpha(rate: Rate) -> Rate:
 def make(options: Mapping[str, Any]) -> Noise:
     """The noise of this config: the one subclass of `Noise` that the file of its name defines."""
     return find_class("noise", options["name"], Noise)(options)
+
+
+def check_hooks(name: str) -> None:
+    """Refuses a noise that does nothing because of how it is written.
+
+    Raises:
+        ConfigError: if its class overrides no hook (but for `none`), several of them, or `drop` without `factor`.
+    """
+    kind, file = find_class("noise", name, Noise), find("noise", name).__file__
+    hooks = [hook for hook in HOOKS if overrides(kind, hook)]
+    if not hooks and name != "none":
+        own = [key for key in vars(kind) if not key.startswith("_") and not hasattr(Noise, key)]
+        similar = [(key, match) for key in own for match in get_close_matches(key, HOOKS, 1)]
+        meant = f"; is `{similar[0][0]}` meant to be `{similar[0][1]}`?" if similar else ""
+        right = f"{file} must define one of {', '.join(HOOKS[1:])}, or it does nothing{meant}"
+        raise ConfigError("noise", name, right)
+    if hooks[:1] == ["drop"] and "factor" not in hooks:
+        right = f"{file} must define factor beside drop, which is its fast form and cannot stand alone"
+        raise ConfigError("noise", name, right)
+    slow = [hook for hook in hooks if hook != "drop"]
+    if len(slow) > 1:
+        right = f"{file} must define one of {', '.join(HOOKS[1:])}, not {' and '.join(slow)}: one alone would count"
+        raise ConfigError("noise", name, right)

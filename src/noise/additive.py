@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Noise
-from src.streams import Draws, Rate
+from src.noise import Noise, Site
+from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1), "momentum": real(0, 1, above=True)}
 REVISION = 2
@@ -26,22 +26,15 @@ class Additive(Noise):
     every layer.
     """
 
-    by_hand = True
-
-    def __init__(self, options: dict[str, float]) -> None:
-        super().__init__(options)
-        self._variance: dict[int, Tensor] = {}
-
-    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> tuple[Tensor, None]:
+    def activation(self, h: Tensor, rate: Rate, site: Site) -> tuple[Tensor, None]:
         # Tensor.var takes fifteen times as long over rows
-        seen = (
-            torch.sub(h, h.mean(-2, keepdim=True), out=self.room("off", h)).square_().mean(-2, keepdim=True)
-        )
-        known = self._variance.get(self.place)
+        off = torch.sub(h, h.mean(-2, keepdim=True), out=site.workspace("off", h))
+        seen = off.square_().mean(-2, keepdim=True)
+        known = site.state.get("variance")
         variance = seen if known is None else torch.lerp(known, seen, self.options["momentum"])
-        if self.learning:
-            self._variance[self.place] = variance
+        if site.learning:
+            site.state["variance"] = variance
         elif known is not None:
             variance = known
-        noise = draws.normal(h.shape)
+        noise = site.normal(h.shape)
         return torch.addcmul(h, noise, variance.sqrt().mul_(rate), out=noise), None

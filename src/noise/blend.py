@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Backward, Noise
-from src.streams import Draws, Rate
+from src.noise import Backward, Noise, Site
+from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1)}
 REVISION = 2
@@ -25,19 +25,17 @@ class Blend(Noise):
     with a share for each unit.
     """
 
-    by_hand = True
-
-    def activation(self, h: Tensor, rate: Rate, draws: Draws) -> tuple[Tensor, Backward | None]:
+    def activation(self, h: Tensor, rate: Rate, site: Site) -> tuple[Tensor, Backward | None]:
         n = h.shape[-2]
         if n == 1:
             return h, None
-        ahead = draws.uniform((*h.shape[:-1], 1), high=n - 1).to(torch.int64)
+        ahead = site.uniform((*h.shape[:-1], 1), high=n - 1).to(torch.int64)
         other = ahead.add_(torch.arange(1, n + 1, device=h.device).unsqueeze(-1)).remainder_(n).expand_as(h)
-        share = draws.uniform(h.shape, high=rate)
-        partner = torch.gather(h, -2, other, out=self.room("partner", h))
+        share = site.uniform(h.shape, high=rate)
+        partner = torch.gather(h, -2, other, out=site.workspace("partner", h))
 
         def backward(delta: Tensor) -> Tensor:
             passed = torch.mul(delta, share, out=partner)
             return delta.sub_(passed).scatter_add_(-2, other, passed)
 
-        return torch.lerp(h, partner, share, out=self.room("noised", h)), backward
+        return torch.lerp(h, partner, share, out=site.workspace("noised", h)), backward

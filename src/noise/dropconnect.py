@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from src.noise import Backward, Noise
+from src.noise import Backward, Noise, Site
 from src.noise.dropout import dropout_factor
-from src.streams import Draws, Rate
+from src.streams import Rate
 
 
 class DropConnect(Noise):
@@ -22,10 +22,8 @@ class DropConnect(Noise):
     each example, which `dropconnect_gaussian` has by its moments.
     """
 
-    by_hand = True
-
-    def weight(self, W: Tensor, rate: Rate, draws: Draws) -> tuple[Tensor, Backward]:
-        factor = dropout_factor(W, rate, draws)
+    def weight(self, W: Tensor, rate: Rate, site: Site) -> tuple[Tensor, Backward]:
+        factor = dropout_factor(W, rate, site)
         if factor is None:
             return W, lambda gradient: gradient
-        return torch.mul(W, factor, out=self.room("noisy", W)), lambda gradient: gradient.mul_(factor)
+        return torch.mul(W, factor, out=site.workspace("noisy", W)), lambda gradient: gradient.mul_(factor)

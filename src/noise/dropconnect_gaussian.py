@@ -9,8 +9,8 @@ from torch import Tensor
 
 from src.checks import real
 from src.kernels import multiply
-from src.noise import Noise, alpha
-from src.streams import Draws, Rate
+from src.noise import Noise, Site, alpha
+from src.streams import Rate
 
 RATE = real(0, 1, below=True)
 REVISION = 2
@@ -30,28 +30,28 @@ class GaussianDropConnect(Noise):
     dropout and the local reparameterization trick", section 2.2, for drawing the product instead of weights.
     """
 
-    by_hand = True
-
     def product(
-        self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, draws: Draws
+        self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, site: Site
     ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor | None, Tensor, Tensor]]]:
-        squares, weight_squares = (torch.square(t, out=self.room(n, t)) for n, t in (("x²", x), ("W²", W)))
-        shape, first = (*x.shape[:-1], W.shape[-2]), self.first
-        mean, variance = (self.room(name, x, shape) for name in ("mean", "variance"))
+        squares, weight_squares = (
+            torch.square(t, out=site.workspace(n, t)) for n, t in (("x²", x), ("W²", W))
+        )
+        shape, first = (*x.shape[:-1], W.shape[-2]), site.first
+        mean, variance = (site.workspace(name, x, shape) for name in ("mean", "variance"))
         multiply(variance, squares, weight_squares.mT)
         deviation = variance.mul_(alpha(rate)).add_(TINY).sqrt_()
-        noise = draws.normal(shape)
+        noise = site.normal(shape)
         z = multiply(mean, x, W.mT).add_(b.unsqueeze(-2)).addcmul_(deviation, noise)
 
         def backward(delta: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
             # the 1/2 of the root's derivative goes with the 2 of the squares'
             into_variance = noise.mul_(delta).div_(deviation).mul_(alpha(rate))
-            dW, of_variance = self.room("dW", W), self.room("dW by variance", W)
+            dW, of_variance = site.workspace("dW", W), site.workspace("dW by variance", W)
             multiply(of_variance, into_variance.mT, squares)
             multiply(dW, delta.mT, x).addcmul_(W, of_variance)
             dx = None if first else multiply(squares, into_variance, weight_squares).mul_(x)
             if dx is not None:
-                dx.add_(multiply(self.room("dx", x), delta, W))
+                dx.add_(multiply(site.workspace("dx", x), delta, W))
             return dx, dW, delta.sum(-2)
 
         return z, backward

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Noise
-from src.streams import LEVELS, Draws, Rate, keep_threshold
+from src.noise import Noise, Site
+from src.streams import LEVELS, Rate, keep_threshold
 
 OPTIONS = {"input_rate": real(0, 1)}
 
@@ -49,19 +49,19 @@ class Dropout(Noise):
     Source: Srivastava et al. 2014, JMLR 15, section 4, scaled in training as in the book.
     """
 
-    def drop(self, h: Tensor, rate: Rate, draws: Draws) -> Rate:
-        return draws.drop_(h, rate)
+    def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
+        return site.drop_(h, rate)
 
-    def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
-        return dropout_factor(h, rate, draws)
+    def factor(self, h: Tensor, rate: Rate, site: Site) -> Tensor | None:
+        return dropout_factor(h, rate, site)
 
 
-def dropout_factor(like: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
+def dropout_factor(like: Tensor, rate: Rate, site: Site) -> Tensor | None:
     """Bernoulli(q)/q of a tensor's shape, q = 1 - p rounded to 1/65536; None for the factor 1."""
     if isinstance(rate, float) and rate == 0:
         return None
     threshold = keep_threshold(rate)
-    keep = draws.keep(like.shape, rate)
+    keep = site.keep(like.shape, rate)
     if isinstance(threshold, int):
         return keep.mul_(LEVELS / threshold) if threshold else keep
     return keep.mul_(torch.where(threshold > 0, LEVELS / threshold, 0.0).to(keep.dtype))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Noise
+from src.noise import Noise, Site
 from src.noise.dropout import dropout_factor
-from src.streams import Draws, Rate
+from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1)}
 
@@ -19,8 +19,8 @@ class DropoutClone(Noise):
     how far two arms of equal worth come apart.
     """
 
-    def drop(self, h: Tensor, rate: Rate, draws: Draws) -> Rate:
-        return draws.apart().drop_(h, rate)
+    def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
+        return site.apart().drop_(h, rate)
 
-    def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
-        return dropout_factor(h, rate, draws.apart())
+    def factor(self, h: Tensor, rate: Rate, site: Site) -> Tensor | None:
+        return dropout_factor(h, rate, site.apart())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Noise, alpha
-from src.streams import Draws, Rate
+from src.noise import Noise, Site, alpha
+from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1, below=True)}
 RATE = real(0, 1, below=True)
@@ -21,5 +21,5 @@ class Gaussian(Noise):
     Source: Srivastava et al. 2014, JMLR 15, section 10 (there with SD σ; α = σ²).
     """
 
-    def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
-        return draws.normal(h.shape).mul_(alpha(rate) ** 0.5).add_(1)
+    def factor(self, h: Tensor, rate: Rate, site: Site) -> Tensor | None:
+        return site.normal(h.shape).mul_(alpha(rate) ** 0.5).add_(1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Noise
-from src.streams import Draws, Rate
+from src.noise import Noise, Site
+from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1), "highest": real(0, 1, below=True), "power": real(0, 1)}
 REVISION = 2
@@ -26,23 +26,23 @@ class Jumpout(Noise):
     upper one alone, so that p = 0 is the identity.
     """
 
-    def drop(self, h: Tensor, rate: Rate, draws: Draws) -> Rate:
-        keep, scale = self._mask(h, rate, draws)
+    def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
+        keep, scale = self._mask(h, rate, site)
         h.mul_(keep.mul_(scale))
         return scale
 
-    def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
-        keep, scale = self._mask(h, rate, draws)
+    def factor(self, h: Tensor, rate: Rate, site: Site) -> Tensor | None:
+        keep, scale = self._mask(h, rate, site)
         return keep.mul_(scale)
 
-    def _mask(self, h: Tensor, rate: Rate, draws: Draws) -> tuple[Tensor, Rate]:
+    def _mask(self, h: Tensor, rate: Rate, site: Site) -> tuple[Tensor, Rate]:
         """1 for kept and 0 for dropped units, and by what the kept ones are multiplied."""
         # four times faster than counting what is above 0
         active = h.sign().clamp_(min=0).sum((-2, -1), keepdim=True).clamp_(min=h.shape[-2])
         share = active / (h.shape[-2] * h.shape[-1])
-        jump = draws.normal((*h.shape[:-2], 1, 1)).abs_() * rate / share
+        jump = site.normal((*h.shape[:-2], 1, 1)).abs_() * rate / share
         drop = jump.clamp_(max=self.options["highest"])
         scale = (1 - drop) ** -self.options["power"]
         if h.device.type == "cpu" and h.dim() == 2:
-            return draws.keep(h.shape, float(drop)), float(scale)
-        return draws.keep(h.shape, drop), scale  # a GPU would have to wait for a float
+            return site.keep(h.shape, float(drop)), float(scale)
+        return site.keep(h.shape, drop), scale  # a GPU would have to wait for a float

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Noise
+from src.noise import Noise, Site
 from src.noise.dropout import dropout_factor
-from src.streams import Draws, Rate
+from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1, below=True), "strength": real(0)}
 RATE = real(0, 1, below=True)
@@ -28,8 +28,8 @@ class Shakeout(Noise):
 
     reads = True
 
-    def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, draws: Draws) -> Tensor:
-        factor = dropout_factor(x, rate, draws)
+    def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, site: Site) -> Tensor:
+        factor = dropout_factor(x, rate, site)
         if factor is None:
             return torch.matmul(x, W.mT) + b.unsqueeze(-2)
         kept = x * factor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Noise, alpha
-from src.streams import Draws, Rate
+from src.noise import Noise, Site, alpha
+from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1, below=True)}
 RATE = real(0, 1, below=True)
@@ -21,6 +21,6 @@ class Uniform(Noise):
     Source: the same two moments as Srivastava et al. 2014, section 10, with the bounded distribution.
     """
 
-    def factor(self, h: Tensor, rate: Rate, draws: Draws) -> Tensor | None:
+    def factor(self, h: Tensor, rate: Rate, site: Site) -> Tensor | None:
         b = (3 * alpha(rate)) ** 0.5
-        return draws.uniform(h.shape).mul_(2 * b).add_(1 - b)
+        return site.uniform(h.shape).mul_(2 * b).add_(1 - b)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from src.kernels import multiply
-from src.noise import HOOKS, Backward, Noise
+from src.noise import HOOKS, Backward, Noise, Site, _trial, pair
 from src.stacks import PLACES, DrawsAt, flatten, views
 from src.streams import Rate
 
@@ -30,8 +30,8 @@ class MLP:
         device: where to train.
     """
 
-    noises: tuple[str, ...] | None = None
-    """Noises that it can inject: all."""
+    places = PLACES - 1
+    """Hidden layers, at which the noise may act."""
 
     def __init__(self, nets: Sequence[nn.Module], noise: Noise, device: torch.device) -> None:
         shapes = [parameter.shape for parameter in nets[0].parameters()]
@@ -43,7 +43,8 @@ class MLP:
         self.weight_gradients, self.bias_gradients = gradients[0::2], gradients[1::2]
         self.noise = noise
         self._hooks = {hook for hook in HOOKS if noise.has(hook)}
-        self.autograd = bool({"activation", "weight", "product"} & self._hooks) and not noise.by_hand
+        self.autograd = not _trial.by_hand(noise, *self.weights[0].shape[-2:])
+        self._sites = [Site(place, first=place == (0 if noise.reads else 1)) for place in range(PLACES)]
         self._rooms: dict[int, _Room] = {}
         self._descending = False
 
@@ -128,11 +129,13 @@ class MLP:
 
     @contextmanager
     def _probing(self) -> Iterator[None]:
-        self.noise.learning = False
+        for site in self._sites:
+            site.learning = False
         try:
             yield
         finally:
-            self.noise.learning = True
+            for site in self._sites:
+                site.learning = True
 
     def _evaluate(self, layer: int, x: Tensor) -> Tensor:
         """x Wᵀ + b in a new tensor; x may be shared by all runs."""
@@ -183,21 +186,20 @@ class MLP:
         rate = rates[place]
         if isinstance(rate, float) and rate == 0:
             return h, None
-        self.noise.place = place
+        site = self._sites[place].at(draws(place))
         if "drop" in self._hooks and place > 0:
-            return h, self.noise.drop(h, rate, draws(place))
+            return h, self.noise.drop(h, rate, site)
         if "factor" in self._hooks:
-            factor = self.noise.factor(h, rate, draws(place))
+            factor = self.noise.factor(h, rate, site)
             if factor is None:
                 return h, None
             return torch.mul(h, factor, out=self._room(h).noised(place, h)), factor.mul_
         if "activation" in self._hooks:
-            if self.noise.by_hand:
-                by_hand: tuple[Tensor, Backward | None] = self.noise.activation(h, rate, draws(place))
-                return by_hand
+            if not self.autograd:
+                return pair(self.noise.activation(h, rate, site), "activation")
             with torch.enable_grad():
                 leaf = h.detach().requires_grad_()
-                noised = self.noise.activation(leaf, rate, draws(place))
+                noised = self.noise.activation(leaf, rate, site)
             return noised.detach(), lambda delta: torch.autograd.grad(noised, leaf, delta)[0]
         return h, None
 
@@ -212,11 +214,13 @@ class MLP:
         rate = rates[place] if acts else 0.0
         if isinstance(rate, float) and rate == 0:
             return self._affine(layer, x, self._room(x).outputs[layer - 1]), None
-        self.noise.place, self.noise.first = place, layer == 1
-        if self.noise.by_hand:
+        site = self._sites[place].at(draws(place))
+        if not self.autograd:
             if on_weight:
-                return self._product_of(layer, x, *self.noise.weight(W, rate, draws(place)))
-            z, gradients = self.noise.product(x, W, b, rate, draws(place))
+                noisy, to_weight = pair(self.noise.weight(W, rate, site), "weight")
+                return self._product_of(layer, x, noisy, to_weight or (lambda gradient: gradient))
+            z, gradients = pair(self.noise.product(x, W, b, rate, site), "product")
+            assert gradients is not None
 
             def by_hand(delta: Tensor) -> Tensor:
                 dx, dW, db = gradients(delta)
@@ -231,10 +235,10 @@ class MLP:
             weight, bias = W.data.requires_grad_(), b.data.requires_grad_()
             leaves = [X, weight, bias] if layer > 1 else [weight, bias]
             if on_weight:
-                noisy = self.noise.weight(weight, rate, draws(place))
+                noisy = self.noise.weight(weight, rate, site)
                 z = torch.matmul(X, noisy.mT) + bias.unsqueeze(-2)
             else:
-                z = self.noise.product(X, weight, bias, rate, draws(place))
+                z = self.noise.product(X, weight, bias, rate, site)
 
         def backward(delta: Tensor) -> Tensor:
             *dx, dW, db = torch.autograd.grad(z, leaves, delta)

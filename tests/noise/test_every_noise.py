@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from src import components
-from src.noise import Noise, make
+from src.noise import Noise, Site, make
 from src.streams import Draws, key
 
 CPU = torch.device("cpu")
@@ -29,23 +29,22 @@ ON_ACTIVATIONS = [
 UNBIASED = ["dropout", "dropout_clone", "gaussian", "uniform", "additive"]
 
 
-def draws(seed: int = 0, step: int = 0, runs: int = 1) -> Draws:
-    return Draws([key(seed + run, "noise1") for run in range(runs)], step, CPU)
+def site(seed: int = 0, step: int = 0, runs: int = 1, *, first: bool = False) -> Site:
+    return Site(1, Draws([key(seed + run, "noise1") for run in range(runs)], step, CPU), first=first)
 
 
-def noised(name: str, h: Tensor, rate: Any, random: Draws, **options: Any) -> Tensor:
+def noised(name: str, h: Tensor, rate: Any, random: Site, **options: Any) -> Tensor:
     """Activations after the noise, whichever hook it has."""
     noise = make({**DEFAULTS[name], **options})
-    noise.place = 1
     if noise.has("factor"):
         factor = noise.factor(h, rate, random)
         return h if factor is None else h * factor
-    return result(noise, noise.activation(h, rate, random))
+    return result(noise.activation(h, rate, random))
 
 
-def result(noise: Noise, found: Any) -> Tensor:
+def result(given: Any) -> Tensor:
     """What a hook gave, without the gradient that it may give beside it; no memory of the noise's own."""
-    return (found[0] if noise.by_hand else found).clone()
+    return (given[0] if isinstance(given, tuple) else given).clone()
 
 
 def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
@@ -54,7 +53,7 @@ def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
         "shakeout", "jumpout", "blend", "dropout_clone",
     }  # fmt: skip
     for name, options in DEFAULTS.items():
-        assert components.check_options("noise", options) == options
+        assert dict(components.check_options("noise", options)) == options
         assert options["name"] == name
 
 
@@ -78,7 +77,7 @@ def test_mean_and_variance_are_the_formulas(name: str, rate: float, seed: int) -
     h = torch.linspace(0.5, 3, units).expand(n, units).contiguous()
     if name == "additive":  # its variance is relative to the unit's own spread
         h = h + torch.randn(n, units, generator=torch.Generator().manual_seed(seed))
-    noise = (noised(name, h, rate, draws(seed)) - h).double()
+    noise = (noised(name, h, rate, site(seed)) - h).double()
     if name == "additive":
         expected = rate**2 * h.double().var(0, correction=0)
     else:
@@ -99,17 +98,17 @@ def test_rate_zero_is_the_identity_of_any_shape(
     name: str, dtype: torch.dtype, rows: int, units: int, seed: int
 ) -> None:
     h = torch.randn(rows, units, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-    torch.testing.assert_close(noised(name, h, 0.0, draws(seed)), h)
+    torch.testing.assert_close(noised(name, h, 0.0, site(seed)), h)
     stacked = h.expand(2, rows, units)
     rates = torch.zeros(2, 1, 1)
-    torch.testing.assert_close(noised(name, stacked, rates, draws(seed, runs=2)), stacked)
+    torch.testing.assert_close(noised(name, stacked, rates, site(seed, runs=2)), stacked)
 
 
 @pytest.mark.parametrize("name", ON_ACTIVATIONS)
 def test_one_runs_rate_does_not_touch_another(name: str) -> None:
     h = torch.rand(3, 40, 16)
-    one = noised(name, h, torch.tensor([0.2, 0.5, 0.7]).reshape(3, 1, 1), draws(runs=3))
-    two = noised(name, h, torch.tensor([0.2, 0.1, 0.3]).reshape(3, 1, 1), draws(runs=3))
+    one = noised(name, h, torch.tensor([0.2, 0.5, 0.7]).reshape(3, 1, 1), site(runs=3))
+    two = noised(name, h, torch.tensor([0.2, 0.1, 0.3]).reshape(3, 1, 1), site(runs=3))
     assert torch.equal(one[0], two[0])
     assert not torch.equal(one[1], two[1])
 
@@ -118,16 +117,16 @@ def test_one_runs_rate_does_not_touch_another(name: str) -> None:
 def test_a_stack_draws_what_its_runs_draw_alone(name: str) -> None:
     h = torch.rand(3, 40, 16)
     rates = torch.tensor([0.2, 0.5, 0.7]).reshape(3, 1, 1)
-    stacked = noised(name, h, rates, draws(seed=5, runs=3))
+    stacked = noised(name, h, rates, site(seed=5, runs=3))
     for run in range(3):
-        alone = noised(name, h[run], float(rates[run]), draws(seed=5 + run))
+        alone = noised(name, h[run], float(rates[run]), site(seed=5 + run))
         torch.testing.assert_close(stacked[run], alone, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in ON_ACTIVATIONS if name != "none"])
 def test_noise_never_repeats_between_steps_and_runs(name: str) -> None:
     h = torch.rand(40, 16)
-    results = [noised(name, h, 0.4, draws(seed, step)) for seed in range(3) for step in range(4)]
+    results = [noised(name, h, 0.4, site(seed, step)) for seed in range(3) for step in range(4)]
     for i, one in enumerate(results):
         assert all(not torch.equal(one, other) for other in results[:i])
 
@@ -140,21 +139,16 @@ def test_gradient_against_finite_differences(name: str) -> None:
 
     def at(h: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted sum of what the noise gives, and its gradient."""
-        noise = make(DEFAULTS[name])
-        noise.place = 1
+        noise, here = make(DEFAULTS[name]), site()
         if name == "additive":  # its SD is a constant in the gradient: hold it still here too
-            noise._variance[1] = torch.full((1, 5), 0.3)  # type: ignore[attr-defined]
-            noise.learning = False
+            here.state["variance"] = torch.full((1, 5), 0.3)
+            here.learning = False
         if noise.has("factor"):
-            factor = noise.factor(h, 0.4, draws())
+            factor = noise.factor(h, 0.4, here)
             factor = torch.ones_like(h) if factor is None else factor
             return (h * factor * weight).sum(), factor * weight
-        if noise.by_hand:
-            found, backward = noise.activation(h, 0.4, draws())
-            return (found * weight).sum(), backward(weight.clone()) if backward else weight
-        leaf = h.clone().requires_grad_()
-        value = (noise.activation(leaf, 0.4, draws()) * weight).sum()
-        return value, torch.autograd.grad(value, leaf)[0]
+        found, backward = noise.activation(h, 0.4, here)
+        return (found * weight).sum(), backward(weight.clone()) if backward else weight
 
     gradient = at(h)[1]
     assert torch.isfinite(gradient).all()
@@ -164,25 +158,23 @@ def test_gradient_against_finite_differences(name: str) -> None:
 
 
 def test_additive_follows_the_running_sd_and_stands_still_for_a_probe() -> None:
-    noise = make({**DEFAULTS["additive"], "momentum": 0.5})
-    noise.place = 1
+    noise, here = make({**DEFAULTS["additive"], "momentum": 0.5}), site()
     h = torch.randn(5000, 3) * torch.tensor([0.0, 1.0, 3.0])
-    noise.activation(h, 0.5, draws())
-    wide = (result(noise, noise.activation(10 * h, 0.5, draws(step=1))) - 10 * h).var(0)
+    noise.activation(h, 0.5, here)
+    wide = (result(noise.activation(10 * h, 0.5, here.at(site(step=1).draws))) - 10 * h).var(0)
     # half way from the variance 1 and 9 of the first batch to 100 and 900
     torch.testing.assert_close(wide, 0.25 * torch.tensor([0.0, 50.5, 454.5]), rtol=0.1, atol=1e-6)
-    known = noise._variance[1].clone()  # type: ignore[attr-defined]
-    noise.learning = False
-    noise.activation(100 * h, 0.5, draws(step=2))
-    assert torch.equal(noise._variance[1], known)  # type: ignore[attr-defined]
+    known = here.state["variance"].clone()
+    here.learning = False
+    noise.activation(100 * h, 0.5, here.at(site(step=2).draws))
+    assert torch.equal(here.state["variance"], known)
 
 
-def product(name: str, x: Tensor, W: Tensor, b: Tensor, rate: Any, random: Draws, **options: Any) -> Tensor:
+def product(name: str, x: Tensor, W: Tensor, b: Tensor, rate: Any, random: Site, **options: Any) -> Tensor:
     noise: Noise = make({**DEFAULTS[name], **options})
-    noise.place = 1
     if noise.has("weight"):
-        return torch.matmul(x, result(noise, noise.weight(W, rate, random)).mT) + b.unsqueeze(-2)
-    return result(noise, noise.product(x, W, b, rate, random))
+        return torch.matmul(x, result(noise.weight(W, rate, random)).mT) + b.unsqueeze(-2)
+    return result(noise.product(x, W, b, rate, random))
 
 
 ON_PRODUCTS = ["dropconnect", "dropconnect_gaussian", "shakeout"]
@@ -201,9 +193,9 @@ def test_products_mean_and_variance(name: str, rate: float) -> None:
     options = {"strength": c} if name == "shakeout" else {}
     x, W, b = product_case(steps)
     if name == "dropconnect":  # one mask for a batch: so many batches of one image
-        z = torch.cat([product(name, x[:1], W, b, rate, draws(step=step)) for step in range(steps)])
+        z = torch.cat([product(name, x[:1], W, b, rate, site(step=step)) for step in range(steps)])
     else:
-        z = product(name, x, W, b, rate, draws(), **options)
+        z = product(name, x, W, b, rate, site(), **options)
     z = z.double()
     spread = (W.abs() + c).square() if name == "shakeout" else W.square()
     variance = alpha(rate) * (x[0].square() @ spread.T).double()
@@ -214,15 +206,15 @@ def test_products_mean_and_variance(name: str, rate: float) -> None:
 @pytest.mark.parametrize("name", ON_PRODUCTS)
 def test_products_at_rate_zero_are_plain(name: str) -> None:
     x, W, b = product_case(7)
-    torch.testing.assert_close(product(name, x, W, b, 0.0, draws()), x @ W.T + b, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(product(name, x, W, b, 0.0, site()), x @ W.T + b, rtol=1e-4, atol=1e-5)
 
 
 def test_shakeouts_weights_are_the_papers() -> None:
     """Kang 2018, eq. 1, weight by weight: -c·sgn(w) if dropped, else (w + c·p·sgn(w))/(1 - p)."""
     rate, c = 0.25, 0.4  # exactly representable in 16 bits
     x, W, b = product_case(50)
-    z = product("shakeout", x, W, b, rate, draws(), strength=c)
-    kept = draws().keep(x.shape, rate) > 0
+    z = product("shakeout", x, W, b, rate, site(), strength=c)
+    kept = site().keep(x.shape, rate) > 0
     for image in range(50):
         shaken = torch.where(kept[image], (W + c * rate * W.sign()) / (1 - rate), -c * W.sign())
         torch.testing.assert_close(z[image], shaken @ x[image] + b, rtol=1e-4, atol=1e-5)
@@ -230,22 +222,21 @@ def test_shakeouts_weights_are_the_papers() -> None:
 
 def test_shakeout_without_strength_is_dropout() -> None:
     x, W, b = product_case(50)
-    z = product("shakeout", x, W, b, 0.5, draws(), strength=0.0)
-    torch.testing.assert_close(z, noised("dropout", x, 0.5, draws()) @ W.T + b)
+    z = product("shakeout", x, W, b, 0.5, site(), strength=0.0)
+    torch.testing.assert_close(z, noised("dropout", x, 0.5, site()) @ W.T + b)
 
 
 def test_dropconnect_drops_weights_and_divides_the_rest() -> None:
     W = torch.randn(50, 80)
     noise = make(DEFAULTS["dropconnect"])
-    noise.place = 1
-    masked = result(noise, noise.weight(W, 0.25, draws()))
+    masked = result(noise.weight(W, 0.25, site()))
     torch.testing.assert_close((masked / W).round(decimals=4).unique(), torch.tensor([0.0, 1.3333]))
 
 
 def test_gaussian_dropconnect_has_the_moments_of_a_mask_per_example() -> None:
     x, W, b = product_case(20000)
     rate = 0.5
-    drawn = product("dropconnect_gaussian", x, W, b, rate, draws()).double()
+    drawn = product("dropconnect_gaussian", x, W, b, rate, site()).double()
     masks = torch.rand(20000, 4, 12, generator=torch.Generator().manual_seed(1)) >= rate
     masked = ((masks * W / (1 - rate)) @ x[0] + b).double()
     torch.testing.assert_close(drawn.mean(0), masked.mean(0), rtol=0, atol=0.1)
@@ -260,17 +251,17 @@ def test_products_gradients_against_finite_differences(name: str, first: bool) -
     weight = torch.randn(6, 4, generator=generator)
 
     def at(*leaves: Tensor) -> tuple[Tensor, list[Tensor | None]]:
-        noise = make(DEFAULTS[name])
-        noise.place, noise.first = 1, first
-        x, W, b = leaves = tuple(leaf.clone().requires_grad_(not noise.by_hand) for leaf in leaves)
+        noise, here = make(DEFAULTS[name]), site(first=first)
+        by_autograd = name == "shakeout"
+        x, W, b = leaves = tuple(leaf.clone().requires_grad_(by_autograd) for leaf in leaves)
         if noise.has("weight"):
-            noisy, to_weight = noise.weight(W, 0.4, draws())
+            noisy, to_weight = noise.weight(W, 0.4, here)
             value = ((x @ noisy.mT + b) * weight).sum()
             return value, [weight @ noisy, to_weight(weight.mT @ x), weight.sum(0)]
-        if noise.by_hand:
-            z, backward = noise.product(x, W, b, 0.4, draws())
+        if not by_autograd:
+            z, backward = noise.product(x, W, b, 0.4, here)
             return (z * weight).sum(), list(backward(weight))
-        value = (noise.product(x, W, b, 0.4, draws()) * weight).sum()
+        value = (noise.product(x, W, b, 0.4, here) * weight).sum()
         return value, list(torch.autograd.grad(value, leaves))
 
     gradients = at(*given)[1]
@@ -290,24 +281,23 @@ def test_products_gradients_against_finite_differences(name: str, first: bool) -
 
 def test_gaussian_dropconnect_has_a_gradient_where_nothing_comes_in() -> None:
     noise = make(DEFAULTS["dropconnect_gaussian"])
-    noise.place = 1
-    _, backward = noise.product(torch.zeros(5, 12), torch.randn(4, 12), torch.zeros(4), 0.5, draws())
+    _, backward = noise.product(torch.zeros(5, 12), torch.randn(4, 12), torch.zeros(4), 0.5, site())
     assert all(torch.isfinite(gradient).all() for gradient in backward(torch.ones(5, 4)))
 
 
 def test_blend_takes_one_other_image_and_a_share_of_each_unit() -> None:
     n, units, rate = 64, 32, 0.6
     h = torch.arange(n, dtype=torch.float32).unsqueeze(-1).expand(n, units) * 1000
-    moved = (noised("blend", h, rate, draws()) - h) / 1000
+    moved = (noised("blend", h, rate, site()) - h) / 1000
     # every unit of an image moves towards the same other image: all in one direction, by no more than the share
     assert ((moved > 0).all(-1) | (moved < 0).all(-1)).all()
     assert (moved.abs().amax(-1) <= rate * n).all()
-    assert torch.equal(noised("blend", h[:1], rate, draws()), h[:1])
+    assert torch.equal(noised("blend", h[:1], rate, site()), h[:1])
 
 
 def test_blends_mean_is_the_documented_bias() -> None:
     h = torch.rand(8, 2)
-    mean = torch.stack([noised("blend", h, 0.5, draws(step=step)) for step in range(6000)]).mean(0)
+    mean = torch.stack([noised("blend", h, 0.5, site(step=step)) for step in range(6000)]).mean(0)
     others = (h.sum(0) - h) / 7
     torch.testing.assert_close(mean, h + 0.25 * (others - h), rtol=0, atol=0.015)
 
@@ -316,9 +306,7 @@ def test_blends_mean_is_the_documented_bias() -> None:
 def test_jumpouts_mean(power: float, share: float | None) -> None:
     h = torch.ones(64, 64)
     options = {"power": power, "highest": 0.9}
-    means = torch.stack(
-        [noised("jumpout", h, 0.2, draws(step=step), **options).mean() for step in range(800)]
-    )
+    means = torch.stack([noised("jumpout", h, 0.2, site(step=step), **options).mean() for step in range(800)])
     if share is not None:
         assert float(means.mean()) == pytest.approx(share, abs=0.005)
     else:
@@ -334,7 +322,7 @@ def test_jumpout_drops_the_same_share_of_active_units() -> None:
     sparse = h.clone()
     sparse[:, 50:] = 0  # a quarter is active
     dropped = [
-        float((noised("jumpout", h_, 0.05, draws(step=3)) == 0)[:, :50].float().mean()) for h_ in (h, sparse)
+        float((noised("jumpout", h_, 0.05, site(step=3)) == 0)[:, :50].float().mean()) for h_ in (h, sparse)
     ]
     assert dropped[1] == pytest.approx(4 * dropped[0], rel=0.15)
 

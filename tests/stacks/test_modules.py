@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from src import optimizers, streams
+from src import components, optimizers, streams
 from src.noise import make
 from src.probes import mean_metrics
+from src.stacks.mlp import MLP
 from src.stacks.modules import Modules
 from src.streams import LEVELS, Draws
 
@@ -129,10 +133,11 @@ class Bare(nn.Module):
         return x * self.weight
 
 
-def test_rates_of_the_first_two_are_ours_and_of_the_others_their_own() -> None:
+def test_every_call_of_a_dropout_has_its_own_rate_and_mask() -> None:
     nets = [Bare(), Bare()]
     stack = Modules(nets, make({"name": "dropout"}), CPU)
-    rates = [torch.tensor([a, b]).reshape(2, 1, 1) for a, b in [(0.0, 0.0), (0.5, 0.0), (0.8, 0.4)]]
+    by_place = [(0.0, 0.0), (0.5, 0.0), (0.8, 0.4), (0.3, 0.3), (0.6, 0.6)]
+    rates = [torch.tensor(own).reshape(2, 1, 1) for own in by_place]
     x, y = torch.ones(2, 1, 3), torch.zeros(2, 1, dtype=torch.long)
 
     def draws(place: int) -> Draws:
@@ -190,14 +195,14 @@ def test_at_test_time_the_module_is_as_it_is() -> None:
         torch.testing.assert_close(logits, net(seed).eval()(BATCH[0]).detach())
 
 
-def test_hidden_layers_are_what_the_first_two_dropouts_see() -> None:
+def test_hidden_layers_are_what_the_dropouts_see() -> None:
     stack, own = stack_of([1]), net(1).eval()
     clean = stack.hidden(BATCH[0])
     first = F.relu(own.first(BATCH[0])).detach()
     torch.testing.assert_close(clean[0], first)
     torch.testing.assert_close(clean[1], F.gelu(own.second(first)).detach())
     noisy = stack.hidden(BATCH[0], [0.0, 0.5, 0.5], draws_of([1]))
-    assert len(noisy) == len(clean) == 2
+    assert len(noisy) == len(clean) == 3
     assert ((noisy[0] == 0) | ((noisy[0] - 2 * first).abs() < 1e-6)).all()
     assert not any(module._forward_hooks for module in stack.nets[0].modules())
 
@@ -209,3 +214,211 @@ def test_a_module_without_dropout_trains_and_has_no_hidden_layers() -> None:
     loss, _ = mean_metrics(stack.differentiate(*BATCH, [0.0, 0.5, 0.5], draws_of([1])), BATCH[1])
     assert float(loss) == pytest.approx(float(F.cross_entropy(reference(BATCH[0]), BATCH[1]).detach()))
     assert stack.hidden(BATCH[0]) == []
+
+
+class Twice(nn.Module):
+    """One `nn.Dropout`, called after two layers of one width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.1)
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = [self.drop(torch.ones(200, 100)), self.drop(torch.ones(200, 100))]
+        return x * self.weight + 0 * self.seen[0].sum() * self.seen[1].sum()
+
+
+def test_one_dropout_called_twice_is_two_places() -> None:
+    twice = Twice()
+    stack = Modules([twice], make({"name": "dropout"}), CPU)
+    stack.differentiate(torch.ones(1, 3), torch.zeros(1, dtype=torch.long), [0.0, 0.5, 0.25], draws_of([1]))
+    first, second = twice.seen
+    assert float((first == 0).float().mean()) == pytest.approx(0.5, abs=0.02)
+    assert float((second == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+    both = float(((first == 0) & (second == 0)).float().mean())
+    assert both == pytest.approx(0.125, abs=0.02), "masks of their own"
+
+
+class Changing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.out, self.passes = nn.Dropout(), nn.Linear(FEATURES, CLASSES), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return self.out(self.drop(x) if self.passes != 3 else x)
+
+
+def test_a_number_of_calls_that_changes_ends_the_run() -> None:
+    stack = Modules([Changing()], make({"name": "dropout"}), CPU)
+    for _ in range(2):
+        stack.differentiate(*BATCH, [0.0, 0.5], draws_of([1]))
+    with pytest.raises(
+        RuntimeError, match="calls in one pass 0 dropouts and in another 1: a place in the net is"
+    ):
+        stack.differentiate(*BATCH, [0.0, 0.5], draws_of([1]))
+
+
+class Checkpointed(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = checkpoint(super().forward, x, use_reentrant=False)
+        return h
+
+
+def test_a_pass_that_autograd_repeats_has_no_places() -> None:
+    """Its dropouts would be the third and fourth call."""
+    stack = Modules(
+        [Checkpointed(nn.Linear(FEATURES, CLASSES), nn.Dropout())], make({"name": "dropout"}), CPU
+    )
+    with pytest.raises(RuntimeError, match="outside of a forward pass"):
+        stack.differentiate(*BATCH, [0.0, 0.5], draws_of([1]))
+
+
+class Convolved(nn.Module):
+    """Every kind of dropout, each on (n, channels, ...)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.drops = nn.ModuleList([nn.Dropout1d(), nn.Dropout2d(), nn.Dropout3d(), nn.Dropout()])
+
+    def forward(self, x: Tensor) -> Tensor:
+        shapes = [(50, 40, 6), (50, 40, 3, 2), (50, 40, 2, 3, 1), (50, 40, 3, 2)]
+        self.seen = [drop(torch.ones(shape)) for drop, shape in zip(self.drops, shapes, strict=True)]
+        return x * self.weight
+
+
+@pytest.mark.parametrize("name", ["dropout", "gaussian", "uniform", "jumpout"])
+def test_whole_channels_have_one_factor(name: str) -> None:
+    net = Convolved()
+    options = {"name": name, "highest": 0.6, "power": 0.75}
+    stack = Modules([net], make(options), CPU)
+    stack.differentiate(torch.ones(1, 3), torch.zeros(1, dtype=torch.long), [0.0] + [0.5] * 4, draws_of([1]))
+    for out in net.seen[:3]:
+        channels = out.flatten(2)
+        assert torch.equal(channels, channels[..., :1].expand_as(channels))
+        assert len(channels[..., 0].unique()) > 1
+    assert not torch.equal(net.seen[3].flatten(2), net.seen[3].flatten(2)[..., :1].expand(-1, -1, 6))
+
+
+def test_on_whole_channels_a_noise_needs_a_factor() -> None:
+    stack = Modules([Convolved()], make({"name": "blend"}), CPU)
+    with pytest.raises(
+        TypeError, match=r"a noise needs a factor to act on whole channels, at an nn\.Dropout1d"
+    ):
+        stack.differentiate(torch.ones(1, 3), torch.zeros(1, dtype=torch.long), [0.0, 0.5], draws_of([1]))
+
+
+class Three(nn.Sequential):
+    """The layers of the book's net as anyone would write them; `ReLU` as a user may have it, in place."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Linear(FEATURES, 12), nn.ReLU(inplace=True), nn.Dropout(),
+            nn.Linear(12, 9), nn.ReLU(), nn.Dropout(), nn.Linear(9, CLASSES),
+        )  # fmt: skip
+
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "noise"
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("name", components.names("noise"))
+def test_a_plain_module_has_any_noise_as_the_book_net_has(name: str, runs: int) -> None:
+    """Two implementations of every noise, by hand and by autograd; over a few steps, as some have a state."""
+    options = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    nets = [net(seed, Three) for seed in range(runs)]
+    by_hand = MLP(nets, make(options), CPU)
+    by_autograd = Modules(copy.deepcopy(nets), make(options), CPU)
+    seeds = list(range(runs))
+    rates: list[Any] = [0.0, 0.3, 0.4]
+    if runs > 1:
+        rates = [torch.tensor(own).reshape(-1, 1, 1) for own in ([0.0] * 3, [0.3, 0.0, 0.5], [0.4, 0.2, 0.6])]
+    lead = (runs,) if runs > 1 else ()
+    for step in range(4):
+        n = 16 if step != 2 else 7
+        x = torch.randn(*lead, n, FEATURES, generator=torch.Generator().manual_seed(step))
+        y = torch.arange(n).expand(*lead, n) % CLASSES
+        losses = [
+            mean_metrics(stack.differentiate(x, y, rates, draws_of(seeds, step)), y)[0]
+            for stack in (by_hand, by_autograd)
+        ]
+        torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(by_autograd.gradients, by_hand.gradients, rtol=1e-4, atol=1e-6)
+        for stack in (by_hand, by_autograd):
+            stack.parameters.sub_(0.5 * by_hand.gradients)
+        if "drop" in name or name == "none":  # a stack's hidden layers are those behind the noise
+            for ours, theirs in zip(
+                by_hand.hidden(BATCH[0], rates, draws_of(seeds, step)),
+                by_autograd.hidden(BATCH[0], rates, draws_of(seeds, step)),
+                strict=True,
+            ):
+                torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_a_convolution_have_noise_as_a_matrix_has() -> None:
+    conv = nn.Sequential(
+        nn.Unflatten(1, (1, 2, 3)),
+        nn.Conv2d(1, 4, 2, groups=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8, CLASSES),
+    )
+    W, b = (parameter.detach().clone() for parameter in conv[1].parameters())
+    stack = Modules([conv], make({"name": "dropconnect"}), CPU)
+    outputs: list[Tensor] = []
+    conv[2].register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
+    stack.differentiate(*BATCH, [0.0, 0.5], draws_of([1]))
+    mask = draws_of([1])(1).keep((4, 4), 0.5).view_as(W) * 2
+    expected = F.relu(F.conv2d(BATCH[0].view(-1, 1, 2, 3), W * mask, b))
+    torch.testing.assert_close(outputs[0], expected)
+    assert ((stack.gradients[: W.numel()] != 0).view_as(W) <= (mask != 0)).all(), (
+        "what was dropped does not learn"
+    )
+
+
+class Tracking(nn.Module):
+    """Buffers that every pass changes, two of them in evaluation, too; and a draw of its own there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm1d(FEATURES), nn.Dropout()
+        self.out = nn.Linear(FEATURES, CLASSES)
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("replaced", torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += 1
+        self.replaced = self.replaced + 1
+        return self.out(self.drop(self.norm(x))) + torch.rand(())
+
+
+def test_looking_leaves_every_buffer_and_draw_as_it_was() -> None:
+    stack = Modules([net(1, Tracking)], make({"name": "dropout"}), CPU)
+    rates: list[Any] = [0.0, 0.5]
+    stack.differentiate(*BATCH, rates, draws_of([1]))
+    before = {name: tensor.clone() for name, tensor in stack.nets[0].state_dict().items()}
+    state = torch.random.get_rng_state()
+    clean = stack.logits(BATCH[0])
+    stack.hidden(BATCH[0])
+    noisy = stack.logits(BATCH[0], rates, draws_of([1]))
+    stack.hidden(BATCH[0], rates, draws_of([1]))
+    for name, tensor in stack.nets[0].state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(stack.logits(BATCH[0]), clean), "however often it is asked"
+    assert not torch.equal(noisy, clean), "the noise is on"
+    stack.differentiate(*BATCH, rates, draws_of([1], 1))
+    assert float(stack.nets[0].seen) == 2
+
+
+def test_a_noise_with_state_stands_still_while_it_is_looked_at() -> None:
+    options = {"name": "additive", "momentum": 0.5}
+    one, other = (Modules([net(1, Three)], make(options), CPU) for _ in range(2))
+    rates: list[Any] = [0.0, 0.5, 0.5]
+    for step in range(3):
+        one.differentiate(*BATCH, rates, draws_of([1], step))
+        other.differentiate(*BATCH, rates, draws_of([1], step))
+        other.logits(10 * BATCH[0], rates, draws_of([1], step))
+        assert torch.equal(one.gradients, other.gradients)

@@ -1,0 +1,168 @@
+"""A noise tried on random numbers: is its gradient by hand, and does it do anything at all?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src import streams
+from src.noise import HOOKS, Noise, Site
+from src.streams import Draws
+
+RATES = (0.25, 0.5, 0.1, 0.75, 0.01, 1.0)
+"""The first of these that the noise's `RATE` takes is the one that is tried."""
+
+STEPS = 16
+"""Steps in at least one of which a noise must do something; there are noises that act now and then."""
+
+IMAGES = 8
+"""In the batch that a product is tried on."""
+
+
+def hook_of(noise: Noise) -> str | None:
+    """The hook that says what the noise does; of `drop` and `factor` it is `factor`."""
+    return next((hook for hook in HOOKS[1:] if noise.has(hook)), None)
+
+
+def by_hand(noise: Noise, width: int, inputs: int) -> bool:
+    """Whether the noise gives its gradient by hand: nothing needs autograd then.
+
+    Args:
+        width: units of a layer. inputs: units that it reads.
+    """
+    hook = hook_of(noise)
+    if hook in (None, "factor"):
+        return True
+    shape = (IMAGES, width) if hook == "activation" else (width, inputs)
+    return _gives_pair(_Key(noise), shape)
+
+
+def problem(noise: Noise, shape: Sequence[int]) -> str | None:
+    """Why the noise does nothing at a place, or something that cannot be right; None where all is well.
+
+    An exception that the noise raises is no answer: the run that meets it keeps it.
+
+    Args:
+        shape: of the activations, (n, units), or of a layer's weights, (out, in), as the noise's hook has it.
+    """
+    return _problem(_Key(noise), tuple(shape)) if hook_of(noise) else None
+
+
+class _Key:
+    """A noise that equals others of its class and options."""
+
+    def __init__(self, noise: Noise) -> None:
+        self.kind, self.options = type(noise), noise.options
+
+    def _text(self) -> tuple[type[Noise], str]:
+        return self.kind, repr(self.options)
+
+    def __hash__(self) -> int:
+        return hash(self._text())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._text() == other._text()
+
+    def noise(self) -> Noise:
+        return self.kind(self.options)
+
+    def rate(self) -> float:
+        check = getattr(sys.modules[self.kind.__module__], "RATE", None)
+        for rate in RATES:
+            try:
+                return float(check(rate)) if check else rate
+            except ValueError:
+                continue
+        return RATES[0]
+
+
+def _site(step: int) -> Site:
+    return Site(1, Draws([streams.key(0, "trial")], step, torch.device("cpu")))
+
+
+def _tensors(hook: str, shape: tuple[int, ...]) -> list[Tensor]:
+    """What a hook is handed, in new memory: h, or W, or x, W, b; positive numbers, as after a ReLU."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(IMAGES, shape[-1]), shape, shape[:1]] if hook == "product" else [shape]
+    return [torch.rand(size, generator=generator) + 0.1 for size in shapes]
+
+
+def _plain(hook: str, tensors: Sequence[Tensor]) -> Tensor:
+    """What the hook would give without any noise."""
+    if hook == "factor":
+        return torch.ones_like(tensors[0])
+    return tensors[0] if hook != "product" else torch.addmm(tensors[2], tensors[0], tensors[1].mT)
+
+
+def _given(noise: Noise, hook: str, shape: tuple[int, ...], rate: float, step: int) -> Any:
+    # not in inference mode, in which a run may be: what a noise keeps for others could not be written to by them
+    with torch.inference_mode(False), torch.no_grad():
+        return getattr(noise, hook)(*_tensors(hook, shape), rate, _site(step))
+
+
+@cache
+def _gives_pair(key: _Key, shape: tuple[int, ...]) -> bool:
+    noise = key.noise()
+    hook = str(hook_of(noise))
+    try:
+        return isinstance(_given(noise, hook, shape, key.rate(), 0), tuple)
+    except Exception:
+        return False  # the first step raises it, too, and the run keeps it
+
+
+@cache
+def _problem(key: _Key, shape: tuple[int, ...]) -> str | None:
+    noise, rate = key.noise(), key.rate()
+    hook = str(hook_of(noise))
+    plain = _plain(hook, _tensors(hook, shape))
+    absent, idle = True, True
+    try:
+        for step in range(STEPS):
+            given = _given(noise, hook, shape, rate, step)
+            if isinstance(given, tuple) and hook != "factor":
+                given = given[0] if len(given) == 2 else given
+            if given is None:
+                continue
+            absent = False
+            if not isinstance(given, Tensor):
+                return f"{hook} gave {type(given).__name__} at rate {rate:g}; it must give a tensor{_or_pair(hook)}"
+            if given.shape != plain.shape:
+                right = "x Wᵀ + b's" if hook == "product" else {"weight": "W's"}.get(hook, "h's")
+                return (
+                    f"{hook} gave {tuple(given.shape)} and must give {right} shape, here {tuple(plain.shape)}"
+                )
+            same = torch.allclose(given, plain, rtol=1e-5, atol=1e-6) if hook == "product" else None
+            idle &= torch.equal(given, plain) if same is None else same
+        if absent:
+            return f"{hook} gave None at rate {rate:g}; it must return a tensor{_or_pair(hook)}"
+        if idle:
+            return f"{hook} changes nothing at rate {rate:g} in {STEPS} steps"
+        return _difference(noise, shape, rate) if noise.has("drop") else None
+    except Exception:
+        return None
+
+
+def _or_pair(hook: str) -> str:
+    return "" if hook == "factor" else " or a pair, a tensor and the gradient by hand"
+
+
+def _difference(noise: Noise, shape: tuple[int, ...], rate: float) -> str | None:
+    """Where `drop` does something else than `factor`."""
+    for step in range(STEPS):
+        h, dropped = (_tensors("drop", shape)[0] for _ in range(2))
+        with torch.inference_mode(False), torch.no_grad():
+            scale: Any = noise.drop(dropped, rate, _site(step))
+            factor = noise.factor(h, rate, _site(step))
+            if not isinstance(scale, float | Tensor):
+                return f"drop gave {scale}; it must give the number by which it multiplied what it kept"
+            expected = h if factor is None else h * factor
+            if not torch.allclose(dropped, expected, rtol=1e-4, atol=1e-6):
+                return "drop and factor must do the same with the same random numbers, and do not"
+            if not torch.allclose(dropped, (dropped != 0) * h * scale, rtol=1e-4, atol=1e-6):
+                return "drop must give the number by which it multiplied what it kept, and gave another"
+    return None

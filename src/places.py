@@ -1,0 +1,210 @@
+"""Whether a model, a noise and the rates fit together: no rate above 0 may move nothing.
+
+A model is tried once with each noise: a few passes over images of random numbers tell where the noise may act, and
+the noise is tried on tensors of the shapes that it meets there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from src import components, models
+from src import noise as noises
+from src.checks import ConfigError
+from src.config import RATES, Run
+from src.noise import Noise, _trial
+from src.stacks import trial
+from src.stacks.injector import DROPOUTS, Call
+from src.stacks.modules import Modules
+
+
+class Misfit(ConfigError):
+    """The model raises an exception when it is tried: no run of it can train."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a noise may act in a model."""
+
+    count: int = 0
+    """Places beside the input, 0."""
+    counted: str = "place"
+    """What the noise calls them, in the singular."""
+    problems: Mapping[int, ConfigError | str] = field(default_factory=dict)
+    """Why there may be no rate above 0 at some of them."""
+
+
+_known: dict[str, Places | ConfigError] = {}
+
+
+def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
+    """Refuses rates that would move nothing, and models that cannot train with any run.
+
+    Args:
+        runs: of one data set.
+        shape: of an image in it.
+
+    Raises:
+        ConfigError: naming the key, its value and what would be right. A model that raises an exception is refused
+            where all runs are of such models: otherwise the others train, and its own runs fail.
+    """
+    misfits = []
+    for run in runs:
+        try:
+            of_run(run, shape, classes)
+        except Misfit as misfit:
+            misfits.append(misfit)
+    if misfits and len(misfits) == len(runs):
+        raise misfits[0]
+
+
+def of_run(run: Run, shape: Sequence[int], classes: int) -> Places:
+    """The places of the run's model and noise.
+
+    Raises:
+        ConfigError: for a rate above 0 where it would move nothing.
+    """
+    key = repr((run.model, run.noise, tuple(shape), classes))
+    if key not in _known:
+        try:
+            # a run may be in inference mode, in which nothing is differentiated
+            with torch.inference_mode(False):
+                _known[key] = _places(run, shape, classes)
+        except ConfigError as error:
+            _known[key] = error
+    places = _known[key]
+    if isinstance(places, ConfigError):
+        raise places
+    _check_rates(run, places)
+    return places
+
+
+def _check_rates(run: Run, places: Places) -> None:
+    model, noise = run.model["name"], run.noise["name"]
+    above = {key: rate for key, rate in run.rates.items() if rate > 0}
+    beyond = {key: rate for key, rate in above.items() if RATES.index(key) >= places.count}
+    if beyond:
+        key, rate = next(iter(beyond.items()))
+        many = "no" if places.count == 0 else places.count
+        counted = places.counted if places.count <= 1 else places.counted.replace("place", "places", 1)
+        cure = " ".join(f"{key}=0" for key in beyond)
+        raise ConfigError(key, rate, f"model={model} has {many} {counted}; add {cure}")
+    rates = {0: ("noise.input_rate", run.noise.get("input_rate", 0.0))}
+    rates |= {place: (key, above.get(key, 0.0)) for place, key in enumerate(RATES, 1)}
+    for place, (key, rate) in rates.items():
+        problem = places.problems.get(place)
+        if rate > 0 and problem is not None:
+            if isinstance(problem, ConfigError):
+                raise problem
+            raise ConfigError(key, rate, f"{problem} (model={model}, noise={noise}); or add {key}=0")
+
+
+def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
+    noise, name = noises.make(run.noise), run.model["name"]
+    try:
+        net = models.build(run.model, math.prod(shape), classes, seed=0)
+        stack = models.stack_class(name)
+        if stack is not Modules:
+            return _of_stack(run, stack, net, noise, math.prod(shape))
+        return _of_module(run, net, noise, shape, classes)
+    except ConfigError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        right = f"{_file('model', name)} cannot take an image of shape {tuple(shape)}: {said}"
+        raise Misfit("model", name, right) from error
+
+
+def _file(group: str, name: str) -> str:
+    return str(components.find(group, name).__file__)
+
+
+def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int) -> Places:
+    """Of nets with layers in a row, whose hidden layers are the places."""
+    weights = [tuple(parameter.shape) for parameter in net.parameters() if parameter.dim() == 2]
+    problems: dict[int, ConfigError | str] = {}
+    for place in range(stack.places + 1):
+        if noise.has("weight") or noise.has("product"):
+            layer = place + 1 if noise.reads else place
+            if layer == 0:
+                problems[0] = "a noise in the layers that make a place has none to act in at the input"
+                continue
+            shape = weights[layer - 1]
+        else:
+            shape = (trial.BATCHES[0], features if place == 0 else weights[place - 1][0])
+        _try(problems, place, run, noise, shape)
+    return Places(stack.places, "place", problems)
+
+
+def _try(
+    problems: dict[int, ConfigError | str], place: int, run: Run, noise: Noise, shape: Sequence[int]
+) -> None:
+    said = _trial.problem(noise, shape)
+    if said is not None:
+        name = run.noise["name"]
+        problems[place] = ConfigError("noise", name, f"{_file('noise', name)}: {said}")
+
+
+def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> Places:
+    name = run.model["name"]
+    try:
+        calls, unused = trial.calls(net, noise, shape, classes)
+    except trial.WrongModelError as error:
+        raise ConfigError("model", name, f"{_file('model', name)} {error}") from None
+    in_layers = noise.has("weight") or noise.has("product")
+    if in_layers and not noise.reads:
+        calls = calls[:-1]
+    elif in_layers:
+        calls = calls[1:]  # place k is read by the next layer
+    problems: dict[int, ConfigError | str] = {}
+    for place, call in enumerate(calls, 1):
+        at = f"layer {place + noise.reads}" if in_layers else f"place {place}"
+        if problem := _problem_of(call, noise):
+            problems[place] = f"{at} is an nn.{call.kind.__name__}{problem}"
+        elif place + (noise.reads and in_layers) in unused:
+            problems[place] = f"what {at}, an nn.{call.kind.__name__}, gives has no effect on the logits"
+        else:
+            _try(problems, place, run, noise, _units(call))
+    problems[0] = (
+        "a plain module has no place at its input; call an nn.Dropout on the images, which is place 1"
+    )
+    count = len(calls)
+    if count > len(RATES) and not in_layers and _trial.hook_of(noise):
+        problem = (
+            f"{_file('model', name)} calls {count} dropouts, and there are rates for {len(RATES)} places"
+        )
+        problems |= {place: ConfigError("model", name, problem) for place in range(1, count + 1)}
+    counted = "place" if not in_layers else f"place in its layers for noise={run.noise['name']}"
+    return Places(count, counted, problems)
+
+
+def _units(call: Call) -> tuple[int, int]:
+    """A call's tensor as the noise is handed it: (n, units), of whole channels (n, channels); weights (out, in)."""
+    if call.kind is nn.Dropout or call.kind not in DROPOUTS:
+        return call.shape[0], math.prod(call.shape[1:])
+    return call.shape[0], call.shape[1]
+
+
+DIMENSIONS: dict[type[nn.Module], tuple[int, ...]] = {
+    nn.Dropout1d: (3,),
+    nn.Dropout2d: (3, 4),
+    nn.Dropout3d: (5,),
+}
+
+
+def _problem_of(call: Call, noise: Noise) -> str | None:
+    """Why the noise's formula is not defined at this call: the end of a sentence."""
+    dimensions = DIMENSIONS.get(call.kind)
+    if dimensions and len(call.shape) not in dimensions:
+        return f" called with a tensor of shape {call.shape}, in which it finds no channels; make it an nn.Dropout"
+    if dimensions and not noise.has("factor"):
+        return ", and only a noise with a factor can act on whole channels; make it an nn.Dropout"
+    if call.kind is nn.Conv2d and noise.has("product"):
+        return ", whose positions share their weights: a noise on the product x Wᵀ + b is not defined there"
+    return None

@@ -1,0 +1,242 @@
+"""Puts a noise into a plain `nn.Module`: at each call of a dropout, or inside its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.noise import Backward, Noise, Site, _trial, pair
+from src.streams import Draws
+
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+LAYERS = (nn.Linear, nn.Conv2d)
+
+
+class CallsError(RuntimeError):
+    """A model that calls now more modules and now fewer: the end of a sentence about it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module at which the noise may act."""
+
+    kind: type[nn.Module]
+    """One of `DROPOUTS` or `LAYERS`."""
+    shape: tuple[int, ...]
+    """Of what a dropout is given, or of a layer's weights."""
+
+
+class Injector:
+    """Takes over the dropouts of one net; of a noise on weights or products its linear and convolutional layers.
+
+    The author of the net writes no line for it. A place is a call, counted from 1 in the order of a forward pass,
+    however many modules there are: one `nn.Dropout` called twice is two places, each with draws of its own. The
+    rates are the config's; the `p` of the modules does not count. Of a noise on weights or products place k is the
+    k-th call of an `nn.Linear` or `nn.Conv2d` (of one that `reads`: the k+1st), and dropouts are the identity.
+
+    Args:
+        net: is changed: its modules get another `forward`.
+        noise: has state only in the sites, so that several nets may share it.
+    """
+
+    def __init__(self, net: nn.Module, noise: Noise) -> None:
+        self.net, self.noise = net, noise
+        self.in_layers = noise.has("weight") or noise.has("product")
+        self.tap: Callable[[Call, Tensor], Tensor] | None = None
+        """Is told of each call at which the noise may act, and may change what it gives."""
+        self.activations: list[Tensor] | None = None
+        """What the dropouts give, (n, units), where it is asked for."""
+        self._by_hand = _trial.by_hand(noise, 6, 5)
+        self._sites: dict[int, Site] = {}
+        self._rates: Sequence[float] = ()
+        self._draws: Callable[[int], Draws] | None = None
+        self._learning = True
+        self._inside = False
+        self._dropout_calls = self._layer_calls = 0
+        self._usual: tuple[int, int] | None = None
+        # a transformer layer's fast path, taken in evaluation alone, goes past its dropouts
+        torch.backends.mha.set_fastpath_enabled(False)
+        for module in net.modules():
+            kind: Any = next((kind for kind in DROPOUTS if type(module).forward is kind.forward), None)
+            if kind is not None:
+                module.forward = partial(self._dropout, module, kind)
+            elif self.in_layers and any(type(module).forward is kind.forward for kind in LAYERS):
+                module.forward = partial(self._layer, module)
+
+    def train(self, x: Tensor, rates: Sequence[float], draws: Callable[[int], Draws]) -> Tensor:
+        """What the net gives in training, with the noise on.
+
+        Args:
+            x: images, with n in front.
+            rates: at each place, 0 being the input; further places have none.
+            draws: the random numbers at each place.
+        """
+        self.net.train()
+        draws(0).seed_torch()
+        return self._pass(x, rates, draws)
+
+    def look(
+        self, x: Tensor, rates: Sequence[float] = (), draws: Callable[[int], Draws] | None = None
+    ) -> Tensor:
+        """What the net gives in evaluation, with the noise alone switched on where rates are given.
+
+        Nothing is left changed: no buffer of the net, no state of the noise, no random number generator.
+        """
+        buffers = [
+            (module._buffers, name, buffer, buffer.clone())
+            for module in self.net.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+        self._learning = False
+        self.net.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                if draws is None:
+                    torch.default_generator.manual_seed(0)
+                else:
+                    draws(0).seed_torch()
+                return self._pass(x, rates, draws)
+        finally:
+            self._learning = True
+            for owner, name, buffer, before in buffers:
+                owner[name] = buffer.copy_(before)
+
+    def hidden(self, *arguments: Any) -> list[Tensor]:
+        """What the dropouts give in `look`, each (n, units)."""
+        self.activations = []
+        try:
+            self.look(*arguments)
+            return self.activations
+        finally:
+            self.activations = None
+
+    def _pass(self, x: Tensor, rates: Sequence[float], draws: Callable[[int], Draws] | None) -> Tensor:
+        self._rates, self._draws = rates, draws
+        self._dropout_calls = self._layer_calls = 0
+        with self._one_pass():
+            logits: Tensor = self.net(x)
+        calls = self._dropout_calls, self._layer_calls
+        if self._usual is not None and calls != self._usual:
+            names = ("dropouts", "layers")
+            said = ", ".join(
+                f"{now} {name} and in another {usual}"
+                for now, usual, name in zip(calls, self._usual, names, strict=True)
+                if now != usual
+            )
+            raise CallsError(
+                f"calls in one pass {said}: a place in the net is such a call, so that their number must "
+                "be the same in each pass, in training and evaluation"
+            )
+        self._usual = calls
+        return logits
+
+    @contextmanager
+    def _one_pass(self) -> Iterator[None]:
+        self._inside = True
+        try:
+            yield
+        finally:
+            self._inside = False
+
+    def _rate(self, place: int) -> float:
+        return self._rates[place] if place < len(self._rates) else 0.0
+
+    def _site(self, place: int) -> Site:
+        site = self._sites.setdefault(place, Site(place))
+        site.learning = self._learning
+        assert self._draws is not None
+        return site.at(self._draws(place))
+
+    def _dropout(self, module: nn.Module, kind: type[nn.Module], h: Tensor) -> Tensor:
+        if not self._inside:
+            if module.training:
+                raise RuntimeError(
+                    "a dropout is called outside of a forward pass, where it has no place in it"
+                )
+            return h
+        self._dropout_calls += 1
+        place = self._dropout_calls
+        rate = 0.0 if self.in_layers else self._rate(place)
+        out = self._noised(h, kind, rate, self._site(place)) if rate else h
+        if self.activations is not None:
+            self.activations.append(_rows(out.detach()).clone())
+        return out if self.tap is None or self.in_layers else self.tap(Call(kind, tuple(h.shape)), out)
+
+    def _noised(self, h: Tensor, kind: type[nn.Module], rate: float, site: Site) -> Tensor:
+        if self.noise.has("factor"):
+            with torch.no_grad():
+                like = _rows(h) if kind is nn.Dropout else h.flatten(2).mean(-1)
+                factor = self.noise.factor(like, rate, site)
+            if factor is None:
+                return h
+            spread = h.shape if kind is nn.Dropout else (*like.shape, *(1 for _ in h.shape[2:]))
+            return h * factor.reshape(spread)
+        if self.noise.has("activation"):
+            if kind is not nn.Dropout:
+                raise TypeError(f"a noise needs a factor to act on whole channels, at an nn.{kind.__name__}")
+            return self._call(self.noise.activation, rate, site, _rows(h)).reshape(h.shape)
+        return h
+
+    def _layer(self, module: Any, x: Tensor) -> Tensor:
+        plain = type(module).forward
+        if not self._inside:
+            return plain(module, x)
+        self._layer_calls += 1
+        place = self._layer_calls - 1 if self.noise.reads else self._layer_calls
+        rate = self._rate(place)
+        z: Tensor = self._noisy(module, x, rate, self._site(place)) if rate else plain(module, x)
+        kind = nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d
+        return z if self.tap is None else self.tap(Call(kind, tuple(module.weight.shape)), z)
+
+    def _noisy(self, module: Any, x: Tensor, rate: float, site: Site) -> Tensor:
+        W: Tensor = module.weight.flatten(1)
+        if self.noise.has("weight"):
+            noisy = self._call(self.noise.weight, rate, site, W).view_as(module.weight)
+            if isinstance(module, nn.Linear):
+                return F.linear(x, noisy, module.bias)
+            return module._conv_forward(x, noisy, module.bias)
+        if not isinstance(module, nn.Linear):
+            raise TypeError("a noise on products is defined for an nn.Linear, and not for an nn.Conv2d")
+        site.first = not x.requires_grad
+        b = W.new_zeros(W.shape[0]) if module.bias is None else module.bias
+        z = self._call(self.noise.product, rate, site, x.reshape(-1, x.shape[-1]), W, b)
+        return z.reshape(*x.shape[:-1], W.shape[0])
+
+    def _call(self, hook: Callable[..., Any], rate: float, site: Site, *tensors: Tensor) -> Tensor:
+        if self._by_hand:
+            return _ByHand.apply(lambda *given: pair(hook(*given, rate, site), hook.__name__), *tensors)
+        noised = hook(*tensors, rate, site)
+        if not isinstance(noised, Tensor):
+            raise TypeError(f"{hook.__name__} gave {type(noised).__name__} and must give a tensor")
+        return noised
+
+
+class _ByHand(torch.autograd.Function):
+    """A hook that gives a pair, as autograd has it."""
+
+    @staticmethod
+    def forward(ctx: Any, hook: Callable[..., tuple[Tensor, Backward | None]], *tensors: Tensor) -> Tensor:
+        value, ctx.by_hand = hook(*tensors)
+        # not the very tensor: it may be the noise's workspace, which would get autograd's history
+        return value.clone() if any(value is tensor for tensor in tensors) else value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> tuple[Tensor | None, ...]:
+        (delta,) = deltas
+        if ctx.by_hand is None:
+            return None, delta
+        gradients = ctx.by_hand(delta.clone())  # which it may use as memory, and autograd may hand to others
+        return None, *(gradients if isinstance(gradients, tuple) else (gradients,))
+
+
+def _rows(h: Tensor) -> Tensor:
+    """(n, units): all that an image has side by side."""
+    return h if h.dim() == 2 else h.reshape(len(h), -1)

@@ -1,0 +1,143 @@
+"""A plain `nn.Module` tried on images of random numbers: which calls of its modules are places for a noise?"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from src.noise import Noise
+from src.stacks.injector import Call, CallsError, Injector
+from src.streams import Draws
+
+BATCHES = (8, 5, 8)
+"""Images in the passes in training; the last number again in those in evaluation."""
+
+
+class WrongModelError(Exception):
+    """What is wrong with a model that can be run: the end of a sentence about its file."""
+
+
+def calls(net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> tuple[list[Call], set[int]]:
+    """The calls at which the noise may act, in order, and the numbers, from 1, of those without effect.
+
+    Args:
+        net: is changed, and of no use afterwards.
+        shape: of an image.
+
+    Raises:
+        WrongModelError: if it drops units by itself, calls now more modules and now fewer, or gives no logits (n,
+            classes).
+    """
+    for module in net.modules():
+        if isinstance(module, nn.RNNBase) and module.dropout > 0 and module.num_layers > 1:
+            name = type(module).__name__
+            raise WrongModelError(
+                f"drops units inside an nn.{name}, which no rate reaches; give it dropout=0"
+            )
+    injector = Injector(net, noise)
+    for step, n in enumerate(BATCHES):
+        injector.tap = tap = _Tap()
+        with torch.random.fork_rng(devices=[]), _FunctionalDropouts() as functional:
+            logits = _pass(injector.train, _images(n, shape), (), lambda _, step=step: _draws(step))
+        if functional.names:
+            name = functional.names[0]
+            raise WrongModelError(f"drops units by {name}, which no rate reaches; make it an nn.Dropout")
+        if not isinstance(logits, Tensor) or logits.shape != (n, classes):
+            given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise WrongModelError(f"must give logits of shape {(n, classes)}, not {given}")
+    unread = tap.unread(logits)
+    images = _images(BATCHES[-1], shape)
+    injector.tap = _Tap()
+    plain = _pass(injector.look, images)
+    unused = set()
+    for number in unread:
+        injector.tap = _Tap(number)
+        if torch.equal(_pass(injector.look, images), plain):
+            unused.add(number)
+    return tap.calls, unused
+
+
+def _images(n: int, shape: Sequence[int]) -> Tensor:
+    return torch.rand(n, *shape, generator=torch.Generator().manual_seed(n))
+
+
+def _draws(step: int) -> Draws:
+    return Draws([step], step, torch.device("cpu"))
+
+
+def _pass(forward: Callable[..., Tensor], *arguments: Any) -> Any:
+    try:
+        return forward(*arguments)
+    except CallsError as error:
+        raise WrongModelError(str(error)) from None
+
+
+class _Tap:
+    """Notes the calls of a pass, and adds to what each gives: a leaf of zeros, or at one of them random numbers."""
+
+    def __init__(self, moved: int | None = None) -> None:
+        self.calls: list[Call] = []
+        self._leaves: list[Tensor] = []
+        self._moved = moved
+
+    def __call__(self, call: Call, out: Tensor) -> Tensor:
+        self.calls.append(call)
+        if len(self.calls) == self._moved:
+            return out + torch.rand(out.shape)
+        self._leaves.append(torch.zeros_like(out, requires_grad=torch.is_grad_enabled()))
+        return out + self._leaves[-1]
+
+    def unread(self, logits: Tensor) -> list[int]:
+        """Numbers of the calls on whose result the logits do not depend, as far as autograd knows."""
+        if not logits.requires_grad:
+            return list(range(1, len(self.calls) + 1))
+        watched = [(number, leaf) for number, leaf in enumerate(self._leaves, 1) if leaf.requires_grad]
+        leaves = [leaf for _, leaf in watched]
+        gradients = torch.autograd.grad(logits.sum(), leaves, allow_unused=True) if leaves else ()
+        read = {
+            number for (number, _), gradient in zip(watched, gradients, strict=True) if gradient is not None
+        }
+        return [number for number in range(1, len(self.calls) + 1) if number not in read]
+
+
+class _FunctionalDropouts(TorchFunctionMode):
+    """Notes the functions that drop something, which draws from no stream of ours and heeds no rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if "dropout" in name or name in _ATTENTION:
+            values = _arguments(func, name, args, kwargs)
+            rate = values.get("p", values.get("dropout_p", 0))
+            if rate and values.get("training", values.get("train", True)):
+                self.names.append(_ATTENTION.get(name, name))
+        return func(*args, **kwargs)
+
+
+_ATTENTION = {
+    "multi_head_attention_forward": "an nn.MultiheadAttention's dropout",
+    "scaled_dot_product_attention": "scaled_dot_product_attention's dropout_p",
+}
+
+
+def _arguments(func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a call by their names."""
+    try:
+        bound = inspect.signature(func).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+    except (TypeError, ValueError):  # a function written in C tells nothing of its arguments
+        attention = ("query", "key", "value", "attn_mask", "dropout_p")
+        names = attention if name in _ATTENTION else ("input", "p", "train")
+        return {**dict(zip(names, args, strict=False)), **kwargs}
