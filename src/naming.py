@@ -69,7 +69,9 @@ def sweep_file(path: Path) -> DictConfig:
     try:
         content: Any = OmegaConf.load(path)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise InputError(f"{path} cannot be read: {where}{problem}") from None
     if not isinstance(content, DictConfig):
         raise InputError(
             f"{path} is no sweep; a file with hydra.sweeper.arms or hydra.sweeper.params is right"

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from src import config
-from src.checks import ConfigError
+from src.errors import InputError
 from src.naming import check_swept, key_of
 from src.run import Job
 
@@ -51,7 +51,7 @@ def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
         key = override.get_key_element()
         if override.is_sweep_override():
             if not override.is_discrete_sweep():
-                raise ConfigError(
+                raise InputError(
                     key, str(override.input_line).partition("=")[2], "must be a list of values, or range()"
                 )
             axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
@@ -99,7 +99,7 @@ class Planner:
         """The checked job of these overrides.
 
         Raises:
-            ConfigError: if a value is wrong; HydraException: if it cannot be composed.
+            InputError: if a value is wrong; HydraException: if it cannot be composed.
         """
         parsed = [self._parse(override) for override in overrides]
         plain = [override for override in parsed if self._is_plain(override)]

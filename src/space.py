@@ -23,7 +23,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from src.checks import ConfigError
+from src.errors import InputError
 from src.naming import check_swept, key_of
 from src.planning import as_typed
 
@@ -122,7 +122,7 @@ def parse(overrides: Sequence[Override]) -> Space:
     """The space of these overrides; of two settings of one key the last wins.
 
     Raises:
-        ConfigError: for a sweep that is none of the forms above, or whose numbers are wrong.
+        InputError: for a sweep that is none of the forms above, or whose numbers are wrong.
     """
     settings: dict[str, str | Axis] = {}
     for override in overrides:
@@ -139,12 +139,12 @@ def axis(setting: str, override: Override) -> Axis:
     check_swept(key_of(setting), typed)
     tags = set(getattr(override.value(), "tags", ()))
     if tags - {"log"}:
-        raise ConfigError(setting, typed, "a search knows no tag but log")
+        raise InputError(setting, typed, "a search knows no tag but log")
     try:
         return Axis(setting, typed, *_values(override, log="log" in tags))
     except ValueError as error:
         right = "must be choice(a,b), range(low,high,step), interval(low,high) or tag(log,interval(low,high))"
-        raise ConfigError(setting, typed, f"{right}; {' '.join(str(error).split()).rstrip('.')}") from None
+        raise InputError(setting, typed, f"{right}; {' '.join(str(error).split()).rstrip('.')}") from None
 
 
 def _values(override: Override, log: bool) -> tuple[BaseDistribution, dict[Any, str]]:

@@ -70,8 +70,6 @@ def hydra_loader() -> Any:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    import src.train  # noqa: F401 - makes our plugins known
-
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         return GlobalHydra.instance().config_loader()

@@ -40,7 +40,7 @@ Ended = tuple[list[Job], list[Record] | Death]
 
 
 class EngineError(MachineError):
-    """The engine itself is not to be had, or is gone: one line; the same command goes on from where it was."""
+    """The engine cannot train any more, or not yet: one line; the same command goes on from where it was."""
 
 
 class Engine(ABC):

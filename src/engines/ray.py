@@ -27,7 +27,7 @@ from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from src import packs
-from src.checks import ConfigError
+from src.checks import ConfigError, InputError
 from src.engines import Death, Ended, Engine, EngineError, nodes, parcels
 from src.engines.parcels import Parcel, Trained
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
@@ -91,7 +91,7 @@ class Backend(Engine):
                 )
             except (ConnectionError, RuntimeError, ValueError, exceptions.RayError) as error:
                 why = " ".join(str(error).split())[:200]
-                raise EngineError(f"{self._where}: Ray cannot be used there ({why})") from None
+                raise InputError(f"{self._where}: Ray cannot be used there ({why})") from None
 
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self._gpus = parcels.gpus(self._settings, jobs)

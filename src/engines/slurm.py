@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from submitit.core.job_environment import JobEnvironment
 
 from src import packs, store
-from src.checks import ConfigError
+from src.checks import ConfigError, InputError
 from src.engines import Death, Ended, Engine, EngineError, nodes, parcels
 from src.engines.child import answer, answered, asked
 from src.engines.parcels import Parcel, Trained
@@ -144,7 +144,7 @@ class Backend(Engine):
         except (submitit.core.utils.FailedJobError, OSError, RuntimeError) as error:
             said = [line.rpartition("error: ")[2] for line in str(error).splitlines() if "error: " in line]
             why = " ".join("; ".join(said or [str(error)]).split())
-            raise EngineError(f"{PREFIX}backend=slurm: sbatch refuses ({why})") from None
+            raise InputError(f"{PREFIX}backend=slurm: sbatch refuses ({why})") from None
         stack = packs.fitting(GPU_MEMORY) if self._gpus else 1
         self._running[job.job_id] = _Pack(pack, own, job.paths.result_pickle, stack)
 

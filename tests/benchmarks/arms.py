@@ -157,8 +157,6 @@ def compose(*overrides: str) -> dict[str, Any]:
     import hydra
     from omegaconf import OmegaConf
 
-    import src.train  # noqa: F401  (makes the project's launcher known to Hydra)
-
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         found: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
     return found
@@ -203,8 +201,6 @@ def _multirun() -> Iterator[tuple[Any, Any]]:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
-
-    import src.train  # noqa: F401
 
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from configs import REPOSITORY
 
-from src import engines, train  # noqa: F401 - train makes our plugin known
+from src import engines
 from src.checks import ConfigError
 from src.engines.settings import Settings, check
 

@@ -120,9 +120,8 @@ class OptunaSweeper(_OurSweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        if (
-            "hydra/sweeper=optuna" not in config.hydra.overrides.hydra
-        ):  # a file of sweeps/ chose it, not the jobs
+        # where a file of sweeps/ chose it, the jobs have not: they are composed without that file
+        if "hydra/sweeper=optuna" not in config.hydra.overrides.hydra:
             config.hydra.overrides.hydra.append("hydra/sweeper=optuna")
 
     def sweep(self, arguments: list[str]) -> Any:

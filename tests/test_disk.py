@@ -1,0 +1,93 @@
+"""A disk that gives out in the midst of a run: no run is marked failed, and all is well once there is room."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from configs import DIGITS, make_run, plain
+
+from src import run as runs
+from src import store
+from src.errors import MachineError, writing
+from src.run import Job
+
+
+def job(output: Path, **changes: Any) -> Job:
+    small = {
+        "data": DIGITS,
+        "model": {"hidden1": 8, "hidden2": 8},
+        "epochs": 2,
+        "output": str(output),
+        **changes,
+    }
+    return Job(make_run(**small), plain(**small), [], {}, 0)
+
+
+def fails_at(name: str, code: int) -> Callable[..., None]:
+    """`Path.write_bytes` on a disk that does not take the file of this name."""
+    write = Path.write_bytes
+
+    def write_bytes(path: Path, content: bytes) -> int:
+        if path.name.startswith(f".{name}."):
+            raise OSError(code, "no room", str(path))
+        return write(path, content)
+
+    return write_bytes  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "model.pt", "probe.csv", "test_time.csv", "run.json"])
+def test_each_file_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    whole = job(tmp_path, save_model=True, probe={"every": "epoch", "test_time": True})
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", fails_at(name, errno.ENOSPC))
+        with pytest.raises(MachineError) as caught:
+            runs.train_jobs([whole])
+    assert caught.value.filename == str(whole.folder / name)
+    assert store.read_record(whole.folder) is None, "it is not failed, it is not finished"
+    assert not list(whole.folder.glob(".*.*.*"))
+    assert runs.train_jobs([whole])[0]["state"] == "finished"
+
+
+def test_the_log_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    whole = job(tmp_path)
+
+    class Full:
+        def write(self, text: str) -> None:
+            raise OSError(errno.ENOSPC, "no room")
+
+        def flush(self) -> None:
+            pass
+
+        close = flush
+
+    monkeypatch.setattr(runs._LogFile, "_open", lambda self: Full())
+    with pytest.raises(MachineError, match=r"train\.log"):
+        runs.train_jobs([whole])
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(errno.ENOSPC, MachineError), (errno.EROFS, MachineError), (errno.EDQUOT, MachineError),
+     (errno.EFBIG, MachineError), (errno.EIO, MachineError), (errno.ENOENT, FileNotFoundError),
+     (errno.EACCES, PermissionError), (errno.ENOTDIR, NotADirectoryError)],
+)  # fmt: skip
+def test_an_error_about_one_path_is_none_of_the_disk(code: int, kind: type[OSError]) -> None:
+    with pytest.raises(OSError) as caught, writing(Path("runs.csv")):
+        raise OSError(code, "why", "inner")
+    assert type(caught.value) is kind
+
+
+def test_an_error_of_a_users_noise_still_fails_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "of the user's own file")
+
+    monkeypatch.setattr("src.trainer.train", fails)
+    (record,) = runs.train_jobs([job(tmp_path)])
+    assert (record["state"], "the user's own file" in record["error"]) == ("failed", True)

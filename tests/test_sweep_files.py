@@ -1,0 +1,106 @@
+"""The files of `sweeps/` as choices of `sweep`: one odd file there stops nothing that does not ask for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.object_type import ObjectType
+from hydra_plugins.dropout_sweeps import SweepFiles, SweepFolder
+from test_train import SMALL, Train, train_here
+
+from src import naming
+from src.errors import REPOSITORY, InputError
+
+__all__ = ["train_here"]  # a fixture
+
+GOOD = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: range(2)\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> SweepFiles:
+    """A folder with a sweep, a note, an editor's lock on a file, and a file that is half-written."""
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "README.md").write_text("")
+    (tmp_path / ".#good.yaml").symlink_to("user@host.1:2")
+    (tmp_path / "half.yaml").write_text("hydra: {mode: MULTI")
+    (tmp_path / "folder.yaml").mkdir()
+    return SweepFiles("tests", f"sweeps://{tmp_path}")
+
+
+def test_the_group_has_the_files_and_nothing_else(files: SweepFiles) -> None:
+    assert files.available()
+    assert (files.list("", ObjectType.GROUP), files.list("", ObjectType.CONFIG)) == (["sweep"], [])
+    assert files.list("sweep", ObjectType.CONFIG) == files.list("sweep", None) == ["good", "half"]
+    assert files.is_config("sweep/good") and not files.is_config("sweep/folder")
+    assert not any(
+        map(files.is_config, ["good", "sweep", "sweep/", "noise/good", "sweep/README", "sweep/no"])
+    )
+
+
+def test_a_file_is_read_when_it_is_asked_for_and_sets_global_keys(files: SweepFiles) -> None:
+    loaded = files.load_config("sweep/good")
+    assert loaded.header == {"package": "_global_"}
+    assert loaded.config.hydra.sweeper.params.seed == "range(2)"
+    with pytest.raises(InputError, match=r"half\.yaml cannot be read: line 1: expected "):
+        files.load_config("sweep/half")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epochs: 3\n" + GOOD, r"sets epochs, which no run would see; put it under hydra\.sweeper\.params"),
+        ("- 1\n", "is no sweep; a file with hydra.sweeper.arms or"),
+        ("a: [", "cannot be read"),
+        ("\0", "cannot be read"),
+    ],
+)
+def test_what_would_go_unheard_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        naming.sweep_file(tmp_path / "odd.yaml")
+
+
+def test_each_sweep_of_ours_is_right() -> None:
+    for path in (REPOSITORY / "sweeps").glob("*.yaml"):
+        assert naming.sweep_file(path).hydra.mode == "MULTIRUN"
+
+
+@pytest.mark.parametrize(("conf", "count"), [(REPOSITORY / "conf", 1), (REPOSITORY / "tests", 0)])
+def test_other_applications_get_no_group_from_us(conf: Path, count: int) -> None:
+    path = ConfigSearchPathImpl()
+    path.append("hydra", "pkg://hydra.conf")
+    path.append("main", f"file://{conf}")
+    SweepFolder().manipulate_search_path(path)
+    assert [e.path for e in path.get_path() if e.provider == "dropout-sweeps"] == [
+        f"sweeps://{REPOSITORY / 'sweeps'}"
+    ] * count
+
+
+@pytest.mark.parametrize("choice", ["glob(rate*)", "choice(rate_order)", "rate_order,swap_rates", "[a]"])
+@pytest.mark.parametrize("flag", [[], ["-m"]])
+def test_anything_but_one_name_is_refused(train_here: Train, choice: str, flag: list[str]) -> None:
+    code, out, err = train_here(*flag, *SMALL, f"sweep={choice}")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: sweep={choice}: name one sweep at a time")
+
+
+def test_hydras_own_sweeper_trains_every_batch_and_the_code_is_1(train_here: Train, tmp_path: Path) -> None:
+    own = ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1", "hydra.launcher.n_jobs=1"]
+    code, out, _ = train_here("-m", *SMALL, *own, "optimizer.lr=1e9,0.5")
+    assert (code, out.count("1 runs, 0 of them done before")) == (1, 2)
+    assert "0 finished, 1 failed or diverged" in out and "1 finished, 0 failed or diverged" in out
+    (folder,) = tmp_path.glob("outputs/sweeps/*")
+    assert folder.name.startswith("data=digits__epochs=3__model.hidden1=16")
+
+
+def test_the_folders_name_is_the_jobs_too(train_here: Train, tmp_path: Path) -> None:
+    assert train_here("-m", *SMALL, "seed=0", "hydra/launcher=basic").code == 0
+    (folder,) = tmp_path.glob("outputs/sweeps/*")
+    (hydra,) = tmp_path.glob("outputs/runs/*/.hydra/hydra.yaml")
+    for path in (hydra, folder / "multirun.yaml"):
+        assert f'hydra.sweep.dir="${{output}}/sweeps/{folder.name}"' in path.read_text()
+    elsewhere = f"hydra.sweep.dir={tmp_path / 'x'}"
+    assert train_here("-m", *SMALL, "seed=0", "hydra/launcher=basic", elsewhere).code == 0
+    assert (tmp_path / "x" / "runs.csv").exists() and len(list(tmp_path.glob("outputs/sweeps/*"))) == 1
