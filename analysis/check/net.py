@@ -71,15 +71,19 @@ def build(learner: Learner, features: int, classes: int, hidden: tuple[int, int]
 
 
 def shaped(net: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
-    """Brings rows of pixels (n, features) into the shape that the net takes: (n, 1, side, side) or as they are."""
+    """Brings rows of pixels (n, features) into what the net takes: (n, 1, side, side) or as they are; its dtype."""
     side = math.isqrt(images.shape[1])
-    if side * side != images.shape[1]:
-        return lambda X: X
+    dtype = next((parameter.dtype for parameter in net.parameters()), torch.float32)
+
+    def as_images(X: Tensor) -> Tensor:
+        return X.to(dtype).reshape(-1, 1, side, side)
+
     try:
-        net(images[:2].reshape(-1, 1, side, side))
+        with torch.no_grad():
+            net(as_images(images[:2]))
     except Exception:
-        return lambda X: X
-    return lambda X: X.reshape(-1, 1, side, side)
+        return lambda X: X.to(dtype)
+    return as_images
 
 
 def check_net(learner: Learner, features: int, classes: int) -> bool:
@@ -101,9 +105,7 @@ def check_net(learner: Learner, features: int, classes: int) -> bool:
                 report.right.append("Net: dropout after the hidden layers, in training only.")
         net = build(learner, features, classes, HIDDEN)
         X = torch.rand(ROWS, features)
-        with torch.no_grad():
-            in_shape = shaped(net, X)
-        F.cross_entropy(net(in_shape(X)), torch.zeros(ROWS, dtype=torch.int64)).backward()
+        F.cross_entropy(net(shaped(net, X)(X)), torch.zeros(ROWS, dtype=torch.int64)).backward()
     except (Exception, SystemExit) as error:
         _add_error(learner, error)
         return False
@@ -131,27 +133,32 @@ def _outputs(learner: Learner, features: int, classes: int) -> _Outputs:
 
 
 class _Outputs:
-    """What a net answers to one image, many times over: twice in training and in evaluation, and without noise."""
+    """What a net answers to copies of one image: twice in evaluation and in training, and without noise.
+
+    A net with buffers, as BatchNorm has, differs between the modes without any dropout (`has_state`).
+    """
 
     def __init__(self, learner: Learner, features: int, classes: int, hidden: tuple[int, int]) -> None:
         net = build(learner, features, classes, hidden)
         self.tells_layers_apart = any(hidden[1] in p.shape for p in net.parameters()) and hidden == UNEQUAL
+        self.has_state = any(True for _ in net.buffers())
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.normal_(0, 0.1)
-            X = torch.rand(1, features).expand(ROWS, -1)
-            net.eval()
-            X = shaped(net, X)(X)
-            self.calls, evaluated = list[tuple[int, float]](), list[tuple[int, float]]()
-            with learner.watched(evaluated):
-                self.evaluated = net(X), net(X)
-            net.train()
-            with learner.watched(self.calls):
-                self.trained = [net(X)]
-            with learner.watched([]):
-                self.trained.append(net(X))
-            with learner.watched([], quiet=True):
-                self.quiet = net(X)
+        X = torch.rand(1, features).expand(ROWS, -1)
+        net.eval()
+        X = shaped(net, X)(X)
+        self.calls, evaluated = list[tuple[int, float]](), list[tuple[int, float]]()
+        with learner.watched(evaluated), torch.no_grad():
+            self.evaluated = net(X), net(X)
+        net.train()
+        # with autograd on, as some nets ask for that instead of their mode
+        with learner.watched(self.calls):
+            self.trained = [net(X).detach()]
+        with learner.watched([]):
+            self.trained.append(net(X).detach())
+        with learner.watched([], quiet=True):
+            self.quiet = net(X).detach()
         self.shape = tuple(self.quiet.shape)
         self.drops_in_evaluation = bool(evaluated)
 
@@ -167,7 +174,7 @@ def _check_modes(learner: Learner, outputs: _Outputs) -> None:
     is_noisy = not _same(evaluated, again) or not _same(evaluated, evaluated[:1].expand_as(evaluated))
     if is_noisy or outputs.drops_in_evaluation:
         report.add("active_in_evaluation", "after net.eval() dropout is still on")
-    elif outputs.calls and not _same(evaluated, outputs.quiet):
+    elif outputs.calls and not outputs.has_state and not _same(evaluated, outputs.quiet):
         report.add(
             "changed_in_evaluation", "after net.eval() the outputs are not those of the net without dropout"
         )

@@ -358,6 +358,14 @@ def Net(num_inputs, num_outputs, num_hiddens1, num_hiddens2):
     "weights of zeros": changed(
         ("        self.relu", "        nn.init.zeros_(self.lin3.weight)\n        self.relu")
     ),
+    "batch normalisation": changed(
+        ("self.relu = nn.ReLU()", "self.relu, self.norm = nn.ReLU(), nn.BatchNorm1d(num_hiddens1)"),
+        ("self.relu(self.lin1(X.reshape((-1, self.num_inputs))))",
+         "self.relu(self.norm(self.lin1(X.reshape((-1, self.num_inputs)))))"),
+    ),
+    "asks for autograd instead of the mode": changed(("self.training == True", "torch.is_grad_enabled()")),
+    "double precision all through": "torch.set_default_dtype(torch.float64)\n" + BOOK,
+    "double precision, without Net": "torch.set_default_dtype(torch.float64)\n" + BOOK_LAYER,
     "small rates": changed(("0.2, 0.5", "0.0001, 0.001")),
     "a rate of 1": changed(("0.2, 0.5", "0.2, 1.0")),
 }  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from learners import BOOK, BOOK_LAYER, BOOK_NET, HEAD, RIGHT, SCALED, TWICE, WRONG, changed, layer
 
 from analysis.check import messages
@@ -20,7 +21,9 @@ from analysis.check.learner import Report
 def _clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A learner's file is imported, here in the tests' own process."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    dtype = torch.get_default_dtype()
     yield
+    torch.set_default_dtype(dtype)
     sys.modules.pop("learner", None)
 
 
