@@ -16,13 +16,13 @@ if str(REPOSITORY) not in sys.path:  # the plain script `python src/train.py` is
 
 import hydra  # noqa: E402
 from hydra._internal.utils import get_args_parser  # noqa: E402
-from hydra.core.config_store import ConfigStore  # noqa: E402
 from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from hydra.errors import HydraException, OverrideParseException  # noqa: E402
 from hydra.types import RunMode  # noqa: E402
 from omegaconf import DictConfig, OmegaConf  # noqa: E402
 from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
+from src import sweep_files  # noqa: E402
 from src.checks import ConfigError, InputError  # noqa: E402
 from src.naming import key_of, sweep_name  # noqa: E402
 
@@ -31,18 +31,6 @@ OWN = "override /hydra/sweeper"
 
 exit_code = 0
 refusal: InputError | OmegaConfBaseException | None = None
-
-
-def register_sweeps(folder: Path = REPOSITORY / "sweeps") -> None:
-    """Makes each file of the flat folder `sweeps/` a choice of the group `sweep`."""
-    for path in sorted(folder.glob("*.yaml")):
-        ConfigStore.instance().store(
-            group="sweep",
-            name=path.stem,
-            node=OmegaConf.to_container(OmegaConf.load(path)),
-            package="_global_",
-            provider=str(path),
-        )
 
 
 def task(cfg: DictConfig) -> Any:
@@ -81,8 +69,8 @@ def main() -> None:
     try:
         _check_flags(sys.argv)
         _name_sweep(sys.argv)
+        sweep_files.register(REPOSITORY / "sweeps", sys.argv[1:])
         _choose_sweeper(sys.argv)
-        register_sweeps()
         hydra.main(version_base="1.3", config_path=str(REPOSITORY / "conf"), config_name="config")(task)()
         if refusal is not None:
             raise refusal

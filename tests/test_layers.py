@@ -15,7 +15,7 @@ from configs import REPOSITORY
 
 LAYERS = """
 src.checks src.curves src.naming src.store src.streams src.vision
-src.components src.fetch src.study
+src.components src.fetch src.study src.sweep_files
 src.data src.noise src.schedules
 src.stacks
 src.models src.optimizers src.probes
