@@ -1,0 +1,114 @@
+"""The law of import directions: a room imports only rooms of lines above its own in `LAYERS`.
+
+A room is a file of `src` or `analysis`, or a package as a whole; a package's `__main__` is a room of its own. Who
+moves a file moves its name here, and nothing else. Imports within functions count as well: they are arrows, too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from configs import REPOSITORY
+
+LAYERS = """
+src.checks src.curves src.naming src.store src.streams src.vision
+src.components src.fetch src.study src.sweep_files
+src.data src.noise src.schedules
+src.stacks
+src.models src.optimizers src.probes
+src.config
+src.trainer
+src.run
+src.display src.packs src.planning
+src.engines src.single src.space
+src.workers
+src.sweep
+src.search
+src.plugins src.train
+src.schedules.__main__
+analysis.measures analysis.pages analysis.statistics
+analysis.figures analysis.runs
+analysis.wording
+analysis.check analysis.search
+analysis.check.__main__ analysis.comparison
+analysis.compare analysis.tables
+analysis.exercises
+analysis.choose analysis.statements
+analysis.chapter
+analysis.report
+analysis.reproduce
+"""
+
+UPWARD = {
+    "src.search -> src.train": "the exit code, until it passes through Hydra by itself",
+    "src.sweep -> src.train": "the exit code, until it passes through Hydra by itself",
+}
+"""Arrows that still go up, each with what will end it; one that has gone must go from here as well."""
+
+
+def _name(path: Path) -> str:
+    """Of a file its module: `src/noise/__init__.py` is `src.noise`."""
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {
+    _name(path): path for folder in ("src", "analysis") for path in (REPOSITORY / folder).rglob("*.py")
+}
+
+
+def _room(module: str) -> str:
+    return module if module.endswith(".__main__") else ".".join(module.split(".")[:2])
+
+
+def imports(source: str) -> Iterator[str]:
+    """Modules of ours that a file's text imports, anywhere in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # `from src import noise` imports a module, `from src.noise import Noise` what is in one
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from {name if name in MODULES else node.module for name in names} & MODULES.keys()
+
+
+def arrows() -> set[tuple[str, str]]:
+    """(importing room, imported room), of different rooms."""
+    pairs = {
+        (_room(name), _room(other)) for name, path in MODULES.items() for other in imports(path.read_text())
+    }
+    return {(importing, imported) for importing, imported in pairs if importing != imported}
+
+
+LEVEL = {room: level for level, line in enumerate(LAYERS.strip().splitlines()) for room in line.split()}
+
+
+def test_every_room_has_its_line() -> None:
+    rooms = {_room(name) for name in MODULES}
+    assert sorted(LEVEL) == sorted(rooms), "LAYERS and the files differ"
+
+
+def test_src_never_imports_analysis() -> None:
+    assert not [
+        arrow for arrow in arrows() if arrow[0].startswith("src.") and arrow[1].startswith("analysis.")
+    ]
+
+
+def test_imports_go_downward() -> None:
+    upward = {f"{a} -> {b}" for a, b in arrows() if LEVEL[b] >= LEVEL[a]}
+    assert upward == set(UPWARD)
+
+
+@pytest.mark.parametrize(
+    ("source", "modules"),
+    [
+        ("import src.store", {"src.store"}),
+        ("from src import noise, store as s", {"src.noise", "src.store"}),
+        ("def f():\n    from src.noise.dropout import Dropout", {"src.noise.dropout"}),
+        ("import numpy\nfrom torch import nn\nfrom . import noise", set()),
+    ],
+)
+def test_sees_every_form_of_import(source: str, modules: set[str]) -> None:
+    assert set(imports(source)) == modules
