@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src import components, models, probes
-from src.checks import Check, ConfigError, boolean, check_keys, integer, one_of, optional, real, text
+from src.checks import Check, ConfigError, boolean, check_keys, integer, one_of, real, text
 
 ROOT: dict[str, Check] = {
     "seed": integer(0, 2**63 - 1),
@@ -19,11 +19,6 @@ ROOT: dict[str, Check] = {
     "output": text,
     "resume": boolean,
     "save_model": boolean,
-}
-DATA: dict[str, Check] = {
-    "name": one_of("fashion_mnist", "digits"),
-    "root": optional(text),
-    "validation": integer(0),
 }
 GROUPS = ("model", "noise", "schedule", "optimizer")
 
@@ -63,8 +58,7 @@ def parse(config: Mapping[str, Any]) -> Run:
         groups[group] = dict(values)
     typed = check_keys({key: value for key, value in config.items() if key not in groups}, ROOT)
     typed["probe"] = check_keys(groups["probe"], probes.OPTIONS, prefix="probe.")
-    typed["data"] = check_keys(groups["data"], DATA, prefix="data.")
-    typed |= {group: components.check_options(group, groups[group]) for group in GROUPS}
+    typed |= {group: components.check_options(group, groups[group]) for group in ("data", *GROUPS)}
     run = Run(**typed)
     _check_together(run)
     return run
@@ -100,13 +94,15 @@ def resolve_device(device: str) -> str:
 
 def result_config(run: Run) -> dict[str, Any]:
     """What can change the run's result, and nothing else: the content that its ID stands for."""
+    from src import data  # imports torch
+
     return {
         "seed": run.seed,
         "epochs": run.epochs,
         "batch_size": run.batch_size,
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
-        "data": {"name": run.data["name"], "validation": run.data["validation"]},
+        "data": data.identity(run.data),
         **{group: components.identity(group, getattr(run, group)) for group in GROUPS},
         "probe": run.probe,
     }

@@ -11,7 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import indent
@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock
 
 from src import config, store
-from src.checks import ConfigError, InputError
+from src.checks import ConfigError
 from src.config import Run
 
 Record = dict[str, Any]
@@ -64,17 +64,12 @@ def ready(runs: Sequence[Run], here: bool = True) -> None:
     Raises:
         ConfigError: naming the key, its value and what would be right.
     """
-    from src.data import DataError
-
     for device in {run.device for run in runs} if here else ():
         config.resolve_device(device)
     for output in {run.output for run in runs}:
         _check_writable(output)
-    for run in {tuple(run.data.items()): run for run in runs}.values():
-        try:
-            images = len(_data(**run.data).train_images)
-        except DataError as error:
-            raise InputError(str(error)) from error
+    for run in {repr(run.data): run for run in runs}.values():
+        images = len(_data(run).train_images)
         for other in runs:
             if other.data == run.data and other.batch_size > images:
                 right = f"must be at most {images}, the number of training images"
@@ -92,19 +87,19 @@ def _check_writable(output: str) -> None:
         raise ConfigError("output", output, right) from None
 
 
-def _data(name: str, root: str | None, validation: int) -> Any:
+def _data(run: Run) -> Any:
     from src.data import load_bytes
 
-    return load_bytes(name, root, validation)
+    return load_bytes(**run.data)
 
 
-@cache
-def _images(name: str, root: str | None, validation: int, device: str) -> Any:
+@lru_cache(maxsize=2)  # a sweep may try many splits of a data set
+def _images(data: Any, device: str) -> Any:
     import torch
 
     from src.trainer import Images
 
-    return Images(_data(name, root, validation), torch.device(device))
+    return Images(data, torch.device(device))
 
 
 def ended(job: Job) -> Record | None:
@@ -203,9 +198,8 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
                     progress(jobs[i], row)
 
         try:
-            data = jobs[0].run.data
-            images = _images(**data, device=device)
-            trained = train([job.run for job in jobs], images, _data(**data).classes, report)
+            data = _data(jobs[0].run)
+            trained = train([job.run for job in jobs], _images(data, device), data.classes, report)
         except Exception as error:
             if len(jobs) > 1:
                 # one of the stack is at fault, and only training them apart tells which
