@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src import components, models, probes
+from src import components, data, models, probes
 from src.checks import Check, ConfigError, boolean, check_keys, integer, one_of, real, text
 
 ROOT: dict[str, Check] = {
@@ -94,8 +94,6 @@ def resolve_device(device: str) -> str:
 
 def result_config(run: Run) -> dict[str, Any]:
     """What can change the run's result, and nothing else: the content that its ID stands for."""
-    from src import data  # imports torch
-
     return {
         "seed": run.seed,
         "epochs": run.epochs,

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 import yaml
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from src import components
@@ -101,6 +100,8 @@ def load(config: Any) -> Tensors:
     >>> train_images.shape, train_images.dtype, test_labels.shape
     (torch.Size([1437, 64]), torch.float32, torch.Size([360]))
     """
+    from omegaconf import DictConfig, OmegaConf  # workers, which call load_bytes, can do without
+
     if isinstance(config, DictConfig):
         config = OmegaConf.to_container(config, resolve=True)
     given = config if isinstance(config, Mapping) else vars(config)
