@@ -126,9 +126,9 @@ def defaults(name: str) -> dict[str, Any]:
     """
     components.find("data", name)
     path = REPOSITORY / "conf" / "data" / f"{name}.yaml"
-    own = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    own = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     shared = yaml.safe_load((REPOSITORY / "conf" / "data_defaults.yaml").read_text(encoding="utf-8"))
-    return {**shared, **own, "name": name}
+    return {**shared, **(own or {}), "name": name}
 
 
 def resolve(root: str | Path | None) -> Path:

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Gets a data set, checks it, and says where it is and where it came from. Fashion-MNIST is "
         f"looked for in the folder itself, in {fashion_mnist.SYSTEM}, in torchvision's download and in Debian's "
         f"package {fashion_mnist.PACKAGE}, in this order; what is there and intact is not fetched again.",
-        epilog="The exit code is 0 if the data set is there, 2 if it cannot be had or a value is wrong, 130 "
+        epilog="The exit code is 0 if the data set is there, 2 if no source gives it or a value is wrong, 130 "
         "if you interrupt it.",
     )
     parser.add_argument(

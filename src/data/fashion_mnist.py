@@ -1,6 +1,6 @@
 """Fashion-MNIST: four files, found or fetched, and checked against SHA-256 sums each time they are read.
 
-Looked for in `data.root`, the system's copy, torchvision's mirrors and Debian's package, in this order.
+Looked for in `data.root`, the system's copy, torchvision's download and Debian's package, in this order.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _fetched(root: Path) -> Path:
             return target
         shutil.rmtree(private)
     raise DataError(
-        f"Fashion-MNIST cannot be had ({'; '.join(reasons)}). Any of these helps: "
+        f"no source gives Fashion-MNIST ({'; '.join(reasons)}). Any of these helps: "
         f"install Debian's package {PACKAGE}; put {', '.join(f'{name}.gz' for name in FILES)} into {root}; "
         "name a folder that holds them by data.root; use data=digits, which needs nothing from outside"
     )
@@ -177,12 +177,12 @@ def from_torchvision(root: Path, private: Path) -> Given:
 
     pooch.get_logger().setLevel(logging.WARNING)
     download = pooch.HTTPDownloader(timeout=SILENCE_S, chunk_size=2**16)
-    known, reasons = _torchvision.mnist().FashionMNIST, []
+    known, at, reasons = _torchvision.mnist().FashionMNIST, private / "torchvision", []
     for mirror in known.mirrors:
         try:
             for archive, md5 in known.resources:
-                pooch.retrieve(mirror + archive, f"md5:{md5}", archive, private, downloader=download)
-            return (private,), f"torchvision's download from {mirror}"
+                pooch.retrieve(mirror + archive, f"md5:{md5}", archive, at, downloader=download)
+            return (at,), f"torchvision's download from {mirror}"
         except (requests.ConnectionError, requests.Timeout):
             reasons.append(f"{mirror} cannot be reached, or is silent for {SILENCE_S} s")
         except (requests.RequestException, ValueError) as error:
