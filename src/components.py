@@ -1,8 +1,9 @@
-"""Finding a noise, schedule, optimizer or model by its name: one file each, `src/<group>/<name>.py`.
+"""Finding a data set, noise, schedule, optimizer or model by its name: one file each, `src/<group>/<name>.py`.
 
 Such a module may hold `OPTIONS`, a dict from each key of its YAML to the check of its value
 (see `src.checks`), `check(options)`, which raises ConfigError for values that do not go together, and
 `REVISION`, a number that is raised when the same options would train to other numbers than before.
+A package's own `OPTIONS` are the keys that all its files share.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Options(SimpleNamespace, Mapping[str, Any]):
 
 
 PACKAGES = {
+    "data": "src.data",
     "noise": "src.noise",
     "schedule": "src.schedules",
     "optimizer": "src.optimizers",
@@ -69,7 +71,8 @@ def find(group: str, name: str) -> ModuleType:
         ConfigError: if the group has no such file.
     """
     if name not in names(group):
-        raise ConfigError(group, name, f"there is no such {group}; choose one of {', '.join(names(group))}")
+        kind = "data set" if group == "data" else group
+        raise ConfigError(group, name, f"there is no such {kind}; choose one of {', '.join(names(group))}")
     return importlib.import_module(f"{PACKAGES[group]}.{name}")
 
 
@@ -96,8 +99,12 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
     options = dict(values)
     name = options.pop("name", None)
     module = find(group, str(name))
+    shared: dict[str, Check] = getattr(importlib.import_module(PACKAGES[group]), "OPTIONS", {})
     checks: dict[str, Check] = getattr(module, "OPTIONS", {})
-    typed = {"name": name, **check_keys(options, checks, prefix=f"{group}.")}
+    if clash := sorted(shared.keys() & checks.keys()):
+        right = f"its OPTIONS may not have {', '.join(clash)}, which every file of {PACKAGES[group]} has"
+        raise ConfigError(group, str(name), right)
+    typed = {"name": name, **check_keys(options, {**shared, **checks}, prefix=f"{group}.")}
     if hasattr(module, "check"):
         module.check(typed)
     return Options(**typed)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src import components, noise, probes
-from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text
+from src import components, data, noise, probes
+from src.checks import Check, boolean, check_keys, integer, one_of, real, text
 from src.components import Options
 from src.errors import InputError
 
@@ -27,11 +27,6 @@ ROOT: dict[str, Check] = {
     "resume": boolean,
     "save_model": boolean,
     "matmul": one_of("auto", "torch", "onednn", "openblas"),
-}
-DATA: dict[str, Check] = {
-    "name": one_of("fashion_mnist", "digits"),
-    "root": optional(text),
-    "validation": integer(0),
 }
 GROUPS = ("model", "noise", "schedule", "optimizer")
 
@@ -85,8 +80,7 @@ def parse(config: Mapping[str, Any]) -> Run:
     plain = {key: value for key, value in config.items() if key not in groups}
     typed = check_keys({**dict.fromkeys(FURTHER, 0.0), **plain}, ROOT)
     typed["probe"] = Options(**check_keys(groups["probe"], probes.OPTIONS, prefix="probe."))
-    typed["data"] = Options(**check_keys(groups["data"], DATA, prefix="data."))
-    typed |= {group: components.check_options(group, groups[group]) for group in GROUPS}
+    typed |= {group: components.check_options(group, groups[group]) for group in ("data", *GROUPS)}
     if typed["noise"].name == "none":
         typed |= dict.fromkeys(RATES, 0.0)  # whatever they are, nothing is injected
     run = Run(**typed)
@@ -128,7 +122,7 @@ def result_config(run: Run) -> dict[str, Any]:
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
         **{key: run.rates[key] for key in FURTHER if run.rates[key]},
-        "data": {"name": run.data["name"], "validation": run.data["validation"]},
+        "data": data.identity(run.data),
         **{group: components.identity(group, getattr(run, group)) for group in GROUPS},
         "probe": dict(run.probe),
     }

@@ -13,11 +13,14 @@ PROBE_IMAGES = 256
 
 
 class Images:
-    """Training, validation and test images; shared by all runs of a stack."""
+    """Training, validation and test images; shared by all runs of a stack.
+
+    `shape` is that of one image, for models that do not take it flat: `batch.unflatten(-1, shape)`.
+    """
 
     def __init__(self, data: Dataset, device: torch.device) -> None:
         self.device = device
-        self.scale = data.scale
+        self.scale, self.shape = data.scale, data.shape
         self.train_labels = data.train_labels.to(device)
         self.train = data.train_images.to(device)
         self.val, self.val_labels = self._scaled(data.val_images), data.val_labels.to(device)
@@ -27,7 +30,7 @@ class Images:
         self._buffers: dict[int, tuple[Tensor, np.ndarray, Tensor]] = {}
 
     def _scaled(self, images: Tensor) -> Tensor:
-        return images.to(self.device).to(torch.float32).div_(self.scale)
+        return images.to(self.device).to(torch.float32, copy=True).div_(self.scale)
 
     def first_train(self, count: int | None) -> tuple[Tensor, Tensor]:
         """The first training images in [0, 1], (count, features), and their labels; None: all of them.
@@ -44,7 +47,7 @@ class Images:
         n = len(index)
         if n not in self._buffers:
             with torch.inference_mode(False):  # another run's training may not be in that mode
-                raw = torch.empty(n, self.train.shape[1], dtype=torch.uint8)
+                raw = torch.empty(n, self.train.shape[1], dtype=self.train.dtype)
                 self._buffers[n] = raw, raw.numpy(), torch.empty(n, self.train.shape[1])
         raw, memory, floats = self._buffers[n]
         self._train_array.take(index.numpy(), axis=0, out=memory, mode="clip")

@@ -12,7 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import indent
@@ -22,7 +22,7 @@ import yaml
 from filelock import FileLock
 
 from src import config, store
-from src.checks import ConfigError, InputError
+from src.checks import ConfigError
 from src.config import Run
 from src.errors import MachineError, writing
 
@@ -68,7 +68,6 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
         ConfigError: naming the key, its value and what would be right.
     """
     from src import places
-    from src.data import DataError
 
     for device, matmul in {(run.device, run.matmul) for run in runs} if here else ():
         if config.resolve_device(device) == "cpu":
@@ -77,11 +76,8 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
             kernels.resolve(matmul)
     for output in {run.output for run in runs} if writes else ():
         _check_writable(output)
-    for run in {tuple(run.data.items()): run for run in runs}.values():
-        try:
-            data = _data(**run.data)
-        except DataError as error:
-            raise InputError(str(error)) from error
+    for run in {repr(run.data): run for run in runs}.values():
+        data = _data(run)
         images, shape = len(data.train_images), data.train_images.shape[1:]
         same = [other for other in runs if other.data == run.data]
         for other in same:
@@ -102,19 +98,19 @@ def _check_writable(output: str) -> None:
         raise ConfigError("output", output, right) from None
 
 
-def _data(name: str, root: str | None, validation: int) -> Any:
+def _data(run: Run) -> Any:
     from src.data import load_bytes
 
-    return load_bytes(name, root, validation)
+    return load_bytes(**run.data)
 
 
-@cache
-def _images(name: str, root: str | None, validation: int, device: str) -> Any:
+@lru_cache(maxsize=2)  # a sweep may try many splits of a data set
+def _images(data: Any, device: str) -> Any:
     import torch
 
     from src.trainer import Images
 
-    return Images(_data(name, root, validation), torch.device(device))
+    return Images(data, torch.device(device))
 
 
 def ended(job: Job) -> Record | None:
@@ -213,9 +209,8 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
                     progress(jobs[i], row)
 
         try:
-            data = jobs[0].run.data
-            images = _images(**data, device=device)
-            trained = train([job.run for job in jobs], images, _data(**data).classes, report)
+            data = _data(jobs[0].run)
+            trained = train([job.run for job in jobs], _images(data, device), data.classes, report)
         except MachineError:
             raise  # it is not the runs' fault
         except Exception as error:

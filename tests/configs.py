@@ -28,7 +28,7 @@ BOOK: dict[str, Any] = {
     "save_model": False,
     "matmul": "auto",
     "probe": {"every": None, "test_time": False, "train": False},
-    "data": {"name": "fashion_mnist", "root": ".data", "validation": 0},
+    "data": {"name": "fashion_mnist", "root": ".data", "validation": 0, "split": 0, "train": None},
     "model": {"name": "scratch", "hidden1": 256, "hidden2": 256},
     "noise": {"name": "dropout", "input_rate": 0.0},
     "schedule": {"name": "constant"},
@@ -62,7 +62,7 @@ def make_run(**changes: Any) -> Run:
     return parse(plain(**changes))
 
 
-DIGITS = {"name": "digits", "root": None, "validation": 0}
+DIGITS = {"name": "digits", "root": None, "validation": 0, "split": 0, "train": None}
 
 Compose = Callable[..., dict[str, Any]]
 """The fixture `compose`: overrides to the config that Hydra composes from conf/, as plain dicts."""

@@ -34,7 +34,7 @@ def test_each_component_can_be_imported_and_holds_what_its_group_asks(group: str
         elif group == "optimizer":
             assert issubclass(components.find_class(group, name, Optimizer), Optimizer)
         else:
-            assert callable(getattr(module, {"model": "build", "schedule": "rate"}[group]))
+            assert callable(getattr(module, {"data": "read", "model": "build", "schedule": "rate"}[group]))
 
 
 def test_finds_the_class() -> None:

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from configs import BOOK, Compose, make_run, plain
+from configs import BOOK, DIGITS, Compose, make_run, plain
 
 from src import config, store
 from src.checks import ConfigError
@@ -16,7 +16,7 @@ from src.config import parse
 
 def test_the_defaults_are_the_books(compose: Compose) -> None:
     assert compose() == {**BOOK, "device": "auto"}
-    assert compose("data=digits")["data"] == {"name": "digits", "root": None, "validation": 0}
+    assert compose("data=digits")["data"] == DIGITS
     assert compose("model=concise")["model"] == {"name": "concise", "hidden1": 256, "hidden2": 256}
     assert compose("noise=none")["noise"] == {"name": "none"}
 
@@ -53,7 +53,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"save_model": 1}, "save_model=1: must be true or false"),
     ({"data": {"validation": -1}}, "data.validation=-1: must be a whole number of at least 0"),
     ({"data": {"root": 3}}, "data.root=3: must be a text that is not empty, or null"),
-    ({"data": {"name": "mnist"}}, "data.name=mnist: must be one of fashion_mnist, digits"),
+    (
+        {"data": {"name": "mnist"}},
+        "data=mnist: there is no such data set; choose one of digits, fashion_mnist",
+    ),
     ({"data": "digits"}, "data=digits: must be the name of a file in conf/data"),
     ({"model": None}, "model=null: must be the name of a file in conf/model"),
     ({"model": {"hidden1": 0}}, "model.hidden1=0: must be a whole number of at least 1"),
@@ -127,6 +130,8 @@ OTHER_VALUES: dict[str, Any] = {
     "probe.test_time": True,
     "probe.train": True,
     "data.validation": 10,
+    "data.split": 1,
+    "data.train": 1000,
     "data.name": "digits",
     "model.hidden1": 255,
     "model.hidden2": 255,
@@ -184,8 +189,11 @@ def test_all_else_changes_the_id() -> None:
 
 
 def test_result_config_holds_each_of_those_keys() -> None:
+    # at their defaults these keys keep the IDs that were before them
     further = dict.fromkeys(config.FURTHER, 0.1)
-    assert sorted(keys_of(config.result_config(make_run(**further)))) == sorted(OTHER_VALUES)
+    assert sorted(
+        keys_of(config.result_config(make_run(**further, data={"split": 1, "train": 1000})))
+    ) == sorted(OTHER_VALUES)
 
 
 def test_without_noise_all_rates_count_as_zero() -> None:

@@ -140,7 +140,7 @@ def test_variance_is_over_all_units_and_images() -> None:
     seed=st.integers(0, 10**6),
 )
 def test_calibration_error_equals_torchmetrics(n: int, classes: int, sharpness: float, seed: int) -> None:
-    from src.vision import define_missing_operators
+    from src.data._torchvision import define_missing_operators
 
     define_missing_operators()
     from torchmetrics.functional.classification import multiclass_calibration_error

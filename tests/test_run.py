@@ -91,7 +91,7 @@ def test_record_is_as_the_contract_has_it(tmp_path: Path) -> None:
     assert rows[-1]["test_acc"] == str(record["final"]["test_acc"])
     net = models.build(SMALL, 64, 10, seed=0)
     net.load_state_dict(torch.load(one.folder / "model.pt"))
-    data = run._data(**DIGITS)
+    data = run._data(one.run)
     right = net.eval()(data.test_images.float() / data.scale).argmax(-1) == data.test_labels
     assert float(right.double().mean()) == pytest.approx(record["final"]["test_acc"], abs=0.01)
 

@@ -6,14 +6,14 @@ import io
 import os
 import pickle
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
-from src import fetch
+from src.data import REPOSITORY, DataError, resolve
+from src.data import fashion_mnist as fashion
 from src.run import Job
 
 Supply = Callable[[], bytes]
@@ -24,7 +24,7 @@ SOURCE = "sent by the main process of a sweep"
 
 def code() -> bytes:
     """`src/` as a zip, the same for the same files: workers run what this process runs, whatever they hold."""
-    package = fetch.REPOSITORY / "src"
+    package = REPOSITORY / "src"
     found = io.BytesIO()
     with zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(package.rglob("*")):
@@ -38,13 +38,13 @@ def code() -> bytes:
 def data_root(jobs: Sequence[Job]) -> str | None:
     """The folder that these jobs take files from, as every node is to look for it; None where they need none."""
     roots = {job.run.data["root"] for job in jobs if job.run.data["name"] == "fashion_mnist"}
-    return str(fetch.resolve(roots.pop())) if roots else None
+    return str(resolve(roots.pop())) if roots else None
 
 
 def data_files(root: str) -> bytes:
     """The data set's files, verified, as they are sent."""
-    folder = fetch.fashion_mnist_folder(Path(root))
-    return pickle.dumps({name: (folder / name).read_bytes() for name in fetch.FILES})
+    folder = fashion.folder(Path(root))
+    return pickle.dumps({name: (folder / name).read_bytes() for name in fashion.FILES})
 
 
 def has_data(root: str) -> bool:
@@ -63,24 +63,26 @@ def held_data(root: str, supply: Supply | None = None) -> str:
         keep_data(supply())
         folder = _held(root)
     if folder is None:
-        raise fetch.DataError(f"data.root={root}: this node has no Fashion-MNIST there, and got none sent")
+        raise DataError(f"data.root={root}: this node has no Fashion-MNIST there, and got none sent")
     return folder
 
 
 def keep_data(files: bytes) -> None:
     """Put files that were sent into this node's cache, once, whoever else is about to."""
-    target = _cache() / fetch.LAYOUT
+    target = _cache() / fashion.LAYOUT
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / ".lock"):
         if _verified(_cache()):
             return
-        shutil.rmtree(target, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as private:
-            for name, content in pickle.loads(files).items():
-                Path(private, name).write_bytes(content)
-                fetch.check(Path(private, name))
-            Path(private, "SOURCE").write_text(f"{SOURCE}\n", encoding="utf-8")
-            shutil.copytree(private, target)
+        private = target.parent / ".fetch"
+        for folder in (target, private):  # damaged, or left by a process that was killed
+            shutil.rmtree(folder, ignore_errors=True)
+        private.mkdir()
+        for name, content in pickle.loads(files).items():
+            (private / name).write_bytes(content)
+            fashion.verify(private / name)
+        (private / "SOURCE").write_text(f"{SOURCE}\n", encoding="utf-8")
+        private.rename(target)
 
 
 def gpu_memory() -> int:
@@ -113,11 +115,11 @@ def _held(root: str) -> str | None:
 
 def _verified(root: Path) -> bool:
     folder = next(
-        (at for at in (root / fetch.LAYOUT, root) if (at / "train-images-idx3-ubyte").is_file()), None
+        (at for at in (root / fashion.LAYOUT, root) if (at / "train-images-idx3-ubyte").is_file()), None
     )
     try:
-        for name in fetch.FILES if folder else ():
-            fetch.check(folder / name)  # type: ignore[operator]
-    except (fetch.DamagedError, OSError):
+        for name in fashion.FILES if folder else ():
+            fashion.verify(folder / name)  # type: ignore[operator]
+    except (fashion.DamagedError, OSError):
         return False
     return folder is not None

@@ -68,9 +68,9 @@ def threads() -> int:
 
 def data_root() -> str:
     """The folder that torchvision's data set takes as its root."""
-    from src.fetch import LAYOUT, fashion_mnist_folder, resolve
+    from src.data import fashion_mnist, resolve
 
-    folder = fashion_mnist_folder(resolve(None))
+    folder, LAYOUT = fashion_mnist.folder(resolve(None)), fashion_mnist.LAYOUT
     if folder.parts[-len(LAYOUT.parts) :] != LAYOUT.parts:
         raise FileNotFoundError(
             f"torchvision reads Fashion-MNIST from a folder {LAYOUT}, but it is in {folder}"

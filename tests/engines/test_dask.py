@@ -14,8 +14,9 @@ import psutil
 import pytest
 from test_sweep import results, sweep
 
+from src.data import resolve
+from src.data.fashion_mnist import FILES, LAYOUT, folder
 from src.engines.nodes import SOURCE
-from src.fetch import FILES, LAYOUT, fashion_mnist_folder, resolve
 from sweeps import (
     deadly,
     interrupted,
@@ -183,7 +184,7 @@ def test_the_node_of_a_card_dies(workshop: Path, tmp_path: Path) -> None:
 def test_data_are_sent_once_a_node(workshop: Path, tmp_path: Path) -> None:
     """Two workers on one node that cannot see our files: in a mount namespace of their own the folder is empty."""
     root = tmp_path / "data"
-    shutil.copytree(fashion_mnist_folder(resolve(None)), root / LAYOUT)
+    shutil.copytree(folder(resolve(None)), root / LAYOUT)
     hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(root)]
     if subprocess.run([*hidden, "true"], capture_output=True).returncode:
         pytest.skip("a mount namespace takes rights that this user has not")

@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 from configs import DIGITS, REPOSITORY, make_run, plain
 
-from src import fetch
+from src.data import DataError
+from src.data import fashion_mnist as fashion
 from src.engines import nodes
-from src.fetch import DataError
 from src.run import Job
 
-CONTENT = {name: name.encode() * 3 for name in fetch.FILES}
+CONTENT = {name: name.encode() * 3 for name in fashion.FILES}
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of small files that pass for Fashion-MNIST; the node's cache is empty."""
     sums = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in CONTENT.items()}
-    monkeypatch.setattr(fetch, "FILES", sums)
+    monkeypatch.setattr(fashion, "FILES", sums)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(nodes, "_found", {})
-    folder = tmp_path / "root" / fetch.LAYOUT
+    folder = tmp_path / "root" / fashion.LAYOUT
     folder.mkdir(parents=True)
     for name, content in CONTENT.items():
         (folder / name).write_bytes(content)
@@ -51,17 +51,17 @@ def test_a_node_without_files_gets_them_once(root: Path, tmp_path: Path) -> None
     folder = nodes.held_data(elsewhere, supply)
     assert folder == nodes.held_data(elsewhere, supply) == str(tmp_path / "cache" / "dropout-sweeps")
     assert len(sent) == 1 and nodes.has_data(elsewhere)
-    kept = Path(folder) / fetch.LAYOUT
+    kept = Path(folder) / fashion.LAYOUT
     assert {name: (kept / name).read_bytes() for name in CONTENT} == CONTENT
-    assert fetch.fashion_mnist_folder(Path(folder)) == kept
+    assert fashion.folder(Path(folder)) == kept
     assert not list(kept.parent.glob(".fetch-*"))
 
 
 def test_damaged_files_are_replaced_and_never_kept(root: Path, tmp_path: Path) -> None:
     name = next(iter(CONTENT))
-    (root / fetch.LAYOUT / name).write_bytes(b"damaged")
+    (root / fashion.LAYOUT / name).write_bytes(b"damaged")
     assert not nodes.has_data(str(root))
-    with pytest.raises(fetch.DamagedError):
+    with pytest.raises(fashion.DamagedError):
         nodes.keep_data(pickle.dumps({**CONTENT, name: b"damaged"}))
     assert not nodes.has_data(str(root))
     with pytest.raises(DataError, match="this node has no Fashion-MNIST"):

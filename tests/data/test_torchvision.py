@@ -8,31 +8,32 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 VISION = """
 import sys
-from src import data, vision
+from src import data
+from src.data import _torchvision as vision
 
 data.load_bytes("fashion_mnist")
 assert not [name for name in sys.modules if name.partition(".")[0] in ("torchvision", "sklearn")], "imported"
 assert "torch._dynamo" not in sys.modules
 
 def broken(module):
-    if module != "torchvision.extension":
+    if module != "extension":
         raise AttributeError("a torchvision to come")
     return alone(module)
 
-alone, vision._import_alone = vision._import_alone, broken
-vision.fashion_mnist.cache_clear()
-fallback = vision.fashion_mnist()
+alone, vision._alone = vision._alone, broken
+vision.mnist.cache_clear()
+fallback = vision.mnist()
 vision.define_missing_operators()
 
 import torchvision
 assert torchvision.models.resnet18 and torchvision.ops.nms and torchvision.__version__
-assert torchvision.datasets.FashionMNIST is fallback
-vision.fashion_mnist.cache_clear()
-assert vision.fashion_mnist() is fallback, "what is imported already is used"
+assert torchvision.datasets.mnist is fallback
+vision.mnist.cache_clear()
+assert vision.mnist() is fallback, "what is imported already is used"
 """
 
 

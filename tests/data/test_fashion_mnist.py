@@ -17,15 +17,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from src import data, fetch, vision
+from src import data
+from src.data import _torchvision
+from src.data import fashion_mnist as fashion
+from src.data.__main__ import main
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = fetch.FILES
+REPOSITORY = Path(__file__).resolve().parents[2]
+IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = fashion.FILES
 
 Content = dict[str, bytes]
 
@@ -55,14 +59,14 @@ def table_of(content: Content) -> dict[str, tuple[int, str]]:
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Content:
     """The tiny data set takes Fashion-MNIST's place, and no source has it."""
     content = tiny_content()
-    monkeypatch.setattr(fetch, "FILES", table_of(content))
-    monkeypatch.setattr(fetch, "SYSTEM", tmp_path / "system")
+    monkeypatch.setattr(fashion, "FILES", table_of(content))
+    monkeypatch.setattr(fashion, "SYSTEM", tmp_path / "system")
     only(monkeypatch, "data.root", "the system's copy")
     return content
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(fetch, "SOURCES", {name: fetch.SOURCES[name] for name in names})
+    monkeypatch.setattr(fashion, "SOURCES", {name: fashion.SOURCES[name] for name in names})
 
 
 def put(folder: Path, content: Content, compressed: bool = False) -> None:
@@ -83,14 +87,14 @@ def files_below(folder: Path) -> dict[str, bytes]:
 def assert_holds(folder: Path, content: Content, source: str) -> None:
     """`folder` holds the four files, the note of their origin, and nothing is left beside it."""
     assert {name: (folder / name).read_bytes() for name in content} == content
-    assert source in fetch.origin_of(folder)
+    assert source in (folder / "SOURCE").read_text()
     assert [path.name for path in folder.parent.iterdir() if path.name != ".lock"] == ["raw"]
 
 
 def refused(root: Path) -> str:
     """The one line with which `root` is refused."""
-    with pytest.raises(fetch.DataError) as caught:
-        fetch.fashion_mnist_folder(root)
+    with pytest.raises(data.DataError) as caught:
+        fashion.folder(root)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
@@ -103,7 +107,7 @@ def test_intact_files_in_root_are_read_where_they_are(tiny: Content, tmp_path: P
     root = tmp_path / "root"
     put(root / place, tiny)
     before = files_below(root)
-    assert fetch.fashion_mnist_folder(root) == root / place
+    assert fashion.folder(root) == root / place
     assert files_below(root) == before
 
     held = data.load_bytes("fashion_mnist", root)
@@ -116,26 +120,26 @@ def test_intact_files_in_root_are_read_where_they_are(tiny: Content, tmp_path: P
 def test_compressed_files_in_root_are_unpacked_once(tiny: Content, tmp_path: Path, place: str) -> None:
     root = tmp_path / "root"
     put(root / place, tiny, compressed=True)
-    folder = fetch.fashion_mnist_folder(root)
+    folder = fashion.folder(root)
     assert folder == root / "FashionMNIST" / "raw"
     assert_holds(folder, tiny, str(root))
     written = (folder / IMAGES).stat().st_mtime_ns
-    assert fetch.fashion_mnist_folder(root) == folder
+    assert fashion.folder(root) == folder
     assert (folder / IMAGES).stat().st_mtime_ns == written
 
 
 def test_root_may_mix_forms_and_places(tiny: Content, tmp_path: Path) -> None:
     put(tmp_path / "root", {name: tiny[name] for name in (IMAGES, LABELS)}, compressed=True)
-    put(tmp_path / "root" / fetch.LAYOUT, {name: tiny[name] for name in (TEST_IMAGES, TEST_LABELS)})
-    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "root")
+    put(tmp_path / "root" / fashion.LAYOUT, {name: tiny[name] for name in (TEST_IMAGES, TEST_LABELS)})
+    assert_holds(fashion.folder(tmp_path / "root"), tiny, "root")
 
 
 def test_only_what_is_missing_is_added_to_a_root(tiny: Content, tmp_path: Path) -> None:
-    raw = tmp_path / "root" / fetch.LAYOUT
+    raw = tmp_path / "root" / fashion.LAYOUT
     put(raw, {name: it for name, it in tiny.items() if name != LABELS})
-    put(fetch.SYSTEM, tiny)
+    put(fashion.SYSTEM, tiny)
     inode, written = (raw / IMAGES).stat().st_ino, (raw / IMAGES).stat().st_mtime_ns
-    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "system")
+    assert_holds(fashion.folder(tmp_path / "root"), tiny, "system")
     assert ((raw / IMAGES).stat().st_ino, (raw / IMAGES).stat().st_mtime_ns) == (inode, written)
 
 
@@ -150,20 +154,20 @@ def test_unwritable_root_is_unpacked_into_the_users_cache(
     monkeypatch.setattr(
         os, "access", lambda path, mode: not Path(path).is_relative_to(root) and access(path, mode)
     )
-    folder = fetch.fashion_mnist_folder(root)
+    folder = fashion.folder(root)
     assert folder == cache / "dropout-sweeps" / "FashionMNIST" / "raw"
     assert_holds(folder, tiny, str(root))
     assert files_below(root) == before
     for path in root.iterdir():
         path.unlink()
-    assert fetch.fashion_mnist_folder(root) == folder, "the cache is found again"
+    assert fashion.folder(root) == folder, "the cache is found again"
 
 
 def test_relative_root_is_taken_from_the_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert fetch.resolve("here") == REPOSITORY / "here"
-    assert fetch.resolve(None) == REPOSITORY / ".data"
-    assert fetch.resolve(tmp_path) == tmp_path
+    assert data.resolve("here") == REPOSITORY / "here"
+    assert data.resolve(None) == REPOSITORY / ".data"
+    assert data.resolve(tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize("below", ["", "folder"])
@@ -195,12 +199,12 @@ def test_damaged_file_in_root_is_named_refused_and_kept(
     alter, said = DAMAGE[kind]
     wrong = {**tiny, IMAGES: alter(tiny)}
     put(root, wrong if whole else {IMAGES: wrong[IMAGES]}, compressed)
-    put(fetch.SYSTEM, tiny)  # an intact copy next door does not excuse it
+    put(fashion.SYSTEM, tiny)  # an intact copy next door does not excuse it
     before = files_below(root)
     message = refused(root)
     assert str(root / IMAGES) in message and said in message and "delete" in message
     assert files_below(root) == before
-    with pytest.raises(fetch.DataError, match=IMAGES):
+    with pytest.raises(data.DataError, match=IMAGES):
         data.load_bytes("fashion_mnist", root)
 
 
@@ -219,12 +223,12 @@ def test_file_that_is_no_archive_is_named(tiny: Content, tmp_path: Path) -> None
 
 
 def test_files_that_rot_after_the_fetch_are_refused(tiny: Content, tmp_path: Path) -> None:
-    put(fetch.SYSTEM, tiny, compressed=True)
-    folder = fetch.fashion_mnist_folder(tmp_path / "root")
+    put(fashion.SYSTEM, tiny, compressed=True)
+    folder = fashion.folder(tmp_path / "root")
     (folder / TEST_LABELS).write_bytes(tiny[TEST_LABELS][:-1] + b"\7")
     assert str(folder / TEST_LABELS) in refused(tmp_path / "root")
     (folder / TEST_LABELS).unlink()
-    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "system")
+    assert_holds(fashion.folder(tmp_path / "root"), tiny, "system")
 
 
 def test_old_processed_folder_of_torchvision_is_not_read(tiny: Content, tmp_path: Path) -> None:
@@ -241,25 +245,25 @@ def test_old_processed_folder_of_torchvision_is_not_read(tiny: Content, tmp_path
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_system_copy(tiny: Content, tmp_path: Path, compressed: bool) -> None:
-    put(fetch.SYSTEM, tiny, compressed)
-    folder = fetch.fashion_mnist_folder(tmp_path / "root")
+    put(fashion.SYSTEM, tiny, compressed)
+    folder = fashion.folder(tmp_path / "root")
     assert folder == tmp_path / "root" / "FashionMNIST" / "raw"
-    assert_holds(folder, tiny, str(fetch.SYSTEM))
+    assert_holds(folder, tiny, str(fashion.SYSTEM))
 
 
 def test_damaged_system_copy_is_passed_over(
     tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(fetch.SYSTEM, {**tiny, TEST_LABELS: b"no"}, compressed=True)
-    assert str(fetch.SYSTEM / f"{TEST_LABELS}.gz") in refused(tmp_path / "root")
+    put(fashion.SYSTEM, {**tiny, TEST_LABELS: b"no"}, compressed=True)
+    assert str(fashion.SYSTEM / f"{TEST_LABELS}.gz") in refused(tmp_path / "root")
     assert files_below(tmp_path / "root") == {}
 
-    def fill(root: Path, private: Path) -> str:
+    def give(root: Path, private: Path) -> fashion.Given:
         put(private, tiny)
-        return "elsewhere"
+        return (private,), "elsewhere"
 
-    monkeypatch.setitem(fetch.SOURCES, "another", fill)
-    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "elsewhere")
+    monkeypatch.setitem(fashion.SOURCES, "another", give)
+    assert_holds(fashion.folder(tmp_path / "root"), tiny, "elsewhere")
 
 
 # Order
@@ -270,25 +274,29 @@ def test_sources_are_tried_in_order_and_the_failure_lists_them(
 ) -> None:
     monkeypatch.undo()
     names = ["data.root", "the system's copy", "torchvision's download", "apt-get"]
-    assert list(fetch.SOURCES.items()) == list(
-        zip(names, (fetch.from_root, fetch.from_system, fetch.from_torchvision, fetch.from_apt), strict=True)
+    assert list(fashion.SOURCES.items()) == list(
+        zip(
+            names,
+            (fashion.from_root, fashion.from_system, fashion.from_torchvision, fashion.from_apt),
+            strict=True,
+        )
     )
     tried: list[str] = []
 
     def failing(name: str) -> Callable[[Path, Path], str]:
-        def fill(root: Path, private: Path) -> str:
+        def give(root: Path, private: Path) -> fashion.Given:
             tried.append(name)
             (private / IMAGES).write_bytes(b"half")
-            raise fetch.SourceError(f"reason\nof {len(tried)}")
+            raise fashion.SourceError(f"reason\nof {len(tried)}")
 
-        return fill
+        return give
 
-    monkeypatch.setattr(fetch, "SOURCES", {name: failing(name) for name in names})
+    monkeypatch.setattr(fashion, "SOURCES", {name: failing(name) for name in names})
     message = refused(tmp_path / "root")
     assert tried == names
     for number, name in enumerate(names, start=1):
         assert f"{name}: reason of {number}" in message
-    for way in (fetch.PACKAGE, f"{IMAGES}.gz", str(tmp_path / "root"), "data.root", "data=digits"):
+    for way in (fashion.PACKAGE, f"{IMAGES}.gz", str(tmp_path / "root"), "data.root", "data=digits"):
         assert way in message
     assert files_below(tmp_path / "root") == {}
 
@@ -297,13 +305,13 @@ def test_sources_are_tried_in_order_and_the_failure_lists_them(
 def test_source_that_gives_less_than_it_says_is_passed_over(
     tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: Content
 ) -> None:
-    def fill(root: Path, private: Path) -> str:
+    def give(root: Path, private: Path) -> fashion.Given:
         put(private, {LABELS: tiny[LABELS], **wrong})
-        return "liar"
+        return (private,), "liar"
 
-    monkeypatch.setattr(fetch, "SOURCES", {"liar": fill, **fetch.SOURCES})
-    put(fetch.SYSTEM, tiny, compressed=True)
-    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "system")
+    monkeypatch.setattr(fashion, "SOURCES", {"liar": give, **fashion.SOURCES})
+    put(fashion.SYSTEM, tiny, compressed=True)
+    assert_holds(fashion.folder(tmp_path / "root"), tiny, "system")
 
 
 # torchvision's download, from a mirror of our own
@@ -324,34 +332,45 @@ def mirror(tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    point_at(monkeypatch, server.server_port, served)
+    point_at(monkeypatch, served, server.server_port)
     yield served
     server.shutdown()
     server.server_close()
 
 
-def point_at(monkeypatch: pytest.MonkeyPatch, port: int, served: Path) -> None:
+def point_at(monkeypatch: pytest.MonkeyPatch, served: Path, *ports: int) -> None:
+    """The mirrors that torchvision names are on these ports, and `served` is what they hold."""
     sums = [
         (path.name, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest())
         for path in sorted(served.glob("*.gz"))
     ]
-    genuine = vision.fashion_mnist()
-    local = type("Local", (genuine,), {"mirrors": [f"http://127.0.0.1:{port}/"], "resources": sums})
+    local = SimpleNamespace(mirrors=[f"http://127.0.0.1:{port}/" for port in ports], resources=sums)
+    readers = _torchvision.mnist()
+    module = SimpleNamespace(
+        FashionMNIST=local, read_image_file=readers.read_image_file, read_label_file=readers.read_label_file
+    )
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(vision, "fashion_mnist", lambda: local)
-    monkeypatch.setattr(fetch, "SOURCES", {"torchvision's download": fetch.from_torchvision})
+    monkeypatch.setattr(_torchvision, "mnist", lambda: module)
+    monkeypatch.setattr(fashion, "SOURCES", {"torchvision's download": fashion.from_torchvision})
+
+
+def test_torchvision_names_what_is_downloaded() -> None:
+    known = _torchvision.mnist().FashionMNIST
+    assert [archive.removesuffix(".gz") for archive, _ in known.resources] == list(fashion.FILES)
+    assert known.mirrors and all(
+        mirror.startswith("http") and mirror.endswith("/") for mirror in known.mirrors
+    )
 
 
 def test_torchvision_download(mirror: Path, tiny: Content, tmp_path: Path) -> None:
-    folder = fetch.fashion_mnist_folder(tmp_path / "root")
+    folder = fashion.folder(tmp_path / "root")
     assert_holds(folder, tiny, "torchvision's download from http://127.0.0.1")
     assert not list(folder.glob("*.gz"))
-    assert socket.getdefaulttimeout() is None
 
 
 def test_torchvision_download_of_a_changed_archive(mirror: Path, tmp_path: Path) -> None:
     (mirror / f"{LABELS}.gz").write_bytes(gzip.compress(b"something else"))
-    assert "corrupted" in refused(tmp_path / "root")
+    assert f"({LABELS}.gz) does not match the known hash" in refused(tmp_path / "root")
     assert files_below(tmp_path / "root") == {}
 
 
@@ -359,7 +378,7 @@ def test_torchvision_download_of_intact_archives_with_wrong_content(
     mirror: Path, tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = table_of({**tiny, LABELS: idx(np.zeros(20, np.uint8))})
-    monkeypatch.setattr(fetch, "FILES", table)
+    monkeypatch.setattr(fashion, "FILES", table)
     assert LABELS in refused(tmp_path / "root")
     assert files_below(tmp_path / "root") == {}
 
@@ -370,30 +389,50 @@ def test_missing_mirror(mirror: Path, tmp_path: Path) -> None:
     assert "404" in refused(tmp_path / "root")
 
 
-def test_silent_mirror_does_not_hold_us(
-    tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_next_mirror_is_tried_where_one_is_out_of_reach(
+    mirror: Path, tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "SILENCE_S", 0.2)
+    working = int(_torchvision.mnist().FashionMNIST.mirrors[0].split(":")[2].strip("/"))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    point_at(monkeypatch, mirror, port, working)
+    assert_holds(
+        fashion.folder(tmp_path / "root"), tiny, f"torchvision's download from http://127.0.0.1:{working}"
+    )
+    point_at(monkeypatch, mirror, port)
+    assert f"http://127.0.0.1:{port}/ cannot be reached" in refused(tmp_path / "other")
+
+
+def test_archives_of_an_interrupted_download_are_not_fetched_again(
+    mirror: Path, tiny: Content, tmp_path: Path
+) -> None:
+    private = tmp_path / "root" / "FashionMNIST" / ".fetch" / "torchvision"
+    private.mkdir(parents=True)
+    (mirror / f"{IMAGES}.gz").rename(private / f"{IMAGES}.gz")
+    (private / f"{LABELS}.gz").write_bytes(b"half")
+    (private.parent / TEST_LABELS).write_bytes(b"half")  # as it was being moved into place
+    assert_holds(fashion.folder(tmp_path / "root"), tiny, "torchvision's download")
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\nhalf"])
+def test_silent_mirror_does_not_hold_us(
+    tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(fashion, "SILENCE_S", 0.2)
     put(tmp_path / "served", tiny, compressed=True)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        point_at(monkeypatch, silent.getsockname()[1], tmp_path / "served")
+        answers: list[socket.socket] = []
+
+        def answer() -> None:
+            answers.append(silent.accept()[0])
+            answers[0].sendall(said)
+
+        threading.Thread(target=answer, daemon=True).start()
+        point_at(monkeypatch, tmp_path / "served", silent.getsockname()[1])
         began = time.monotonic()
-        refused(tmp_path / "root")
+        assert "silent for 0.2 s" in refused(tmp_path / "root")
         assert time.monotonic() - began < 2
-
-
-def test_mirror_that_falls_silent_does_not_hold_us(
-    tiny: Content, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetch, "DOWNLOAD_S", 0.3)
-    go_on = threading.Event()
-    genuine = vision.fashion_mnist()
-    stalled = type("Stalled", (genuine,), {"download": lambda self: go_on.wait(5)})
-    monkeypatch.setattr(vision, "fashion_mnist", lambda: stalled)
-    began = time.monotonic()
-    assert "within 0.3 s" in refused(tmp_path / "root")
-    assert time.monotonic() - began < 2
-    go_on.set()
+        answers[0].close()
 
 
 # Debian's package, by an apt-get and a dpkg-deb of our own
@@ -407,12 +446,13 @@ def apt(tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tools.mkdir()
     script(tools / "apt-get", DOWNLOAD)
     script(
-        tools / "dpkg-deb", f'mkdir -p "$3/{fetch.IN_PACKAGE}"; cp "{archives}"/*.gz "$3/{fetch.IN_PACKAGE}"'
+        tools / "dpkg-deb",
+        f'mkdir -p "$3/{fashion.IN_PACKAGE}"; cp "{archives}"/*.gz "$3/{fashion.IN_PACKAGE}"',
     )
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CALLS", str(tools / "calls"))
     only(monkeypatch, "data.root")
-    monkeypatch.setitem(fetch.SOURCES, "apt-get", fetch.from_apt)
+    monkeypatch.setitem(fashion.SOURCES, "apt-get", fashion.from_apt)
     return tools
 
 
@@ -425,16 +465,7 @@ def script(path: Path, body: str) -> None:
     path.chmod(0o755)
 
 
-def test_apt_package(apt: Path, tiny: Content, tmp_path: Path) -> None:
-    assert_holds(
-        fetch.fashion_mnist_folder(tmp_path / "root"),
-        tiny,
-        "the Debian package dataset-fashion-mnist_1-1_all.deb",
-    )
-    assert "update" not in (apt / "calls").read_text(), "the system's lists knew the package"
-
-
-def test_apt_fetches_lists_of_its_own_where_there_are_none(apt: Path, tiny: Content, tmp_path: Path) -> None:
+def test_apt_package_by_lists_of_its_own(apt: Path, tiny: Content, tmp_path: Path) -> None:
     script(
         apt / "apt-get",
         f"""
@@ -445,9 +476,10 @@ def test_apt_fetches_lists_of_its_own_where_there_are_none(apt: Path, tiny: Cont
         *) if test -e lists/known; then {DOWNLOAD}; else {UNKNOWN}; fi;;
         esac""",
     )
-    assert_holds(fetch.fashion_mnist_folder(tmp_path / "root"), tiny, "Debian package")
+    source = "the Debian package dataset-fashion-mnist_1-1_all.deb"
+    assert_holds(fashion.folder(tmp_path / "root"), tiny, source)
     calls = [line.split()[-1] for line in (apt / "calls").read_text().splitlines()]
-    assert calls[:3] == [fetch.PACKAGE, "update", fetch.PACKAGE]
+    assert calls[:2] == ["update", fashion.PACKAGE]
 
 
 def test_apt_without_the_package_or_network(apt: Path, tmp_path: Path) -> None:
@@ -467,7 +499,7 @@ def test_package_with_other_files(apt: Path, tmp_path: Path) -> None:
 
 
 def test_apt_that_hangs(apt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "APT_S", 0.2)
+    monkeypatch.setattr(fashion, "APT_S", 0.2)
     script(apt / "apt-get", "exec sleep 30")
     began = time.monotonic()
     assert "not done within" in refused(tmp_path / "root")
@@ -485,7 +517,7 @@ CHILD = f"""
 import hashlib, shutil, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(REPOSITORY)!r})
-from src import fetch
+from src.data import fashion_mnist as fashion
 
 root, intact, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 
@@ -493,20 +525,17 @@ def entry(path):
     return (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
 
 def slow(root, private):
-    first, second, third, fourth = fetch.FILES
+    first, second, third, fourth = fashion.FILES
     shutil.copy(intact / first, private)
-    shutil.copy(intact / second, private)
-    (private / third).write_bytes(b"half")
+    (private / second).write_bytes(b"half")
     with (root / "fetches").open("a") as notes:
         notes.write("one\\n")
     time.sleep(seconds)
-    shutil.copy(intact / third, private)
-    shutil.copy(intact / fourth, private)
-    return "the slow source"
+    return (intact,), "the slow source"
 
-fetch.FILES = {{name: entry(intact / name) for name in fetch.FILES}}
-fetch.SOURCES = {{"slow": slow}}
-print(fetch.fashion_mnist_folder(root))
+fashion.FILES = {{name: entry(intact / name) for name in fashion.FILES}}
+fashion.SOURCES = {{"slow": slow}}
+print(fashion.folder(root))
 """
 
 
@@ -528,38 +557,66 @@ def test_nothing_of_a_killed_fetch_is_trusted(tiny: Content, tmp_path: Path) -> 
     root = tmp_path / "root"
     with child_in_mid_fetch(root, 60) as process:
         process.send_signal(signal.SIGKILL)
-    (orphan,) = (root / "FashionMNIST").glob(".fetch-*")
-    assert (orphan / TEST_IMAGES).read_bytes() == b"half"
-    assert not (root / fetch.LAYOUT).exists()
+    assert (root / "FashionMNIST" / ".fetch" / LABELS).read_bytes() == b"half"
+    assert not (root / fashion.LAYOUT).exists()
 
     assert "none of the files" in refused(root)
-    put(fetch.SYSTEM, tiny, compressed=True)
-    assert_holds(fetch.fashion_mnist_folder(root), tiny, "system")
+    put(fashion.SYSTEM, tiny, compressed=True)
+    assert_holds(fashion.folder(root), tiny, "system")
 
 
-def test_fetch_interrupted_from_the_keyboard_leaves_nothing(
+def test_fetch_interrupted_from_the_keyboard_can_be_repeated(
     tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(root: Path, private: Path) -> str:
-        put(private, tiny)
+    def interrupted(root: Path, private: Path) -> fashion.Given:
+        put(private, {**tiny, LABELS: b"half"})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fetch, "SOURCES", {"interrupted": interrupted})
+    monkeypatch.setattr(fashion, "SOURCES", {"interrupted": interrupted, **fashion.SOURCES})
     with pytest.raises(KeyboardInterrupt):
-        fetch.fashion_mnist_folder(tmp_path / "root")
-    assert files_below(tmp_path / "root") == {}
+        fashion.folder(tmp_path / "root")
+    assert not (tmp_path / "root" / fashion.LAYOUT).exists()
+    only(monkeypatch, "the system's copy")
+    put(fashion.SYSTEM, tiny)
+    assert_holds(fashion.folder(tmp_path / "root"), tiny, "system")
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_fetch_killed_between_its_files_goes_on(
+    tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """Each file is put into place in one step; whatever is there when the process dies is whole."""
+    put(fashion.SYSTEM, tiny)
+    replace, replaced = Path.replace, list[Path]()
+
+    def dying(self: Path, target: Path) -> Path:
+        if len(replaced) == written:
+            raise KeyboardInterrupt
+        replaced.append(target)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", dying)
+    with pytest.raises(KeyboardInterrupt):
+        fashion.folder(tmp_path / "root")
+    monkeypatch.setattr(Path, "replace", replace)
+    put(
+        fashion.SYSTEM,
+        {name: held for name, held in tiny.items() if name not in {path.name for path in replaced}},
+    )
+    folder = fashion.folder(tmp_path / "root")
+    assert {name: (folder / name).read_bytes() for name in tiny} == tiny
 
 
 def test_second_process_waits_for_the_first_ones_fetch(tiny: Content, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    put(fetch.SYSTEM, tiny)  # the second one's source, should it not wait
+    put(fashion.SYSTEM, tiny)  # the second one's source, should it not wait
     with child_in_mid_fetch(root, 0.5) as process:
-        assert fetch.fashion_mnist_folder(root) == root / fetch.LAYOUT
+        assert fashion.folder(root) == root / fashion.LAYOUT
         out, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert out.strip() == str(root / fetch.LAYOUT)
+    assert out.strip() == str(root / fashion.LAYOUT)
     assert (root / "fetches").read_text() == "one\n"
-    assert_holds(root / fetch.LAYOUT, tiny, "the slow source")
+    assert_holds(root / fashion.LAYOUT, tiny, "the slow source")
 
 
 # Command line
@@ -568,10 +625,10 @@ def test_second_process_waits_for_the_first_ones_fetch(tiny: Content, tmp_path: 
 def test_command_says_where_and_whence(
     tiny: Content, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put(fetch.SYSTEM, tiny, compressed=True)
-    assert data.main(["--root", str(tmp_path / "root")]) == 0
+    put(fashion.SYSTEM, tiny, compressed=True)
+    assert main(["--root", str(tmp_path / "root")]) == 0
     said = capsys.readouterr().out
-    assert str(tmp_path / "root" / fetch.LAYOUT) in said and str(fetch.SYSTEM) in said
+    assert str(tmp_path / "root" / fashion.LAYOUT) in said and str(fashion.SYSTEM) in said
     assert "20 training and 10 test images" in said
 
 
@@ -579,6 +636,6 @@ def test_command_without_a_source(
     tiny: Content, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    assert data.main(["--root", str(tmp_path / "root")]) == 2
+    assert main(["--root", str(tmp_path / "root")]) == 2
     errors = capsys.readouterr().err
-    assert len(errors.splitlines()) == 1 and "cannot be had" in errors
+    assert len(errors.splitlines()) == 1 and "no source gives Fashion-MNIST" in errors

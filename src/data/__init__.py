@@ -1,0 +1,254 @@
+"""The data sets, in memory, one file each: `src/data/NAME.py`, with its YAML in `conf/data` (see README.md there).
+
+    from src.data import load
+    train_images, train_labels, test_images, test_labels = load({"name": "fashion_mnist"})
+
+The file of a data set holds `read(options) -> Arrays` and may hold `OPTIONS`, the checks of the keys that its YAML
+has beyond those that all data sets share, and `origin(options) -> str`, where its files are and come from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from src import components
+from src.checks import Check, ConfigError, InputError, integer, optional, text
+from src.data._arrays import Arrays as Arrays
+from src.data._arrays import DataError as DataError
+from src.data._arrays import checked
+from src.data._split import partition
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEFAULT_ROOT = ".data"
+
+OPTIONS: dict[str, Check] = {
+    "root": optional(text),
+    "validation": integer(0),
+    "split": integer(0),
+    "train": optional(integer(1)),
+}
+"""The keys that every data set has; their defaults stand in `conf/data_defaults.yaml`."""
+
+FROZEN = ("fashion_mnist", "digits")
+"""Data sets whose arrays never change: a checksum guards the one's files, the other comes with scikit-learn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set as held in memory; shared by all that ask for it in this process, so not to be written to.
+
+    Images are rows (n, features), uint8 or float32, of value `scale` times the image's; `shape` is that of one
+    image, (1, 28, 28), as in `images.unflatten(-1, shape)`. Labels are (n,) int64, in [0, classes). Without a
+    validation split `val_images` and `val_labels` have no rows.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    scale: float
+    classes: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Tensors:
+    """A data set as mathematics has it: images (n, features) float32, of bytes in [0, 1], and labels (n,) int64.
+
+    It unpacks into four: train images, train labels, test images, test labels. `val_images` and `val_labels`
+    have no rows without a validation split. `images.unflatten(-1, shape)` gives the images their shape.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    shape: tuple[int, ...]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.train_images, self.train_labels, self.test_images, self.test_labels))
+
+
+def load(config: Any) -> Tensors:
+    """Tensors of the data set that `config` names, images as torchvision's `ToTensor` scales them.
+
+    Args:
+        config: `cfg.data`, or any mapping or object with `name` and other keys of `conf/data/NAME.yaml`; what it
+            leaves out is as that file and `conf/data_defaults.yaml` have it.
+
+    Raises:
+        DataError, ConfigError: as `load_bytes`.
+
+    >>> train_images, train_labels, test_images, test_labels = load({"name": "digits"})
+    >>> train_images.shape, train_images.dtype, test_labels.shape
+    (torch.Size([1437, 64]), torch.float32, torch.Size([360]))
+    """
+    from omegaconf import DictConfig, OmegaConf  # workers, which call load_bytes, can do without
+
+    if isinstance(config, DictConfig):
+        config = OmegaConf.to_container(config, resolve=True)
+    given = config if isinstance(config, Mapping) else vars(config)
+    dataset = load_bytes(**{**defaults(given.get("name", "fashion_mnist")), **given})
+    parts = (dataset.train_images, dataset.test_images, dataset.val_images)
+    train, test, val = (scaled(images, dataset.scale) for images in parts)
+    return Tensors(
+        train, dataset.train_labels, test, dataset.test_labels, val, dataset.val_labels, dataset.shape
+    )
+
+
+def scaled(images: Tensor, scale: float) -> Tensor:
+    """Images as float32, bytes in [0, 1], of the same shape: divided as `ToTensor` does, to the last bit."""
+    return images.to(torch.float32).div(scale)
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The keys of a data set and their values, as its YAML has them.
+
+    Raises:
+        ConfigError: if there is no such data set.
+    """
+    components.find("data", name)
+    path = REPOSITORY / "conf" / "data" / f"{name}.yaml"
+    own = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    shared = yaml.safe_load((REPOSITORY / "conf" / "data_defaults.yaml").read_text(encoding="utf-8"))
+    return {**shared, **(own or {}), "name": name}
+
+
+def resolve(root: str | Path | None) -> Path:
+    """`data.root` as an absolute folder: from the repository's root, wherever the process runs."""
+    return REPOSITORY / Path(root or DEFAULT_ROOT).expanduser()
+
+
+def load_bytes(
+    name: str,
+    root: str | Path | None = None,
+    validation: int = 0,
+    split: int = 0,
+    train: int | None = None,
+    **options: Any,
+) -> Dataset:
+    """The data set as its file gives it, read once a process.
+
+    Args:
+        name: a file of `src/data`.
+        root: folder that holds its files, or is to. A relative one is taken from the repository's root, wherever
+            the process runs. None is `.data`.
+        validation: training images held out, stratified by class; the same ones for every seed of a run.
+        split: which validation images, and which training images where `train` takes some of them.
+        train: training images to take of the rest, stratified by class; a larger number adds to a smaller one's.
+            None takes all of them.
+        options: the data set's own.
+
+    Raises:
+        ConfigError: on a wrong option.
+        DataError: on a number of images that there are not, a damaged file, if no source gives the data set, or if
+            what its file reads does not fit together.
+    """
+    shared = {"root": None if root is None else str(root), "validation": validation}
+    typed = components.check_options(
+        "data", {"name": name, **shared, "split": split, "train": train, **options}
+    )
+    return _split(*_key(typed), validation, split, train)
+
+
+def checksum(dataset: Arrays | Dataset) -> str:
+    """SHA-256, in hex, of all that training sees of a data set: its arrays, their types and shapes, scale, classes.
+
+    The name and the code that made the arrays do not count.
+    """
+    digest = hashlib.sha256()
+    for field in dataclasses.fields(dataset):
+        value = getattr(dataset, field.name)
+        if isinstance(value, Tensor):
+            digest.update(f"{field.name} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.contiguous().numpy().data)
+        elif field.name != "name":
+            digest.update(f"{field.name} {value!r}\n".encode())
+    return digest.hexdigest()
+
+
+def identity(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A data set's part of a run's identity: the checksum of its arrays, and what of them the run trains on.
+
+    The keys that came later stay out at their defaults, and the checksum where a data set cannot change, so that
+    the IDs of earlier runs stay.
+    """
+    content = {"name": options["name"], "validation": options["validation"]}
+    content |= {
+        key: options[key] for key, default in (("split", 0), ("train", None)) if options[key] != default
+    }
+    if options["name"] not in FROZEN:
+        content["checksum"] = _checksum(*_key(options))
+    return content
+
+
+Key = tuple[str, Path, str]
+"""What the arrays of a data set depend on: its name, the root, and its own options as JSON."""
+
+
+def _key(options: Mapping[str, Any]) -> Key:
+    own = {key: value for key, value in options.items() if key not in ("name", *OPTIONS)}
+    return options["name"], resolve(options["root"]), json.dumps(own, sort_keys=True)
+
+
+# A sweep may try many splits, or options, of a data set: no process keeps more than the last few.
+
+
+@functools.lru_cache(maxsize=4)
+def _read(name: str, root: Path, own: str) -> Arrays:
+    module = components.find("data", name)
+    if not hasattr(module, "read"):
+        raise ConfigError("data", name, f"src/data/{name}.py must define read(options)")
+    try:
+        return checked(module.read({"name": name, "root": root, **json.loads(own)}))
+    except InputError:
+        raise
+    except Exception as error:
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__
+        ]
+        where = f"src/data/{name}.py, line {frames[-1].lineno}: " if frames else ""
+        said = " ".join(str(error).split())
+        raise DataError(f"data={name}: {where}{type(error).__name__}: {said}") from error
+
+
+@functools.lru_cache
+def _checksum(name: str, root: Path, own: str) -> str:
+    return checksum(_read(name, root, own))
+
+
+@functools.lru_cache(maxsize=4)
+def _split(name: str, root: Path, own: str, validation: int, split: int, train: int | None) -> Dataset:
+    arrays = _read(name, root, own)
+    images, labels = arrays.train_images.flatten(1), arrays.train_labels
+    train_part, val_part = partition(labels, validation, split, train)
+    whole = len(train_part) == len(labels)  # as it is, then: a copy would double the memory
+    return Dataset(
+        name,
+        images if whole else images[train_part],
+        labels if whole else labels[train_part],
+        images[val_part],
+        labels[val_part],
+        arrays.test_images.flatten(1),
+        arrays.test_labels,
+        scale=arrays.scale,
+        classes=arrays.classes,
+        shape=tuple(arrays.train_images.shape[1:]),
+    )
