@@ -225,9 +225,7 @@ def _train(launcher: Any, waiting: Sequence[Job], at_once: int, ended: Ended) ->
     engine: Engine | None = getattr(launcher, "engine", None)
     if engine is None:
         launcher.engine = engine = engines.start(checked)
-    if not engine.is_prepared:
-        engine.prepare(waiting, at_once)
-        engine.is_prepared = True
+    engine.prepare(waiting, at_once)
     queue = Queue(
         waiting,
         engine.workers,
