@@ -16,6 +16,9 @@ LARGEST_CPU_PACK = 32
 GPU_MEMORY_PER_RUN = 64 * 2**20
 """Bytes a run of the book's size takes on a GPU: weights, gradients, activations of an evaluation batch."""
 
+GPU_MEMORY = 16 * 2**30
+"""What a pack is made for where it is not known which GPU will train it. The worker then looks at its own."""
+
 
 def cores() -> int:
     """Cores that this process may use: its CPU affinity, and its cgroup's quota where there is one."""
@@ -45,7 +48,8 @@ class Queue:
     Args:
         jobs: jobs to be done.
         workers: how many processes share them.
-        size: runs in a pack; None to let it follow from the measured time of a run (CPU), or from memory (GPU).
+        size: runs in a pack (on a GPU at most); None to let it follow from the measured time of a run (CPU), or
+            from memory (GPU).
         pack_seconds: how long a CPU pack may take.
         largest: how many runs may be in it.
     """
@@ -59,27 +63,26 @@ class Queue:
         pack_seconds: float = PACK_SECONDS,
         largest: int = LARGEST_CPU_PACK,
     ) -> None:
-        self._kinds: dict[Hashable, deque[Job]] = {}
+        self._waiting: dict[Hashable, deque[Job]] = {}
         for job in jobs:
-            self._kinds.setdefault(kind(job), deque()).append(job)
-        self._totals = {own: len(waiting) for own, waiting in self._kinds.items()}
-        self._total = sum(self._totals.values())
+            self._waiting.setdefault(kind(job), deque()).append(job)
+        self._totals = {key: len(waiting) for key, waiting in self._waiting.items()}
         self._workers, self._size = workers, size
         self._pack_seconds, self._largest = pack_seconds, largest
         self._seconds: dict[Hashable, float] = {}
 
     def __len__(self) -> int:
-        return sum(len(waiting) for waiting in self._kinds.values())
+        return sum(len(waiting) for waiting in self._waiting.values())
 
     def measured(self, job: Job, seconds: float) -> None:
         """Learn how long one run of this job's kind takes."""
-        own = kind(job)
-        self._seconds[own] = 0.5 * (self._seconds.get(own, seconds) + seconds)
+        key = kind(job)
+        self._seconds[key] = 0.5 * (self._seconds.get(key, seconds) + seconds)
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Jobs of one pack that were handed out and not begun; they are the next ones of their kind."""
         if jobs:
-            self._kinds[kind(jobs[0])].extendleft(reversed(jobs))
+            self._waiting[kind(jobs[0])].extendleft(reversed(jobs))
 
     def next_pack(self, gpu_memory: int | None = None) -> list[Job]:
         """The next pack; empty when nothing waits.
@@ -87,22 +90,26 @@ class Queue:
         Args:
             gpu_memory: bytes free on the GPU that is to train it; None for a CPU.
         """
-        for own, waiting in self._kinds.items():
+        for key, waiting in self._waiting.items():
             if waiting:
-                size = min(self._pack_size(own, len(waiting), gpu_memory), len(waiting))
-                return [waiting.popleft() for _ in range(size)]
+                size = self._cpu_pack(key) if gpu_memory is None else self._stack(key, fitting(gpu_memory))
+                return [waiting.popleft() for _ in range(min(size, len(waiting)))]
         return []
 
-    def _pack_size(self, own: Hashable, waiting: int, gpu_memory: int | None) -> int:
+    def _cpu_pack(self, key: Hashable) -> int:
         if self._size is not None:
             return self._size
-        if gpu_memory is not None:
-            # in as few rounds as memory allows, in which all GPUs have as much to do; kinds share the GPUs
-            total = self._totals[own]
-            gpus = max(1, round(self._workers * total / self._total))
-            rounds = math.ceil(total / (gpus * fitting(gpu_memory)))
-            return math.ceil(total / (gpus * rounds))
         # before a run of this kind is measured, packs are of one; and the last packs are small enough
         # for all workers to end together
-        in_time = int(self._pack_seconds / self._seconds[own]) if self._seconds.get(own) else 1
-        return max(1, min(in_time, self._largest, waiting // (2 * self._workers)))
+        in_time = int(self._pack_seconds / self._seconds[key]) if self._seconds.get(key) else 1
+        return max(1, min(in_time, self._largest, len(self._waiting[key]) // (2 * self._workers)))
+
+    def _stack(self, key: Hashable, held: int) -> int:
+        """Runs for a GPU that trains `held` at once: more would share its death without being faster."""
+        if self._size is not None:
+            return min(self._size, held)
+        # in as few rounds as memory allows, in which all GPUs have as much to do; kinds share the GPUs
+        total = self._totals[key]
+        gpus = max(1, round(self._workers * total / sum(self._totals.values())))
+        rounds = math.ceil(total / (gpus * held))
+        return math.ceil(total / (gpus * rounds))

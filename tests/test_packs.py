@@ -171,8 +171,10 @@ def test_no_pack_is_larger_than_its_gpu_holds(count: int, workers: int, held: in
     assert math.ceil(len(found) / workers) == math.ceil(count / (workers * held)), "no round is wasted"
 
 
-def test_a_size_that_is_asked_for_is_kept() -> None:
+def test_a_size_that_is_asked_for_is_kept_but_no_gpu_gets_more_than_it_holds() -> None:
     assert sizes(Queue(same(10), workers=4, size=4), 9.0) == [4, 4, 2]
+    assert sizes(Queue(same(10), workers=4, size=4), 9.0, 5 * GPU_MEMORY_PER_RUN) == [4, 4, 2]
+    assert sizes(Queue(same(10), workers=4, size=4), 9.0, 3 * GPU_MEMORY_PER_RUN) == [3, 3, 3, 1]
 
 
 def test_at_least_one_core() -> None:

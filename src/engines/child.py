@@ -1,6 +1,6 @@
 """A process that trains for one that does not import us: `python -m src.engines.child FD`.
 
-It reads pickled calls from a connection and answers each. It ends with its parent, and after a while without calls.
+It reads packs from a connection and answers each. It ends with its parent, and after a while without packs.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from src.engines import parcels
+
 IDLE_SECONDS = 20.0
 """A sweep whose main process was killed asks for nothing any more."""
+
+NO_DATA = b"no data"
+"""In place of an answer: send the data set first."""
 
 
 def die_with(parent: int) -> None:
@@ -30,42 +34,25 @@ def die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def asked(function: Callable[..., Any], *arguments: Any, attached: int = 0) -> bytes:
-    """A call as it is sent; so many messages of bytes follow it as further arguments."""
-    return pickle.dumps((function, arguments, attached))
-
-
-def answered(answer: bytes) -> Any:
-    """What a call returned.
-
-    Raises:
-        RuntimeError: naming the exception that the call raised.
-    """
-    value, error = pickle.loads(answer)
-    if error is not None:
-        raise error
-    return value
-
-
-def answer(call: bytes, receive: Callable[[], bytes]) -> bytes:
-    """Does what `asked` asks for, and what came of it as `answered` reads it."""
-    try:
-        function, arguments, attached = pickle.loads(call)
-        return pickle.dumps((function(*arguments, *[receive() for _ in range(attached)]), None))
-    except Exception as error:
-        return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
-
-
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(os.getppid())
     connection: Connection = Connection(int(sys.argv[1]))
+
+    def supply() -> bytes:
+        connection.send_bytes(NO_DATA)
+        return connection.recv_bytes()
+
     while connection.poll(IDLE_SECONDS):
+        answer: tuple[Any, str | None]
         try:
-            call = connection.recv_bytes()
+            jobs, shared = pickle.loads(connection.recv_bytes())
+            answer = parcels.train(jobs, shared, supply), None
         except EOFError:
             return
-        connection.send_bytes(answer(call, connection.recv_bytes))
+        except Exception as error:
+            answer = None, f"{type(error).__name__}: {error}"
+        connection.send_bytes(pickle.dumps(answer))
 
 
 if __name__ == "__main__":

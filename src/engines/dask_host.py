@@ -1,4 +1,4 @@
-"""Our side of a Dask worker: keeps one process that trains, and hands calls to it.
+"""Our side of a Dask worker: keeps one process that trains, and hands packs to it.
 
 Sent by value: a worker needs Dask and torch, and nothing of ours. The process has the main process's code,
 whatever this worker ran before; it can be ended in the middle of a run; and a run that kills it leaves the worker.
@@ -14,22 +14,29 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from multiprocessing import connection
 from typing import Any
 
 import cloudpickle
-from distributed import WorkerPlugin, get_worker
+from distributed import Future, WorkerPlugin, get_worker, worker_client
 
+from src.engines.child import NO_DATA
 from src.engines.settings import ONE_THREAD
 
 DIED = b""
 """Answer of a process that is gone."""
 
+REST_SECONDS = 2.0
+"""How late a death is told: should the worker be about to go, too, then it is the same death."""
+
+DATA_SECONDS = 60.0
+
 
 class Host(WorkerPlugin):
-    """Args: name, one a sweep; code, a zip of `src/`."""
+    """Args: name, of the sweep, and of the data set with Dask; code, a zip of `src/`."""
 
     idempotent = False
 
@@ -47,25 +54,25 @@ class Host(WorkerPlugin):
         self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def call(self, messages: tuple[bytes, ...], wanted: Callable[[], bool]) -> bytes:
+    def call(self, pack: bytes, wanted: Callable[[], bool]) -> bytes:
         """The process's answer; DIED if it died, or was ended since nobody wants the answer any more."""
         with self._lock:  # a worker of several threads still trains one pack at a time
             if self._process is None or self._process.poll() is not None:
                 self._begin()
             try:
-                for message in messages:
-                    self._connection.send_bytes(message)
-                while not self._connection.poll(0.2):
-                    if not wanted():
-                        self._end()
-                        return DIED
-                return self._connection.recv_bytes()
+                self._connection.send_bytes(pack)
+                while wanted():
+                    if self._connection.poll(0.2):
+                        if (answer := self._connection.recv_bytes()) != NO_DATA:
+                            return answer
+                        self._connection.send_bytes(_data(self.name))
             except (EOFError, OSError):
-                self._end()
-                return DIED
+                time.sleep(REST_SECONDS)
+            self._end()
+            return DIED
 
     def _begin(self) -> None:
-        ours, theirs = connection.Pipe()
+        self._connection, theirs = connection.Pipe()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "src.engines.child", str(theirs.fileno())],
@@ -74,7 +81,6 @@ class Host(WorkerPlugin):
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
-        self._connection = ours
 
     def _end(self) -> None:
         if self._process is not None:
@@ -85,24 +91,24 @@ class Host(WorkerPlugin):
             self._process = None
 
 
-def call(name: str, *messages: bytes) -> bytes:
-    """The task that Dask runs: these messages for the process of sweep `name`."""
+def _data(name: str) -> bytes:
+    """The data set of sweep `name`; from here, as another worker may be busy for long."""
+    here = get_worker().address
+    with worker_client() as client:
+        data = client.submit(bytes, Future(name, client), workers=[here], pure=False)
+        files: bytes = data.result(timeout=DATA_SECONDS)
+        return files
+
+
+def call(name: str, pack: bytes) -> bytes:
+    """The task that Dask runs: a pack for the process of sweep `name`."""
     worker = get_worker()
     key, tasks = worker.get_current_task(), worker.state.tasks
     host: Any = worker.plugins[name]
-    answer: bytes = host.call(messages, lambda: key in tasks and tasks[key].state != "cancelled")
+    answer: bytes = host.call(pack, lambda: key in tasks and tasks[key].state != "cancelled")
     return answer
 
 
-class ByValue:
-    """A function of this module, as a worker without this module can read it."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        self._function, self._pickled = function, cloudpickle.dumps(function)
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes]]:
-        return cloudpickle.loads, (self._pickled,)
+# by value: for what is sent by itself, and for what is sent within another object
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+call.__module__ = "__main__"

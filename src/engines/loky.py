@@ -16,7 +16,7 @@ from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from src import config, packs
 from src import run as runs
-from src.engines import Death, Ended, Engine, nodes
+from src.engines import Death, Engine, Outcome, Place, nodes
 from src.engines.child import die_with
 from src.engines.settings import ONE_THREAD, Settings
 from src.run import Job, Record
@@ -34,8 +34,9 @@ class Backend(Engine):
 
     def __init__(self, settings: Settings) -> None:
         self._most = self.workers = settings.n_jobs or packs.cores()
+        self._place = Place()
         self._running: dict[Future[list[Record]], list[Job]] = {}
-        self._lost: list[Ended] = []
+        self._lost: list[Outcome] = []
         self._executor: ProcessPoolExecutor | None = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
@@ -50,15 +51,17 @@ class Backend(Engine):
         """No more processes than runs; one for a GPU, which one process fills best."""
         needed = min(self._most, at_once)
         if config.resolve_device(jobs[0].run.device) == "cuda":
-            needed, self.gpu_memory = 1, nodes.gpu_memory()
+            needed = 1
+            if self._place.gpu_memory is None:  # later what a worker keeps for itself would count as taken
+                self._place = Place(nodes.gpu_memory())
         if needed != self.workers:
             self.close()
             self.workers = needed
             self._executor = self._start()
 
-    def room(self) -> int:
-        # one more than train: the next pack is there when a worker ends its own
-        return 0 if self._lost else self.workers + 1 - len(self._running)
+    def room(self) -> Place | None:
+        # one pack more than can train: it is there when a worker ends its own
+        return None if self._lost or len(self._running) > self.workers else self._place
 
     def submit(self, pack: list[Job]) -> None:
         if self._executor is None:
@@ -68,21 +71,21 @@ class Backend(Engine):
         except (BrokenProcessPool, TerminatedWorkerError):
             self._lost.append((pack, DEATH))
 
-    def wait(self) -> list[Ended]:
-        news: list[Ended] = []
+    def wait(self) -> list[Outcome]:
+        outcomes: list[Outcome] = []
         if self._running:
             for future in wait(self._running, return_when=FIRST_COMPLETED).done:
                 pack = self._running.pop(future)
                 try:
-                    news.append((pack, future.result()))
+                    outcomes.append((pack, future.result()))
                 except (BrokenProcessPool, TerminatedWorkerError):
                     self._lost.append((pack, DEATH))
         if self._lost and not self._running:
             # told together, so that none of them counts as dead twice; the next pack gets a new pool
-            news += self._lost
+            outcomes += self._lost
             self._lost = []
             self.close()
-        return news
+        return outcomes
 
     def close(self) -> None:
         if self._executor is not None:

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from src import packs
 from src import run as runs
 from src.checks import ConfigError
 from src.engines import nodes
-from src.engines.nodes import Supply
 from src.engines.settings import PREFIX, Settings
 from src.run import Job, Record
 
-
-@dataclass(frozen=True)
-class Parcel:
-    """Jobs of one kind as a worker gets them: absolute paths, its own device."""
-
-    jobs: list[Job]
-    shared: bool
-    """Whether the worker sees the output folder and writes into it."""
-    data_root: str | None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a worker gives back for a job: its record, and where it does not share our disk, the run's files."""
-
-    record: Record
-    files: dict[str, bytes]
+Trained = tuple[Record, dict[str, bytes]]
+"""A run's record, and its files where its worker does not write into the output folder itself."""
 
 
 def gpus(settings: Settings, jobs: Sequence[Job]) -> int:
@@ -49,48 +33,46 @@ def gpus(settings: Settings, jobs: Sequence[Job]) -> int:
     return wanted
 
 
-def wrap(pack: Sequence[Job], settings: Settings, gpu: bool) -> Parcel:
-    """A pack for the way. The device is what the engine reserves: `auto` might find another sweep's GPU."""
+def wrap(pack: Sequence[Job], settings: Settings, gpu: bool) -> list[Job]:
+    """A pack for the way: absolute paths, and the device that the engine reserves (`auto` might find another's)."""
+    device, root = "cuda" if gpu else "cpu", nodes.data_root(pack)
     jobs = []
     for job in pack:
-        output, device = str(Path(job.run.output).absolute()), "cuda" if gpu else "cpu"
-        run = replace(job.run, output=output, device=device)
+        data = job.run.data.changed(root=root) if root else job.run.data
+        output = str(Path(job.run.output).absolute())
         # without a common disk this process writes .hydra/, which names the run's folder as it is here
-        jobs.append(replace(job, run=run, hydra=job.hydra if settings.shared else {}))
-    return Parcel(jobs, settings.shared, nodes.data_root(pack))
+        hydra = job.hydra if settings.shared else {}
+        jobs.append(replace(_with(job, output=output, device=device, data=data), hydra=hydra))
+    return jobs
 
 
-def train(parcel: Parcel, supply: Supply | None = None) -> Iterator[list[Trained]]:
-    """On the worker: train the jobs, in a private folder where the output folder is not in reach.
+def train(jobs: Sequence[Job], shared: bool, supply: Callable[[], bytes]) -> tuple[int, list[Trained]]:
+    """On the worker: train a pack, or of one that was meant for a larger GPU the first runs, as many as fit.
 
-    Yields:
-        What has trained together, as soon as it has: on a CPU a run each, on a GPU as many as fit this one, which
-        may be smaller than the one the pack was made for. All in the jobs' order.
+    Args:
+        jobs: as `wrap` gave them.
+        shared: whether this worker sees the output folder; else they are trained in a private one.
+        supply: gives the data set, as `nodes.data_files` packed it; for a node that has none.
+
+    Returns:
+        Bytes free on the GPU, 0 for a CPU; what has been trained, in order.
     """
-    jobs = parcel.jobs
-    if parcel.data_root is not None:
-        root = nodes.held_data(parcel.data_root, supply)
+    gpu_memory = nodes.gpu_memory() if jobs[0].run.device == "cuda" else 0
+    if gpu_memory:
+        jobs = jobs[: packs.fitting(gpu_memory)]
+    if root := nodes.data_root(jobs):
+        root = nodes.held_data(root, supply)
         jobs = [_with(job, data=job.run.data.changed(root=root)) for job in jobs]
-    size = packs.fitting(nodes.gpu_memory()) if jobs[0].run.device == "cuda" else 1
-    stacks = (jobs[at : at + size] for at in range(0, len(jobs), size))
-    if parcel.shared:
-        yield from ([Trained(record, {}) for record in runs.train_jobs(stack)] for stack in stacks)
-        return
-    for stack in stacks:
-        with tempfile.TemporaryDirectory(prefix="dropout-sweeps-") as folder:
-            private = [_with(job, output=folder) for job in stack]
-            records = runs.train_jobs(private)
-            trained = [Trained(record, _files(job)) for job, record in zip(private, records, strict=True)]
-        yield trained
+    if shared:
+        return gpu_memory, [(record, {}) for record in runs.train_jobs(jobs)]
+    with tempfile.TemporaryDirectory(prefix="dropout-sweeps-") as private:
+        jobs = [_with(job, output=private) for job in jobs]
+        records = runs.train_jobs(jobs)
+        return gpu_memory, [(record, _files(job.folder)) for job, record in zip(jobs, records, strict=True)]
 
 
-def train_all(parcel: Parcel) -> list[Trained]:
-    """`train`, for who takes the results of all the jobs at once."""
-    return [trained for stack in train(parcel) for trained in stack]
-
-
-def _files(job: Job) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in job.folder.iterdir() if path.is_file()}
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def _with(job: Job, **changes: object) -> Job:
@@ -100,6 +82,6 @@ def _with(job: Job, **changes: object) -> Job:
 def unwrap(jobs: Sequence[Job], trained: Sequence[Trained]) -> list[Record]:
     """Back in the main process: the records, once the files that came with them are written."""
     return [
-        runs.receive(job, one.files) if one.files else one.record
-        for job, one in zip(jobs, trained, strict=True)
+        runs.receive(job, files) if files else record
+        for job, (record, files) in zip(jobs, trained, strict=True)
     ]

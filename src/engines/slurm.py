@@ -1,14 +1,12 @@
 """Jobs of a Slurm cluster: `hydra.launcher.backend=slurm`, sent off by submitit.
 
-A pack is a Slurm job. Queueing and starting one takes seconds, so packs are larger than elsewhere. What submitit
-needs lies under `output`, which the nodes must see, whatever `hydra.launcher.shared` says. There a job puts each
-result as it has it, so that what has ended does not die with the job.
+A pack is a Slurm job. Queueing and starting one takes seconds, so packs are larger than elsewhere. Nodes must see
+`output`, whatever `hydra.launcher.shared` says: what submitit needs lies there, and jobs write their runs into it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import pickle
 import shutil
@@ -17,24 +15,21 @@ import subprocess
 import sys
 import time
 import uuid
-import zipfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import submitit
 from filelock import FileLock, Timeout
 from submitit.core.job_environment import JobEnvironment
 
-from src import packs, store
-from src.checks import ConfigError, InputError
-from src.engines import Death, Ended, Engine, EngineError, nodes, parcels
-from src.engines.child import answer, answered, asked
-from src.engines.parcels import Parcel, Trained
+from src import run as runs
+from src.checks import ConfigError
+from src.engines import Death, Engine, EngineError, Outcome, Place, nodes, parcels
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
-from src.engines.slurm_leftovers import Leftovers, remove
-from src.packs import GPU_MEMORY_PER_RUN
-from src.run import Job
+from src.errors import InputError
+from src.packs import GPU_MEMORY, GPU_MEMORY_PER_RUN
+from src.run import Job, Record
 
 NAME = "dropout-sweeps"
 """Of every job, for squeue."""
@@ -46,11 +41,7 @@ LOOK_SECONDS = 2.0
 """Seconds between two calls of squeue: the controller has others to serve."""
 
 GRACE_SECONDS = 10.0
-"""How late a file of a job that has ended may come into sight on a shared disk."""
-
-GPU_MEMORY = 16 * 2**30
-"""What a job is made for at least, where there is as much to do. Which GPU it gets is not known before it starts;
-it then looks at its own, and trains as much at a time as that holds."""
+"""How late the result of a job that has ended may come into sight on a shared disk."""
 
 UNDER_WAY = {
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "RESIZING"),
@@ -58,58 +49,44 @@ UNDER_WAY = {
 }
 
 
-@dataclass
-class _Pack:
-    jobs: list[Job]
-    """Those whose results have not come yet, in the order in which they will."""
-    own: str
-    """What the names of its results begin with."""
-    end: Path
-    """Where submitit puts how the job ended."""
-    stack: int
-    """Runs that train at a time, as far as is known: on a GPU the results tell."""
-    taken: int = 0
-    """Results that have come."""
-
-
 class Backend(Engine):
     pack_seconds, largest_pack = 120.0, 1000
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings = replace(settings, shared=True)
+        self._most = settings.n_jobs or JOBS
+        self._place = Place()
         self._folder: Path | None = None
-        self._running: dict[str, _Pack] = {}  # by Slurm's job id
-        # jobs that have ended and left results out so far, and how they ended
-        self._ended_at: dict[str, tuple[float, str]] = {}
-        self._known: list[Ended] = []
-        self._alive: list[FileLock] = []  # held as long as this process lives; the system frees it
+        # by Slurm's number a job's runs that have not ended, and where submitit puts its result
+        self._running: dict[str, tuple[list[Job], Path]] = {}
+        self._over: dict[str, tuple[float, str]] = {}  # when a job was first seen to be over, and why
         self._looked = 0.0
-        self._gpus = settings.gpus or 0
         if shutil.which("sbatch") is None:
             right = "there is no sbatch here; start the sweep where jobs are submitted"
             raise ConfigError(PREFIX + "backend", settings.backend, right)
 
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self._gpus = parcels.gpus(self._settings, jobs)
-        self._most = self._settings.n_jobs or JOBS
         self.workers = min(self._most, at_once)
         if self._gpus:
-            # how many GPUs are to be had is not known either: few full jobs, and larger ones rather than more
-            share = math.ceil(at_once / self._most) * GPU_MEMORY_PER_RUN
-            self.workers, self.gpu_memory = 1, max(GPU_MEMORY, share)
-        place = Path(jobs[0].run.output).absolute() / ".slurm"
-        self._left = _sweep_up(place)
-        self._folder = place / uuid.uuid4().hex[:12]
-        code, results = self._folder / "code", self._folder / "results"
-        code.mkdir(parents=True)
-        results.mkdir()
-        self._alive.append(FileLock(self._folder / "lock"))
-        self._alive[0].acquire()
-        with zipfile.ZipFile(io.BytesIO(nodes.code())) as archive:
-            archive.extractall(code)
-        if root := nodes.data_root(jobs):
+            # how many GPUs will be free is not known either: few full jobs, and larger ones rather than more
+            share = max(math.ceil(at_once / self._most), self._settings.pack_size or 1)
+            self.workers, self._place = 1, Place(max(GPU_MEMORY, share * GPU_MEMORY_PER_RUN))
+        if self._folder is None:
+            place = Path(jobs[0].run.output).absolute() / ".slurm"
+            _sweep_up(place)
+            self._folder = place / uuid.uuid4().hex[:12]
+            self._fill(self._folder)
+        root = nodes.data_root(jobs)
+        if root and not (self._folder / "data").exists():
             (self._folder / "data").write_bytes(nodes.data_files(root))
-        self._executor = submitit.SlurmExecutor(folder=self._folder / "jobs", python=sys.executable)
+
+    def _fill(self, folder: Path) -> None:
+        """All that jobs need, and a lock that this process holds as long as it lives."""
+        nodes.unpack_code(folder / "code")
+        self._lock = FileLock(folder / "lock")
+        self._lock.acquire()
+        self._executor = submitit.SlurmExecutor(folder=folder / "jobs", python=sys.executable)
         self._executor.update_parameters(
             job_name=NAME,
             partition=self._settings.partition,
@@ -121,114 +98,88 @@ class Backend(Engine):
             stderr_to_stdout=True,
             signal_delay_s=10,
             # jobs import the code that was put there; and Slurm trains nothing again by itself
-            additional_parameters={"chdir": str(code), "no-requeue": True},
+            additional_parameters={"chdir": str(folder / "code"), "no-requeue": True},
         )
 
-    def room(self) -> int:
-        return self._most - len(self._running)
+    def room(self) -> Place | None:
+        return self._place if len(self._running) < self._most else None
 
     def submit(self, pack: list[Job]) -> None:
-        assert self._folder is not None
-        known, records = self._left.take(pack)
-        if known:
-            self._known.append((known, records))
-            there = {job.id for job in known}
-            pack = [job for job in pack if job.id not in there]
-            if not pack:
-                return
-        parcel = parcels.wrap(pack, self._settings, self._gpus > 0)
-        own = uuid.uuid4().hex[:12]
-        call = asked(_train, parcel, str(self._folder / "data"), str(self._folder / "results" / own))
+        jobs = parcels.wrap(pack, self._settings, self._gpus > 0)
         try:
-            job = self._executor.submit(_answer, call)
+            job = self._executor.submit(_train, jobs, str(self._folder))
         except (submitit.core.utils.FailedJobError, OSError, RuntimeError) as error:
             said = [line.rpartition("error: ")[2] for line in str(error).splitlines() if "error: " in line]
             why = " ".join("; ".join(said or [str(error)]).split())
             raise InputError(f"{PREFIX}backend=slurm: sbatch refuses ({why})") from None
-        stack = packs.fitting(GPU_MEMORY) if self._gpus else 1
-        self._running[job.job_id] = _Pack(pack, own, job.paths.result_pickle, stack)
+        self._running[job.job_id] = list(pack), job.paths.result_pickle
 
-    def wait(self) -> list[Ended]:
-        news, self._known = self._known, []
+    def wait(self) -> list[Outcome]:
         end = time.monotonic() + LOOK_SECONDS
-        while not news and time.monotonic() < end:
-            news = self._results() + self._ends()
-            time.sleep(0 if news else 0.1)
-        return news + self._deaths()
+        while not (outcomes := self._ended_runs()) and time.monotonic() < end:
+            time.sleep(0.1)
+        return outcomes + self._deaths()
 
-    def _results(self) -> list[Ended]:
-        """Results of packs under way, each pack's in order; the last one comes with the job's end."""
-        assert self._folder is not None
-        # one look for all jobs, which also makes NFS look again
-        there = {path.name for path in (self._folder / "results").iterdir()}
-        news: list[Ended] = []
-        for pack in self._running.values():
-            while (name := f"{pack.own}-{pack.taken}") in there:
-                path = self._folder / "results" / name
-                trained: list[Trained] = pickle.loads(path.read_bytes())
-                pack.stack = len(trained)
-                ended, pack.jobs = pack.jobs[: pack.stack], pack.jobs[pack.stack :]
-                news.append((ended, parcels.unwrap(ended, trained)))
-                path.unlink()
-                pack.taken += 1
-        return news
-
-    def _ends(self) -> list[Ended]:
-        """The last results of jobs that have ended well."""
-        news: list[Ended] = []
-        for number, pack in list(self._running.items()):
-            if not pack.end.exists():
-                continue
-            kind, found = pickle.loads(pack.end.read_bytes())
-            if kind != "success":  # ours never raises: it is submitit that tells of a time limit
-                self._ended_at.setdefault(number, (time.monotonic(), str(found).strip().splitlines()[-1]))
-                continue
-            try:
-                trained = answered(found)
-            except RuntimeError as error:
-                raise EngineError(f"{PREFIX}backend=slurm: job {number} cannot train ({error})") from None
-            if len(trained) == len(pack.jobs):
-                news.append((pack.jobs, parcels.unwrap(pack.jobs, trained)))
+    def _ended_runs(self) -> list[Outcome]:
+        """Runs that have ended, whether their job has or not: jobs train in order, and write what has ended."""
+        outcomes: list[Outcome] = []
+        for number, (pack, result) in list(self._running.items()):
+            records: list[Record] = []
+            if result.exists():
+                kind, outcome = pickle.loads(result.read_bytes())
+                if kind != "success":  # ours never raises: it is submitit that tells of a time limit
+                    self._over[number] = -math.inf, str(outcome).strip().splitlines()[-1]
+                    continue
+                if isinstance(outcome, str):
+                    raise EngineError(f"{PREFIX}backend=slurm: job {number} cannot train ({outcome})")
+                records = outcome[len(outcome) - len(pack) :]
                 self._forget(number)
             else:
-                how = f"results of Slurm job {number} do not come into sight"
-                self._ended_at.setdefault(number, (time.monotonic(), how))
-        return news
+                for job in pack:
+                    if not (record := runs.ended(job)):
+                        break
+                    records.append(record)
+            if records:
+                outcomes.append((pack[: len(records)], records))
+                del pack[: len(records)]
+        return outcomes
 
-    def _forget(self, number: str) -> None:
-        pack = self._running.pop(number)
-        self._ended_at.pop(number, None)
-        for file in pack.end.parent.glob(f"{number}_*"):
-            file.unlink(missing_ok=True)
-
-    def _deaths(self) -> list[Ended]:
-        """What is missing of jobs that have ended a while ago."""
+    def _deaths(self) -> list[Outcome]:
+        """What has not ended of jobs that are over, and have been for a while."""
         now = time.monotonic()
         if self._running and now - self._looked >= LOOK_SECONDS:
             self._looked = now
-            states = _states(list(self._running))
-            for number in self._running if states is not None else ():
-                state = states.get(number, "gone")  # type: ignore[union-attr]
-                if state not in UNDER_WAY:
-                    self._ended_at.setdefault(number, (now, f"Slurm job {number}: {state}"))
-        if self._ended_at and self._folder:
-            list((self._folder / "jobs").iterdir())  # which makes NFS look again
-        news: list[Ended] = []
-        for number, (ended, how) in list(self._ended_at.items()):
-            if now - ended > GRACE_SECONDS:
-                pack = self._running[number]
-                news.append((pack.jobs, Death(how, pack.stack)))
-                self._forget(number)
-        return news
+            for number, state in _over_by_now(list(self._running)).items():
+                self._over.setdefault(number, (now, f"Slurm job {number}: {state}"))
+            list(Path(self._executor.folder).iterdir())  # which makes NFS look again
+        over = [number for number, (since, _) in self._over.items() if now - since > GRACE_SECONDS]
+        return [outcome for number in over for outcome in self._death(number)]
+
+    def _death(self, number: str) -> list[Outcome]:
+        """What the job had begun, and what is handed back."""
+        (pack, _), (_, how) = self._running[number], self._over[number]
+        self._forget(number)
+        begun: list[Job] = []
+        waiting: list[Job] = []
+        for job in pack:
+            (begun if (job.folder / "train.log").exists() else waiting).append(job)
+        if not begun:  # it did not come that far, or its files have not come into sight
+            begun, waiting = waiting, []
+        return [(begun, Death(how)), (waiting, [])]
+
+    def _forget(self, number: str) -> None:
+        _, result = self._running.pop(number)
+        self._over.pop(number, None)
+        for file in result.parent.glob(f"{number}_*"):
+            file.unlink(missing_ok=True)
 
     def close(self) -> None:
         if self._running:
             _cancel(self._running)
             self._running.clear()
         if self._folder is not None:
-            remove(self._folder)
-        for lock in self._alive:
-            lock.release()
+            _remove(self._folder)
+            self._lock.release()
 
 
 def _cancel(numbers: Iterable[str]) -> None:
@@ -238,9 +189,8 @@ def _cancel(numbers: Iterable[str]) -> None:
         subprocess.run(command, capture_output=True, check=False)
 
 
-def _sweep_up(place: Path) -> Leftovers:
-    """Cancels the jobs of sweeps whose main process was killed; what they have left."""
-    left = Leftovers()
+def _sweep_up(place: Path) -> None:
+    """Cancels the jobs of sweeps whose main process was killed, and removes their folders."""
     for folder in place.glob("*/"):
         lock = FileLock(folder / "lock")
         with contextlib.suppress(Timeout, OSError):
@@ -250,41 +200,48 @@ def _sweep_up(place: Path) -> Leftovers:
             if numbers := {number for number in numbers if number.isdigit()}:
                 _cancel(numbers)
             lock.release()  # a file that is open cannot be removed everywhere
-            left.add(folder)
-    return left
+            _remove(folder)
 
 
-def _states(numbers: list[str]) -> dict[str, str] | None:
-    """States of jobs as squeue tells them; None where it tells nothing, which is no death."""
+def _remove(folder: Path) -> None:
+    """A job that has been cancelled may still be writing into it."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.1)
+    with contextlib.suppress(OSError):  # another sweep's is beside it
+        folder.parent.rmdir()
+
+
+def _over_by_now(numbers: Sequence[str]) -> dict[str, str]:
+    """States of those jobs that are over, as squeue tells them. Where it tells nothing that is no death."""
     command = ["squeue", "--noheader", "--states=all", "--format=%i %T", f"--jobs={','.join(numbers)}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and "Invalid job id" not in done.stderr:
-        return None
-    return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
+        return {}
+    states = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
+    return {n: state for n in numbers if (state := states.get(n, "gone")) not in UNDER_WAY}
 
 
-def _answer(call: bytes) -> bytes:
-    """In the job."""
-    # the warning of the time limit, at which submitit would raise: the run at hand would count as failed
-    signal.signal(JobEnvironment._usr_sig(), signal.SIG_IGN)
-    return answer(call, _nothing)
-
-
-def _nothing() -> bytes:
-    raise EOFError
-
-
-def _train(parcel: Parcel, data: str, results: str) -> list[Trained]:
+def _train(jobs: list[Job], folder: str) -> list[Record] | str:
     """In the job; the data set is read from the shared disk where this node has none.
 
     Returns:
-        The last results; those before are put into files, `results` and a number.
+        The records; in one line why there are none, where this node cannot train.
     """
-    supply: Callable[[], bytes] | None = Path(data).read_bytes if Path(data).exists() else None
-    left = len(parcel.jobs)
-    for number, trained in enumerate(parcels.train(parcel, supply)):
-        left -= len(trained)
-        if not left:
-            return trained
-        store.write_whole(Path(f"{results}-{number}"), pickle.dumps(trained))
-    return []
+    # the warning of the time limit, at which submitit would raise: the run at hand would count as failed
+    signal.signal(JobEnvironment._usr_sig(), signal.SIG_IGN)
+    records: list[Record] = []
+    try:
+        # without locks two sweeps would write into the same run
+        with contextlib.suppress(Timeout), FileLock(Path(folder, "lock")).acquire(timeout=0):
+            return (
+                f"output={Path(folder).parent.parent}: file locks do not hold between machines on this disk"
+            )
+        while len(records) < len(jobs):
+            _, trained = parcels.train(jobs[len(records) :], True, Path(folder, "data").read_bytes)
+            records += [record for record, _ in trained]
+        return records
+    except Exception as error:
+        return " ".join(f"{type(error).__name__}: {error}".split())

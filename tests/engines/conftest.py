@@ -13,15 +13,17 @@ def train_jobs(jobs, progress=None):
     """Logs what trains where and when; with CARD it trains on the CPU as if on a card of that memory."""
     card = os.environ.get("CARD")
 
-    def tell(what):
-        line = {"what": what, "runs": [job.id for job in jobs], "card": card, "at": time.time()}
+    def tell(what, stack):
+        runs, rate = [job.id for job in stack], stack[0].config["dropout1"]
+        line = {"what": what, "runs": runs, "rate": rate, "card": card, "at": time.time()}
         with open(LOG, "a") as log:
             log.write(json.dumps(line) + "\\n")
 
-    tell("begun")
-    stacks = [jobs] if card else [[job] for job in jobs]
-    records = [record for stack in stacks for record in _train_stack(stack, "cpu", progress)]
-    tell("ended")
+    records = []
+    for stack in [jobs] if card else [[job] for job in jobs]:
+        tell("begun", stack)
+        records += _train_stack(stack, "cpu", progress)
+        tell("ended", stack)
     return records
 '''
 CARD = """
@@ -43,6 +45,14 @@ def resolve_device(device):
 
     return "cpu" if os.environ.get("CARD") else _device_of_a_machine_without_a_card_of_ours(device)
 """
+LOCKS = """
+
+if os.environ.get("LOCKS_HOLD_IN_ONE_PROCESS"):
+    _lock_of_a_disk_whose_locks_hold = FileLock
+
+    def FileLock(path):
+        return _lock_of_a_disk_whose_locks_hold(f"{path}.{os.getpid()}")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +60,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As a user's copy with noises of their own; it logs what it trains, see `sweeps.trained`."""
     root: Path = users.__wrapped__(tmp_path_factory)  # type: ignore[attr-defined]
     log = f"\n\nLOG = {str(root / 'trained.jsonl')!r}\n"
-    for name, code in {"run": log + WATCHED, "engines/nodes": CARD, "config": DEVICE}.items():
+    for name, code in {
+        "run": log + WATCHED,
+        "engines/nodes": CARD,
+        "engines/slurm": "import os" + LOCKS,
+        "config": DEVICE,
+    }.items():
         path = root / "src" / f"{name}.py"
         path.write_text(path.read_text() + code)
     return root

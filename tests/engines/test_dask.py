@@ -152,7 +152,8 @@ def test_a_cluster_of_our_own_has_no_gpus(workshop: Path) -> None:
 
 @pytest.mark.parametrize("shared", ["false", "true"])
 def test_a_worker_dies(workshop: Path, how: list[str], cluster: Cluster, shared: str) -> None:
-    survives(workshop, f"dask-dead-{shared}", cluster.kill_one, *how, f"hydra.launcher.shared={shared}")
+    how = [*how, f"hydra.launcher.shared={shared}"]
+    survives(workshop, f"dask-dead-{shared}", cluster.kill_one, *how, written=shared == "true")
     cluster.workers.append(cluster.add())  # and one that joins is used
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from configs import DIGITS, REPOSITORY, make_run, plain
 
-from src.data import DataError
+from src import run
 from src.data import fashion_mnist as fashion
 from src.engines import nodes
 from src.run import Job
@@ -26,7 +26,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sums = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in CONTENT.items()}
     monkeypatch.setattr(fashion, "FILES", sums)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(nodes, "_found", {})
+    monkeypatch.setattr(nodes, "_held", {})
     folder = tmp_path / "root" / fashion.LAYOUT
     folder.mkdir(parents=True)
     for name, content in CONTENT.items():
@@ -34,47 +34,46 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "root"
 
 
+def never() -> bytes:
+    return pytest.fail("nothing is to be sent")
+
+
 def test_a_nodes_own_files_are_used(root: Path) -> None:
-    assert nodes.has_data(str(root))
-    assert nodes.held_data(str(root), lambda: pytest.fail("nothing is to be sent")) == str(root)
+    assert nodes.held_data(str(root), never) == str(root)
 
 
 def test_a_node_without_files_gets_them_once(root: Path, tmp_path: Path) -> None:
-    files, sent = nodes.data_files(str(root)), []
-
-    def supply() -> bytes:
-        sent.append(1)
-        return files
-
-    elsewhere = str(tmp_path / "elsewhere")
-    assert not nodes.has_data(elsewhere)
-    folder = nodes.held_data(elsewhere, supply)
-    assert folder == nodes.held_data(elsewhere, supply) == str(tmp_path / "cache" / "dropout-sweeps")
-    assert len(sent) == 1 and nodes.has_data(elsewhere)
-    kept = Path(folder) / fashion.LAYOUT
+    files, elsewhere = nodes.data_files(str(root)), str(tmp_path / "elsewhere")
+    cache = tmp_path / "cache" / "dropout-sweeps"
+    assert nodes.held_data(elsewhere, lambda: files) == str(cache)
+    nodes._held.clear()  # as another process
+    assert nodes.held_data(elsewhere, never) == str(cache)
+    kept = cache / fashion.LAYOUT
     assert {name: (kept / name).read_bytes() for name in CONTENT} == CONTENT
-    assert fashion.folder(Path(folder)) == kept
+    assert fashion.folder(cache) == kept
     assert not list(kept.parent.glob(".fetch-*"))
 
 
 def test_damaged_files_are_replaced_and_never_kept(root: Path, tmp_path: Path) -> None:
     name = next(iter(CONTENT))
     (root / fashion.LAYOUT / name).write_bytes(b"damaged")
-    assert not nodes.has_data(str(root))
     with pytest.raises(fashion.DamagedError):
-        nodes.keep_data(pickle.dumps({**CONTENT, name: b"damaged"}))
-    assert not nodes.has_data(str(root))
-    with pytest.raises(DataError, match="this node has no Fashion-MNIST"):
-        nodes.held_data(str(root))
-    nodes.keep_data(pickle.dumps(CONTENT))
-    assert nodes.held_data(str(root)) == str(tmp_path / "cache" / "dropout-sweeps")
+        nodes.held_data(str(root), lambda: pickle.dumps({**CONTENT, name: b"damaged"}))
+    assert not (tmp_path / "cache" / "dropout-sweeps" / fashion.LAYOUT).exists()
+    cache = str(tmp_path / "cache" / "dropout-sweeps")
+    assert nodes.held_data(str(root), lambda: pickle.dumps(CONTENT)) == cache
 
 
-def test_many_may_keep_at_once(root: Path) -> None:
-    files = nodes.data_files(str(root))
+def test_many_may_ask_at_once_and_it_is_sent_once(root: Path) -> None:
+    files, asked = nodes.data_files(str(root)), []
+
+    def supply() -> bytes:
+        asked.append(1)
+        return files
+
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(nodes.keep_data, [files] * 8))
-    assert nodes.has_data("/nowhere")
+        folders = set(threads.map(lambda number: nodes.held_data(f"/nowhere/{number}", supply), range(8)))
+    assert len(folders) == len(asked) == 1
 
 
 def test_digits_are_on_every_node() -> None:
@@ -83,9 +82,11 @@ def test_digits_are_on_every_node() -> None:
     assert nodes.data_root([Job(make_run(), fashion, [], {}, 0)]) == str(REPOSITORY / ".data")
 
 
-def test_the_code_is_sent_whole_and_alike() -> None:
+def test_the_code_is_sent_whole_and_alike(tmp_path: Path) -> None:
     code = nodes.code()
     assert code == nodes.code()
     names = zipfile.ZipFile(io.BytesIO(code)).namelist()
     assert {"src/run.py", "src/engines/child.py", "src/noise/dropout.py"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
+    nodes.unpack_code(tmp_path)
+    assert (tmp_path / "src" / "run.py").read_bytes() == Path(run.__file__).read_bytes()

@@ -82,7 +82,8 @@ def test_a_wrong_address_is_told(workshop: Path) -> None:
 
 @pytest.mark.parametrize("shared", ["false", "true"])
 def test_a_node_dies(workshop: Path, how: list[str], cluster: Cluster, shared: str) -> None:
-    survives(workshop, f"ray-dead-{shared}", cluster.kill_one, *how, f"hydra.launcher.shared={shared}")
+    how = [*how, f"hydra.launcher.shared={shared}"]
+    survives(workshop, f"ray-dead-{shared}", cluster.kill_one, *how, written=shared == "true")
     cluster.workers.append(cluster.add())  # and one that joins is used
 
 

@@ -31,6 +31,7 @@ from sweeps import (
     refused,
     same_files,
     survives,
+    trained,
 )
 from tests.engines.processes import end
 
@@ -150,7 +151,9 @@ def test_same_files_as_on_loky(workshop: Path, shared: str) -> None:
 
 @pytest.mark.parametrize("shared", ["false", "true"])
 def test_a_job_dies(workshop: Path, shared: str) -> None:
-    survives(workshop, f"slurm-dead-{shared}", kill_one, *HOW, f"hydra.launcher.shared={shared}")
+    survives(
+        workshop, f"slurm-dead-{shared}", kill_one, *HOW, f"hydra.launcher.shared={shared}", written=True
+    )
 
 
 def test_runs_that_kill_their_job_fail_alone(workshop: Path) -> None:
@@ -178,19 +181,38 @@ def test_the_main_process_is_killed(workshop: Path) -> None:
     assert not (workshop / "slurm-main" / ".slurm").exists()
 
 
-def test_what_a_killed_sweep_has_left_is_taken_and_not_trained_again(workshop: Path) -> None:
-    """With `shared=false` the jobs of a killed main process leave their results where the next one looks."""
+def test_what_jobs_of_a_killed_sweep_end_is_not_trained_again(workshop: Path) -> None:
     (workshop / "trained.jsonl").unlink(missing_ok=True)
     how = [*HOW, "hydra.launcher.n_jobs=2", "hydra.launcher.pack_size=3", "output=slurm-left"]
     process = start(workshop, "-m", *SMALL, *LONG, *how)
-    wait_for(lambda: len(training()) == 2, 60)
+    wait_for(lambda: len({line["rate"] for line in trained(workshop)}) == 2, 60)
     process.kill()
     process.communicate()
-    wait_for(lambda: _said("squeue", "--noheader") == "", 120)
     assert len(done(workshop / "slurm-left")) < 6
+    wait_for(lambda: _said("squeue", "--noheader") == "", 120)
+    assert len(done(workshop / "slurm-left")) == 6
     sweep(workshop, *LONG, *how)
     assert list(begun(workshop).values()) == [1] * 6
+    shutil.rmtree(workshop / "slurm-left" / ".slurm")  # which the next one that trains anything removes
     assert_same_files(workshop / "slurm-left", on_loky(workshop, "long", *LONG))
+
+
+def test_queued_jobs_of_a_killed_sweep_train_nothing(workshop: Path) -> None:
+    """They get the lock that its main process held."""
+    (workshop / "trained.jsonl").unlink(missing_ok=True)
+    process = start(workshop, "-m", *SMALL, "seed=range(4)", "epochs=20000", "output=slurm-queued", *HOW)
+    wait_for(lambda: len(begun(workshop)) == 2 and "PD" in _said("squeue", "--noheader", "--format=%t"), 60)
+    process.kill()
+    process.communicate()
+    for job in training():
+        job.kill()
+    wait_for(lambda: _said("squeue", "--noheader") == "", 60)
+    assert len(begun(workshop)) == 2
+
+
+def test_a_disk_whose_locks_do_not_hold_is_told(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKS_HOLD_IN_ONE_PROCESS", "1")
+    refused(workshop, f"output={workshop / 'refused'}: file locks do not hold between machines", *HOW)
 
 
 def test_jobs_of_a_killed_sweep_are_cancelled_by_the_next_one(workshop: Path) -> None:
