@@ -6,7 +6,7 @@ acts where they call a dropout, or in their layers, with random numbers of the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from src.noise import Noise
 from src.stacks import DrawsAt, flatten, views
 from src.stacks.injector import Injector
-from src.streams import Draws, Rate
+from src.streams import Rate
 
 
 class Modules:
@@ -47,9 +47,7 @@ class Modules:
         log_ps = []
         for run, injector in enumerate(self._injectors):
             images, labels = (x, y) if len(self.nets) == 1 else (x[run], y[run])
-            log_p = F.log_softmax(
-                injector.train(images, _own(rates, run), lambda place, run=run: draws(place).of(run)), -1
-            )
+            log_p = F.log_softmax(injector.train(images, _own(rates, run), _of(draws, run)), -1)
             F.nll_loss(log_p, labels).backward()
             log_ps.append(log_p.detach())
         return self._joined(log_ps)
@@ -81,12 +79,14 @@ class Modules:
 
 def _of_run(
     run: int, rates: Sequence[Rate] | None, draws: DrawsAt | None
-) -> tuple[list[float], Callable[[int], Draws] | None]:
+) -> tuple[list[float], DrawsAt | None]:
     """One run's rates and random numbers; without either the noise is off."""
-    if rates is None or draws is None:
-        return [], None
-    return _own(rates, run), lambda place: draws(place).of(run)
+    return ([], None) if rates is None or draws is None else (_own(rates, run), _of(draws, run))
 
 
 def _own(rates: Sequence[Rate], run: int) -> list[float]:
     return [rate if isinstance(rate, float) else float(rate[run]) for rate in rates]
+
+
+def _of(draws: DrawsAt, run: int) -> DrawsAt:
+    return lambda place: draws(place).of(run)
