@@ -137,7 +137,7 @@ def _said(error: BaseException, wants_trace: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt):
         code = 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
-        line = ": ".join(["interrupted", *(["; ".join(_notes(error))] if _notes(error) else [])])
+        line = ": ".join(filter(None, ["interrupted", "; ".join(_notes(error))]))
     else:
         code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
         line = "; ".join([f"error: {one_line(error)}", *_notes(error)])
