@@ -41,6 +41,8 @@ RUN_JSON = [
     "parameters",
     "versions",
     "device",
+    "processor",
+    "matmul",
     "error",
 ]
 
