@@ -16,7 +16,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import comparison, runs
+from analysis import runs
 from analysis.runs import InputError, Problem
 from src import store
 from src.naming import WITHOUT_EFFECT, key_of
@@ -104,7 +104,7 @@ def collect(folder: str | Path) -> Table:
         extras=extras,
         overrides=tuple(
             override
-            for override in comparison.overrides(sweep) or ()
+            for override in runs.overrides(sweep) or ()
             if key_of(override) not in WITHOUT_EFFECT
             and not key_of(override).startswith(("hydra.", "hydra/"))
         ),
@@ -142,6 +142,9 @@ def save(table: Table, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in _frames(table).items():
         path = folder / f"{table.name}{name}.csv.gz"
+        # swept values to their last digit: two that differ there are two arms
+        swept = [key for key in table.keys if "seed" in frame and frame[key].dtype == float]
+        frame = frame.assign(**{key: [_exact(value) for value in frame[key]] for key in swept})
         # without a time in the file's header, equal tables are equal files
         frame.to_csv(path, index=False, float_format=DIGITS, compression={"method": "gzip", "mtime": 0})
     rest = {
@@ -154,6 +157,10 @@ def save(table: Table, folder: Path) -> None:
     store.write_whole(folder / f"{table.name}.json", json.dumps(rest, indent=1) + "\n")
 
 
+def _exact(value: float) -> str:
+    return "" if np.isnan(value) else repr(float(value)).removesuffix(".0")
+
+
 def load(folder: str | Path, name: str) -> Table:
     """The table that `save` wrote.
 
@@ -164,7 +171,7 @@ def load(folder: str | Path, name: str) -> Table:
     try:
         rest = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         frames = {
-            part: _typed(pd.read_csv(path, dtype={"id": str}, keep_default_na=False, na_values=[""]))
+            part: _read(path, rest["keys"])
             for part in ("", ".runs", *(f".{extra}" for extra in EXTRAS))
             if (path := folder / f"{name}{part}.csv.gz").exists()
         }
@@ -197,8 +204,18 @@ def _frames(table: Table) -> dict[str, pd.DataFrame]:
     return {"": table.epochs, ".runs": table.runs, **extras}
 
 
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns without any value as numbers that are missing."""
+def _read(path: Path, keys: Sequence[str]) -> pd.DataFrame:
+    """A kept frame; swept keys as in `runs.csv`, other columns without any value as missing numbers."""
+    header = pd.read_csv(path, nrows=0).columns
+    # the runs' table has a column epochs of its own, which is no text even where epochs were swept
+    swept = [key for key in keys if key in header] if "seed" in header else []
+    frame = pd.read_csv(
+        path,
+        dtype={"id": str, **dict.fromkeys(swept, str)},
+        keep_default_na=False,
+        na_values={column: [""] for column in header if column not in swept},
+    )
+    frame = frame.assign(**{key: runs.typed(frame[key]) for key in swept})
     return frame.astype({column: float for column in frame if frame[column].isna().all()})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis import tables
 from analysis.runs import InputError, arm_names, read, read_sweep
 from src import store
 
@@ -122,11 +123,41 @@ def test_text_and_null_are_values(sweep: Make) -> None:
         ({"dropout1": [0.2]}, "dropout1=0.2"),
         ({"noise": ["gaussian"], "model.hidden1": [256]}, "noise=gaussian, model.hidden1=256"),
         ({}, "all runs"),
+        ({"optimizer.max_norm": [None]}, "optimizer.max_norm=null"),
     ],
 )
 def test_arm_names(sweep: Make, swept: dict, name: str) -> None:
     found = read(sweep(swept, lambda arm: 0.87))
     assert set(arm_names(found.epochs, found.keys)) == {name}
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("optimizer.lr", [0.1234567890123, 0.1234567890124]),
+        ("optimizer.lr", [0.12345678901234567, 0.12345678901234568]),
+        ("noise", ["007", "7"]),
+        ("optimizer.max_norm", [None, 1.0, 2.5]),
+        ("flag", [True, False]),
+    ],
+    ids=["13th digit", "17th digit", "leading zeros", "null", "true and false"],
+)
+def test_different_values_are_different_arms(sweep: Make, tmp_path: Path, key: str, values: list) -> None:
+    folder = sweep({key: values}, lambda arm: 0.87, seeds=[1700000000123, 1700000000124])
+    for table in (tables.collect(folder), tables.as_kept(tables.collect(folder))):
+        names = arm_names(table.final, table.keys)
+        assert names.value_counts().to_dict() == dict.fromkeys(names, 2)
+        assert names.nunique() == len(set(map(str, values)))
+        assert set(table.final["seed"]) == {1700000000123, 1700000000124}
+
+
+def test_a_long_seed_is_named_as_it_is(sweep: Make) -> None:
+    folder = sweep(
+        {"dropout1": [0.1]}, lambda arm: 0.87, seeds=[1700000000123, 5], states={(0, 1700000000123): "failed"}
+    )
+    (problem,) = read(folder).problems
+    assert (problem.arm, problem.seed) == ({"dropout1": 0.1}, 1700000000123)
+    assert problem.where == "dropout1=0.1, seed 1700000000123"
 
 
 def test_swept_key_named_like_a_fact_of_the_run(sweep: Make) -> None:

@@ -20,6 +20,17 @@ from omegaconf import DictConfig
 
 
 @dataclass
+class PrimaryConf:
+    """What a sweep is to decide, declared beforehand; no part of IDs or of the sweep's name."""
+
+    metric: str = "test_acc"
+    # numbers of the expanded arms, seeds aside: [a, b] for a - b; [b] for every other arm minus b;
+    # [a, b, c, d] for (a - b) - (c - d)
+    contrast: list[int] = field(default_factory=lambda: [1, 0])
+    margin: float = 0.2  # smallest difference that matters, as reports show it: percentage points, nats
+
+
+@dataclass
 class ArmsConf:
     """`arms`: override sets, such as "dropout1=0.2 dropout2=0.5", null where the command line must give them;
     `params` is swept within each."""
@@ -27,6 +38,7 @@ class ArmsConf:
     _target_: str = "hydra_plugins.dropout_sweeps.ArmsSweeper"
     arms: list[str] | None = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
+    primary: PrimaryConf | None = None  # the contrast that its report judges
 
 
 @dataclass
@@ -68,8 +80,8 @@ store.store(group="hydra/launcher", name="packed", node=PackedConf, provider="dr
 class ArmsSweeper(Sweeper):
     """The product of arms and swept values, launched as one batch."""
 
-    def __init__(self, arms: list[str] | None, params: dict[str, str]) -> None:
-        self.arms, self.params = arms, params
+    def __init__(self, arms: list[str] | None, params: dict[str, str], primary: Any = None) -> None:
+        self.arms, self.params, self.primary = arms, params, primary
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
