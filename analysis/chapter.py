@@ -161,7 +161,7 @@ def _section(name: str, source: Source, folder: Path) -> Section:
     try:
         facts = module.analyse(own)
         drawn = {f"{name}_{figure}": of for figure, of in module.draw(facts).items()}
-        card = {f"{name}_card": figures.card(facts.first)} if facts.tested else {}
+        card = {f"{name}_card": figures.card(facts.primary)} if facts.tested else {}
         for figure, of in {**drawn, **card}.items():
             figures.save(of, folder, figure)
     except InputError as error:

@@ -46,7 +46,7 @@ def learning_curves(epochs: pd.DataFrame, means: Mapping[str, float], measure: M
                 for arm in shown
             ]
             for position, (arm, runs) in enumerate(zip(shown, of, strict=True)):
-                figures.curves(axis, runs, panel, label=arm, **figures.line_style(position))
+                figures.curves(axis, runs, panel, label=figures.short(arm), **figures.line_style(position))
             figures.limits(axis, of, panel)
             axis.set(ylabel=panel.label)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -259,8 +259,16 @@ class Arms:
             diverged=diverged,
             broken=sum(run in self.broken for run in rows["id"]),
             lost=len(problems) - diverged,
-            summaries={measure: summarise(found) for measure, found in values.items() if found},
+            summaries={measure: bounded(summarise(of), measure) for measure, of in values.items() if of},
         )
+
+
+def bounded(summary: Summary, measure: Measure) -> Summary:
+    """The summary of a share, whose interval ends at 0 and 100%."""
+    if measure.unit != "%" or summary.interval is None:
+        return summary
+    low, high = np.clip([summary.interval.lower, summary.interval.upper], 0, 1)
+    return replace(summary, interval=replace(summary.interval, lower=float(low), upper=float(high)))
 
 
 def matches(values: Arm, arm: Arm) -> bool:

@@ -160,7 +160,7 @@ def _jobs(sweeper: Mapping[str, Any], chosen: Sequence[str]) -> list[dict[str, A
 
 
 def primary(block: Any, where: str, arms: int = 0) -> Primary | None:
-    """A primary block, checked; None where there is none.
+    """A primary block, checked; None where there is none, or its contrast is null.
 
     Args:
         arms: how many there are; 0 if not known yet.
@@ -180,6 +180,10 @@ def primary(block: Any, where: str, arms: int = 0) -> Primary | None:
         raise InputError(
             f"{where}: hydra.sweeper.primary.metric={config.metric}: one of these is right: {', '.join(known)}"
         )
+    if not config.margin > 0:
+        raise InputError(f"{where}: hydra.sweeper.primary.margin={config.margin}: a number above 0 is right")
+    if config.contrast is None:
+        return None
     numbers = tuple(config.contrast)
     if len(numbers) not in (1, 2, 4) or min(numbers) < 0 or (arms and max(numbers) >= arms):
         span = f"from 0 to {arms - 1}" if arms else "from 0 on"
@@ -187,8 +191,6 @@ def primary(block: Any, where: str, arms: int = 0) -> Primary | None:
             f"{where}: hydra.sweeper.primary.contrast={list(numbers)}: one, two or four numbers of arms, {span}, "
             "are right"
         )
-    if not config.margin > 0:
-        raise InputError(f"{where}: hydra.sweeper.primary.margin={config.margin}: a number above 0 is right")
     return Primary(known[config.metric], numbers, float(config.margin))
 
 

@@ -18,6 +18,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -32,8 +33,17 @@ COLOURED_ARMS = 8
 """More colours than this are no longer told apart."""
 LISTED_ROWS = 40
 """Arms or pairs in one figure; more do not fit a page."""
+LONGEST_NAME = 130
+"""Characters of an arm's name in a figure."""
 BAND_RESAMPLES = 999
 """Of the bootstrap behind each point of a band; more would not show."""
+
+CJK = [
+    name
+    for name in ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Source Han Sans SC", "SimHei")
+    if name in font_manager.get_font_names()
+][:1]
+"""A font for names that the first one lacks the characters of, where one is installed."""
 
 STYLE: Any = {
     **sns.axes_style("whitegrid"),
@@ -46,6 +56,8 @@ STYLE: Any = {
     "legend.frameon": False,
     "figure.dpi": 100,
     "savefig.dpi": 150,
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "font.family": ["DejaVu Sans", *CJK],
     "svg.hashsalt": "dropout-sweeps",  # without it the SVG's ids, and so the report, change from call to call
 }
 PALETTE = sns.color_palette("colorblind", 10)
@@ -241,20 +253,21 @@ def point(
     axis.plot([shown(mean)], [row], "D", markersize=6, color=colour, label=label)
 
 
-def card(result: Result) -> Figure:
-    """A verdict as a small picture: the margin, every seed, and the mean with its interval."""
-    measure = result.measure
+def card(results: Sequence[Result]) -> Figure:
+    """A verdict as a small picture: the margin, every seed, and the mean with its interval; a row a contrast."""
+    measure, margin = results[0].measure, results[0].margin
     with mpl.rc_context({**STYLE, "font.size": 8}):
-        figure, axes = panels(1, 1, 0.2, 3.4)
+        figure, axes = panels(1, 1, 0.1 + 0.12 * min(len(results), 12), 3.4)
         axis = axes[0][0]
-        _row(axis, 0, result)
+        for row, result in enumerate(results[:12]):
+            _row(axis, row, result)
         axis.axvline(1 if measure.log else 0, color="0.3", linewidth=1)
-        if result.margin is not None:
-            ends = [-result.margin, result.margin]
+        if margin is not None:
+            ends = [-margin, margin]
             shown = np.exp(ends) if measure.log else np.multiply(ends, measure.scale)
             axis.axvspan(*shown, color="0.5", alpha=0.15, linewidth=0)
         axis.set_yticks([])
-        axis.set_ylim(0.6, -0.6)
+        axis.set_ylim(min(len(results), 12) - 0.4, -0.6)
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.tick_params(labelsize=8)
         axis.set_xlabel(f"{measure.name} ({measure.difference_unit})", fontsize=8)
@@ -334,8 +347,13 @@ def line_style(position: int) -> dict[str, Any]:
     }
 
 
+def short(name: str) -> str:
+    """The beginning of a very long name."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} …"
+
+
 def name_rows(axis: Any, names: Sequence[str]) -> None:
-    lines = ["\n".join(textwrap.fill(line, 44) for line in name.split("\n")) for name in names]
+    lines = [textwrap.fill(short(name), 44, break_long_words=True) for name in names]
     axis.set_yticks(range(len(names)), lines)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.grid(visible=False, axis="y")

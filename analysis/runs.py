@@ -26,6 +26,9 @@ from src import store
 SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
 """Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""
 
+LONGEST_REASON = 400
+"""Characters of an error that are told; all of it is in the run's own train.log."""
+
 DAMAGED, MISSING = "damaged", "missing"
 """States of a run beside those of `store`: a file that cannot be right, a folder that is gone."""
 
@@ -113,12 +116,11 @@ def read(folder: str | Path) -> Sweep:
     tables: list[tuple[str, str]] = []
     for run, state in dict(zip(listed["id"], listed["state"], strict=True)).items():
         try:
-            record = _finished_record(run_folders / run, state)
+            found = {"id": run, **_facts(_finished_record(run_folders / run, state))}
             tables.append((run, _metrics_text(run_folders / run)))
+            facts.append(found)
         except _UnusableError as error:
             problems[run] = (error.kind, str(error))
-        else:
-            facts.append({"id": run, **_facts(record)})
 
     metrics, unreadable = _parse(tables)
     for run in unreadable:
@@ -255,25 +257,34 @@ def _finished_record(folder: Path, listed_state: str) -> dict[str, Any]:
             raise _UnusableError(MISSING, f"{folder} is not there")
         raise _UnusableError(store.UNFINISHED, "it has no run.json: it was stopped or is still running")
     if record["state"] != store.FINISHED:
-        lines = str(record.get("error") or "").strip().splitlines()
-        raise _UnusableError(record["state"], lines[-1].strip() if lines else "no reason is recorded")
+        reason = " ".join(str(record.get("error") or "no reason is recorded").split())
+        cut = " …" if len(reason) > LONGEST_REASON else ""
+        raise _UnusableError(record["state"], f"{reason[:LONGEST_REASON]}{cut}")
     return record
 
 
 def _facts(record: dict[str, Any]) -> dict[str, Any]:
-    """What the report tells of a run beside its metrics; None where it is not recorded."""
+    """What the report tells of a run beside its metrics; None where it is not recorded.
+
+    Raises:
+        _UnusableError: if what must be a number is none.
+    """
     config = record["config"]
     data = config.get("data")
     versions = record.get("versions")
+    numbers = {name: record.get(name) for name in ("seconds", "parameters")} | {"epochs": config["epochs"]}
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise _UnusableError(DAMAGED, f"its run.json has {name}={value!r}; a number is right")
     return {
-        "seconds": record.get("seconds"),
-        "parameters": record.get("parameters"),
+        "seconds": numbers["seconds"],
+        "parameters": numbers["parameters"],
         "device": record.get("device"),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items())
         if isinstance(versions, dict)
         else versions,
         "data": data.get("name") if isinstance(data, dict) else data,
-        "epochs": config["epochs"],
+        "epochs": numbers["epochs"],
     }
 
 

@@ -16,6 +16,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
@@ -31,6 +32,9 @@ from src.naming import WITHOUT_EFFECT, key_of
 
 EXTRAS = ("probe", "test_time")
 """Files that a probe leaves in a run's folder, NAME.csv."""
+
+NAMES_IN_EXTRAS = ("method",)
+"""Their columns that hold words."""
 
 DIGITS = "%.9g"
 """A float32's; the accuracies and the float64 means lose nothing that could show."""
@@ -90,17 +94,27 @@ def collect(folder: str | Path) -> Table:
     sweep = runs.read(folder)
     run_folders = sweep.folder.resolve().parents[1] / "runs"
     identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
+    found = {
+        name: _extra({run: run_folders / run / f"{name}.csv" for run in identity["id"]}) for name in EXTRAS
+    }
+    damaged = {run: reason for _, unreadable in found.values() for run, reason in unreadable.items()}
+    lost = identity[identity["id"].isin(damaged.keys())].to_dict("records")
+    problems = [
+        Problem(row["id"], runs.DAMAGED, *runs.identity(row, sweep.keys), damaged[row["id"]]) for row in lost
+    ]
+    if len(lost) == len(identity):
+        raise InputError(f"{folder} has no usable run; the first: {problems[0]}")
     extras = {
-        name: identity.merge(found, on="id")
-        for name in EXTRAS
-        if (found := _extra({run: run_folders / run / f"{name}.csv" for run in identity["id"]})) is not None
+        name: part
+        for name, (frame, _) in found.items()
+        if frame is not None and len(part := identity.merge(_without(frame, damaged), on="id"))
     }
     return Table(
         name=sweep.name,
         keys=sweep.keys,
-        epochs=sweep.epochs.drop(columns="state"),
-        runs=sweep.runs,
-        problems=sweep.problems,
+        epochs=_without(sweep.epochs.drop(columns="state"), damaged),
+        runs=_without(sweep.runs, damaged),
+        problems=(*sweep.problems, *problems),
         extras=extras,
         overrides=tuple(
             override
@@ -113,28 +127,49 @@ def collect(folder: str | Path) -> Table:
     )
 
 
-def _extra(paths: Mapping[str, Path]) -> pd.DataFrame | None:
-    """A probe's files, by run, as one table with their id; None where there is none.
+def _without(frame: pd.DataFrame, lost: Mapping[str, str]) -> pd.DataFrame:
+    return frame[~frame["id"].isin(lost.keys())] if lost else frame
+
+
+def _extra(paths: Mapping[str, Path]) -> tuple[pd.DataFrame | None, dict[str, str]]:
+    """A probe's files, by run, as one table with their id (None without any), and why a run's cannot be read.
 
     Files with equal headers are parsed as one: pandas takes 1 ms a file whatever its length.
     """
     by_header: dict[str, dict[str, str]] = {}
+    damaged: dict[str, str] = {}
     for run, path in paths.items():
         if path.exists():
-            header, _, body = path.read_text(encoding="utf-8").partition("\n")
+            try:
+                header, _, body = path.read_text(encoding="utf-8").partition("\n")
+            except (OSError, ValueError) as error:
+                damaged[run] = f"{path} cannot be read ({error})"
+                continue
             by_header.setdefault(header, {})[run] = body
     parts = []
     for header, bodies in by_header.items():
-        try:
-            part = pd.read_csv(io.StringIO(f"{header}\n{''.join(bodies.values())}"))
-            ids = np.repeat(list(bodies), [body.count("\n") for body in bodies.values()])
-            parts.append(part.assign(id=ids))
-        except ValueError as error:
-            paths_of = f"{paths[next(iter(bodies))]} or one of the {len(bodies) - 1} like it"
-            raise InputError(
-                f"{paths_of} is damaged ({error}); a file that src.train wrote is right"
-            ) from None
-    return pd.concat(parts) if parts else None
+        found = _parsed(header, bodies)
+        if found is None:  # one of them is damaged: each by itself tells which
+            each = {run: _parsed(header, {run: body}) for run, body in bodies.items()}
+            damaged |= {run: f"{paths[run]} is damaged" for run, part in each.items() if part is None}
+            parts += [part for part in each.values() if part is not None]
+        else:
+            parts.append(found)
+    return pd.concat(parts) if parts else None, damaged
+
+
+def _parsed(header: str, bodies: Mapping[str, str]) -> pd.DataFrame | None:
+    """Files with one header as one table; None where that gives no numbers, or rows of another length."""
+    text = f"{header}\n{''.join(bodies.values())}"
+    try:
+        part = pd.read_csv(io.StringIO(text))
+        ids = np.repeat(list(bodies), [body.count("\n") for body in bodies.values()])
+        part = part.assign(id=ids)
+    except ValueError:
+        return None
+    numbers = part.drop(columns=["id", *NAMES_IN_EXTRAS], errors="ignore")
+    is_whole = all(body.endswith("\n") for body in bodies.values())
+    return part if is_whole and all(map(pd.api.types.is_numeric_dtype, numbers.dtypes)) else None
 
 
 def save(table: Table, folder: Path) -> None:
@@ -186,7 +221,7 @@ def load(folder: str | Path, name: str) -> Table:
             machine=rest["machine"],
             commit=rest["commit"],
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
         raise InputError(
             f"{folder / name} cannot be read ({error}); the files that analysis.report wrote are right"
         ) from None

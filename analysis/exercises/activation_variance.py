@@ -23,12 +23,12 @@ from analysis.contrasts import (
     sensitivity,
     without_credit,
 )
-from analysis.exercises import Facts, by_rates, promised, rates_name
+from analysis.exercises import Facts, by_rates, promised, rates_name, word
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
 from analysis.tables import Tables
 from analysis.verdicts import Rule, first_that_holds
-from src.stats import Summary, summarise
+from src.stats import EQUIVALENT, Summary, summarise
 
 NUMBER = 3
 SWEEPS = ("activation_variance",)
@@ -38,7 +38,6 @@ RATES = {NONE: (0.0, 0.0), BOOK: (0.2, 0.5), HALF: (0.5, 0.5)}
 VAR = Measure("var", "variance, noise off", "", "times", 1, 2, None, log=True)
 UNIT_VAR = Measure("unit_var", "mean of the units' variances, noise off", "", "times", 1, 2, None, log=True)
 NOISY_VAR = Measure("noisy_var", "variance, noise on everywhere", "", "times", 1, 2, None, log=True)
-MASKED_VAR = Measure("masked_var", "variance just after the mask", "", "times", 1, 2, None, log=True)
 ZEROS = Measure("zeros", "share of zeros, noise off", "%", "pp", 100, 1, None)
 DEAD = Measure("dead", "share of dead units", "%", "pp", 100, 1, None)
 MISS = Measure("miss", "relative deviation from the formula", "%", "%", 100, 2, None)
@@ -47,7 +46,7 @@ RULES = (
     Rule("not decided", "there are no two common seeds", lambda e: not e.tested),
     Rule("smaller", "the interval of the ratio lies below 1", lambda e: e.first.side < 0),
     Rule("larger", "the interval of the ratio lies above 1", lambda e: e.first.side > 0),
-    Rule("equivalent", "the interval is inside the margin", lambda e: e.first.verdict.word == "equivalent"),
+    Rule("equivalent", "the interval is inside the margin", lambda e: word(e.first) == EQUIVALENT),
     Rule("undecided", "otherwise", lambda e: True),
 )
 
@@ -133,7 +132,7 @@ def _against_none(rows: pd.DataFrame, compared: Sequence[Measure], when: str) ->
 
 
 def draw(facts: VarianceFacts) -> dict[str, Figure]:
-    drawn = {"course": draw_course(facts.probe, [VAR])}
+    drawn = {"course": draw_course(facts.probe, [VAR, NOISY_VAR])}
     if (facts.probe["p"] > 0).any():
         drawn["mask"] = draw_mask(facts.probe)
     return {**drawn, "silent": draw_course(facts.probe, [ZEROS, DEAD])}

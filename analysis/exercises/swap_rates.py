@@ -127,8 +127,8 @@ def _mean(
 
 def draw(facts: SwapFacts) -> dict[str, Figure]:
     order = [r for r in facts.described if r.measure in JUDGED]
-    order = [r for r in order if (r.contrast.setting, r.measure) != _place(facts)] + list(facts.primary)
-    drawn = {"order": figures.forest(sorted(order, key=lambda r: (r.measure.name, r.contrast.setting)[::-1]))}
+    order = [*facts.primary, *(r for r in order if (r.contrast.setting, r.measure) != _place(facts))]
+    drawn = {"order": figures.forest(order)}
     if facts.pairs:
         drawn["pairs"] = figures.forest(
             facts.pairs, lambda r: "mean of all pairs" if r.contrast.a == LOWER else f"{r.contrast.a} first"

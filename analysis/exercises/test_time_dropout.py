@@ -73,6 +73,15 @@ class PassFacts(Facts):
         """Numbers of passes whose interval lies on the better side."""
         return [passes for passes, result in self.at(arm, measure).items() if result.gain > 0]
 
+    def caught(self, arm: str) -> int | None:
+        """Fewest passes from which on no interval of the difference in accuracy lies below 0."""
+        caught = None
+        for passes, result in reversed(self.at(arm, ACCURACY).items()):
+            if result.gain < 0:
+                break
+            caught = passes
+        return caught
+
     def mean(self, arm: str, column: str) -> float:
         """Over the nets, of the most passes."""
         rows = self.rows[(self.rows["arm"] == arm) & (self.rows["method"] == ARITHMETIC)]

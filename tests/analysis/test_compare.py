@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import comparison
+from analysis import comparison, figures
 from analysis.compare import main
 
 Make = Callable[..., Path]
@@ -261,6 +261,24 @@ def test_page_is_self_contained_and_the_same_each_time(sweep: Make) -> None:
     before = written()
     main([str(folder)])
     assert written() == before
+
+
+@pytest.mark.usefixtures("with_figures")
+@pytest.mark.filterwarnings("error:Glyph")
+@pytest.mark.parametrize("name", ["$a_b$ $", "x" * 600, "暂退法", "*a* `b` [c](d) <b>"])
+def test_any_name_of_an_arm_is_shown(sweep: Make, name: str) -> None:
+    if name == "暂退法" and not figures.CJK:
+        pytest.skip("no font with Chinese characters is installed")
+    folder = sweep({"noise": ["none", name]}, equal, seeds=[0, 1], epochs=2)
+    assert main([str(folder)]) == 0
+    assert f"noise={name}" in Links((folder / "index.html").read_text()).text
+
+
+def test_an_interval_of_accuracy_ends_at_0_and_100(sweep: Make) -> None:
+    found = comparison.compare(sweep(RATES, lambda arm: 0.95, seeds=[0, 1], seed_noise=0.04))
+    for arm in found.arms:
+        interval = arm.summaries[found.measure].interval
+        assert interval is not None and 0 <= interval.lower <= interval.upper <= 1
 
 
 def test_help_is_quick_and_needs_no_heavy_package() -> None:

@@ -338,6 +338,24 @@ def test_a_sweep_that_cannot_be_read_costs_no_other(
         assert "no finished run" in text
 
 
+def test_a_bit_flipped_in_a_kept_table_costs_no_other(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("first", "second"):
+        sweep(RATES, flat, name=name)
+    assert run() == 0
+    folder = tmp_path / "report"
+    for name in ("first.csv.gz", "first.runs.csv.gz", "first.json"):
+        whole = (folder / name).read_bytes()
+        middle = len(whole) // 2
+        (folder / name).write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+        assert main(["--from", str(folder), "--to", str(tmp_path / "again")]) == 1
+        assert "first" in capsys.readouterr().err
+        text = (tmp_path / "again" / "report.md").read_text()
+        assert "**No answer.**" in text and "The mean is 0.8" in text
+        (folder / name).write_bytes(whole)
+
+
 def test_large_figures_are_held_as_png(
     tmp_path: Path, sweep: Make, run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,54 @@ def test_damaged_record(made: Make) -> None:
     assert [problem.kind for problem in read(folder).problems] == ["damaged", "damaged"]
 
 
+@pytest.mark.parametrize(
+    "change", [{"seconds": "12.5"}, {"parameters": [1]}]
+)
+def test_a_word_for_a_number_in_a_record_costs_one_run(made: Make, change: dict) -> None:
+    folder = made()
+    path = run_folder(folder, 0) / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    found = read(folder)
+    assert [(problem.id, problem.kind) for problem in found.problems] == [(path.parent.name, "damaged")]
+    assert "a number is right" in found.problems[0].reason
+    assert found.epochs["id"].nunique() == 5
+
+
+def test_an_error_of_several_lines_is_told_whole(made: Make) -> None:
+    folder = made(states={(0, 0): "failed"})
+    path = run_folder(folder, 0) / "run.json"
+    text = path.read_text().replace(
+        "RuntimeError: out of memory", "RuntimeError: sizes differ:\\nexpected 3\\ngot 4"
+    )
+    path.write_text(text)
+    assert read(folder).problems[0].reason == "RuntimeError: sizes differ: expected 3 got 4"
+
+
+PROBE = "epoch,step,layer,var\n1,1,1,0.5\n1,1,2,0.25\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        PROBE.replace("0.25", "much"),
+        PROBE[:-4],
+        PROBE + "1,2,3,4,5\n",
+        PROBE.encode().replace(b"0.25", b"\xff\xfe"),
+    ],
+    ids=["a word", "cut", "a cell too many", "no text"],
+)
+def test_a_damaged_probe_costs_its_run_alone(made: Make, damage: str | bytes) -> None:
+    folder = made()
+    for row in range(6):
+        (run_folder(folder, row) / "probe.csv").write_text(PROBE)
+    path = run_folder(folder, 4) / "probe.csv"
+    path.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+    table = tables.collect(folder)
+    assert [(problem.id, problem.kind) for problem in table.problems] == [(path.parent.name, "damaged")]
+    assert table.extra("probe").groupby("id").size().to_dict() == dict.fromkeys(table.runs["id"], 2)
+    assert len(table.runs) == 5 and table.epochs["id"].nunique() == 5
+
+
 def test_a_run_that_another_sweep_finished_since_is_usable(made: Make) -> None:
     folder = made()
     path = folder / "runs.csv"

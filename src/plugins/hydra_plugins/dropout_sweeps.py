@@ -25,8 +25,8 @@ class PrimaryConf:
 
     metric: str = "test_acc"
     # numbers of the expanded arms, seeds aside: [a, b] for a - b; [b] for every other arm minus b;
-    # [a, b, c, d] for (a - b) - (c - d)
-    contrast: list[int] = field(default_factory=lambda: [1, 0])
+    # [a, b, c, d] for (a - b) - (c - d); null where the sweep is to decide nothing in particular
+    contrast: list[int] | None = None
     margin: float = 0.2  # smallest difference that matters, as reports show it: percentage points, nats
 
 
@@ -38,7 +38,7 @@ class ArmsConf:
     _target_: str = "hydra_plugins.dropout_sweeps.ArmsSweeper"
     arms: list[str] | None = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
-    primary: PrimaryConf | None = None  # the contrast that its report judges
+    primary: PrimaryConf = field(default_factory=PrimaryConf)  # the contrast that its report judges
 
 
 @dataclass
