@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import figures, measures
+from analysis import figures, heat, measures
 from analysis.measures import Measure
 from src.stats import Summary
 
@@ -125,7 +125,5 @@ def heat_map(means: pd.DataFrame, measure: Measure) -> Figure:
     texts = means.map(measure.shown)
     if means.shape[1] > 12:
         texts = texts.map(lambda text: "")
-    matrix = figures.Matrix(
-        measure.label, means * measure.scale, texts, measure.higher_is_better is not False
-    )
-    return figures.heat_maps([matrix])
+    matrix = heat.Matrix(measure.label, means * measure.scale, texts, measure.higher_is_better is not False)
+    return heat.heat_maps([matrix])

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from analysis import measures
 from analysis.contrasts import Arm, Arms, Contrast, matches
 from analysis.measures import Measure
-from analysis.runs import InputError, arm_name
+from analysis.runs import InputError
 from analysis.tables import Table
 from src.planning import expand
 from src.plugins.hydra_plugins.dropout_sweeps import PrimaryConf
@@ -192,8 +192,3 @@ def primary(block: Any, where: str, arms: int = 0) -> Primary | None:
             "are right"
         )
     return Primary(known[config.metric], numbers, float(config.margin))
-
-
-def names(arms: Sequence[Arm]) -> dict[str, Arm]:
-    """Arms by their names."""
-    return {arm_name(arm): arm for arm in arms}

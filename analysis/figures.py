@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
-from seaborn.utils import relative_luminance
 
 from analysis.contrasts import Result
 from analysis.measures import Measure
@@ -203,15 +201,10 @@ def forest(
     with style():
         figure, axes = panels(1, len(by_measure), 1 + 0.5 * len(rows), sharey=True)
         for axis, (measure, found) in zip(axes[0], by_measure.items(), strict=True):
-            axis.axvline(1 if measure.log else 0, color="0.3", linewidth=1)
             for result in found:
                 if label(result) in rows:
                     _row(axis, rows.index(label(result)), result)
-            margins = [r.margin for r in found if r.margin is not None]
-            if margins:
-                ends = [-margins[0], margins[0]]
-                shown = np.exp(ends) if measure.log else np.multiply(ends, measure.scale)
-                axis.axvspan(*shown, color="0.5", alpha=0.12, linewidth=0, label="inside the margin")
+            _no_difference(axis, measure, next((r.margin for r in found if r.margin is not None), None))
             unit = measure.difference_unit
             axis.set_xlabel(textwrap.fill(f"{measure.name} ({unit})", 30, break_on_hyphens=False))
             axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -222,6 +215,14 @@ def forest(
             note(axes[0][0], f"both ends of {len({label(r) for r in results})} rows")
         finish(figure)
     return figure
+
+
+def _no_difference(axis: Axes, measure: Measure, margin: float | None) -> None:
+    """A line where there is no difference, and the margin around it."""
+    axis.axvline(1 if measure.log else 0, color="0.3", linewidth=1)
+    if margin is not None:
+        ends = np.exp([-margin, margin]) if measure.log else np.multiply([-margin, margin], measure.scale)
+        axis.axvspan(*ends, color="0.5", alpha=0.13, linewidth=0, label="inside the margin")
 
 
 def _row(axis: Axes, row: float, result: Result) -> None:
@@ -261,11 +262,7 @@ def card(results: Sequence[Result]) -> Figure:
         axis = axes[0][0]
         for row, result in enumerate(results[:12]):
             _row(axis, row, result)
-        axis.axvline(1 if measure.log else 0, color="0.3", linewidth=1)
-        if margin is not None:
-            ends = [-margin, margin]
-            shown = np.exp(ends) if measure.log else np.multiply(ends, measure.scale)
-            axis.axvspan(*shown, color="0.5", alpha=0.15, linewidth=0)
+        _no_difference(axis, measure, margin)
         axis.set_yticks([])
         axis.set_ylim(min(len(results), 12) - 0.4, -0.6)
         axis.xaxis.set_major_locator(MaxNLocator(5))
@@ -274,66 +271,6 @@ def card(results: Sequence[Result]) -> Figure:
         for side in ("left", "top", "right"):
             axis.spines[side].set_visible(False)
     return figure
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A panel of `heat_maps`."""
-
-    title: str
-    cells: pd.DataFrame
-    """Values as shown; NaN where a cell stays white. The names of index and columns label the axes."""
-    texts: pd.DataFrame
-    """What is written into each cell."""
-    higher_is_better: bool = True
-    centred: bool = False
-    """Whether 0 is the neutral middle of the colours."""
-
-
-def heat_maps(maps: Sequence[Matrix]) -> Figure:
-    """Heat maps over the same grid, side by side, with their numbers in the cells and a colour bar each.
-
-    One palette for one kind of map: the brighter, the better; of centred ones blue is better and red worse than 0.
-    """
-    with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = panels(1, len(maps), 0.9 + 0.46 * len(maps[0].cells), sharey=True)
-        for axis, panel in zip(axes[0], maps, strict=True):
-            most = np.nanmax(np.abs(panel.cells.to_numpy(float))) or 1.0
-            ends = {"vmin": -most, "vmax": most} if panel.centred else {}
-            sns.heatmap(
-                panel.cells,
-                ax=axis,
-                cmap=("RdBu" if panel.centred else "cividis") + ("" if panel.higher_is_better else "_r"),
-                annot=panel.texts,
-                fmt="",
-                annot_kws={"fontsize": 9 if panel.cells.shape[1] <= 5 else 7},
-                cbar_kws={"location": "bottom", "shrink": 0.8, "aspect": 30, "pad": 0.02},
-                linewidths=0.5,
-                xticklabels=[_tick(value) for value in panel.cells.columns],
-                yticklabels=[_tick(value) for value in panel.cells.index],
-                **ends,
-            )
-            _ink(axis, panel.cells.shape)
-            axis.invert_yaxis()
-            axis.tick_params(rotation=0)
-            axis.set_title(panel.title, fontsize=10)
-            axis.set_ylabel(panel.cells.index.name if axis is axes[0][0] else "")
-    return figure
-
-
-def _tick(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
-
-
-def _ink(axis: Axes, shape: tuple[int, int]) -> None:
-    """Numbers in cells: black or white, whichever contrasts more (WCAG 2); seaborn takes white on middle tones."""
-    mesh = axis.collections[0]
-    mesh.update_scalarmappable()
-    colours = np.asarray(mesh.get_facecolor()).reshape(*shape, 4)
-    for text in axis.texts:
-        column, row = (int(place) for place in text.get_position())
-        light = relative_luminance(colours[row, column])
-        text.set_color("white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "black")
 
 
 def line_style(position: int) -> dict[str, Any]:

@@ -28,7 +28,6 @@ import pandas as pd
 
 from analysis import design, runs
 from analysis.contrasts import Arm, Arms, ArmStats, Result, Sensitivity
-from analysis.measures import Measure
 from analysis.tables import Table
 from src.stats import UNTESTED
 
@@ -119,17 +118,9 @@ def by_rates(table: Table, probe: str) -> pd.DataFrame:
     return rows.drop(columns=[rate for rate in rates if rate in rows]).merge(named, on="id")
 
 
-def sided(results: Sequence[Result], gain: int) -> list[Result]:
-    """Described results whose interval lies on one side: 1 better, -1 worse, 0 holds 0."""
-    return [result for result in results if result.gain == gain]
-
-
 def all_arms(table: Table, name: Any = runs.arm_name) -> Arms:
     """Every arm of a table, trained or without any result."""
     rows = table.final[list(table.keys)].drop_duplicates().to_dict("records")
     arms = [{str(key): value for key, value in row.items()} for row in rows]
     arms += [dict(problem.arm) for problem in table.problems]
     return Arms(table, {name(arm): arm for arm in arms})
-
-
-__all__ = ["Facts", "Measure", "Table", "pick", "word"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import figures, measures, runs
+from analysis import figures, heat, measures, runs
 from analysis.contrasts import Arm, Arms, Contrast, Result, described, family, sensitivity
 from analysis.exercises import Facts, pick, promised, rates_name, word
 from analysis.measures import Measure
@@ -257,5 +257,5 @@ def draw_grid(ranked: pd.DataFrame) -> Figure:
         means = shown.pivot_table(measure.column, index="rates", columns=DECAY).loc[rows]
         means = means.rename_axis(index="dropout rates", columns="weight decay")
         texts = means.map(measure.shown)
-        maps.append(figures.Matrix(measure.label, means * measure.scale, texts, measure.sign > 0))
-    return figures.heat_maps(maps)
+        maps.append(heat.Matrix(measure.label, means * measure.scale, texts, measure.sign > 0))
+    return heat.heat_maps(maps)

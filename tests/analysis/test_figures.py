@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import comparison_figures, figures
+from analysis import comparison_figures, figures, heat
 from analysis.contrasts import Contrast, described, family
 from analysis.measures import TEST_ACC, TEST_LOSS
 from src.stats import summarise
@@ -144,8 +144,8 @@ def test_numbers_in_cells_are_legible() -> None:
     values = np.linspace(0.1, 0.9, 60).reshape(6, 10)
     values[2, 3] = values[5, 9] = np.nan
     grid = pd.DataFrame(values).rename_axis(index="b", columns="a")
-    panel = figures.Matrix("", 2 * grid - 1, grid.map("{:.2f}".format), centred=True)
-    for figure in (comparison_figures.heat_map(grid, TEST_ACC), figures.heat_maps([panel])):
+    panel = heat.Matrix("", 2 * grid - 1, grid.map("{:.2f}".format), centred=True)
+    for figure in (comparison_figures.heat_map(grid, TEST_ACC), heat.heat_maps([panel])):
         axis = figure.axes[0]
         cells = axis.collections[0]
         assert len(axis.texts) == 58

@@ -104,9 +104,7 @@ def test_damaged_record(made: Make) -> None:
     assert [problem.kind for problem in read(folder).problems] == ["damaged", "damaged"]
 
 
-@pytest.mark.parametrize(
-    "change", [{"seconds": "12.5"}, {"parameters": [1]}]
-)
+@pytest.mark.parametrize("change", [{"seconds": "12.5"}, {"parameters": [1]}])
 def test_a_word_for_a_number_in_a_record_costs_one_run(made: Make, change: dict) -> None:
     folder = made()
     path = run_folder(folder, 0) / "run.json"
