@@ -13,7 +13,7 @@ from configs import make_run, plain
 from src import store, terminal
 from src.campaign import LOG, Campaign
 from src.display import Display
-from src.engines import Ended, Engine
+from src.engines import Engine, Outcome
 from src.errors import MachineError
 from src.run import Job, Record
 
@@ -38,7 +38,7 @@ class Scripted(Engine):
     def submit(self, pack: list[Job]) -> None:
         self._under_way.append(pack)
 
-    def wait(self) -> list[Ended]:
+    def wait(self) -> list[Outcome]:
         if self._error and len(self.trained) >= self._most:
             raise self._error
         pack = self._under_way.pop(0)
