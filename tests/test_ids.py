@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from configs import DIGITS, make_run
+from configs import DIGITS, make_run, plain
 
-from src import config, store
+from src import config, store, sweep
+from src.run import Job
 
 CONCISE = {"name": "concise", "hidden1": 256, "hidden2": 256}
 NONE = {"name": "none"}
@@ -34,3 +35,9 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "expected"), GOLDEN, ids=[expected for _, expected in GOLDEN])
 def test_the_id_is_the_one_on_record(changes: dict[str, Any], expected: str) -> None:
     assert store.run_id(config.result_config(make_run(**changes))) == expected
+
+
+def test_without_noise_runs_of_any_rates_are_one_and_their_rows_say_0() -> None:
+    jobs = [Job(make_run(noise=NONE, dropout1=p), plain(noise=NONE, dropout1=p), [], {}) for p in (0.1, 0.4)]
+    assert len({job.id for job in jobs}) == 1
+    assert [sweep._configured(job, "dropout1") for job in jobs] == [0, 0]
