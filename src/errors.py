@@ -68,6 +68,11 @@ OF_THE_DISK = {
 """Errors that say nothing about the one file that was written: no other would fare better."""
 
 
+def is_of_the_disk(error: OSError) -> bool:
+    """Whether no other file would fare better than the one that was at hand."""
+    return isinstance(error, MachineError) or error.errno in OF_THE_DISK
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Within it, a file of ours is written.
