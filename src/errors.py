@@ -26,8 +26,8 @@ P = ParamSpec("P")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DONE, SOME_RUNS_LOST, BAD_INPUT, MACHINE = 0, 1, 2, 3
-SIGNALS = ("SIGHUP", "SIGTERM")
-"""Signals that end a command as cleanly as Ctrl-C does."""
+SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")
+"""Signals that end a command cleanly; the first one is that of Ctrl-C."""
 
 _NO_VALUE = object()
 
@@ -66,6 +66,11 @@ OF_THE_DISK = {
     if hasattr(errno, name)
 }
 """Errors that say nothing about the one file that was written: no other would fare better."""
+
+
+def is_of_the_disk(error: OSError) -> bool:
+    """Whether no other file would fare better than the one that was at hand."""
+    return isinstance(error, MachineError) or error.errno in OF_THE_DISK
 
 
 @contextlib.contextmanager
@@ -137,7 +142,7 @@ def _said(error: BaseException, wants_trace: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt):
         code = 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
-        line = ": ".join(["interrupted", *(["; ".join(_notes(error))] if _notes(error) else [])])
+        line = ": ".join(filter(None, ["interrupted", "; ".join(_notes(error))]))
     else:
         code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
         line = "; ".join([f"error: {one_line(error)}", *_notes(error)])
@@ -151,23 +156,27 @@ def _notes(error: BaseException) -> list[str]:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Makes `Interrupted` of those signals that would end the process in the midst of whatever it does."""
+    """Makes `Interrupted` of those signals that would end the process in the midst of whatever it does.
+
+    A second Ctrl-C, say, is ignored: it would cut short what keeps the results together.
+    """
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # the end has begun, and is not to be cut short
+        signal.signal(number, signal.SIG_IGN)
         raise Interrupted(number)
 
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
     is_main = threading.current_thread() is threading.main_thread()
     # one that is ignored stays so: that is how nohup works
-    caught = [n for n in numbers if is_main and signal.getsignal(n) is signal.SIG_DFL]
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    caught = {n: before for n in numbers if is_main and (before := signal.getsignal(n)) in usual}
     for number in caught:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number in caught:
-            signal.signal(number, signal.SIG_DFL)
+        for number, before in caught.items():
+            signal.signal(number, before)
 
 
 # Hydra

@@ -24,7 +24,7 @@ from filelock import FileLock
 from src import config, provenance, store
 from src.checks import ConfigError
 from src.config import Run
-from src.errors import InputError, MachineError, writing
+from src.errors import InputError, MachineError, is_of_the_disk, writing
 from src.provenance import Provenance
 
 Record = dict[str, Any]
@@ -64,6 +64,9 @@ class Job:
         return store.run_folder(self.run.output, self.id)
 
 
+LOCKS = ".locks"
+"""Below the output folder; a file a run, so that no run is trained twice at the same time."""
+
 Progress = Callable[[Job, Mapping[str, Any]], None]
 """Is told each job's row after each of its epochs."""
 
@@ -87,7 +90,8 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
 
             kernels.resolve(matmul)
     for output in {run.output for run in runs} if writes else ():
-        _check_writable(output)
+        for folder in (Path(output), Path(output) / "runs", Path(output) / LOCKS):
+            _check_writable(folder, output)
     for run in {repr(run.data): run for run in runs}.values():
         data = _data(run)
         images, shape = len(data.train_images), data.train_images.shape[1:]
@@ -99,14 +103,14 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
         places.check(same, shape, data.classes)
 
 
-def _check_writable(output: str) -> None:
-    probe = Path(output) / f".writable-{os.getpid()}"
+def _check_writable(folder: Path, output: str) -> None:
+    probe = folder / f".writable-{os.getpid()}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:
-        right = f"must be a folder that can be written ({error.strerror})"
+        right = f"must be a folder that can be written ({folder}: {error.strerror})"
         raise ConfigError("output", output, right) from None
 
 
@@ -126,11 +130,17 @@ def _images(data: Any, device: str) -> Any:
 
 
 def ended(job: Job) -> Record | None:
-    """The job's record if it need not be trained again: it is finished, or diverges (each time alike)."""
+    """The job's record if it need not be trained again: it is finished, or diverges (each time alike).
+
+    Every file that its config asks for is there then, and whole.
+    """
     if not job.run.resume:
         return None
     try:
         record = store.read_record(job.folder)
+        # the ID knows nothing of it: the run may have been trained without
+        if record and job.run.save_model and record["state"] == store.FINISHED:
+            store.check_file(job.folder, store.WEIGHTS, record)
     except store.Damaged:
         return None
     return record if record and is_final(record) else None
@@ -162,11 +172,17 @@ def train_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> list[Re
 
 def _train_stack(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
     with contextlib.ExitStack() as locks:
+        broken: dict[str, Record] = {}
         for job in sorted({job.id: job for job in jobs}.values(), key=lambda job: job.id):
-            locks.enter_context(_lock(job))
-            job.folder.mkdir(exist_ok=True)  # `src.clean` may have had the lock before
-        # what another process finished while we waited for its lock
-        records: dict[int, Record] = {i: record for i, job in enumerate(jobs) if (record := ended(job))}
+            try:
+                locks.enter_context(_lock(job))
+                job.folder.mkdir(exist_ok=True)  # `src.clean` may have had the lock before
+            except OSError as error:
+                broken[job.id] = _broken(job, error)
+        # and what another process finished while we waited for its lock
+        records: dict[int, Record] = {
+            i: record for i, job in enumerate(jobs) if (record := broken.get(job.id) or ended(job))
+        }
         waiting = [i for i in range(len(jobs)) if i not in records]
         if waiting:
             trained = _train_locked([jobs[i] for i in waiting], device, progress)
@@ -175,10 +191,28 @@ def _train_stack(jobs: Sequence[Job], device: str, progress: Progress | None) ->
 
 
 def _lock(job: Job) -> FileLock:
-    job.folder.mkdir(parents=True, exist_ok=True)
-    lock = Path(job.run.output) / ".locks" / job.id
-    lock.parent.mkdir(exist_ok=True)
+    lock = Path(job.run.output) / LOCKS / job.id
+    for folder in (job.folder, lock.parent):
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     return FileLock(lock)
+
+
+def _broken(job: Job, error: OSError) -> Record:
+    """Record of a run whose own folder or file is something else, or cannot be read or written.
+
+    Raises:
+        OSError: the error itself, where the disk gave out and no run is to blame.
+    """
+    if is_of_the_disk(error):
+        raise error
+    said = f"{error.filename or job.folder}: {error.strerror or error}"
+    record = _record(
+        job, store.FAILED, [], 0.0, None, f"{said}; remove what stands there, or free it", job.run.device
+    )
+    with contextlib.suppress(OSError):  # it may be another file that is broken
+        store.write_record(job.folder, record)
+    return record
 
 
 def receive(job: Job, files: Mapping[str, bytes]) -> Record:
@@ -187,19 +221,31 @@ def receive(job: Job, files: Mapping[str, bytes]) -> Record:
     Returns:
         The run's record; that of another process which finished the run in the meantime, if one did.
     """
-    with _lock(job):
-        if record := ended(job):
-            return record
-        (job.folder / "run.json").unlink(missing_ok=True)
-        store.sweep_up(job.folder)
-        _write_hydra(job)
-        for name in sorted(files, key=lambda name: name == "run.json"):
-            store.write_whole(job.folder / name, files[name])
+    try:
+        with _lock(job):
+            if record := ended(job):
+                return record
+            (job.folder / "run.json").unlink(missing_ok=True)
+            store.sweep_up(job.folder)
+            _write_hydra(job)
+            for name in sorted(files, key=lambda name: name == "run.json"):
+                store.write_whole(job.folder / name, files[name])
+    except OSError as error:
+        return _broken(job, error)
     received: Record = json.loads(files["run.json"])
     return received
 
 
 def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
+    try:
+        return _train_together(jobs, device, progress)
+    except OSError as error:
+        if len(jobs) == 1 or is_of_the_disk(error):
+            return [_broken(jobs[0], error)]
+        return [_train_locked([job], device, progress)[0] for job in jobs]  # one folder of these is broken
+
+
+def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
     import torch
 
     from src.trainer import train
@@ -236,6 +282,12 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
 
         records = []
         for i, job in enumerate(jobs):
+            files: dict[str, str] = {}
+
+            def keep(name: str, content: bytes, job: Job = job, files: dict[str, str] = files) -> None:
+                store.write_whole(job.folder / name, content)
+                files[name] = store.digest(content)
+
             epoch = trained.diverged_in[i]
             error_text = f"the loss ceased to be finite in epoch {epoch}" if epoch else None
             if error_text:
@@ -243,22 +295,23 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
             elif job.run.save_model:
                 weights = io.BytesIO()
                 torch.save(trained.state(i), weights)
-                store.write_whole(job.folder / "model.pt", weights.getvalue())
-            _write_rows(job.folder / "probe.csv", trained.probed, i)
-            _write_rows(job.folder / "test_time.csv", trained.test_time, i)
+                keep(store.WEIGHTS, weights.getvalue())
+            for name, probed in zip(store.PROBES, (trained.probed, trained.test_time), strict=True):
+                if probed:
+                    keep(name, _rows_of(probed, i))
             state = store.DIVERGED if epoch else store.FINISHED
             seconds = (time.perf_counter() - started) / len(jobs)
-            record = _record(job, state, rows[i], seconds, trained.parameters, error_text)
+            record = _record(job, state, rows[i], seconds, trained.parameters, error_text, files=files)
             store.write_record(job.folder, record)
             records.append(record)
         return records
 
 
-def _write_rows(path: Path, rows: Sequence[dict[str, Any]], run: int) -> None:
-    if rows:
-        from src.probes import of_run
+def _rows_of(rows: Sequence[dict[str, Any]], run: int) -> bytes:
+    """One run's part of a pack's rows, as CSV."""
+    from src.probes import of_run
 
-        store.write_whole(path, store.csv_text(list(rows[0]), [of_run(row, run) for row in rows]))
+    return store.csv_text(list(rows[0]), [of_run(row, run) for row in rows]).encode()
 
 
 def _failed(
@@ -274,12 +327,16 @@ def _failed(
 
 def record_death(job: Job, reason: str) -> Record:
     """Record of a run that took its process with it, written by whoever survived."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "train.log").open("a", encoding="utf-8") as log:
-        log.write(f"failed: {reason}\n")
     # as it was asked for: what died may have had a device that is not here
     record = _record(job, store.FAILED, [], 0.0, None, reason, job.run.device)
-    store.write_record(job.folder, record)
+    try:
+        with writing(job.folder / "train.log"):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            with (job.folder / "train.log").open("a", encoding="utf-8") as log:
+                log.write(f"failed: {reason}\n")
+        store.write_record(job.folder, record)
+    except OSError as error:
+        return _broken(job, error)
     return record
 
 
@@ -291,6 +348,7 @@ def _record(
     parameters: int | None,
     error: str | None,
     device: str | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Record:
     final = {key: rows[-1].get(key) for key in store.METRICS} if rows else {}
     final |= {key: value for key, value in (rows[-1] if rows else {}).items() if key not in final}
@@ -307,6 +365,7 @@ def _record(
         "device": device or device_name(job.run.device),
         **({} if device else _arithmetic(job.run)),
         "error": error,
+        "files": dict(files or {}),
     }
 
 

@@ -55,11 +55,7 @@ def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, q
 
     number = hydra["job"]["num"] if quiet else None
     job = runs.Job(config.parse(plain), plain, overrides, hydra, number)
-    try:
-        record = runs.ended(job)
-    except OSError as error:
-        right = f"must be a folder that can be read and written ({error.strerror})"
-        raise InputError("output", job.run.output, right) from None
+    record = runs.ended(job)
     if quiet:
         if record is None:
             runs.ready([job.run])

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.errors import writing
+from src.errors import is_of_the_disk, writing
 
 METRICS = (
     "epoch",
@@ -43,6 +43,9 @@ METRICS = (
     "test_ece",
 )
 """Columns of `metrics.csv`, a row an epoch. New ones are added at the end only."""
+
+PROBES, WEIGHTS = ("probe.csv", "test_time.csv"), "model.pt"
+"""Files of a run beside its metrics, where its config asks for them. `run.json` keeps the digest of each (`files`)."""
 
 FINISHED, FAILED, DIVERGED, UNFINISHED = "finished", "failed", "diverged", "unfinished"
 """States of a run. The first three are written to `run.json`; the last is what its absence means."""
@@ -124,6 +127,33 @@ def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_whole(folder / "metrics.csv", csv_text(columns, rows))
 
 
+def digest(content: bytes) -> str:
+    """By which a file of a run is known again: SHA-256 in hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_file(folder: Path, name: str, record: Mapping[str, Any]) -> None:
+    """That a file which the run owes beside its metrics is there, and is the one of which `run.json` speaks.
+
+    Raises:
+        Damaged: if it is neither.
+    """
+    path, files = folder / name, record.get("files") or {}
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise Damaged(f"{path} is missing though the run is {record['state']}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if files.get(name) != digest(content):
+        raise Damaged(f"{path} is damaged: it is not the file that run.json speaks of")
+
+
+def _unreadable(path: Path, error: OSError) -> Exception:
+    """What it says of this file; where it says nothing of it but of the disk, the error itself."""
+    return error if is_of_the_disk(error) else Damaged(f"{path} cannot be read ({error.strerror})")
+
+
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write `run.json`; the caller has written every other file of the run before."""
     write_whole(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
@@ -133,14 +163,16 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """The run's `run.json`; None where there is none.
 
     Raises:
-        Damaged: if it is no JSON object with a known state, or says finished over a `metrics.csv` that has
-            lost rows.
+        Damaged: if it cannot be read, is no JSON object with a known state, or says finished over a
+            `metrics.csv` that has lost rows; likewise of the probes' files.
     """
     path = folder / "run.json"
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unreadable(path, error) from None
     try:
         record = json.loads(text)
     except ValueError:
@@ -149,6 +181,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         raise Damaged(f"{path} is damaged: it holds no state")
     if record["state"] == FINISHED:
         _check_metrics(folder / "metrics.csv", record)
+    if record["state"] != FAILED:
+        files = record.get("files")
+        for name in PROBES:
+            if isinstance(files, dict) and name in files:
+                check_file(folder, name, record)
     return record
 
 
@@ -157,6 +194,8 @@ def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         raise Damaged(f"{path} is missing though the run is finished") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
     try:
         epochs, final = int(record["config"]["epochs"]), dict(record["final"])
     except (KeyError, TypeError, ValueError):

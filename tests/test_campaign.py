@@ -13,7 +13,7 @@ from configs import make_run, plain
 from src import store, terminal
 from src.campaign import LOG, Campaign
 from src.display import Display
-from src.engines import Ended, Engine
+from src.engines import Engine, Outcome, Place
 from src.errors import MachineError
 from src.run import Job, Record
 
@@ -32,13 +32,13 @@ class Scripted(Engine):
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self.prepared.append(at_once)
 
-    def room(self) -> int:
-        return self.workers - len(self._under_way)
+    def room(self) -> Place | None:
+        return Place() if len(self._under_way) < self.workers else None
 
     def submit(self, pack: list[Job]) -> None:
         self._under_way.append(pack)
 
-    def wait(self) -> list[Ended]:
+    def wait(self) -> list[Outcome]:
         if self._error and len(self.trained) >= self._most:
             raise self._error
         pack = self._under_way.pop(0)

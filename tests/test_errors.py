@@ -189,7 +189,7 @@ def test_system_exit_passes_and_what_a_command_returns_is_its_code() -> None:
     assert caught.value.code == 7
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_raises_inside_and_what_was_set_before_is_set_after(name: str) -> None:
     number = getattr(signal, name)
     before = signal.getsignal(number)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from configs import DIGITS, make_run
+from configs import DIGITS, make_run, plain
 
-from src import config, store
+from src import config, store, table
 from src.provenance import Provenance
+from src.run import Job
 
 CONCISE = {"name": "concise", "hidden1": 256, "hidden2": 256}
 NONE = {"name": "none"}
@@ -36,3 +37,9 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
 def test_the_id_is_the_one_on_record(changes: dict[str, Any], expected: str) -> None:
     planned = Provenance({"src/noise/dropout.py": "0123"}, "4567", {})
     assert store.run_id(config.result_config(make_run(**changes), planned)) == expected
+
+
+def test_without_noise_runs_of_any_rates_are_one_and_their_rows_say_0() -> None:
+    jobs = [Job(make_run(noise=NONE, dropout1=p), plain(noise=NONE, dropout1=p), [], {}) for p in (0.1, 0.4)]
+    assert len({job.id for job in jobs}) == 1
+    assert [table._configured(job, "dropout1") for job in jobs] == [0, 0]

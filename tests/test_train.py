@@ -41,6 +41,8 @@ RUN_JSON = [
     "parameters",
     "versions",
     "device",
+    "processor",
+    "matmul",
     "error",
 ]
 
@@ -130,7 +132,7 @@ WRONG: list[tuple[str, str]] = [
     ("-m data=digits device=cuda hydra.launcher.n_jobs=1", "device=cuda: this machine"),
     ("device=gpu", "device=gpu: must be one of auto, cpu, cuda"),
     ("output=/proc/x", "output=/proc/x: must be a folder that can be written"),
-    ("output=file/below", "output=file/below: must be a folder that can be read and written"),
+    ("output=file/below", "output=file/below: must be a folder that can be written"),
     ("-m seed=1,2 output=file/below", "output=file/below: must be a folder that can be written"),
     ("seed=1,2", "seed=1,2: a single run takes one value; add -m to sweep over several"),
     ("seed=range(3)", r"seed=range\(3\): a single run takes one value; add -m to sweep over several"),

@@ -57,8 +57,9 @@ def train(jobs: Sequence[Job], shared: bool, supply: Callable[[], bytes]) -> tup
     Returns:
         Bytes free on the GPU, 0 for a CPU; what has been trained, in order.
     """
-    gpu_memory = nodes.gpu_memory() if jobs[0].run.device == "cuda" else 0
-    if gpu_memory:
+    gpu_memory = 0
+    if jobs[0].run.device == "cuda":
+        gpu_memory = nodes.gpu_memory()
         jobs = jobs[: packs.fitting(gpu_memory)]
     if root := nodes.data_root(jobs):
         root = nodes.held_data(root, supply)

@@ -1,4 +1,4 @@
-"""The book's concise net: `nn.Sequential` with `nn.Dropout`, trained by autograd. Noises: dropout, none."""
+"""The book's concise net: `nn.Sequential` with `nn.Dropout`, trained by autograd."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ acts where they call a dropout, or in their layers, with random numbers of the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from src.noise import Noise
 from src.stacks import DrawsAt, flatten, views
 from src.stacks.injector import Injector
-from src.streams import Draws, Rate
+from src.streams import Rate
 
 
 class Modules:
@@ -79,7 +79,7 @@ class Modules:
 
 def _of_run(
     run: int, rates: Sequence[Rate] | None, draws: DrawsAt | None
-) -> tuple[list[float], Callable[[int], Draws] | None]:
+) -> tuple[list[float], DrawsAt | None]:
     """One run's rates and random numbers; without either the noise is off."""
     if rates is None or draws is None:
         return [], None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -20,19 +21,42 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     page = PAGE.read_text()
     files = re.findall(r"^`(\S+)`\n\n```\w+\n(.*?)^```", page, flags=re.M | re.S)
-    assert len(files) == 2
+    assert [name for name, _ in files] == [
+        "src/noise/flip.py", "conf/noise/flip.yaml", "src/models/lenet.py", "conf/model/lenet.yaml",
+        "sweeps/lenet.yaml",
+    ]  # fmt: skip
     assert len(files[0][1].split("class")[1].splitlines()) < 15
     for name, text in files:
         assert not (tmp_path / name).exists()
         (tmp_path / name).write_text(text)
-    (commands,) = re.findall(r"^```sh\n(.*?)^```", page, flags=re.M | re.S)
-    for line in commands.splitlines():
-        _, *arguments = shlex.split(line)
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""},
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-    report = next(tmp_path.glob("outputs/sweeps/*/report.md")).read_text()
-    assert "dropout" in report and "flip" in report
-    assert "index.html" in done.stdout
+    walks = re.findall(r"^```sh\n(.*?)^```", page, flags=re.M | re.S)
+    assert len(walks) == 2
+    for commands in walks:
+        for line in commands.splitlines():
+            done = run(tmp_path, *shlex.split(line)[1:])
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert "index.html" in done.stdout
+    reports = {path.parent.name: path.read_text() for path in tmp_path.glob("outputs/sweeps/*/report.md")}
+    assert len(reports) == 2
+    for report in reports.values():
+        assert "dropout" in report and "flip" in report
+
+    (table,) = tmp_path.glob("outputs/sweeps/lenet/runs.csv")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["noise"], row["dropout3"]) for row in rows} == {
+        ("none", "0.0"), ("dropout", "0.2"), ("flip", "0.2"),
+    }  # fmt: skip
+    by_noise = {row["noise"]: row["test_loss"] for row in rows if row["seed"] == "0"}
+    assert len(set(by_noise.values())) == 3, "each noise is another one"
+
+    refused = run(tmp_path, "-m", "src.train", "model=lenet", "data=digits", "dropout4=0.5")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: dropout4=0.5: model=lenet has 3 places; add dropout4=0\n"
+
+
+def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=root, env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip

@@ -28,6 +28,17 @@ TASK = "src.single.task"
 
 
 @dataclass
+class PrimaryConf:
+    """What a sweep is to decide, declared beforehand; no part of IDs or of the sweep's name."""
+
+    metric: str = "test_acc"
+    # numbers of the expanded arms, seeds aside: [a, b] for a - b; [b] for every other arm minus b;
+    # [a, b, c, d] for (a - b) - (c - d); null where the sweep is to decide nothing in particular
+    contrast: list[int] | None = None
+    margin: float = 0.2  # smallest difference that matters, as reports show it: percentage points, nats
+
+
+@dataclass
 class ArmsConf:
     """`arms`: override sets, such as "dropout1=0.2 dropout2=0.5", null where the command line must give them;
     `params` is swept within each."""
@@ -36,6 +47,7 @@ class ArmsConf:
     arms: list[str] | None = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     plan: bool = False  # say what there is to do, what it takes, and do nothing
+    primary: PrimaryConf = field(default_factory=PrimaryConf)  # the contrast that its report judges
 
 
 @dataclass
@@ -98,8 +110,10 @@ class _OurSweeper(Sweeper):
 class ArmsSweeper(_OurSweeper):
     """The product of arms and swept values, launched as one batch."""
 
-    def __init__(self, arms: list[str] | None, params: dict[str, str], plan: bool = False) -> None:
-        self.arms, self.params, self.plan = arms, params, plan
+    def __init__(
+        self, arms: list[str] | None, params: dict[str, str], plan: bool = False, primary: Any = None
+    ) -> None:
+        self.arms, self.params, self.plan, self.primary = arms, params, plan, primary
 
     def sweep(self, arguments: list[str]) -> Any:
         from src import sweep

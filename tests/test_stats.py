@@ -10,21 +10,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from analysis.statistics import (
+from src import stats
+from src.stats import (
     LARGEST_BOOTSTRAP,
-    Paired,
+    Interval,
+    Verdict,
     binomial_se,
     common_seeds,
-    compare_arms,
+    correlation,
     effect_size,
     holm,
+    judge,
     mean_interval,
+    needed_seeds,
     paired,
     paired_p_value,
     probability_of_superiority,
+    sign_flip,
     summarise,
-    verdict,
+    t_interval,
 )
+
+MARGIN = 0.002
 
 # Accuracies as they come: ten thousandths.
 accuracies = some.integers(0, 10_000).map(lambda count: count / 10_000)
@@ -64,7 +71,10 @@ def test_exchanging_the_arms_turns_the_sign(values: list[tuple[float, float]]) -
     assert one.p == pytest.approx(other.p)
     if one.effect is not None:
         assert one.effect == pytest.approx(-other.effect)
-    assert verdict(one, one.p, True) == -verdict(other, other.p, True) == -verdict(one, one.p, False)
+    turned = {"better": "worse", "worse": "better"}
+    word = judge(one.interval, one.p, MARGIN).word
+    assert judge(other.interval, other.p, MARGIN).word == turned.get(word, word)
+    assert judge(one.interval, one.p, MARGIN, higher_is_better=False).word == turned.get(word, word)
 
 
 @quick
@@ -115,7 +125,7 @@ def test_few_and_equal_values() -> None:
 def test_t_interval_by_hand() -> None:
     # t(0.975, 1) = 12.706; the standard error of 1 and 3 is 1.
     found = mean_interval([1.0, 3.0])
-    assert found is not None
+    assert found is not None and found == t_interval([1.0, 3.0])
     assert (found.lower, found.upper) == (
         pytest.approx(2 - 12.7062, abs=1e-4),
         pytest.approx(2 + 12.7062, abs=1e-4),
@@ -165,29 +175,94 @@ def test_known_difference_is_found_through_the_noise_of_the_seeds() -> None:
     first, second = seeds + a + 0.3, seeds + b
     found = paired(first, second)
     assert found.difference == pytest.approx(0.3, abs=0.1)
-    assert verdict(found, found.p, True) == 1
-    assert verdict(found, found.p, False) == -1
+    assert judge(found.interval, found.p, MARGIN).word == "better"
+    assert judge(found.interval, found.p, MARGIN, higher_is_better=False).word == "worse"
+    assert found.correlation is not None and found.correlation > 0.9
     assert abs(np.mean(first) - np.mean(second)) < np.std(first) / 2  # unpaired, it would drown
 
 
-def test_verdict_asks_for_both_p_and_interval() -> None:
-    pair = Paired(5, 0.3, mean_interval([0.2, 0.3, 0.3, 0.4, 0.3]), 1.0, 1.0, 0.01)
-    assert verdict(pair, 0.04, True) == 1
-    assert verdict(pair, 0.06, True) == 0
-    assert verdict(pair, None, True) == 0
-    across = Paired(5, 0.3, mean_interval([-1.0, 0.5, 1.0, 0.4, 0.6]), 0.8, 1.0, 0.01)
-    assert verdict(across, 0.04, True) == 0
+@quick
+@given(pairs, some.sampled_from([0.05, 0.05 / 3, 0.05 / 36]))
+def test_interval_and_p_are_of_one_method(values: list[tuple[float, float]], alpha: float) -> None:
+    found = paired(*zip(*values, strict=True), alpha=alpha)
+    assert found.interval is not None and found.p is not None
+    if found.interval.method == "t" and abs(found.p - alpha) > 1e-9:
+        assert found.interval.excludes(0) == (found.p < alpha)
 
 
-def test_null_gives_null_after_holm() -> None:
-    """Family-wise: of 40 families of 3 pairs without a difference, about 2 show one."""
+@pytest.mark.parametrize(
+    ("ends", "verdict"),
+    [
+        ((0.003, 0.005), Verdict("better", "more")),
+        ((0.001, 0.005), Verdict("better", "")),
+        ((0.0001, 0.0015), Verdict("better", "less")),
+        ((-0.005, -0.003), Verdict("worse", "more")),
+        ((-0.0015, 0.0015), Verdict("equivalent")),
+        ((-0.003, 0.001), Verdict("undecided", excluded=("better",))),
+        ((-0.001, 0.003), Verdict("undecided", excluded=("worse",))),
+        ((-0.003, 0.003), Verdict("undecided")),
+    ],
+)
+def test_a_verdict_is_where_the_interval_lies(ends: tuple[float, float], verdict: Verdict) -> None:
+    interval = Interval(*ends, "t")
+    assert judge(interval, 0.04, MARGIN) == verdict
+    mirrored = judge(Interval(-ends[1], -ends[0], "t"), 0.04, MARGIN, higher_is_better=False)
+    assert mirrored == verdict
+
+
+def test_little_data_decides_nothing() -> None:
+    assert judge(None, None, MARGIN).word == "not tested"
+    for n, word in ((2, "undecided"), (5, "undecided"), (6, "better")):
+        found = paired([0.5] * n, [0.4] * n)  # equal differences have no t interval
+        assert judge(found.interval, found.p, MARGIN).word == word
+
+
+@quick
+@given(pairs)
+def test_ties_are_ties_whatever_their_last_digit(values: list[tuple[float, float]]) -> None:
+    a, b = (np.array(side) for side in zip(*values, strict=True))
+    off = 7e-18 * (-1) ** np.arange(len(a))
+    assert probability_of_superiority(a + off, b) == probability_of_superiority(a, b)
+    assert probability_of_superiority([0.1 + 0.2] * 20, [0.3] * 20) == 0.5
+
+
+@quick
+@given(some.lists(some.tuples(accuracies, accuracies), min_size=3, max_size=9))
+def test_correlation_is_pearsons(values: list[tuple[float, float]]) -> None:
+    a, b = (np.array(side) for side in zip(*values, strict=True))
+    found = correlation(a, b)
+    assert found == correlation(b, a) or found is None
+    if found is not None:
+        deviations = (a - a.mean()) @ (b - b.mean())
+        assert found == pytest.approx(deviations / (len(a) * a.std() * b.std()), abs=1e-6)
+    assert correlation(a[:2], b[:2]) is None
+
+
+def test_sign_flips_by_hand() -> None:
+    assert sign_flip([0.01] * 5, MARGIN) == "undecided"  # 1/32 is above 0.025
+    assert sign_flip([0.01] * 6, MARGIN) == "better"
+    assert sign_flip([-0.01] * 6, MARGIN) == "worse"
+    assert sign_flip([-0.01] * 6, MARGIN, higher_is_better=False) == "better"
+    assert sign_flip([0.0001, -0.0001, 0.0002, -0.0002, 0.0, 0.0], MARGIN) == "equivalent"
+    many = np.random.default_rng(0).normal(0.01, 0.005, 30)
+    assert sign_flip(many, MARGIN) == sign_flip(many, MARGIN) == "better"
+
+
+def test_needed_seeds_are_the_fewest() -> None:
+    for sd in (0.001, 0.01, 0.2):
+        n = needed_seeds(sd, 0.005)
+        halves = [stats.stats.t.ppf(0.975, m - 1) * sd / math.sqrt(m) for m in (max(2, n - 1), n)]
+        assert halves[1] <= 0.005 and (n == 2 or halves[0] > 0.005)
+
+
+def test_null_gives_null_in_a_family() -> None:
+    """Of 40 families of 3 pairs without a difference, about 2 decide one when intervals are simultaneous."""
     rng = np.random.default_rng(0)
-    arms = "abc"
     found = 0
     for _ in range(40):
-        values = {arm: dict(enumerate(rng.normal(0, 1, 5))) for arm in arms}
-        every = [(a, b) for a in arms for b in arms if a < b]
-        found += any(pair.verdict for pair in compare_arms(values, every, True))
+        arms = rng.normal(0, 1, (3, 5))
+        pairs = [paired(arms[a], arms[b], alpha=0.05 / 3) for a, b in ((0, 1), (0, 2), (1, 2))]
+        found += any(pair.interval is not None and pair.interval.excludes(0) for pair in pairs)
     assert found <= 6  # a binomial of 40 and 0.05 is above that less than once in 200
 
 
@@ -216,7 +291,7 @@ def test_an_interval_is_the_same_however_many_resamples_are_in_memory(
     whole = mean_interval(sample)
     assert whole is not None and whole.method == "BCa"
     for at_once in (1, 200 * 77, 200 * 9_998):
-        monkeypatch.setattr("analysis.statistics.RESAMPLED_AT_ONCE", at_once)
+        monkeypatch.setattr("src.stats.RESAMPLED_AT_ONCE", at_once)
         assert mean_interval(sample) == whole
 
 
@@ -233,7 +308,7 @@ def test_past_the_largest_bootstrap_the_interval_goes_on_as_it_was() -> None:
 
 def test_an_interval_of_many_seeds_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """All resamples of 1,000 values, 80 MB, and their indices would be in memory at once."""
-    monkeypatch.setattr("analysis.statistics.RESAMPLED_AT_ONCE", 2**18)  # 2 MB
+    monkeypatch.setattr("src.stats.RESAMPLED_AT_ONCE", 2**18)  # 2 MB
     sample = np.random.default_rng(1).normal(size=1_000)
     tracemalloc.start()
     try:

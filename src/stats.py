@@ -1,4 +1,4 @@
-"""Statistics of a comparison: intervals, paired differences, a verdict by a stated rule.
+"""Statistics of a comparison: intervals, paired differences, verdicts by where an interval lies.
 
 Pure functions of arrays with a value a run (a seed); every one gives the same result whatever the order of
 the seeds and however often it is called. The intervals say how far the mean over new seeds (initial weights,
@@ -24,11 +24,11 @@ RESAMPLED_AT_ONCE = 2**21
 SMALLEST_BOOTSTRAP, LARGEST_BOOTSTRAP = 20, 2_000
 """Fewest and most values that are resampled: see `mean_interval`."""
 
-RULE = (
-    "A pair's verdict is “better” if and only if the Holm-adjusted p-value is below 0.05 and the 95% "
-    "confidence interval of the paired difference leaves out 0; otherwise it is “no difference shown”, "
-    "which does not mean that the arms are equal: the interval says which differences remain possible."
-)
+BETTER, WORSE, EQUIVALENT, UNDECIDED, UNTESTED = "better", "worse", "equivalent", "undecided", "not tested"
+"""Words of a verdict, see `judge`."""
+
+FLIPS = 2**12
+"""Most sign patterns that are gone through one by one, those of 12 seeds; of more, as many are drawn."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,15 @@ class Interval:
     lower: float
     upper: float
     method: str
-    """"BCa", "t" or "constant", see `mean_interval`."""
+    """"BCa", "t" or "constant", see `mean_interval` and `t_interval`."""
 
     def excludes(self, value: float) -> bool:
         return not self.lower <= value <= self.upper
+
+    @property
+    def reach(self) -> float:
+        """The smallest margin that holds the interval: what it is equivalent within."""
+        return max(abs(self.lower), abs(self.upper))
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,35 @@ class Paired:
     n: int
     difference: float
     """Mean of a - b; NaN for n = 0."""
+    sd: float | None
+    """Of the differences (n - 1); None for n < 2."""
     interval: Interval | None
+    """Student's t interval of the mean; None for n < 2."""
     superiority: float
     """P(a > b) over the seeds, see `probability_of_superiority`."""
     effect: float | None
     """Cohen's d_z, see `effect_size`."""
     p: float | None
-    """Two-sided and not adjusted; None for n < 2."""
+    """Two-sided, of the paired t-test; None for n < 2."""
+    correlation: float | None
+    """Pearson's, of a and b over the seeds: what pairing gains; None where undefined."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an interval says of a over b, see `judge`."""
+
+    word: str
+    size: str = ""
+    """Of "better" and "worse": "more" or "less" than the margin for certain, otherwise empty."""
+    excluded: tuple[str, ...] = ()
+    """Of "undecided": "better" where a is not better by the margin, "worse" where it is not worse by it."""
+    diverged: bool = False
+    """Of "undecided": one side would be ahead, but more of its runs diverged, and these are missing."""
+
+    @property
+    def decided(self) -> bool:
+        return self.word in (BETTER, WORSE)
 
 
 def mean_interval(values: ArrayLike, resamples: int = RESAMPLES) -> Interval | None:
@@ -98,6 +125,12 @@ def _mean(sample: NDArray[np.float64]) -> float:
     return math.fsum(sample) / len(sample)
 
 
+def _sd(sample: NDArray[np.float64]) -> float:
+    """Sample standard deviation, as exact as `_mean`."""
+    mean = _mean(sample)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in sample) / (len(sample) - 1))
+
+
 def _mean_interval(sample: NDArray[np.float64], resamples: int) -> Interval:
     mean = _mean(sample)
     if sample[0] == sample[-1]:
@@ -116,10 +149,9 @@ def _mean_interval(sample: NDArray[np.float64], resamples: int) -> Interval:
         if math.isfinite(found.low) and math.isfinite(found.high):
             # Rounding can put the mean of nearly equal values a last digit outside.
             return Interval(min(float(found.low), mean), max(float(found.high), mean), "BCa")
-    half = float(
-        stats.t.ppf((1 + CONFIDENCE) / 2, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample))
-    )
-    return Interval(mean - half, mean + half, "t")
+    found_t = t_interval(sample)
+    assert found_t is not None
+    return found_t
 
 
 def summarise(values: ArrayLike) -> Summary:
@@ -136,11 +168,27 @@ def common_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[NDArra
     return values[0], values[1]
 
 
-def paired(a: ArrayLike, b: ArrayLike) -> Paired:
-    """Paired comparison of two arms.
+def t_interval(values: ArrayLike, alpha: float = ALPHA) -> Interval | None:
+    """Student's t interval of the mean of values, shape (n,), at the confidence 1 - alpha; None for n < 2.
+
+    It holds 0 if and only if the t-test's p is at least alpha. Equal values give that one point, "constant".
+    """
+    sample = np.sort(np.asarray(values, dtype=float))
+    if len(sample) < 2:
+        return None
+    mean = _mean(sample)
+    if sample[0] == sample[-1]:
+        return Interval(mean, mean, "constant")
+    half = float(stats.t.ppf(1 - alpha / 2, len(sample) - 1) * _sd(sample) / math.sqrt(len(sample)))
+    return Interval(mean - half, mean + half, "t")
+
+
+def paired(a: ArrayLike, b: ArrayLike, alpha: float = ALPHA) -> Paired:
+    """Paired comparison of two arms; interval and p are of one method, the paired t-test.
 
     Args:
         a, b: shape (n,), entry i of both from the same seed; n may be 0.
+        alpha: of the interval; 0.05 over the number of comparisons makes intervals simultaneous (Bonferroni).
 
     Raises:
         ValueError: if the shapes differ.
@@ -148,24 +196,38 @@ def paired(a: ArrayLike, b: ArrayLike) -> Paired:
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"arms of shapes {first.shape} and {second.shape}; one value a common seed is right")
-    # Differences of accuracies can be equal but for their last digit: a t-test would take that for precision.
-    differences = np.sort(np.round(first - second, 12))
+    differences = np.sort(rounded_differences(first, second))
     return Paired(
         n=len(differences),
         difference=_mean(differences) if len(differences) else math.nan,
-        interval=mean_interval(differences),
+        sd=_sd(differences) if len(differences) > 1 else None,
+        interval=t_interval(differences, alpha),
         superiority=probability_of_superiority(first, second),
         effect=effect_size(differences),
         p=paired_p_value(differences),
+        correlation=correlation(first, second),
     )
+
+
+def rounded_differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """a - b to 12 decimals: accuracies that tie, or differ by the same, must not differ in their last digit."""
+    return np.round(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), 12)
 
 
 def probability_of_superiority(a: ArrayLike, b: ArrayLike) -> float:
     """Share of the seeds on which a > b, ties counted half; shapes (n,), NaN for n = 0."""
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    differences = rounded_differences(a, b)
     if not len(differences):
         return math.nan
     return float(np.mean(differences > 0) + np.mean(differences == 0) / 2)
+
+
+def correlation(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Pearson's correlation of two arms over their seeds, shapes (n,); None for n < 3 or a constant arm."""
+    first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if len(first) < 3 or min(np.ptp(first), np.ptp(second)) < 1e-12:
+        return None
+    return round(float(np.corrcoef(first, second)[0, 1]), 12)  # the order of a sum moves the last digits
 
 
 def effect_size(differences: ArrayLike) -> float | None:
@@ -173,7 +235,7 @@ def effect_size(differences: ArrayLike) -> float | None:
     sample = np.asarray(differences, dtype=float)
     if len(sample) < 2 or np.ptp(sample) == 0:
         return None
-    return _mean(sample) / float(sample.std(ddof=1))
+    return _mean(sample) / _sd(sample)
 
 
 def paired_p_value(differences: ArrayLike) -> float | None:
@@ -203,41 +265,63 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else float(next(adjusted)) for p in p_values]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two named arms, compared as one of a family."""
+def judge(
+    interval: Interval | None, p: float | None, margin: float, higher_is_better: bool = True
+) -> Verdict:
+    """The verdict on a over b by where the interval of a - b lies.
 
-    a: str
-    b: str
-    paired: Paired
-    adjusted_p: float | None
-    """Holm-adjusted over the family."""
-    verdict: int
-    """1 if a is better, -1 if b is, 0 if no difference is shown: `RULE`."""
-
-
-def compare_arms(
-    values: Mapping[str, Mapping[int, float]], pairs: Sequence[tuple[str, str]], higher_is_better: bool
-) -> list[Comparison]:
-    """Paired comparison of each of `pairs`, which are one family for Holm's correction.
+    "better" or "worse": 0 is outside. "equivalent": all of it is inside ±margin. Otherwise "undecided", with what
+    is excluded. Equal differences have no t interval: they decide nothing unless the sign test does (6 seeds).
 
     Args:
-        values: an arm's values by seed.
-        pairs: names of the arms (a, b); the difference is a - b.
+        interval, p: of one method and one level: `paired`; p as adjusted as the interval is.
+        margin: smallest difference that matters, in the unit of the interval, above 0.
     """
-    found = [paired(*common_seeds(values[a], values[b])) for a, b in pairs]
-    adjusted = holm([pair.p for pair in found])
-    return [
-        Comparison(a, b, pair, p, verdict(pair, p, higher_is_better))
-        for (a, b), pair, p in zip(pairs, found, adjusted, strict=True)
-    ]
+    if interval is None or p is None:
+        return Verdict(UNTESTED)
+    low, high = (interval.lower, interval.upper) if higher_is_better else (-interval.upper, -interval.lower)
+    if interval.method == "constant" and abs(low) > 0 and p >= ALPHA:
+        return Verdict(UNDECIDED)
+    if low > 0 or high < 0:
+        nearest, farthest = sorted((abs(low), abs(high)))
+        size = "more" if nearest > margin else "less" if farthest < margin else ""
+        return Verdict(BETTER if low > 0 else WORSE, size)
+    if -margin < low and high < margin:
+        return Verdict(EQUIVALENT)
+    excluded = (*(["better"] if high < margin else []), *(["worse"] if low > -margin else []))
+    return Verdict(UNDECIDED, excluded=excluded)
 
 
-def verdict(pair: Paired, adjusted_p: float | None, higher_is_better: bool) -> int:
-    """1 if a is better, -1 if b is, 0 if no difference is shown: `RULE`."""
-    if pair.interval is None or adjusted_p is None or adjusted_p >= ALPHA or not pair.interval.excludes(0):
-        return 0
-    return 1 if (pair.difference > 0) == higher_is_better else -1
+def sign_flip(differences: ArrayLike, margin: float, higher_is_better: bool = True) -> str:
+    """The word of `judge` by sign-flip tests in place of t-tests, at the same levels; shape (n,).
+
+    With fewer than 6 seeds the smallest p-value is above 0.05, and nothing is decided.
+    """
+    sample = np.asarray(differences, dtype=float) * (1 if higher_is_better else -1)
+    n = len(sample)
+    if 2**n <= FLIPS:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    else:
+        signs = np.random.default_rng(0).choice([-1, 1], size=(FLIPS, n))
+        signs[0] = 1
+
+    def above(values: NDArray[np.float64]) -> float:
+        return float(np.mean(signs @ values >= values.sum() - 1e-12))
+
+    half = ALPHA / 2
+    if above(sample) < half:
+        return BETTER
+    if above(-sample) < half:
+        return WORSE
+    return EQUIVALENT if max(above(sample + margin), above(margin - sample)) < half else UNDECIDED
+
+
+def needed_seeds(sd: float, half_width: float, alpha: float = ALPHA) -> int:
+    """Fewest seeds whose t interval is ±half_width or shorter at this SD of the differences."""
+    n = max(2, math.ceil((stats.norm.ppf(1 - alpha / 2) * sd / half_width) ** 2))
+    while stats.t.ppf(1 - alpha / 2, n - 1) * sd / math.sqrt(n) > half_width:
+        n += 1
+    return n
 
 
 def binomial_se(accuracy: float, images: int) -> float:
