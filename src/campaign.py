@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from src import provenance, store, terminal, workers
 from src import run as runs
-from src import store, terminal, workers
 from src.display import Display
 from src.engines import Engine
 from src.packs import Queue
@@ -125,6 +125,17 @@ class Campaign:
         workers.train(engine, queue, ended)
 
 
+def _own(job: Job, record: Record) -> Record:
+    """The record of a job that another process planned anew; a failure where it found other code or data there."""
+    if record["id"] == job.id:
+        return record
+    files = record.get("code", {}).get("files", {})
+    changed = provenance.changes(job.provenance.files, files) or [
+        f"the arrays of data={job.run.data['name']}"
+    ]
+    return runs.record_death(job, f"{changed[0]} changed while the sweep ran")
+
+
 class Launched(Campaign):
     """The same through another launcher than ours, which is given every job and tells of them when all have ended.
 
@@ -152,7 +163,7 @@ class Launched(Campaign):
             [self._overrides(job) for job in jobs], initial_job_idx=jobs[0].number
         )
         for job, returns in zip(jobs, returned, strict=True):
-            self.table.add(returns.return_value)
+            self.table.add(_own(job, returns.return_value))
             ended(job, self.table.records[job.id])
         self.table.write()
         return [self.table.records[job.id] for job in jobs]

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src import components, data, noise, probes
+from src import components, data, noise, probes, provenance
 from src.checks import Check, boolean, check_keys, integer, one_of, real, text
 from src.components import Options
 from src.errors import InputError
+from src.provenance import GROUPS, Provenance
 
 RATES = tuple(f"dropout{place}" for place in range(1, 10))
 """Keys of the rates, one a place in the net."""
@@ -28,7 +29,6 @@ ROOT: dict[str, Check] = {
     "save_model": boolean,
     "matmul": one_of("auto", "torch", "onednn", "openblas"),
 }
-GROUPS = ("model", "noise", "schedule", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,13 @@ def resolve_device(device: str) -> str:
     return ("cuda" if present else "cpu") if device == "auto" else device
 
 
-def result_config(run: Run) -> dict[str, Any]:
-    """What can change the run's result, and nothing else: the content that its ID stands for."""
+def result_config(run: Run, planned: Provenance | None = None) -> dict[str, Any]:
+    """What can change the run's result, and nothing else: the content that its ID stands for.
+
+    Args:
+        planned: code and data that it was planned with; None for what is here now.
+    """
+    planned = planned or provenance.of(run)
     return {
         "seed": run.seed,
         "epochs": run.epochs,
@@ -122,7 +127,8 @@ def result_config(run: Run) -> dict[str, Any]:
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
         **{key: run.rates[key] for key in FURTHER if run.rates[key]},
-        "data": data.identity(run.data),
-        **{group: components.identity(group, getattr(run, group)) for group in GROUPS},
+        "data": {**data.identity(run.data), "arrays": planned.data},
+        **{group: dict(getattr(run, group)) for group in GROUPS},
         "probe": dict(run.probe),
+        "code": planned.code,
     }

@@ -64,7 +64,8 @@ def show(
         workers = min(len(waiting), _workers(settings))
         print(f"time: about {_duration(seconds / workers)} with {_counted(workers, 'worker')}, {source}")
         output = waiting[0].run.output
-        print(f"disk: about {_size(sum(map(_bytes, waiting)))} in {output}; {_size(_free(output))} are free")
+        needed, free = store.size_text(sum(map(_bytes, waiting))), store.size_text(_free(output))
+        print(f"disk: about {needed} in {output}; {free} are free")
     print(f"folder: {folder}")
 
 
@@ -167,14 +168,6 @@ def _free(output: str) -> int:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -21,10 +21,11 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from src import config, store
+from src import config, provenance, store
 from src.checks import ConfigError
 from src.config import Run
-from src.errors import MachineError, is_of_the_disk, writing
+from src.errors import InputError, MachineError, is_of_the_disk, writing
+from src.provenance import Provenance
 
 Record = dict[str, Any]
 """Content of a `run.json`."""
@@ -42,10 +43,21 @@ class Job:
     """Hydra's own config as plain dicts, for `.hydra/hydra.yaml`; empty where another process writes `.hydra/`."""
     number: int | None = None
     """Its place in the sweep; None for a single run."""
+    planned: Provenance | None = None
+    """The code and data that it is to be trained with: those of the process that makes the job."""
+
+    def __post_init__(self) -> None:
+        if self.planned is None:
+            object.__setattr__(self, "planned", provenance.of(self.run))
+
+    @property
+    def provenance(self) -> Provenance:
+        assert self.planned is not None
+        return self.planned
 
     @cached_property
     def id(self) -> str:
-        return store.run_id(config.result_config(self.run))
+        return store.run_id(config.result_config(self.run, self.planned))
 
     @property
     def folder(self) -> Path:
@@ -165,6 +177,7 @@ def _train_stack(jobs: Sequence[Job], device: str, progress: Progress | None) ->
         for job in sorted({job.id: job for job in jobs}.values(), key=lambda job: job.id):
             try:
                 locks.enter_context(_lock(job))
+                job.folder.mkdir(exist_ok=True)  # `src.clean` may have had the lock before
             except OSError as error:
                 broken[job.id] = _broken(job, error)
         # and what another process finished while we waited for its lock
@@ -256,6 +269,8 @@ def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None)
                     progress(jobs[i], row)
 
         try:
+            for job in jobs:
+                provenance.check(job.run, job.provenance)
             data = _data(jobs[0].run)
             trained = train([job.run for job in jobs], _images(data, device), data.classes, report)
         except MachineError:
@@ -305,7 +320,8 @@ def _failed(
 ) -> Record:
     log.error("failed: %s", error, exc_info=error)
     store.write_metrics(job.folder, rows)
-    record = _record(job, store.FAILED, rows, seconds, None, f"{type(error).__name__}: {error}")
+    said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    record = _record(job, store.FAILED, rows, seconds, None, said)
     store.write_record(job.folder, record)
     return record
 
@@ -346,6 +362,7 @@ def _record(
         "seconds": seconds,
         "parameters": parameters,
         "versions": versions(),
+        **job.provenance.record(),
         "device": device or device_name(job.run.device),
         **({} if device else _arithmetic(job.run)),
         "error": error,

@@ -50,9 +50,9 @@ PROBES, WEIGHTS = ("probe.csv", "test_time.csv"), "model.pt"
 FINISHED, FAILED, DIVERGED, UNFINISHED = "finished", "failed", "diverged", "unfinished"
 """States of a run. The first three are written to `run.json`; the last is what its absence means."""
 
-SCHEMA = 2
-"""Part of every run's ID: raised when the same config would train to other numbers than before. Where the
-numbers of one noise, say, alone change, its own `REVISION` is raised (see `components`)."""
+SCHEMA = 3
+"""Part of every run's ID: raised when the same config would train to other numbers than before because of the
+framework's own code (`source.FRAMEWORK`). That of noises, schedules, optimizers and models is in the ID itself."""
 
 
 class Damaged(Exception):
@@ -218,3 +218,16 @@ def is_finished(folder: Path) -> bool:
     except Damaged:
         return False
     return record is not None and record["state"] == FINISHED
+
+
+def size_text(count: float) -> str:
+    """A number of bytes for people.
+
+    >>> size_text(12345)
+    '12.3 kB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
