@@ -23,7 +23,7 @@ from analysis.design import Design
 from analysis.exercises import Facts
 from analysis.runs import InputError
 from analysis.tables import Table
-from src import store
+from src.runs import store
 
 
 @dataclass(frozen=True)

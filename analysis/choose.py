@@ -97,7 +97,7 @@ def check(table: Table) -> None:
         InputError: if an arm has no usable run, and not because all of them diverged.
     """
     from analysis.runs import InputError, arm_name, arm_names
-    from src.store import DIVERGED
+    from src.runs.store import DIVERGED
 
     usable = set(arm_names(table.final, table.keys))
     unknown = [

@@ -24,7 +24,8 @@ from analysis.contrasts import Arms, ArmStats, Result, described, family, with_g
 from analysis.measures import Measure
 from analysis.runs import InputError, Sweep
 from analysis.tables import Table
-from src import stats, store
+from src import stats
+from src.runs import store
 from src.stats import Summary
 
 ALL_PAIRS = 6

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.broken import broken
 from analysis.measures import CLASSES, Measure
 from analysis.tables import Table
-from src import store
+from src.runs import store
 from src.stats import (
     ALPHA,
     BETTER,

@@ -21,8 +21,8 @@ from analysis.contrasts import Arm, Arms, Contrast, matches
 from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.tables import Table
-from src.planning import expand
 from src.plugins.hydra_plugins.dropout_sweeps import PrimaryConf
+from src.sweeping.planning import expand
 
 SWEEP_FILES = Path(__file__).resolve().parents[1] / "sweeps"
 

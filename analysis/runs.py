@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from src import store
 from src.errors import InputError as InputError
+from src.runs import store
 
 SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
 """Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""

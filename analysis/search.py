@@ -62,8 +62,8 @@ def read(folder: Path) -> Found | None:
             "Optuna proposed these runs, but is not installed here (pip install -e '.[optuna]'): the history of "
             "the search and the importance of its parameters are left out."
         )
-    from src import study
     from src.checks import InputError
+    from src.sweeping import study
 
     try:
         recorded = study.load(folder / FILE)

@@ -27,8 +27,8 @@ import pandas as pd
 
 from analysis import runs
 from analysis.runs import InputError, Problem
-from src import store
-from src.naming import WITHOUT_EFFECT, key_of
+from src.runs import store
+from src.sweeping.naming import WITHOUT_EFFECT, key_of
 
 EXTRAS = ("probe", "test_time")
 """Files that a probe leaves in a run's folder, NAME.csv."""

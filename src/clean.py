@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from src import store
 from src.errors import InputError, command
+from src.runs import store
 
 TABLE = "runs.csv"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src import components, data, noise, probes, provenance
+from src import components, data, noise, provenance
 from src.checks import Check, boolean, check_keys, integer, one_of, real, text
 from src.components import Options
 from src.errors import InputError
@@ -29,6 +29,23 @@ ROOT: dict[str, Check] = {
     "save_model": boolean,
     "matmul": one_of("auto", "torch", "onednn", "openblas"),
 }
+
+
+def _probe_every(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is None or value == "epoch" or whole:
+        return value
+    raise ValueError("must be null, epoch, or a number of steps of at least 1")
+
+
+def _probe_train(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, int) and value >= 1):
+        return value
+    raise ValueError("must be true, false, or a number of images of at least 1")
+
+
+PROBE: dict[str, Check] = {"every": _probe_every, "test_time": boolean, "train": _probe_train}
+"""Keys of the config's `probe`."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ def parse(config: Mapping[str, Any]) -> Run:
         groups[group] = dict(values)
     plain = {key: value for key, value in config.items() if key not in groups}
     typed = check_keys({**dict.fromkeys(FURTHER, 0.0), **plain}, ROOT)
-    typed["probe"] = Options(**check_keys(groups["probe"], probes.OPTIONS, prefix="probe."))
+    typed["probe"] = Options(**check_keys(groups["probe"], PROBE, prefix="probe."))
     typed |= {group: components.check_options(group, groups[group]) for group in ("data", *GROUPS)}
     if typed["noise"].name == "none":
         typed |= dict.fromkeys(RATES, 0.0)  # whatever they are, nothing is injected

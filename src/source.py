@@ -18,12 +18,13 @@ from src.errors import REPOSITORY
 
 FRAMEWORK = frozenset(
     {
-        *("src", "src.checks", "src.components", "src.config", "src.errors", "src.evaluation", "src.images"),
-        *("src.kernels", "src.places", "src.probes", "src.streams", "src.terminal", "src.trainer"),
+        *("src", "src.checks", "src.components", "src.config", "src.errors", "src.kernels", "src.source"),
+        *("src.streams", "src.terminal", "src.provenance"),
         *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
         *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),
         *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules", "src.stacks.trial"),
-        *("src.source", "src.provenance"),
+        *("src.training", "src.training.evaluation", "src.training.images", "src.training.places"),
+        *("src.training.probes", "src.training.trainer"),
     }
 )
 """Modules that every run uses or that change no result. `store.SCHEMA` is raised where results change with them,

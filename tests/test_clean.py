@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from src import clean, store
+from src import clean
+from src.runs import store
 
 NAMED, OLD, OTHER = "0123456789ab", "a" * 12, "b" * 12
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from configs import BOOK, DIGITS, Compose, make_run, plain
 
-from src import config, store
+from src import config
 from src.checks import ConfigError
 from src.components import Options
 from src.config import parse
+from src.runs import store
 
 
 def test_the_defaults_are_the_books(compose: Compose) -> None:

@@ -10,9 +10,9 @@ from configs import DIGITS, make_run, plain
 from test_campaign import written
 from test_train import SMALL, Train, files_in, train_here
 
-from src import dry_run
 from src.engines.settings import Settings
-from src.run import Job
+from src.runs.job import Job
+from src.sweeping import dry_run
 
 __all__ = ["train_here"]  # a fixture
 
@@ -76,7 +76,7 @@ def test_what_is_reckoned_is_not_far_from_the_truth(digits: object) -> None:
 
     import torch
 
-    from src.trainer import Images, train
+    from src.training.trainer import Images, train
 
     run = job(Path("out"), 0, epochs=3).run
     images = Images(digits, torch.device("cpu"))  # type: ignore[arg-type]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from configs import Compose
 
-from src import store
 from src.config import parse, result_config
 from src.provenance import Provenance
+from src.runs import store
 
 GOLDEN: dict[str, str] = {
     "": "f7e40408c459",

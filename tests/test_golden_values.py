@@ -23,7 +23,7 @@ from torch import Tensor
 
 from src import optimizers, schedules, streams
 from src.config import Run
-from src.trainer import Images, train
+from src.training.trainer import Images, train
 
 CPU = torch.device("cpu")
 SCHEMA = 3
@@ -46,7 +46,7 @@ def draws(step: int = 5) -> streams.Draws:
 
 
 def test_the_schema_is_that_of_these_numbers() -> None:
-    from src import store
+    from src.runs import store
 
     assert store.SCHEMA == SCHEMA, "take new numbers, and name their SCHEMA here"
 

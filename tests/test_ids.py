@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from configs import DIGITS, make_run, plain
 
-from src import config, store, table
+from src import config
 from src.provenance import Provenance
-from src.run import Job
+from src.runs import store
+from src.runs.job import Job
+from src.sweeping import table
 
 CONCISE = {"name": "concise", "hidden1": 256, "hidden2": 256}
 NONE = {"name": "none"}

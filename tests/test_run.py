@@ -13,8 +13,10 @@ import torch
 from configs import DIGITS, plain
 from lockstep import Lockstep
 
-from src import config, models, run, store
-from src.run import Job
+from src import config, models
+from src.runs import job as run
+from src.runs import store
+from src.runs.job import Job
 
 HYDRA: dict[str, Any] = {"overrides": {"task": []}, "runtime": {}, "job": {}, "mode": "RUN"}
 SMALL = {"name": "scratch", "hidden1": 12, "hidden2": 8}

@@ -28,9 +28,10 @@ from omegaconf import open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from src import search, space, store, study
 from src.checks import ConfigError, InputError
 from src.errors import MachineError
+from src.runs import store
+from src.sweeping import search, space, study
 
 DIGITS = ["data=digits", "data.validation=100", "model.hidden1=16", "model.hidden2=16", "epochs=2"]
 SPACE = ["dropout1=interval(0,0.8)", "optimizer.lr=tag(log,interval(1e-2,1))"]
@@ -471,7 +472,7 @@ def test_a_plain_sweep_does_not_import_optuna(tmp_path: Path) -> None:
     code = (
         "import sys; from src import train;"
         f"sys.argv = ['train', '-m', 'seed=0', 'output={tmp_path / 'out'}', *{DIGITS!r}]\n"
-        "assert train.main() == 0; assert not {'optuna', 'sqlalchemy', 'src.search'} & set(sys.modules)"
+        "assert train.main() == 0; assert not {'optuna', 'sqlalchemy', 'src.sweeping.search'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -12,9 +12,10 @@ from configs import REPOSITORY, make_run, plain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import components, config, data, provenance, source, store
-from src import run as runs
-from src.run import Job
+from src import components, config, data, provenance, source
+from src.runs import job as runs
+from src.runs import store
+from src.runs.job import Job
 
 SOURCE = textwrap.dedent('''\
     """A noise."""

@@ -26,9 +26,10 @@ import torch
 import yaml
 from configs import DIGITS, REPOSITORY, Command, heed_ctrl_c
 
-from src import models, store, train
-from src.curves import draw_curves
+from src import models, train
 from src.data import load
+from src.runs import store
+from src.runs.curves import draw_curves
 
 SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=3"]
 RUN_JSON = [
@@ -492,7 +493,7 @@ def test_the_command_begins_without_heavy_imports() -> None:
 
 
 def test_a_single_run_imports_no_more_than_it_needs(single: Single) -> None:
-    assert {"src.single", "torch"} <= single.imported
+    assert {"src.sweeping.single", "torch"} <= single.imported
     heavy = {
         "torchvision",
         "torchvision.models",

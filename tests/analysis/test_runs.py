@@ -13,7 +13,7 @@ import pytest
 
 from analysis import tables
 from analysis.runs import InputError, arm_names, read, read_sweep
-from src import store
+from src.runs import store
 
 Make = Callable[..., Path]
 SWEPT = {"dropout1": [0.2, 0.5], "dropout2": [0.5]}

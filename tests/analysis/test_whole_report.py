@@ -19,9 +19,9 @@ from tables import made
 from analysis import exercises, reproduce, tables
 from analysis.report import main
 from analysis.tables import Table
-from src import planning
-from src.naming import key_of, sweep_name
-from src.probes import PASSES
+from src.sweeping import planning
+from src.sweeping.naming import key_of, sweep_name
+from src.training.probes import PASSES
 
 
 def jobs(sweep: str, overrides: Sequence[str], arms: Sequence[str] | None) -> list[dict[str, Any]]:

@@ -17,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
-from src import components, config, data, run, store
+from src import components, config, data
 from src.checks import ConfigError, InputError, integer
 from src.data import Arrays, checksum
 from src.data._arrays import checked
-from src.trainer import Images, train
+from src.runs import job as run
+from src.runs import store
+from src.training.trainer import Images, train
 
 Mine = Callable[..., None]
 """Makes `src.data.mine`: its `read`, and whatever else its file is to hold."""

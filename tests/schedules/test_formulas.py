@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lockstep import Lockstep
 
-from src import components, run, schedules
+from src import components, schedules
 from src.checks import ConfigError
 from src.config import parse
-from src.run import Job
-from src.trainer import Images, train
+from src.runs import job as run
+from src.runs.job import Job
+from src.training.trainer import Images, train
 
 NAMES = components.names("schedule")
 SHARES = st.floats(0.01, 1)

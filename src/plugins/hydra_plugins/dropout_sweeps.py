@@ -1,6 +1,6 @@
 """Hydra's side of a sweep: `hydra/sweeper=arms`, `hydra/sweeper=optuna`, `hydra/launcher=packed`, and `sweep=NAME`.
 
-It plans and calls; the work is in `src.sweep` and `src.search`.
+It plans and calls; the work is in `src.sweeping.sweep` and `src.sweeping.search`.
 
 Hydra finds plugins in the namespace package `hydra_plugins`, and runs this file more than once while it looks:
 it must stay thin, without postponed annotations (dataclasses look those up in a module that is not registered),
@@ -23,7 +23,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-TASK = "src.single.task"
+TASK = "src.sweeping.single.task"
 """Where our own task function is. Others run as with Hydra's own sweeper and launcher."""
 
 
@@ -52,7 +52,7 @@ class ArmsConf:
 
 @dataclass
 class OptunaConf:
-    """A search; see `src/search.py` and sweeps/README.md."""
+    """A search; see `src/sweeping/search.py` and sweeps/README.md."""
 
     _target_: str = "hydra_plugins.dropout_sweeps.OptunaSweeper"
     metric: Any = "val_acc"  # val_acc | val_loss | a list of both
@@ -70,7 +70,9 @@ class OptunaConf:
 class PackedConf:
     _target_: str = "hydra_plugins.dropout_sweeps.PackedLauncher"
     n_jobs: int | None = None  # worker processes; null: the cores this process may use
-    pack_size: int | None = None  # runs handed to a worker at once; null: measured defaults, see src/packs.py
+    pack_size: int | None = (
+        None  # runs handed to a worker at once; null: measured defaults, see src/engines/queue.py
+    )
     backend: str = "loky"  # where workers are: loky (this machine) | dask | ray | slurm; see sweeps/README.md
     address: str | None = None  # of a running Dask scheduler or Ray cluster; null: one is started here
     shared: bool = False  # whether workers see `output` on a disk that they share with this process
@@ -93,7 +95,7 @@ class _OurSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         if is_ours(task_function):
-            from src.naming import name_folder
+            from src.sweeping.naming import name_folder
 
             name_folder(config)
 
@@ -116,7 +118,7 @@ class ArmsSweeper(_OurSweeper):
         self.arms, self.params, self.plan, self.primary = arms, params, plan, primary
 
     def sweep(self, arguments: list[str]) -> Any:
-        from src import sweep
+        from src.sweeping import sweep
 
         if is_ours(self.task_function):
             return sweep.sweep(self, arguments)
@@ -127,7 +129,7 @@ class ArmsSweeper(_OurSweeper):
 
 
 class OptunaSweeper(_OurSweeper):
-    """A search in batches, each trained as one: see `src.search`."""
+    """A search in batches, each trained as one: see `src.sweeping.search`."""
 
     def __init__(self, params: dict[str, str], plan: bool = False, **options: Any) -> None:
         self.params, self.plan, self.options = params, plan, options
@@ -144,7 +146,7 @@ class OptunaSweeper(_OurSweeper):
         if not is_ours(self.task_function):
             raise InputError("hydra/sweeper", "optuna", "searches among runs of src.train alone")
         try:
-            from src.search import search
+            from src.sweeping.search import search
         except ModuleNotFoundError as error:
             if error.name not in ("optuna", "sqlalchemy"):
                 raise
@@ -154,7 +156,7 @@ class OptunaSweeper(_OurSweeper):
 
 
 class PackedLauncher(Launcher):
-    """Resumes, packs, isolates: see `src.campaign`. Task functions other than ours run one after the other.
+    """Resumes, packs, isolates: see `src.sweeping.campaign`. Other task functions run one after the other.
 
     Our own sweepers train without it: they read its options in the config.
     """
@@ -165,13 +167,13 @@ class PackedLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         if is_ours(task_function):
-            from src.naming import name_folder
+            from src.sweeping.naming import name_folder
 
             name_folder(config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if is_ours(self.task_function):
-            from src.sweep import launch
+            from src.sweeping.sweep import launch
 
             return launch(self, job_overrides, initial_job_idx)
         from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -223,7 +225,7 @@ class SweepFiles(ConfigSource):
         return [] if results_filter == ObjectType.GROUP else names
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from src.naming import sweep_file
+        from src.sweeping.naming import sweep_file
 
         path = self._file(config_path)
         assert path is not None

@@ -19,8 +19,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.table import Column, Table
 from rich.text import Text
 
-from src import store
-from src.run import Job, Record
+from src.runs import store
+from src.runs.job import Job, Record
 
 MOST_FAILURES = 20
 MOST_ARMS = 30

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
-from src.run import Job
+from src.runs.job import Job
 
 PACK_SECONDS = 0.5
 """A CPU pack is filled up to this time: handing one out costs some 3 ms, and a killed sweep loses little."""

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src import kernels, models, noise, optimizers, places, schedules, streams
+from src import kernels, models, noise, optimizers, schedules, streams
 from src.config import RATES, Run
-from src.evaluation import evaluate, mean_metrics
-from src.images import Images
-from src.probes import activations, evaluate_test_time, layer_variances
 from src.stacks import DrawsAt, Stack
 from src.streams import Draws, Rate
+from src.training import places
+from src.training.evaluation import evaluate, mean_metrics
+from src.training.images import Images
+from src.training.probes import activations, evaluate_test_time, layer_variances
 
 STEPS_AHEAD = 64
 """Steps whose noise a GPU draws at once."""

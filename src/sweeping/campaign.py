@@ -8,14 +8,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from src import provenance, store, terminal, workers
-from src import run as runs
-from src.display import Display
+from src import provenance, terminal
 from src.engines import Engine
-from src.packs import Queue
-from src.run import Job, Record
-from src.table import Table
-from src.workers import Ended
+from src.engines import policy as workers
+from src.engines.policy import Ended
+from src.engines.queue import Queue
+from src.runs import job as runs
+from src.runs import store
+from src.runs.job import Job, Record
+from src.sweeping.display import Display
+from src.sweeping.table import Table
 
 LOG = "sweep.log"
 
@@ -35,7 +37,7 @@ class Campaign:
         swept: the swept keys, columns of the table.
         engine: started; whoever started it closes it.
         display: is begun before the first job trains, and ended with the campaign.
-        pack_size: runs handed to a worker at once; None for measured defaults, see `src.packs`.
+        pack_size: runs handed to a worker at once; None for measured defaults, see `src.engines.queue`.
         at_once: jobs of a full batch, where they come in batches: as many workers are kept for a smaller one, since
             new ones take seconds to start.
         kept: says how much is done and kept, where it is interrupted.

@@ -2,8 +2,8 @@
 
     python -m src.train -m hydra/sweeper=optuna data.validation=10000 'dropout1=interval(0,0.8)'
 
-Each batch is trained like a sweep of its own, so ids, skipping, packs and isolation are those of `src.campaign`;
-the table, the display and the worker processes last from the first batch to the last.
+Each batch is trained like a sweep of its own, so ids, skipping, packs and isolation are those of
+`src.sweeping.campaign`; the table, the display and the worker processes last from the first batch to the last.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import FrozenTrial, TrialState
 
-from src import dry_run, planning, search_options, space, store, study
-from src import run as runs
-from src.campaign import Campaign, Launched
-from src.display import Display, outcome
 from src.engines import Engine
 from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
-from src.run import Job, Record
-from src.sweep import packed, save_multirun, started, trains_here
+from src.runs import job as runs
+from src.runs import store
+from src.runs.job import Job, Record
+from src.sweeping import dry_run, planning, search_options, space, study
+from src.sweeping.campaign import Campaign, Launched
+from src.sweeping.display import Display, outcome
+from src.sweeping.sweep import packed, save_multirun, started, trains_here
 
 MOST_SHOWN = 10
 

@@ -11,11 +11,13 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from src import config, packs, store
-from src import run as runs
+from src import config
 from src.config import Run
+from src.engines import queue as packs
 from src.engines.settings import BACKENDS, Settings
-from src.run import Job
+from src.runs import job as runs
+from src.runs import store
+from src.runs.job import Job
 
 MOST_READ = 200
 """Runs on disk that are read to learn how long such runs take."""

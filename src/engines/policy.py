@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 
-from src import run as runs
 from src.engines import Death, Engine
-from src.packs import Queue
-from src.run import Job, Record
+from src.engines.queue import Queue
+from src.runs import job as runs
+from src.runs.job import Job, Record
 
 DEATHS_ALLOWED = 1
 """A run is tried again after its worker died this many times; the next death marks it failed."""

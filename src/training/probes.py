@@ -9,33 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.checks import Check, boolean
-from src.evaluation import EVALUATION_BATCH, calibration_error, log_probabilities, mean_metrics
 from src.stacks import DrawsAt, Stack
 from src.streams import Rate
+from src.training.evaluation import EVALUATION_BATCH, calibration_error, log_probabilities, mean_metrics
 
 PASSES = (1, 2, 5, 10, 20, 50, 100)
 """Numbers of noisy passes that the test-time evaluation averages over."""
 
 TENTHS = 10
 """Parts of the test set, from the most certain prediction to the least, whose errors it counts apart."""
-
-
-def _every(value: Any) -> Any:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if value is None or value == "epoch" or whole:
-        return value
-    raise ValueError("must be null, epoch, or a number of steps of at least 1")
-
-
-def _train(value: Any) -> Any:
-    if isinstance(value, bool) or (isinstance(value, int) and value >= 1):
-        return value
-    raise ValueError("must be true, false, or a number of images of at least 1")
-
-
-OPTIONS: dict[str, Check] = {"every": _every, "test_time": boolean, "train": _train}
-"""Keys of the config's `probe`."""
 
 
 def variances(layers: Sequence[Tensor]) -> list[Tensor]:

@@ -12,14 +12,16 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from src import dry_run, engines, planning, store
-from src import run as runs
-from src.campaign import Campaign, Launched
-from src.display import Display, summary
+from src import engines
 from src.engines import Engine, settings
 from src.engines.settings import BACKENDS, Settings
 from src.errors import SOME_RUNS_LOST, InputError
-from src.run import Job, Record
+from src.runs import job as runs
+from src.runs import store
+from src.runs.job import Job, Record
+from src.sweeping import dry_run, planning
+from src.sweeping.campaign import Campaign, Launched
+from src.sweeping.display import Display, summary
 
 
 def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from src import store
+from src.runs import store
 
 MOST_MARKERS = 30
 """Epochs of a run that are marked each; of more, the markers would hide the lines."""

@@ -13,10 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import SOME_RUNS_LOST, InputError, through_hydra
+from src.errors import SOME_RUNS_LOST, through_hydra
 
 if TYPE_CHECKING:
-    from src.run import Job, Record
+    from src.runs.job import Job, Record
 
 
 @through_hydra
@@ -37,8 +37,9 @@ def task(cfg: DictConfig) -> Any:
 
 
 def _plan(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any]) -> None:
-    from src import config, dry_run
-    from src import run as runs
+    from src import config
+    from src.runs import job as runs
+    from src.sweeping import dry_run
 
     job = runs.Job(config.parse(plain), plain, overrides, hydra)
     dry_run.show([job], job.folder, None)
@@ -50,8 +51,9 @@ def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, q
     Raises:
         InputError: before anything is written, if the config is wrong.
     """
-    from src import config, store
-    from src import run as runs
+    from src import config
+    from src.runs import job as runs
+    from src.runs import store
 
     number = hydra["job"]["num"] if quiet else None
     job = runs.Job(config.parse(plain), plain, overrides, hydra, number)
@@ -76,7 +78,7 @@ def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, q
     if record["state"] != store.FINISHED:
         print(f"{record['state']}: {record['error']}", file=sys.stderr)
     elif trained or not (job.folder / "curves.png").exists():
-        from src.curves import draw_curves
+        from src.runs.curves import draw_curves
 
         try:
             draw_curves(job.folder)
@@ -88,7 +90,7 @@ def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, q
 
 
 def _train(job: Job) -> Record:
-    from src import run as runs
+    from src.runs import job as runs
 
     if not sys.stdout.isatty():
 
@@ -98,7 +100,7 @@ def _train(job: Job) -> Record:
         return runs.train_jobs([job], show)[0]
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    from src.display import TwoLines
+    from src.sweeping.display import TwoLines
 
     columns = (
         BarColumn(bar_width=None),

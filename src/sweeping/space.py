@@ -24,8 +24,8 @@ from optuna.distributions import (
 )
 
 from src.errors import InputError
-from src.naming import check_swept, key_of
-from src.planning import as_typed
+from src.sweeping.naming import check_swept, key_of
+from src.sweeping.planning import as_typed
 
 MOST_CHECKED = 200
 """Combinations of choices that are checked before a search begins; the rest is checked when it is asked for."""

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import config
 from src.errors import InputError
-from src.naming import check_swept, key_of
-from src.run import Job
+from src.runs.job import Job
+from src.sweeping.naming import check_swept, key_of
 
 
 def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) -> list[list[str]]:

@@ -21,11 +21,12 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from src import config, provenance, store
+from src import config, provenance
 from src.checks import ConfigError
 from src.config import Run
 from src.errors import InputError, MachineError, is_of_the_disk, writing
 from src.provenance import Provenance
+from src.runs import store
 
 Record = dict[str, Any]
 """Content of a `run.json`."""
@@ -82,7 +83,7 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     Raises:
         ConfigError: naming the key, its value and what would be right.
     """
-    from src import places
+    from src.training import places
 
     for device, matmul in {(run.device, run.matmul) for run in runs} if here else ():
         if config.resolve_device(device) == "cpu":
@@ -125,7 +126,7 @@ def _data(run: Run) -> Any:
 def _images(data: Any, device: str) -> Any:
     import torch
 
-    from src.trainer import Images
+    from src.training.trainer import Images
 
     return Images(data, torch.device(device))
 
@@ -249,7 +250,7 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
 def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
     import torch
 
-    from src.trainer import train
+    from src.training.trainer import train
 
     started = time.perf_counter()
     if device == "cpu":
@@ -310,7 +311,7 @@ def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None)
 
 def _rows_of(rows: Sequence[dict[str, Any]], run: int) -> bytes:
     """One run's part of a pack's rows, as CSV."""
-    from src.probes import of_run
+    from src.training.probes import of_run
 
     return store.csv_text(list(rows[0]), [of_run(row, run) for row in rows]).encode()
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src import config, store
-from src.run import Job, Record
+from src import config
+from src.runs import store
+from src.runs.job import Job, Record
 
 TABLE_EVERY = 1.0
 """Seconds between two writings of `runs.csv` while the sweep goes on, at least."""

@@ -12,7 +12,7 @@ from src.stacks import DrawsAt, Stack
 from src.streams import Rate
 
 if TYPE_CHECKING:
-    from src.images import Images
+    from src.training.images import Images
 
 EVALUATION_BATCH = 1000
 BINS = 15
