@@ -247,7 +247,7 @@ def test_its_own_options(mine: Mine) -> None:
 
     mine(read, OPTIONS={"seed": integer(0), "sizes": lambda value: list(value)})
     options = {**MINE, "root": "here", "seed": 5, "sizes": [1, 2]}
-    assert make_run(data=options).data == options
+    assert dict(make_run(data=options).data) == options
     held = data.load_bytes(**options)
     assert seen == [{"name": "mine", "root": data.REPOSITORY / "here", "seed": 5, "sizes": [1, 2]}]
     assert np.array_equal(held.train_images.numpy(), blobs(seed=5).train_images.reshape(45, 12))
