@@ -89,9 +89,6 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
             from src import kernels
 
             kernels.resolve(matmul)
-    for output in {run.output for run in runs} if writes else ():
-        for folder in (Path(output), Path(output) / "runs", Path(output) / LOCKS):
-            _check_writable(folder, output)
     for run in {repr(run.data): run for run in runs}.values():
         data = _data(run)
         images, shape = len(data.train_images), data.train_images.shape[1:]
@@ -101,6 +98,10 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
                 right = f"must be at most {images}, the number of training images"
                 raise ConfigError("batch_size", other.batch_size, right)
         places.check(same, shape, data.classes)
+    # last, as it makes the folders: what is refused for another reason leaves nothing behind
+    for output in {run.output for run in runs} if writes else ():
+        for folder in (Path(output), Path(output) / "runs", Path(output) / LOCKS):
+            _check_writable(folder, output)
 
 
 def _check_writable(folder: Path, output: str) -> None:

@@ -335,11 +335,11 @@ def test_settings_that_do_not_go_together_are_a_failed_trial(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(space, "MOST_CHECKED", 1)
-    found = run("model=scratch,concise", "noise=dropout,gaussian", sampler="grid", n_trials=4)
-    states = {(t.params["model"], t.params["noise"]): t.state for t in found.trials}
-    assert states.pop(("concise", "gaussian")) == TrialState.FAIL
+    found = run("dropout2=0.5,1", "noise=dropout,gaussian", sampler="grid", n_trials=4)
+    states = {(t.params["dropout2"], t.params["noise"]): t.state for t in found.trials}
+    assert states.pop((1, "gaussian")) == TrialState.FAIL
     assert set(states.values()) == {TrialState.COMPLETE}
-    assert "cannot be run: noise=gaussian: model=concise takes noise=dropout" in capsys.readouterr().err
+    assert "cannot be run: dropout2=1.0: must be a finite number from 0 to below 1" in capsys.readouterr().err
     assert (len(rows(found.folder)), found.exit_code) == (3, 1)
 
 
@@ -392,7 +392,7 @@ REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
     ([*SPACE, "seed=0,1"], {}, "seed=0,1: takes one value in a search"),
     (["dropout1=interval(0,2)"], {}, "dropout1=2.0: must be a finite number from 0 to 1"),
     (["dropout1=choice(0.2,half)"], {}, "dropout1=half: must be a finite number from 0 to 1"),
-    (["model=scratch,concise", "noise=dropout,gaussian"], {}, "noise=gaussian: model=concise takes noise=dropout"),
+    (["dropout2=0.5,1", "noise=dropout,gaussian"], {}, "dropout2=1.0: must be a finite number from 0 to below 1"),
     ([*SPACE, "batch_size=range(1000,2000)"], {}, "batch_size=2000: must be at most 1337"),
 ]  # fmt: skip
 

@@ -127,7 +127,7 @@ WRONG: list[tuple[str, str]] = [
     ("-m noise=dropout,3", "noise=dropout,3: must be the name of a choice"),
     ("+noise=dropout", r"\+noise=dropout: noise has a choice already; change it by noise=NAME"),
     ("~dropout1", "dropout1=null: must be given"),
-    ("model=concise noise=gaussian", "noise=gaussian: model=concise takes noise=dropout or none"),
+    ("noise=gaussian dropout2=1", "dropout2=1.0: must be a finite number from 0 to below 1"),
     ("device=cuda", "device=cuda: this machine or this build of torch has no CUDA; take cpu or auto"),
     ("-m data=digits device=cuda hydra.launcher.n_jobs=1", "device=cuda: this machine"),
     ("device=gpu", "device=gpu: must be one of auto, cpu, cuda"),

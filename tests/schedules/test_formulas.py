@@ -181,7 +181,7 @@ def test_metrics_record_what_the_last_step_of_each_epoch_used(tmp_path: Path) ->
     jobs = []
     for name in NAMES:
         settings = plain(data=DIGITS, epochs=3, dropout1=0.3, dropout2=0.8, output=str(tmp_path))
-        settings["schedule"] = defaults(name)
+        settings["schedule"] = dict(defaults(name))
         jobs.append(Job(parse(settings), settings, [], hydra))
     run.train_jobs(jobs)
     recorded = set()
