@@ -9,7 +9,6 @@ import pytest
 from filelock import FileLock
 
 from src import clean
-from src.runs import store
 
 NAMED, OLD, OTHER = "0123456789ab", "a" * 12, "b" * 12
 
@@ -97,7 +96,3 @@ def test_what_stands_in_a_runs_place_is_removed_and_not_followed(output: Path, t
     assert clean.main([str(output), "--yes"]) == 0
     assert runs_in(output) == [NAMED, "notes"]
     assert (kept / "file").is_file()
-
-
-def test_sizes() -> None:
-    assert [store.size_text(size) for size in (0, 999, 12345, 5e12)] == ["0 B", "999 B", "12.3 kB", "5 TB"]

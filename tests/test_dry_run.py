@@ -11,6 +11,7 @@ from test_campaign import written
 from test_train import SMALL, Train, files_in, train_here
 
 from src.engines.settings import Settings
+from src.runs import store
 from src.runs.job import Job
 from src.sweeping import dry_run
 
@@ -98,4 +99,4 @@ def test_durations(seconds: float, said: str) -> None:
     ("count", "said"), [(0, "0 B"), (999, "999 B"), (1234, "1.23 kB"), (5e9, "5 GB"), (3e13, "30 TB")]
 )
 def test_sizes(count: float, said: str) -> None:
-    assert dry_run._size(count) == said
+    assert store.size_text(count) == said

@@ -82,8 +82,8 @@ def test_record_is_as_the_contract_has_it(tmp_path: Path) -> None:
     one = job(tmp_path, save_model=True)
     (record,) = run.train_jobs([one])
     assert list(record) == [
-        "id", "state", "config", "overrides", "final", "seconds", "parameters", "versions", "device",
-        "processor", "matmul", "error", "files",
+        "id", "state", "config", "overrides", "final", "seconds", "parameters", "versions", "code", "arrays",
+        "device", "processor", "matmul", "error", "files",
     ]  # fmt: skip
     assert json.loads((one.folder / "run.json").read_text()) == record
     assert record["parameters"] == 64 * 12 + 12 + 12 * 8 + 8 + 8 * 10 + 10
