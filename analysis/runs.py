@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src import store
+from src import store, sweep_folder
 from src.errors import InputError as InputError
 
 DAMAGED, MISSING = "damaged", "missing"
@@ -92,7 +92,7 @@ def read(folder: str | Path) -> Sweep:
     """
     folder = Path(folder)
     listed, keys = _read_runs_csv(folder)
-    run_folders = folder.resolve().parents[1] / "runs"
+    run_folders = sweep_folder.runs_of(folder)
 
     problems: dict[str, tuple[str, str]] = {}
     facts: list[dict[str, Any]] = []

@@ -26,7 +26,7 @@ import pandas as pd
 
 from analysis import comparison, runs
 from analysis.runs import InputError, Problem
-from src import store
+from src import store, sweep_folder
 from src.naming import WITHOUT_EFFECT, key_of
 
 EXTRAS = ("probe", "test_time")
@@ -88,7 +88,7 @@ def collect(folder: str | Path) -> Table:
         InputError: if it is no sweep's folder or has no usable run.
     """
     sweep = runs.read(folder)
-    run_folders = sweep.folder.resolve().parents[1] / "runs"
+    run_folders = sweep_folder.runs_of(sweep.folder)
     identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
     extras = {
         name: identity.merge(found, on="id")

@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import SOME_RUNS_LOST, InputError, through_hydra
+from src import naming
+from src.errors import SOME_RUNS_LOST, through_hydra
 
 if TYPE_CHECKING:
     from src.run import Job, Record
@@ -27,6 +28,8 @@ def task(cfg: DictConfig) -> Any:
     own: Any = OmegaConf.to_container(HydraConfig.instance().cfg, enum_to_str=True)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     overrides = list(config.overrides.task)
+    if not is_one_of_a_sweep:
+        naming.check_single(own["hydra"])
     if own["hydra"]["sweeper"].get("plan"):
         _plan(plain, overrides, own["hydra"])
         return None

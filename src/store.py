@@ -45,7 +45,7 @@ METRICS = (
 """Columns of `metrics.csv`, a row an epoch. New ones are added at the end only."""
 
 PROBES, WEIGHTS = ("probe.csv", "test_time.csv"), "model.pt"
-"""Files of a run beside its metrics, where its config asks for them. `run.json` keeps the digest of each (`files`)."""
+"""Files of a run beside its metrics, where its config asks for them; `run.json` keeps their digests."""
 
 FINISHED, FAILED, DIVERGED, UNFINISHED = "finished", "failed", "diverged", "unfinished"
 """States of a run. The first three are written to `run.json`; the last is what its absence means."""

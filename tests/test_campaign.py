@@ -13,7 +13,7 @@ from configs import make_run, plain
 from src import store, terminal
 from src.campaign import LOG, Campaign
 from src.display import Display
-from src.engines import Engine, Outcome
+from src.engines import Engine, Outcome, Place
 from src.errors import MachineError
 from src.run import Job, Record
 
@@ -32,8 +32,8 @@ class Scripted(Engine):
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self.prepared.append(at_once)
 
-    def room(self) -> int:
-        return self.workers - len(self._under_way)
+    def room(self) -> Place | None:
+        return Place() if len(self._under_way) < self.workers else None
 
     def submit(self, pack: list[Job]) -> None:
         self._under_way.append(pack)

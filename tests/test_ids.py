@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from configs import DIGITS, make_run, plain
 
-from src import config, store, sweep
+from src import config, planning, store
 from src.run import Job
 
 CONCISE = {"name": "concise", "hidden1": 256, "hidden2": 256}
@@ -40,4 +40,4 @@ def test_the_id_is_the_one_on_record(changes: dict[str, Any], expected: str) -> 
 def test_without_noise_runs_of_any_rates_are_one_and_their_rows_say_0() -> None:
     jobs = [Job(make_run(noise=NONE, dropout1=p), plain(noise=NONE, dropout1=p), [], {}) for p in (0.1, 0.4)]
     assert len({job.id for job in jobs}) == 1
-    assert [sweep._configured(job, "dropout1") for job in jobs] == [0, 0]
+    assert [planning.configured(job, "dropout1") for job in jobs] == [0, 0]
