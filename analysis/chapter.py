@@ -1,8 +1,8 @@
 """The chapter's report: every exercise's answer from its tables, on one page and in one text.
 
-`read` takes the tables from an output folder or from the files that an earlier report kept; `answered` asks the
-exercises; `write` puts `index.html`, `report.md`, `figures/` and the tables into the report's folder. No sentence
-about a result is typed here: each comes from an exercise or from `statements`.
+`trained` and `kept` take the tables from an output folder or from the files that an earlier report kept;
+`answered` asks the exercises; `write` puts `index.html`, `report.md`, `figures/` and the tables into the
+report's folder. No sentence stands here: the templates have them all.
 """
 
 from __future__ import annotations
@@ -11,34 +11,19 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
-from analysis import comparison, exercises, figures, pages, statements, statistics, tables, wording
-from analysis.exercises import Answer, Grid, Picture
+from analysis import design, exercises, figures, measures, page, phrases, tables
+from analysis.design import Design
+from analysis.exercises import Facts
 from analysis.runs import InputError
 from analysis.tables import Table
-from src import store
-
-TITLE = "What dropout does: the chapter's exercises, answered by experiment"
-PAGE, TEXT = comparison.PAGE, comparison.TEXT
-
-NOTES = (
-    comparison.LAST_EPOCH
-    + " An exercise that looks at the course of training, or at the best epoch, says so.",
-    "Accuracies are in percent and their differences in percentage points (pp); cross-entropies are means in "
-    "nats. “Noise off” is the net as it predicts; a train accuracy without these words is the running mean over "
-    "the epoch with the noise on.",
-    "SD: sample standard deviation over the seeds. 95% CI: interval of the mean over the seeds, Student's t "
-    f"below {statistics.SMALLEST_BOOTSTRAP} seeds and above {statistics.LARGEST_BOOTSTRAP:,}, BCa bootstrap in "
-    "between. It says how far new seeds may move the mean; it does not cover the choice of the test images.",
-    comparison.PAIRED,
-    statistics.RULE,
-)
+from src.runs import store
 
 
 @dataclass(frozen=True)
@@ -60,9 +45,11 @@ class Section:
     name: str
     module: ModuleType
     tables: Mapping[str, Table]
-    answer: Answer | None = None
-    parts: Sequence[Mapping[str, Any]] = ()
-    """The answer's parts as text, with the data of each picture."""
+    facts: Facts | None = None
+    figures: Sequence[str] = ()
+    """Names of the files, the most important one first."""
+    card: str = ""
+    """Name of the small picture's file."""
     error: str = ""
     """Why there is no answer although the exercise was run."""
 
@@ -130,29 +117,36 @@ def _other(small: bool) -> str:
 def kept(source: Path, folder: Path, small: bool) -> Source:
     """Tables that an earlier report left in `source`, kept in `folder` as well.
 
-    Of a sweep's sizes the full one goes first, with `small` the trimmed one changed last.
+    Of a sweep's sizes the full one goes first, with `small` the trimmed one changed last. A table that cannot be
+    read costs its exercise alone.
 
     Raises:
-        InputError: if there is none, or one cannot be read.
+        InputError: if there is none that can be read.
     """
     changed = {path.stem: path.stat().st_mtime for path in sorted(source.glob("*.json"))}
     found: dict[str, Table] = {}
+    unreadable: dict[str, str] = {}
     for sweep in sweeps():
         trimmed = sorted(_trimmed(changed, sweep), key=lambda name: changed[name])
         full = [sweep] * (sweep in changed)
         if names := [*full, *trimmed] if small else [*trimmed, *full]:
-            found[sweep] = tables.load(source, names[-1])
+            try:
+                found[sweep] = tables.load(source, names[-1])
+            except InputError as error:
+                unreadable[sweep] = str(error)
+                continue
             if folder.resolve() != source.resolve():
                 tables.save(found[sweep], folder)
     if not found:
-        raise InputError(f"{source} has no exercise's table; a folder that analysis.report wrote is right")
-    return Source(found)
+        right = f"{source} has no exercise's table; a folder that analysis.report wrote is right"
+        raise InputError(next(iter(unreadable.values()), right))
+    return Source(found, unreadable=unreadable)
 
 
 def answered(source: Source, folder: Path) -> Chapter:
     """Every exercise's answer; its figures are written into `folder`/figures."""
     sections = [_section(name, source, folder / "figures") for name in exercises.names()]
-    drawn = {part["name"] for section in sections for part in section.parts if part["kind"] == "picture"}
+    drawn = {name for section in sections for name in (*section.figures, section.card)}
     for path in sorted((folder / "figures").glob("*")):
         if path.stem not in drawn and path.stem.startswith(tuple(f"{name}_" for name in exercises.names())):
             path.unlink()  # of an earlier report
@@ -165,31 +159,22 @@ def _section(name: str, source: Source, folder: Path) -> Section:
     if module.SWEEPS[0] not in own:
         return Section(name, module, own, error=source.unreadable.get(module.SWEEPS[0], ""))
     try:
-        answer = module.answer(own)
-        parts = [_part(name, part, folder) for part in answer.parts]
+        facts = module.analyse(own)
+        drawn = {f"{name}_{figure}": of for figure, of in module.draw(facts).items()}
+        card = {f"{name}_card": figures.card(facts.primary)} if facts.tested else {}
+        for figure, of in {**drawn, **card}.items():
+            figures.save(of, folder, figure)
+    except InputError as error:
+        return Section(name, module, own, error=str(error))
     except Exception as error:  # one exercise's fault must not cost the others' answers
         traceback.print_exc(file=sys.stderr)
         return Section(name, module, own, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
-    return Section(name, module, own, answer, parts)
+    return Section(name, module, own, facts, list(drawn), next(iter(card), ""))
 
 
-def _part(exercise: str, part: Picture | Grid | str, folder: Path) -> dict[str, Any]:
-    """A part of an answer for the templates; a picture is written into `folder`."""
-    if isinstance(part, str):
-        return {"kind": "text", "text": part}
-    if isinstance(part, Grid):
-        return {"kind": "grid", **asdict(part)}
-    name = f"{exercise}_{part.name}"
-    data = pages.embedded(*figures.save(part.figure, folder, name))
-    alt = part.caption.partition(". ")[0]
-    return {"kind": "picture", "name": name, "caption": part.caption, "alt": alt, "data": data}
-
-
-def small(table: Table) -> str:
-    """What makes a table a small version; empty for a full size."""
-    if table.name == table.sweep:
-        return ""
-    return f"small version: {' '.join(table.overrides) or table.name.removeprefix(f'{table.sweep}__')}"
+def is_small(table: Table) -> bool:
+    """Whether a table is that of a small version."""
+    return table.name != table.sweep
 
 
 def faults(chapter: Chapter) -> list[str]:
@@ -201,126 +186,121 @@ def faults(chapter: Chapter) -> list[str]:
     return [*lost, *failed, *unreadable]
 
 
-def content(chapter: Chapter) -> dict[str, Any]:
-    """Everything that the two templates say, as text; the same from an output folder and from kept tables."""
-    answers = {section.name: section.answer for section in chapter.sections if section.answer}
-    sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
+def content(chapter: Chapter, language: str) -> dict[str, Any]:
+    """Everything that the templates are given: numbers and names, no sentence."""
+    environment = page.environment(language)
     found = list(chapter.source.tables.values())
-    is_small = any(map(small, found))
-    option = " --small" if is_small else ""
-    return {
-        "title": TITLE,
-        "small": is_small,
-        "facts": facts(found),
-        "sections": sections,
-        "lost": [section for section in sections if section["problems"]],
-        "broken": [section for section in sections if section["error"]],
-        "open": [section for section in sections if section["outstanding"]],
-        "statements": [
-            {
-                **asdict(said),
-                "shown_by": [section for section in sections if section["name"] in said.exercises],
-            }
-            for said in statements.statements(chapter.source.tables, answers)
-        ],
-        "notes": NOTES,
-        "reproduce_command": f"python -m analysis.reproduce{option}",
-        "command": f"python -m analysis.report{option}",
-        "from_command": "python -m analysis.report --from FOLDER",
+    said: dict[str, Any] = {
+        "small": any(map(is_small, found)),
+        "rests_on": rests_on(found),
+        "by_name": {section.name: section.facts for section in chapter.sections if section.facts},
+        "measures": measures,
+        "layer": dropout_layer(),
     }
-
-
-def facts(found: Sequence[Table]) -> list[tuple[str, str]]:
-    """What the report rests on: pairs of a label and a text; a run that several sweeps share counts once."""
-    every = pd.concat([table.runs for table in found])
-    recorded = every.drop_duplicates("id")
-    problems = {problem.id for table in found for problem in table.problems} - set(recorded["id"])
-    rows = [
-        ("Runs", _usable(len(recorded), len(problems)) + _common(every["id"])),
-        ("Run-epochs", f"{int(recorded['epochs'].sum()):,}"),
-        ("Training time, all runs", wording.duration(recorded["seconds"].sum())),
-        ("Data set", wording.distinct(recorded["data"])),
-        ("Parameters of the model", wording.ends(recorded["parameters"].dropna())),
-        ("Machine", _distinct(table.machine for table in found)),
-        ("Device", wording.distinct(recorded["device"])),
-        ("Versions", wording.distinct(recorded["versions"])),
-        ("Commit", _distinct(table.commit for table in found)),
-    ]
-    return [(label, text or "not recorded") for label, text in rows]
-
-
-def _usable(usable: int, lost: int) -> str:
-    return f"{usable:,} usable of {usable + lost:,}" if lost else f"{usable:,}"
-
-
-def _common(ids: pd.Series) -> str:
-    several = int((ids.value_counts() > 1).sum())
-    return f"; {several:,} of them serve several sweeps" if several else ""
-
-
-def _distinct(texts: Iterable[str]) -> str:
-    return wording.distinct(pd.Series([text for text in texts if text], dtype=object))
+    sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
+    for section in sections:
+        template = environment.get_template(f"exercises/{section['name']}.md")
+        context = template.new_context({**said, **section})
+        is_tested = section["f"] is not None and section["f"].tested
+        for block in ("title", *["answer"] * is_tested):
+            section[block] = phrases.Markup("".join(template.blocks[block](context)).strip())
+        section["text"] = phrases.Markup(template.render({**said, **section}))
+    return {**said, "sections": sections}
 
 
 def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
-    """What the templates say of one exercise."""
-    module, answer = section.module, section.answer
-    posed = {sweep: exercises.posed(sweep) for sweep in module.SWEEPS}
-    said = answer.outstanding if answer else ()
-    found = list(section.tables.values())
-    first = section.tables.get(module.SWEEPS[0])
-    problems = [(table.sweep, problem) for table in found for problem in table.problems]
+    """What the templates are given of one exercise."""
+    module, first = section.module, section.tables.get(section.module.SWEEPS[0])
+    designs = _designs(section)
+    missing = {
+        sweep: designs[sweep].missing(table)
+        for sweep, table in section.tables.items()
+        if not is_small(table) and designs[sweep].runs
+    }
     return {
         "name": section.name,
         "number": module.NUMBER,
-        "title": module.TITLE,
-        "question": posed[module.SWEEPS[0]].question,
-        "posed": [asdict(each) for each in posed.values()],
-        "small": [f"{table.sweep}, {small(table)}" for table in found if small(table)],
+        "f": section.facts,
+        "m": module,
         "error": section.error,
-        "headline": answer.headline if answer else "",
-        "state": f"No answer: {section.error}" if section.error else "Not run yet",
-        "n": answer.n if answer else "–",
-        "verdict": list(answer.verdict) if answer else [],
-        "parts": section.parts,
-        "outstanding": [
-            *({"why": text, "command": ""} for text in said),
-            *(
-                {"why": f"{sweep}, {unreadable.get(sweep, 'not run yet')}:", "command": each.command}
-                for sweep, each in posed.items()
-                if sweep not in section.tables and not any(each.command in text for text in said)
-            ),
+        "figures": section.figures,
+        "card": section.card,
+        "rules": module.RULES,
+        "designs": list(designs.values()),
+        "trimmed": [table for table in section.tables.values() if is_small(table)],
+        "missing": {sweep: found for sweep, found in missing.items() if found},
+        "not_run": {
+            sweep: unreadable.get(sweep, "") for sweep in module.SWEEPS if sweep not in section.tables
+        },
+        "commands": [_training(designs[s].command, section.tables.get(s), first) for s in module.SWEEPS],
+        "runs": sum(len(table.runs) for table in section.tables.values()),
+        "seconds": sum(table.runs["seconds"].sum() for table in section.tables.values()),
+        "problems": [
+            (table.sweep, problem) for table in section.tables.values() for problem in table.problems
         ],
-        "commands": [
-            _training(each.command, section.tables.get(sweep), first) for sweep, each in posed.items()
-        ],
-        "runs": _runs(found) if found else "",
-        "problems": [{"sweep": sweep, **asdict(problem)} for sweep, problem in problems],
-        "lost": len(problems),
     }
+
+
+def _designs(section: Section) -> dict[str, Design]:
+    """Of each sweep; arms that an earlier one chooses are those that it does choose."""
+    first, *others = section.module.SWEEPS
+    chosen: Sequence[str] = ()
+    if others and first in section.tables:
+        try:
+            chosen = section.module.choose(section.tables[first])
+        except InputError:
+            chosen = ()
+    return {sweep: design.read(sweep, chosen if sweep in others else ()) for sweep in section.module.SWEEPS}
 
 
 def _training(command: str, table: Table | None, first: Table | None) -> str:
     """The command that trains a sweep, with what trimmed it, and the first one, which may choose its arms."""
-    if first is not None and small(first):
+    if first is not None and is_small(first):
         choice = f"analysis.choose {first.sweep}"
         command = command.replace(choice, f"{choice} --sweep {shlex.quote(first.name)}")
-    trimmed = table.overrides if table is not None and small(table) else ()
+    trimmed = table.overrides if table is not None and is_small(table) else ()
     return " ".join([command, *map(shlex.quote, trimmed)])
 
 
-def _runs(found: Sequence[Table]) -> str:
-    """ "235 runs, 6 h 12 min of training"."""
-    recorded = pd.concat([table.runs for table in found])
-    lost = sum(len(table.problems) for table in found)
-    time = wording.duration(recorded["seconds"].sum())
-    return f"Runs: {_usable(len(recorded), lost)}; training time, all runs: {time}"
+def rests_on(found: Sequence[Table]) -> dict[str, Any]:
+    """What the report rests on; a run that several sweeps share counts once."""
+    every = pd.concat([table.runs for table in found])
+    recorded = every.drop_duplicates("id")
+    lost = {problem.id for table in found for problem in table.problems} - set(recorded["id"])
+    return {
+        "runs": len(recorded),
+        "lost": len(lost),
+        "shared": int((every["id"].value_counts() > 1).sum()),
+        "run_epochs": int(recorded["epochs"].sum()),
+        "seconds": float(recorded["seconds"].sum()),
+        "data": phrases.distinct(recorded["data"]),
+        "parameters": phrases.ends(recorded["parameters"]),
+        "machine": phrases.distinct(table.machine for table in found),
+        "device": phrases.distinct(recorded["device"]),
+        "versions": phrases.distinct(recorded["versions"]),
+        "commit": phrases.distinct(table.commit for table in found),
+    }
 
 
-def write(chapter: Chapter) -> Path:
+def dropout_layer() -> list[tuple[float, str]]:
+    """The book's `dropout_layer` on the numbers 0 to 15, at three rates, as text."""
+    import torch
+
+    from src.noise.dropout import dropout_layer as layer
+
+    X = torch.arange(16, dtype=torch.float32).reshape(2, 8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return [(rate, str(layer(X, rate))) for rate in (0.0, 0.5, 1.0)]
+
+
+def write(chapter: Chapter, language: str = "en") -> Path:
     """Write `index.html` and `report.md`; path of the page, which needs no other file and no network."""
-    said = content(chapter)
-    environment = pages.environment()
-    for template, name in (("chapter.html", PAGE), ("chapter.md", TEXT)):
-        store.write_whole(chapter.folder / name, environment.get_template(template).render(said))
-    return chapter.folder / PAGE
+    said = content(chapter, language)
+    text = page.render("chapter.md", said, language)
+    mark = "" if language == "en" else f".{language}"
+    title = text.partition("\n")[0].removeprefix("# ")
+    store.write_whole(chapter.folder / page.TEXT.replace(".md", f"{mark}.md"), text)
+    path = chapter.folder / page.PAGE.replace(".html", f"{mark}.html")
+    store.write_whole(path, page.html(text, title, chapter.folder, language))
+    return path

@@ -96,14 +96,14 @@ def check(table: Table) -> None:
     Raises:
         InputError: if an arm has no usable run, and not because all of them diverged.
     """
-    from analysis.runs import InputError, arm_names
-    from src.store import DIVERGED
+    from analysis.runs import InputError, arm_name, arm_names
+    from src.runs.store import DIVERGED
 
     usable = set(arm_names(table.final, table.keys))
     unknown = [
         problem
         for problem in table.problems
-        if problem.kind != DIVERGED and problem.where.rpartition(", seed ")[0] not in usable
+        if problem.kind != DIVERGED and arm_name(problem.arm) not in usable
     ]
     if unknown:
         raise InputError(

@@ -41,16 +41,17 @@ def _parser() -> argparse.ArgumentParser:
         "--metric",
         choices=list(METRICS),
         help=(
-            "By which the arms are compared and the conclusion is drawn. The default is test_acc, and for a search "
-            "the validation metric that it optimised: its best trial is not to be chosen by the test set."
+            "By which the arms are compared and the conclusion is drawn. The default is what the sweep declares "
+            "(hydra.sweeper.primary) or test_acc, and for a search the validation metric that it optimised: its "
+            "best trial is not to be chosen by the test set."
         ),
     )
     parser.add_argument(
         "--baseline",
         metavar="ARM",
         help=(
-            "Compares each arm with this one, named as in the report, such as 'noise=none'. Without it all "
-            "pairs are compared, or from 7 arms on each with the sweep's first."
+            "Compares each arm with this one, named as in the report, such as 'noise=none'. Without it the "
+            "contrast that the sweep declares is judged, or else all pairs, from 7 arms on each with the first."
         ),
     )
     return parser
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = DONE
     for folder in options.folders:
         try:
-            metric = options.metric or search.metric(Path(folder)) or "test_acc"
+            metric = options.metric or search.metric(Path(folder))
             compared = compare(folder, metric, options.baseline)
             page = write(compared)
         except InputError as error:
@@ -95,18 +96,21 @@ def _show(compared: Compared) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from analysis.comparison import arm_table, conclusion
+    from analysis import phrases
+    from analysis.comparison import conclusion
 
-    table = arm_table(compared)
+    measure = compared.measure
     shown = Table(title=escape(compared.sweep.name), title_justify="left")
-    for position, header in enumerate(table["headers"][:4]):
-        shown.add_column(escape(header), justify="right" if position else "left", overflow="fold")
-    for row in table["rows"][:CONSOLE_ARMS]:
-        shown.add_row(*map(escape, row[:4]))
+    for position, header in enumerate(("arm", "runs", f"{measure.label}: mean ± SD", "95% interval")):
+        shown.add_column(escape(header), justify="right" if position > 1 else "left", overflow="fold")
+    for arm in compared.arms[:CONSOLE_ARMS]:
+        summary = arm.summaries[measure]
+        cells = (arm.name, phrases.counts(arm), phrases.mean(summary, measure))
+        shown.add_row(*map(escape, (*cells, phrases.span(summary.interval, measure))))
     console = Console(highlight=False)
     console.print(shown)
-    if len(table["rows"]) > CONSOLE_ARMS:
-        console.print(f"The first {CONSOLE_ARMS} of {len(table['rows'])} arms; the report has them all.")
+    if len(compared.arms) > CONSOLE_ARMS:
+        console.print(f"The first {CONSOLE_ARMS} of {len(compared.arms)} arms; the report has them all.")
     console.print(escape(conclusion(compared)))
 
 

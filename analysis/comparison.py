@@ -1,13 +1,14 @@
 """A sweep's comparison: computes it from the recorded runs and writes it as a page, a text and figures.
 
 `compare` reads a sweep folder and computes everything that is said about it; `write` puts `index.html`,
-`report.md` and `figures/` into the same folder. No sentence about a result is typed: each follows from the
-numbers.
+`report.md` and `figures/` into the same folder. No sentence stands here: the template has them all.
 """
 
 from __future__ import annotations
 
+import html
 import itertools
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,25 +19,19 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from analysis import figures, measures, pages, runs, search, statistics, wording
+from analysis import comparison_figures, design, figures, measures, page, phrases, runs, search
+from analysis.contrasts import Arms, ArmStats, Result, described, family, with_gaps, without_credit
 from analysis.measures import Measure
 from analysis.runs import InputError, Sweep
-from analysis.statistics import Comparison, Summary
-from src import store
+from analysis.tables import Table
+from src import stats
+from src.runs import store
+from src.stats import Summary
 
 ALL_PAIRS = 6
 """Most arms of which every pair is compared; more are compared with one reference each."""
-PAGE, TEXT = "index.html", "report.md"
-SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
-"""Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""
-
-LAST_EPOCH = "Every value is of a run's last epoch, never of its best one."
-PAIRED = (
-    "Runs with the same seed share initial weights, order of the images and noise draws where shapes allow, "
-    "so arms are compared seed by seed. P(A > B): share of the seeds on which A's value is the larger one, "
-    "ties half. d_z: mean of the paired differences over their SD. p: paired t-test, two-sided; Holm p: "
-    "adjusted for the number of pairs in the table."
-)
+MARGINS = {"%": 0.2, "nats": 0.01}
+"""By a measure's unit, the smallest difference that matters where the sweep declares none; as shown."""
 
 
 @dataclass(frozen=True)
@@ -47,81 +42,127 @@ class Compared:
     measure: Measure
     """By which the arms are compared and the conclusion is drawn."""
     epochs: pd.DataFrame
-    """A row a usable run and epoch, with columns arm and gap."""
+    """A row a usable run and epoch, with columns arm and the gaps."""
     final: pd.DataFrame
     """A row a usable run: its last epoch."""
-    summaries: dict[str, dict[str, Summary]]
-    """By the measure's column, then by arm, in the order of the sweep."""
-    pairs: dict[str, list[Comparison]]
-    """By the measure's column; empty for one arm and for arms of one seed."""
+    arms: Sequence[ArmStats]
+    """In the order of the sweep; without those of which no run has a result."""
+    empty: Sequence[ArmStats]
+    """Arms without any result."""
+    judged: Sequence[Result]
+    """By `measure`; empty for one arm and for arms of one seed."""
+    described: Sequence[Result]
+    """Other contrasts and measures, not judged."""
     reference: str | None
     """The arm that each other is compared with; None where all pairs are."""
+    declared: bool
+    """Whether the sweep itself declares what is judged."""
     search: search.Found | None = None
     """Where Optuna proposed the runs: what there is to say of that."""
 
     @property
-    def arms(self) -> list[str]:
-        return list(self.summaries[self.measure.column])
+    def summaries(self) -> dict[str, Summary]:
+        return {arm.name: arm.summaries[self.measure] for arm in self.arms}
 
     @property
-    def tested(self) -> bool:
-        return any(pair.paired.p is not None for pair in self.pairs[self.measure.column])
+    def best(self) -> ArmStats:
+        return max(self.arms, key=lambda arm: self.measure.sign * arm.summaries[self.measure].mean)
+
+    @property
+    def tested(self) -> list[Result]:
+        return [result for result in self.judged if result.p is not None]
+
+    @property
+    def decided(self) -> list[Result]:
+        """Better or worse, the largest difference first."""
+        found = [result for result in self.tested if result.verdict and result.verdict.decided]
+        return sorted(found, key=lambda result: -abs(result.paired.difference))
+
+    @property
+    def equivalent(self) -> list[Result]:
+        return [r for r in self.tested if r.verdict and r.verdict.word == stats.EQUIVALENT]
+
+    @property
+    def noise_floor(self) -> float | None:
+        """Binomial standard error of the best arm's test accuracy; None for a data set that is not known."""
+        names = self.sweep.runs["data"].unique()
+        images = measures.IMAGES.get(str(names[0])) if len(names) == 1 else None
+        accuracy = self.best.summaries.get(measures.TEST_ACC)
+        return stats.binomial_se(accuracy.mean, images) if images and accuracy else None
 
 
-def compare(folder: str | Path, metric: str = "test_acc", baseline: str | None = None) -> Compared:
+def compare(folder: str | Path, metric: str | None = None, baseline: str | None = None) -> Compared:
     """Compute a sweep's comparison at the last epoch of each run.
 
     Args:
         folder: OUTPUT/sweeps/NAME.
-        metric: a key of `measures.METRICS`.
-        baseline: name of the arm that each other arm is compared with. Without it all pairs are compared,
-            or with more than 6 arms each with the sweep's first: a reference chosen for its result would make
-            the differences look larger than they are.
+        metric: a key of `measures.METRICS`; by default the one that the sweep declares, or test_acc.
+        baseline: name of the arm that each other arm is compared with. Without it the contrast that the sweep
+            declares is judged; without one all pairs are, or with more than 6 arms each with the sweep's first: a
+            reference chosen for its result would make the differences look larger than they are.
 
     Raises:
         InputError: if there is nothing to compare by `metric`, or no arm `baseline`.
     """
-    measure = measures.METRICS[metric]
-    sweep, epochs = _with_numbers(runs.read(folder), measure)
-    epochs = epochs.assign(
-        arm=runs.arm_names(epochs, sweep.keys), gap=(epochs["train_acc"] - epochs["test_acc"]).round(12)
-    )
-    final = epochs.groupby(["arm", "seed"], sort=False).tail(1)
-
-    by_arm = dict(iter(final.groupby("arm", sort=False)))
-    if baseline is not None and baseline not in by_arm:
-        raise InputError(f"{folder} has no arm {baseline!r}; one of these is right: {'; '.join(by_arm)}")
-    reference = baseline or (next(iter(by_arm)) if len(by_arm) > ALL_PAIRS else None)
-    pairs = (
-        list(itertools.combinations(by_arm, 2))
-        if reference is None
-        else [(arm, reference) for arm in by_arm if arm != reference]
-    )
-    reported = dict.fromkeys([measure, measures.TEST_ACC, measures.TEST_LOSS, measures.GAP])
-    compared = dict.fromkeys([measure, *([measures.TEST_LOSS] if measure is measures.TEST_ACC else [])])
+    sweep = runs.read(folder)
+    primary = _primary(sweep)
+    measure = measures.METRICS.get(metric or (primary.measure.column if primary else "")) or measures.TEST_ACC
+    sweep, epochs = _with_numbers(sweep, measure)
+    epochs = with_gaps(epochs.assign(arm=runs.arm_names(epochs, sweep.keys)))
+    table = Table(sweep.name, sweep.keys, epochs, sweep.runs, sweep.problems)
+    by_name = {name: dict(zip(sweep.keys, values, strict=True)) for name, values in _arms(epochs, sweep.keys)}
+    trained = list(by_name)
+    for problem in sweep.problems:
+        by_name.setdefault(runs.arm_name(problem.arm), dict(problem.arm))
+    arms = Arms(table, by_name)
+    if baseline is not None and baseline not in trained:
+        raise InputError(f"{folder} has no arm {baseline!r}; one of these is right: {'; '.join(trained)}")
+    reported = list(dict.fromkeys([measure, measures.TEST_ACC, measures.TEST_LOSS, measures.GAP]))
+    reference = baseline or (trained[0] if len(trained) > ALL_PAIRS else None)
+    pairs = [(arm, reference) for arm in trained if arm != reference] if reference else []
+    pairs = pairs or list(itertools.combinations(trained, 2))
+    listed = _listed(sweep)
+    declared = primary.pairs(listed) if primary and primary.measure is measure and baseline is None else []
+    declared = [pair for pair in declared if set(pair) <= set(trained)]
+    margin = primary.margin if primary and primary.measure is measure else MARGINS[measure.unit]
+    judged = family((arms.contrast(a, b, measure) for a, b in declared or pairs), margin)
+    others = [arms.contrast(a, b, measure) for a, b in pairs if declared and (a, b) not in declared]
+    if measure is measures.TEST_ACC:
+        others += [arms.contrast(a, b, measures.TEST_LOSS) for a, b in declared or pairs]
+    everyone = arms.stats(reported)
     return Compared(
         sweep=sweep,
         measure=measure,
         epochs=epochs,
-        final=final,
-        summaries={
-            each.column: {arm: statistics.summarise(of_arm[each.column]) for arm, of_arm in by_arm.items()}
-            for each in reported
-        },
-        pairs={
-            each.column: statistics.compare_arms(
-                {
-                    arm: dict(zip(of_arm["seed"], of_arm[each.column], strict=True))
-                    for arm, of_arm in by_arm.items()
-                },
-                pairs,
-                higher_is_better=each.higher_is_better is not False,
-            )
-            for each in compared
-        },
-        reference=reference,
+        final=table.final,
+        arms=[arm for arm in everyone if arm.name in trained],
+        empty=[arm for arm in everyone if arm.name not in trained],
+        judged=without_credit(judged, arms.diverged),
+        described=described(others),
+        reference=None if declared else reference,
+        declared=bool(declared),
         search=search.read(sweep.folder),
     )
+
+
+def _arms(epochs: pd.DataFrame, keys: Sequence[str]) -> list[tuple[str, list[Any]]]:
+    rows = epochs[["arm", *keys]].drop_duplicates("arm")
+    return [(row["arm"], [row[key] for key in keys]) for row in rows.to_dict("records")]
+
+
+def _listed(sweep: Sweep) -> list[str]:
+    """Names of all arms in the order of runs.csv, with or without a result."""
+    listed, keys = runs.read_list(sweep.folder)
+    return list(dict.fromkeys(runs.arm_names(listed, keys)))
+
+
+def _primary(sweep: Sweep) -> design.Primary | None:
+    """What the sweep declares, by its `multirun.yaml`; None where that is not there or declares nothing."""
+    try:
+        block = OmegaConf.select(OmegaConf.load(sweep.folder / "multirun.yaml"), "hydra.sweeper.primary")
+        return design.primary(block, str(sweep.folder / "multirun.yaml"), len(_listed(sweep)))
+    except Exception:  # absent, no YAML, another layout or trimmed arms: then all pairs are compared
+        return None
 
 
 def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
@@ -140,360 +181,126 @@ def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
             )
         )
     last = sweep.epochs.groupby("id", sort=False).tail(1)
-    good = last[np.isfinite(last[list(needed)]).all(axis=1)]["id"]
-    lost = last[~last["id"].isin(good)]
+    good = last[np.isfinite(last[list(needed)].astype(float)).all(axis=1)]["id"]
+    lost = last[~last["id"].isin(good)].to_dict("records")
+    reason = "a metric of its last epoch is not a number"
     problems = [
-        runs.Problem(run, runs.DAMAGED, where, "a metric of its last epoch is not a number")
-        for run, where in zip(lost["id"], runs.place_names(lost, sweep.keys), strict=True)
+        runs.Problem(row["id"], runs.DAMAGED, *runs.identity(row, sweep.keys), reason) for row in lost
     ]
     if good.empty:
         raise InputError(
             f"{sweep.folder} has no run with all of {', '.join(needed)}; the first: {problems[0]}"
         )
     kept = sweep.epochs[sweep.epochs["id"].isin(good)]
-    facts = sweep.runs[sweep.runs["id"].isin(good)]
-    return replace(sweep, epochs=kept, runs=facts, problems=(*sweep.problems, *problems)), kept
-
-
-def conclusion(compared: Compared) -> str:
-    """What the sweep shows, in one paragraph, by `statistics.RULE`."""
-    measure = compared.measure
-    summaries = compared.summaries[measure.column]
-    best = _best(compared)
-    reached = (
-        f"{best} reached a final {measure.name} of {wording.mean_with_interval(summaries[best], measure)}"
-    )
-    if len(summaries) == 1:
-        return f"One arm, so nothing is compared: {reached}."
-    if not compared.tested:
-        return _untested(compared)
-    pairs = [pair for pair in compared.pairs[measure.column] if pair.paired.p is not None]
-    if len(summaries) == 2:
-        return _of_two(pairs[0], compared)
-    shown = sorted((pair for pair in pairs if pair.verdict), key=lambda pair: -abs(pair.paired.difference))
-    against = f" with {compared.reference}" if compared.reference else ""
-    extreme = "highest" if measure.higher_is_better else "lowest"
-    text = (
-        f"Of {len(summaries)} arms, {best} has the {extreme} mean final {measure.name}: "
-        f"{wording.mean_with_interval(summaries[best], measure)}. "
-    )
-    if not shown:
-        return text + f"None of the {wording.count(len(pairs), 'pair')} compared{against} shows a difference."
-    text += f"Of {wording.count(len(pairs), 'pair')} compared{against}, {_show(len(shown))} a difference: "
-    if compared.reference is None:
-        parts = [
-            f"{_winner(pair)} better than {_loser(pair)} by {wording.size(pair.paired.difference, measure)}"
-            for pair in shown
-        ]
-        return text + wording.some(parts) + "."
-    sides = []
-    for word, sign in (("better", 1), ("worse", -1)):
-        arms = [
-            f"{pair.a}: {wording.difference(pair.paired.difference, measure)}"
-            for pair in shown
-            if pair.verdict == sign
-        ]
-        if arms:
-            sides.append(f"{wording.count(len(arms), 'arm')} {word} ({wording.some(arms)})")
-    return text + " and ".join(sides) + "."
-
-
-def _of_two(pair: Comparison, compared: Compared) -> str:
-    measure = compared.measure
-    summaries = compared.summaries[measure.column]
-    found = pair.paired
-    values = " and ".join(f"{arm} {wording.value(summaries[arm].mean, measure)}" for arm in (pair.a, pair.b))
-    evidence = f"the paired difference is {wording.evidence(found, measure, pair.adjusted_p)}"
-    if pair.verdict:
-        return f"{_winner(pair)} is better: {values} final {measure.name}; {evidence}."
-    return (
-        f"No difference shown between {pair.a} and {pair.b}: {values} final {measure.name}; {evidence}. "
-        "Differences inside the interval remain possible."
-    )
-
-
-def _untested(compared: Compared) -> str:
-    """Arms without two common seeds: a ranking, and how large a difference must be to mean anything."""
-    measure = compared.measure
-    summaries = compared.summaries[measure.column]
-    best = _best(compared)
-    means = [summary.mean for summary in summaries.values()]
-    extreme = "highest" if measure.higher_is_better else "lowest"
-    return (
-        f"No pair of arms has two common seeds, so no difference is tested. {best} has the {extreme} final "
-        f"{measure.name}, {wording.value(summaries[best].mean, measure)}; from the lowest arm to the highest it is "
-        f"{wording.size(max(means) - min(means), measure)}. {_noise_floor(compared)}"
-    )
-
-
-def _noise_floor(compared: Compared) -> str:
-    """The binomial standard error, where the number of test images is known."""
-    names = compared.sweep.runs["data"].unique()
-    images = measures.IMAGES.get(str(names[0])) if len(names) == 1 else None
-    if images is None:
-        return "With one seed an arm, differences mix the arms' effect with the noise of a single run."
-    accuracy = compared.summaries["test_acc"][_best(compared)].mean
-    error = statistics.binomial_se(accuracy, images)
-    text = (
-        f"The binomial standard error of one test accuracy of {accuracy:.2f} on {images:,} images is "
-        f"{error * 100:.2f} pp: single-seed differences in accuracy below it are noise"
-    )
-    if compared.measure.column == "test_acc":
-        means = [summary.mean for summary in compared.summaries["test_acc"].values()]
-        within = sum(max(means) - mean < error for mean in means) - 1
-        others = wording.count(len(means) - 1, "difference")
-        text += f"; {within} of the {others} from the best arm {_lie(within)} below it"
-    return text + ". Several seeds an arm (seed=0,1,2,3,4) would give intervals and tests."
-
-
-def _best(compared: Compared) -> str:
-    means = {arm: summary.mean for arm, summary in compared.summaries[compared.measure.column].items()}
-    return (max if compared.measure.higher_is_better else min)(means, key=lambda arm: means[arm])
-
-
-def _winner(pair: Comparison) -> str:
-    return pair.a if pair.verdict > 0 else pair.b
-
-
-def _loser(pair: Comparison) -> str:
-    return pair.b if pair.verdict > 0 else pair.a
-
-
-def _show(number: int) -> str:
-    return f"{number} shows" if number == 1 else f"{number} show"
-
-
-def _lie(number: int) -> str:
-    return "lies" if number == 1 else "lie"
+    recorded = sweep.runs[sweep.runs["id"].isin(good)]
+    return replace(sweep, epochs=kept, runs=recorded, problems=(*sweep.problems, *problems)), kept
 
 
 def facts(compared: Compared) -> list[tuple[str, str]]:
     """What was run, on what, and how long it took: pairs of a label and a text."""
     sweep, recorded = compared.sweep, compared.sweep.runs
     total = len(recorded) + len(sweep.problems)
-    swept = [f"{key}: {wording.listing(list(sweep.epochs[key].unique()))}" for key in sweep.keys]
-    lengths = recorded["epochs"]
+    swept = [f"{key}: {phrases.listing(list(sweep.epochs[key].unique()))}" for key in sweep.keys]
     times = recorded["seconds"].dropna()
     rows = [
         ("Swept", "; ".join(swept) or "nothing but the seed"),
-        ("Seeds", wording.listing(sorted(sweep.epochs["seed"].unique()))),
+        ("Seeds", phrases.listing(sorted(sweep.epochs["seed"].unique()))),
         ("Arms", f"{len(compared.arms):,}"),
         ("Runs", f"{total:,}" if total == len(recorded) else f"{len(recorded):,} usable of {total:,}"),
-        ("Epochs", wording.ends(lengths)),
-        ("Data set", wording.distinct(recorded["data"])),
-        ("Parameters of the model", wording.ends(recorded["parameters"].dropna())),
-        ("Device", wording.distinct(recorded["device"])),
-        ("Versions", wording.distinct(recorded["versions"])),
-        ("Training time, all runs", wording.duration(times.sum()) if len(times) else ""),
+        ("Epochs", phrases.ends(recorded["epochs"])),
+        ("Data set", phrases.distinct(recorded["data"])),
+        ("Parameters of the model", phrases.ends(recorded["parameters"])),
+        ("Device", phrases.distinct(recorded["device"])),
+        ("Versions", phrases.distinct(recorded["versions"])),
+        ("Training time, all runs", phrases.duration(times.sum()) if len(times) else ""),
     ]
     return [(label, text or "not recorded") for label, text in rows]
 
 
-def arm_table(compared: Compared) -> dict[str, Any]:
-    """Headers and rows of text: an arm a row, mean ± SD and interval of each measure."""
-    columns = [_measure(column) for column in compared.summaries]
-    headers = ["arm", "n"]
-    for measure in columns:
-        headers += [f"{measure.label}: mean ± SD", "95% CI"]
-    rows = []
-    for arm in compared.arms:
-        row = [arm, str(compared.summaries[compared.measure.column][arm].n)]
-        for measure in columns:
-            summary = compared.summaries[measure.column][arm]
-            spread = f" ± {measure.shown(summary.sd)}" if summary.sd is not None else ""
-            row += [measure.shown(summary.mean) + spread, wording.interval(summary.interval, measure)]
-        rows.append(row)
-    return {"headers": headers, "rows": rows}
-
-
-def pair_table(pairs: Sequence[Comparison], measure: Measure, reference: str | None) -> dict[str, Any]:
-    """Headers and rows of text: a pair of arms a row; B has no column where it is the reference in all."""
-    names = ["A"] if reference else ["A", "B"]
-    headers = ["seeds", f"A − B ({measure.difference_unit})", "95% CI", "P(A > B)", "d_z", "p", "Holm p"]
-    words = {1: "A better", -1: "B better", 0: "no difference shown"}
-    rows = []
-    for pair in pairs:
-        found = pair.paired
-        rows.append(
-            [
-                *([pair.a] if reference else [pair.a, pair.b]),
-                str(found.n),
-                measure.shown(found.difference, signed=True) if found.n else "–",
-                wording.interval(found.interval, measure, signed=True),
-                f"{found.superiority:.2f}" if found.n else "–",
-                "–" if found.effect is None else f"{found.effect:+.1f}".replace("-", "−"),
-                wording.p_value(found.p),
-                wording.p_value(pair.adjusted_p),
-                "not tested" if found.p is None else words[pair.verdict],
-            ]
-        )
-    return {"names": len(names), "headers": [*names, *headers, "verdict"], "rows": rows}
-
-
-def overrides(sweep: Sweep) -> list[str] | None:
-    """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
-    try:
-        recorded = OmegaConf.load(sweep.folder / "multirun.yaml")
-        own = [o for o in OmegaConf.select(recorded, "hydra.overrides.hydra") or [] if o.startswith(SWEEPER)]
-        return [str(override) for override in [*own, *OmegaConf.select(recorded, "hydra.overrides.task")]]
-    except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
-        return None
-
-
-def command(sweep: Sweep) -> tuple[str, str]:
-    """Command that trains the sweep again, and where it comes from."""
-    tasks, source = overrides(sweep), "as recorded in multirun.yaml"
+def command(sweep: Sweep) -> tuple[str, bool]:
+    """Command that trains the sweep again, and whether it is as recorded."""
+    tasks = runs.overrides(sweep)
+    is_recorded = tasks is not None
     if tasks is None:
         values = {key: list(sweep.epochs[key].unique()) for key in (*sweep.keys, "seed")}
         tasks = [f"{key}={','.join(runs.shown(value) for value in found)}" for key, found in values.items()]
-        source = "rebuilt from runs.csv, as multirun.yaml has none: overrides that were not swept are missing"
-    return shlex.join(["python", "-m", "src.train", "-m", *tasks]), source
+    return shlex.join(["python", "-m", "src.train", "-m", *tasks]), is_recorded
 
 
-def draw(compared: Compared, folder: Path) -> list[dict[str, str]]:
-    """Write the figures into `folder`; of each its name, title, section of the report and data for the page."""
+def draw(compared: Compared, folder: Path) -> list[str]:
+    """Write the figures into `folder`; their names."""
     measure = compared.measure
-    summaries = compared.summaries[measure.column]
-    means = {arm: summary.mean for arm, summary in summaries.items()}
-    drawn = []
-
-    def add(section: str, name: str, title: str, figure: Any) -> None:
-        data = pages.embedded(*figures.save(figure, folder, name))
-        drawn.append({"section": section, "name": name, "title": title, "data": data})
-
-    add(
-        "arms",
-        f"final_{measure.column}",
-        f"Final {measure.name} of each arm",
-        figures.final_values(compared.final, summaries, measure),
-    )
-    for column, pairs in compared.pairs.items():
-        found = [pair for pair in pairs if pair.paired.p is not None]
-        if found:
-            add(
-                column,
-                f"paired_{column}",
-                f"Paired differences in final {_measure(column).name}",
-                figures.paired_differences(found, _measure(column)),
-            )
-    grid = _grid(compared)
-    if grid is not None:
-        add(
-            "arms",
-            f"grid_{measure.column}",
-            f"Final {measure.name} over the grid of {grid.columns.name} and {grid.index.name}",
-            figures.heat_map(grid, measure),
+    means = {arm: summary.mean for arm, summary in compared.summaries.items()}
+    drawn = {
+        f"final_{measure.column}": comparison_figures.final_values(
+            compared.final, compared.summaries, measure
         )
+    }
+    tested = compared.tested + [r for r in compared.described if r.p is not None]
+    for column in dict.fromkeys(result.measure.column for result in tested):
+        of = [result for result in tested if result.measure.column == column]
+        drawn[f"paired_{column}"] = figures.forest(of, lambda r: f"{r.contrast.a} − {r.contrast.b}")
+    drawn |= _grid(compared)
     if compared.search and compared.search.history:
-        add("search", "search_history", "The best result so far, by trial", compared.search.history)
+        drawn["search_history"] = compared.search.history
     if compared.search and compared.search.importances:
-        title = "Importance of the parameters searched over"
-        add("search", "search_importances", title, compared.search.importances)
-    title = "Accuracy and cross-entropy by epoch"
-    add("curves", "learning_curves", title, figures.learning_curves(compared.epochs, means, measure))
-    return drawn
+        drawn["search_importances"] = compared.search.importances
+    drawn["learning_curves"] = comparison_figures.learning_curves(compared.epochs, means, measure)
+    for name, figure in drawn.items():
+        figures.save(figure, folder, name)
+    return list(drawn)
 
 
-def _grid(compared: Compared) -> pd.DataFrame | None:
-    """Means over the values of two swept numbers with at least three values each, otherwise None."""
-    keys, final = compared.sweep.keys, compared.final
+def _grid(compared: Compared) -> dict[str, Any]:
+    """Means over the values of two swept numbers, or the runs at theirs where they make no grid."""
+    keys, final, measure = compared.sweep.keys, compared.final, compared.measure
     if len(keys) != 2 or not all(pd.api.types.is_numeric_dtype(final[key]) for key in keys):
-        return None
-    grid = final.pivot_table(index=keys[1], columns=keys[0], values=compared.measure.column, aggfunc="mean")
-    return grid if min(grid.shape) >= 3 else None
+        return {}
+    grid = final.pivot_table(index=keys[1], columns=keys[0], values=measure.column, aggfunc="mean")
+    if min(grid.shape) < 3:
+        return {}
+    is_full = grid.notna().to_numpy().mean() > 0.5
+    figure = (
+        comparison_figures.heat_map(grid, measure)
+        if is_full
+        else comparison_figures.scattered(final, keys, measure)
+    )
+    return {f"grid_{measure.column}": figure}
 
 
-def _measure(column: str) -> Measure:
-    return measures.GAP if column == measures.GAP.column else measures.METRICS[column]
-
-
-def notes(compared: Compared) -> list[str]:
-    """What a reader must know to judge the numbers; only what the sweep's report shows."""
-    said = [
-        LAST_EPOCH,
-        "Cross-entropies are means in nats. Train figures are running means over the epoch with the noise "
-        "on, as in the book, so the train−test gap (train − test accuracy, in percentage points, pp) can be "
-        "negative.",
-    ]
-    found = [(one.n, one.interval) for by_arm in compared.summaries.values() for one in by_arm.values()]
-    found += [(pair.paired.n, pair.paired.interval) for pairs in compared.pairs.values() for pair in pairs]
-    intervals = [(n, interval.method) for n, interval in found if interval is not None]
-    if intervals:
-        smallest, largest = statistics.SMALLEST_BOOTSTRAP, statistics.LARGEST_BOOTSTRAP
-        methods = {
-            "BCa bootstrap": any(method == "BCa" for _, method in intervals),
-            f"Student's t below {smallest} seeds, where a bootstrap is too short": any(
-                method == "t" and n < smallest for n, method in intervals
-            ),
-            f"Student's t above {largest:,} seeds, where a bootstrap gives the same": any(
-                method == "t" and n > largest for n, method in intervals
-            ),
-        }
-        used = "; ".join(text for text, is_used in methods.items() if is_used)
-        said.append(
-            "SD: sample standard deviation over the seeds. 95% CI: interval of the mean over the seeds, "
-            f"{used}. It does not cover the choice of the test images."
-        )
-    if compared.tested:
-        said += [
-            PAIRED,
-            statistics.RULE,
-        ]
-    if compared.tested and compared.reference is not None:
-        said.append(
-            f"With more than {ALL_PAIRS} arms, or with --baseline, each arm is compared with one reference, "
-            "the sweep's first arm unless another is named: one chosen for its result would make differences "
-            "look larger."
-        )
-    if len(compared.arms) > 1 and not compared.tested:
-        said.append(_noise_floor(compared))
-    return said
-
-
-def content(compared: Compared) -> dict[str, Any]:
-    """Everything that the two templates say, as text."""
-    trained, source = command(compared.sweep)
-    reference = compared.reference
-    family = f"each arm (A) with {reference} (B)" if reference else "all pairs of arms"
+def content(compared: Compared, drawn: Sequence[str] = ()) -> dict[str, Any]:
+    """What the template is given: numbers and names."""
+    trained, is_recorded = command(compared.sweep)
     return {
+        "c": compared,
         "title": compared.sweep.name,
         "facts": facts(compared),
-        "conclusion": conclusion(compared),
-        "arms": arm_table(compared),
-        "pairs": [
-            {
-                "section": column,
-                "name": _measure(column).name,
-                "tested": wording.count(sum(pair.paired.p is not None for pair in pairs), "tested pair"),
-                **pair_table(pairs, _measure(column), compared.reference),
-            }
-            for column, pairs in compared.pairs.items()
-        ]
-        if compared.tested
-        else [],
-        "family": family,
-        "search": compared.search.text if compared.search else "",
-        "notes": notes(compared),
-        "problems": [
-            {"id": problem.id, "kind": problem.kind, "where": problem.where, "reason": problem.reason}
-            for problem in compared.sweep.problems
-        ],
+        "columns": list(compared.arms[0].summaries),
+        "figures": drawn,
         "total": len(compared.sweep.runs) + len(compared.sweep.problems),
         "command": trained,
-        "source": source,
+        "is_recorded": is_recorded,
         "compare_command": shlex.join(["python", "-m", "analysis.compare", str(compared.sweep.folder)]),
+        "all_pairs": ALL_PAIRS,
     }
 
 
-def write(compared: Compared) -> Path:
+def conclusion(compared: Compared, language: str = "en") -> str:
+    """What the sweep shows, in one paragraph without Markdown."""
+    template = page.environment(language).get_template("comparison.md")
+    context = template.new_context(content(compared))
+    text = " ".join("".join(template.blocks["conclusion"](context)).split())
+    return html.unescape(re.sub(r"\\([\\`*\[\]|$~_])", r"\1", text))
+
+
+def write(compared: Compared, language: str = "en") -> Path:
     """Write `index.html`, `report.md` and `figures/` into the sweep's folder; path of the page.
 
     The page holds its figures and needs no other file and no network.
     """
     folder = compared.sweep.folder
-    said = content(compared)
     drawn = draw(compared, folder / "figures")
-    environment = pages.environment()
-    for template, path in (("comparison.html", PAGE), ("comparison.md", TEXT)):
-        store.write_whole(folder / path, environment.get_template(template).render(said, figures=drawn))
-    return folder / PAGE
+    text = page.render("comparison.md", content(compared, drawn), language)
+    store.write_whole(folder / page.TEXT, text)
+    store.write_whole(folder / page.PAGE, page.html(text, compared.sweep.name, folder, language))
+    return folder / page.PAGE

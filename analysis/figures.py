@@ -1,7 +1,7 @@
-"""Figures of a comparison: learning curves, final values, paired differences, a grid's heat map.
+"""A few primitives that every figure of a report is made of: curves, forests, dots, heat maps, a card's picture.
 
-Each function returns a `matplotlib.figure.Figure` and changes no global state; `save` writes it as PNG and
-SVG. Colours are seaborn's "colorblind" palette (after Okabe and Ito 2008); line styles tell the arms apart in
+`panels` makes a figure, `finish` gives it its legend, `save` writes it as PNG and SVG; none changes global state.
+Colours are seaborn's "colorblind" palette (after Okabe and Ito 2008); line styles tell the arms apart in
 grey, too.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,31 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
-from seaborn.utils import relative_luminance
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
-from analysis import measures
+from analysis.contrasts import Result
 from analysis.measures import Measure
-from analysis.statistics import Comparison, Summary, mean_interval
+from src.stats import Interval, mean_interval
 
 COLOURED_ARMS = 8
 """More colours than this are no longer told apart."""
 LISTED_ROWS = 40
 """Arms or pairs in one figure; more do not fit a page."""
+LONGEST_NAME = 130
+"""Characters of an arm's name in a figure."""
 BAND_RESAMPLES = 999
 """Of the bootstrap behind each point of a band; more would not show."""
+
+CJK = [
+    name
+    for name in ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Source Han Sans SC", "SimHei")
+    if name in font_manager.get_font_names()
+][:1]
+"""A font for names that the first one lacks the characters of, where one is installed."""
 
 STYLE: Any = {
     **sns.axes_style("whitegrid"),
@@ -47,10 +54,14 @@ STYLE: Any = {
     "legend.frameon": False,
     "figure.dpi": 100,
     "savefig.dpi": 150,
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "font.family": ["DejaVu Sans", *CJK],
     "svg.hashsalt": "dropout-sweeps",  # without it the SVG's ids, and so the report, change from call to call
 }
 PALETTE = sns.color_palette("colorblind", 10)
-BETTER, WORSE, NOT_SHOWN = PALETTE[0], PALETTE[3], "0.45"
+COLOURS = {"better": PALETTE[0], "worse": PALETTE[3], "equivalent": PALETTE[2]}
+"""By a verdict's word; of others grey."""
+GREY = "0.45"
 DASHES = ["-", "--", "-.", ":"]
 
 
@@ -80,278 +91,190 @@ def chosen_arms(
     return [arm for arm in means if arm in ends]
 
 
-def learning_curves(epochs: pd.DataFrame, means: Mapping[str, float], measure: Measure) -> Figure:
-    """Test and train accuracy and cross-entropy by epoch: mean over the seeds, its 95% interval as a band.
+def panels(
+    rows: int, columns: int = 1, height: float = 3.0, width: float = 10.0, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure and its axes, (rows, columns); call it, and draw, inside `style`."""
+    figure = Figure(figsize=(width, 0.9 + height * rows), layout=ConstrainedLayoutEngine(hspace=0.05))
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
-    Of more than 8 arms only the 4 best and the 4 worst by `measure` are drawn; the figure says so.
 
-    Args:
-        epochs: a row a run and epoch: arm, seed, epoch and the measures' columns.
-        means: an arm's final mean of `measure`, in the order of the arms.
-    """
-    shown = chosen_arms(means, measure.higher_is_better is not False)
-    frame = epochs[epochs["arm"].isin(shown)]
-    panels = [measures.TEST_ACC, measures.TEST_LOSS, measures.TRAIN_ACC, measures.TRAIN_LOSS]
-    if measure in (measures.VAL_ACC, measures.VAL_LOSS):
-        panels[:2] = [measures.VAL_ACC, measures.VAL_LOSS]
-    elif measure not in panels:
-        panels[3] = measure
-    styles = {arm: _line_style(position) for position, arm in enumerate(shown)}
-    single = frame.groupby("arm")["seed"].nunique().max() == 1
-    note = (
-        "one seed an arm, no band" if single else "line: mean over the seeds; band: 95% interval of the mean"
-    )
-    if len(shown) < len(means):
-        note = f"the 4 best and the 4 worst of {len(means)} arms by final {measure.name}\n{note}"
-    columns = 1 if max(map(len, shown)) > 34 else 2 if max(map(len, shown)) > 18 else 4
-    rows = math.ceil(len(shown) / columns)
-    with mpl.rc_context(STYLE):
-        figure = Figure(
-            figsize=(10, 7 + 0.25 * rows), layout=ConstrainedLayoutEngine(hspace=0.06, wspace=0.05)
-        )
-        axes = figure.subplots(2, 2, sharex=True)
-        for axis, panel in zip(axes.flat, panels, strict=True):
-            values = frame.assign(value=frame[panel.column] * panel.scale)
-            for arm in shown:
-                sns.lineplot(
-                    values[values["arm"] == arm],
-                    x="epoch",
-                    y="value",
-                    errorbar=_band,
-                    ax=axis,
-                    label=arm,
-                    legend=False,
-                    marker="o" if values["epoch"].nunique() < 4 else None,
-                    err_kws={"alpha": 0.18 if len(shown) <= 4 else 0.1, "linewidth": 0},
-                    **styles[arm],
-                )
-            axis.set(xlabel="epoch", ylabel=panel.label)
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(shown)), title=note)
+def style() -> Any:
+    """The context in which a figure is drawn."""
+    return mpl.rc_context(STYLE)
+
+
+def finish(figure: Figure, columns: int = 4, title: str | None = None) -> Figure:
+    """One legend below the figure for all that its panels name, each name once."""
+    named: dict[str, Any] = {}
+    for axis in figure.axes:
+        handles, labels = axis.get_legend_handles_labels()
+        named = dict(zip(labels, handles, strict=True)) | named
+    if named:
+        count = min(columns, len(named))
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=count, title=title)
     return figure
 
 
-def final_values(
-    final: pd.DataFrame, summaries: Mapping[str, Summary], measure: Measure, limit: int = LISTED_ROWS
-) -> Figure:
-    """Each run's last epoch as a dot, a seed at one height in all arms; each arm's mean and its interval.
-
-    More than 6 arms are sorted by their mean; of more than `limit`, the best and the worst are drawn, and the
-    figure says so.
+def curves(
+    axis: Axes, runs: pd.DataFrame, measure: Measure, *, median: bool = False, thin: bool = False, **look: Any
+) -> None:
+    """Mean or median over the runs; around the mean its 95% interval, around the median each run as a thin line.
 
     Args:
-        final: a row a run: arm, seed and the measure's column.
-        summaries: an arm's statistics of `measure`, in the order of the arms.
+        runs: a row an epoch, step or other place on the axis; a column a run; values as stored.
     """
-    means = {arm: summary.mean for arm, summary in summaries.items()}
-    higher = measure.higher_is_better is not False
-    shown = chosen_arms(means, higher, limit)
-    notes = ["dots: one run each; diamond: mean" + _with_interval(summaries.values())]
-    if len(shown) > 6:
-        shown.sort(key=lambda arm: means[arm], reverse=higher)
-        notes.append("sorted by the mean")
-    if len(shown) < len(means):
-        notes.insert(0, f"the {math.ceil(limit / 2)} best and the {limit // 2} worst of {len(means)} arms")
-    seeds = sorted(final["seed"].unique())
-    heights = dict(
-        zip(seeds, np.linspace(-0.34, -0.08, len(seeds)) if len(seeds) > 1 else [-0.2], strict=True)
-    )
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 1.6 + 0.42 * len(shown)), layout="constrained")
-        axis = figure.subplots()
-        for row, arm in enumerate(shown):
-            runs = final[final["arm"] == arm]
-            summary = summaries[arm]
-            axis.scatter(
-                runs[measure.column] * measure.scale,
-                [row + heights[seed] for seed in runs["seed"]],
-                s=28,
-                color=PALETTE[0],
-                alpha=0.55,
-                linewidths=0,
+    if runs.empty:
+        return
+    values = np.exp(runs) if measure.log else runs * measure.scale
+    middle = values.median(axis=1) if median else values.mean(axis=1)
+    mark = "o" if len(values) < 4 else None
+    axis.plot(values.index, middle, **{"linewidth": 2, "marker": mark, **look})
+    if median or thin:
+        axis.plot(values.index, values, color=look["color"], linewidth=0.7, alpha=0.4)
+    if not median:
+        whole = runs.dropna(axis=1).to_numpy()
+        found = [mean_interval(row, BAND_RESAMPLES) for row in whole] if whole.shape[1] > 1 else []
+        ends = np.array([(each.lower, each.upper) if each else (math.nan,) * 2 for each in found])
+        if len(ends):
+            ends = np.exp(ends) if measure.log else ends * measure.scale
+            axis.fill_between(
+                values.index, ends[:, 0], ends[:, 1], color=look["color"], alpha=0.15, linewidth=0
             )
-            _point(axis, row + 0.18, summary.mean, summary, measure, "black")
-        _rows(axis, shown)
-        axis.set(xlabel=f"{measure.label}, last epoch")
-        _note(axis, "; ".join(notes))
-    return figure
 
 
-def paired_differences(
-    comparisons: Sequence[Comparison], measure: Measure, limit: int = LISTED_ROWS
-) -> Figure:
-    """Forest plot: mean paired difference a - b of each pair with its 95% interval, coloured by the verdict.
-
-    More than 6 pairs are sorted by their difference; of more than `limit`, both ends are drawn, and the
-    figure says so.
-
-    Args:
-        comparisons: of pairs with at least one common seed.
-    """
-    references = {pair.b for pair in comparisons}
-    shared = next(iter(references)) if len(references) == 1 and len(comparisons) > 1 else None
-    by_name = {pair.a if shared else _pair_name(pair): pair for pair in comparisons}
-    differences = {name: pair.paired.difference for name, pair in by_name.items()}
-    higher = measure.higher_is_better is not False
-    shown = chosen_arms(differences, higher, limit)
-    notes = [f"diamond: mean difference over the common seeds{_with_interval(p.paired for p in comparisons)}"]
-    if len(shown) > 6:
-        shown.sort(key=lambda name: differences[name], reverse=higher)
-        notes.append("sorted")
-    if shared:
-        notes.insert(0, f"each arm minus the reference, {shared}")
-    if len(shown) < len(differences):
-        notes.insert(0, f"both ends of {len(differences)} pairs")
-    colours = {1: BETTER, -1: WORSE, 0: NOT_SHOWN}
-    second = "reference better" if shared else "second arm better"
-    words = {1: "arm better" if shared else "first arm better", -1: second, 0: "no difference shown"}
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 1.9 + 0.36 * len(shown)), layout="constrained")
-        axis = figure.subplots()
-        axis.axvline(0, color="0.3", linewidth=1)
-        labelled: dict[str, Any] = {}
-        for row, name in enumerate(shown):
-            pair = by_name[name]
-            colour = colours[pair.verdict]
-            marks = _point(axis, row, pair.paired.difference, pair.paired, measure, colour, pair.verdict != 0)
-            labelled.setdefault(words[pair.verdict], marks)
-        _rows(axis, shown)
-        axis.set(xlabel=f"difference in {measure.name} ({measure.difference_unit}), last epoch")
-        _note(axis, "; ".join(notes))
-        ordered = [word for word in words.values() if word in labelled]
-        figure.legend(
-            [labelled[word] for word in ordered], ordered, loc="outside lower center", ncols=len(ordered)
+def limits(axis: Axes, drawn: Sequence[pd.DataFrame], measure: Measure) -> None:
+    """An axis of the middle 90% of the values and all last ones; what lies beyond is said on the panel."""
+    kept = [frame for frame in drawn if frame.size]
+    values = np.concatenate([frame.to_numpy(float).ravel() for frame in kept] or [[math.nan]]) * measure.scale
+    last = np.concatenate([frame.tail(1).to_numpy(float).ravel() for frame in kept] or [[]]) * measure.scale
+    if not np.isfinite(values).any():
+        return
+    low, high = np.nanquantile(values, [0.05, 0.95])
+    low, high = np.nanmin([low, *last]), np.nanmax([high, *last])
+    if high <= low:
+        return
+    low, high = low - 0.1 * (high - low), high + 0.1 * (high - low)
+    axis.set_ylim(low, high)
+    if np.nanmin(values) < low or np.nanmax(values) > high:
+        beyond = [measure.shown(end / measure.scale) for end in (np.nanmin(values), np.nanmax(values))]
+        text = f"cut off: values from {beyond[0]} to {beyond[1]}"
+        axis.annotate(
+            text, (0.99, 1.01), xycoords="axes fraction", ha="right", va="bottom", fontsize=7.5, color="0.35"
         )
-    return figure
 
 
-def forests(panels: Mapping[Measure, Mapping[str, tuple[Comparison, NDArray]]]) -> Figure:
-    """Paired differences a - b of one pair of arms by several measures, a panel each: a dot a seed, the mean as a
-    diamond with its 95% interval, coloured by the verdict.
+def epoch_axis(axis: Axes, length: int) -> None:
+    """Epochs; of long runs on a logarithmic scale, as most happens at the start."""
+    axis.set_xlabel("epoch")
+    if length < 30:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        return
+    axis.set_xlabel("epoch (logarithmic)")
+    log_axis(axis, [each for each in (1, 3, 10, 30, 100, 300) if each <= length])
 
-    Args:
-        panels: of each measure the comparison in each setting, with its differences by seed.
+
+def log_axis(axis: Axes, ticks: Sequence[float]) -> None:
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(ScalarFormatter())
+
+
+def forest(
+    results: Sequence[Result],
+    label: Callable[[Result], str] = lambda result: result.contrast.setting,
+    limit: int = LISTED_ROWS,
+) -> Figure:
+    """Paired differences, a panel a measure and a row a label: a dot a seed, the mean as a diamond.
+
+    What is judged is coloured by its verdict, beside its margin as a grey band; what is described is grey. Of more
+    than `limit` rows both ends are drawn, and the figure says so.
     """
-    settings = list(dict.fromkeys(setting for panel in panels.values() for setting in panel))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 2 + 0.55 * len(settings)), layout="constrained")
-        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-        labelled: dict[str, Any] = {}
-        for axis, (measure, panel) in zip(axes, panels.items(), strict=True):
-            axis.axvline(0, color="0.3", linewidth=1)
-            for setting, (pair, differences) in panel.items():
-                row = settings.index(setting)
-                colour = {1: BETTER, -1: WORSE, 0: NOT_SHOWN}[pair.verdict]
-                word = {1: f"{pair.a} better", -1: f"{pair.b} better", 0: "no difference shown"}[pair.verdict]
-                heights = row - np.linspace(0.34, 0.1, len(differences))
-                axis.scatter(
-                    differences * measure.scale, heights, s=18, color=colour, alpha=0.45, linewidths=0
-                )
-                marks = _point(
-                    axis, row + 0.18, pair.paired.difference, pair.paired, measure, colour, pair.verdict != 0
-                )
-                labelled.setdefault(word, marks)
-            axis.set(xlabel=f"{pair.a} − {pair.b}:\n{measure.name} ({measure.difference_unit})")
+    by_measure: dict[Measure, list[Result]] = {}
+    for result in results:
+        by_measure.setdefault(result.measure, []).append(result)
+    rows = list(dict.fromkeys(map(label, results)))
+    first = next(iter(by_measure.values()))
+    if len(rows) > limit:
+        rows = chosen_arms({label(r): r.paired.difference for r in first}, first[0].measure.sign > 0, limit)
+    with style():
+        figure, axes = panels(1, len(by_measure), 1 + 0.5 * len(rows), sharey=True)
+        for axis, (measure, found) in zip(axes[0], by_measure.items(), strict=True):
+            for result in found:
+                if label(result) in rows:
+                    _row(axis, rows.index(label(result)), result)
+            _no_difference(axis, measure, next((r.margin for r in found if r.margin is not None), None))
+            unit = measure.difference_unit
+            axis.set_xlabel(textwrap.fill(f"{measure.name} ({unit})", 30, break_on_hyphens=False))
             axis.xaxis.set_major_locator(MaxNLocator(4))
-        _rows(axes[0], settings)
-        for axis in axes[1:]:
+        name_rows(axes[0][0], rows)
+        for axis in axes[0][1:]:
             axis.grid(visible=False, axis="y")
-        figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=len(labelled))
+        if len(rows) < len({label(r) for r in results}):
+            note(axes[0][0], f"both ends of {len({label(r) for r in results})} rows")
+        finish(figure)
     return figure
 
 
-def heat_map(means: pd.DataFrame, measure: Measure) -> Figure:
-    """Final mean of `measure` over a grid of two swept numbers; cells without a run stay white.
+def _no_difference(axis: Axes, measure: Measure, margin: float | None) -> None:
+    """A line where there is no difference, and the margin around it."""
+    axis.axvline(1 if measure.log else 0, color="0.3", linewidth=1)
+    if margin is not None:
+        ends = np.exp([-margin, margin]) if measure.log else np.multiply([-margin, margin], measure.scale)
+        axis.axvspan(*ends, color="0.5", alpha=0.13, linewidth=0, label="inside the margin")
 
-    Args:
-        means: rows and columns are the values of the two keys, named by them; stored values, NaN where
-            missing.
-    """
-    rows, columns = means.shape
-    with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(min(10, 3 + 0.8 * columns), min(9, 1.8 + 0.5 * rows)), layout="constrained")
-        axis = figure.subplots()
-        sns.heatmap(
-            means * measure.scale,
-            ax=axis,
-            cmap="cividis",
-            annot=columns <= 12,
-            fmt=f".{measure.digits}f",
-            annot_kws={"fontsize": 9},
-            linewidths=0.5,
-            cbar_kws={"label": f"mean {measure.label}"},
-        )
-        _ink(axis, means.shape)
-        axis.invert_yaxis()
-        axis.tick_params(rotation=0)
-        _note(axis, "mean over the seeds, last epoch")
+
+def _row(axis: Axes, row: float, result: Result) -> None:
+    measure, word = result.measure, result.verdict.word if result.verdict else ""
+    colour = COLOURS.get(word, GREY)
+    shown = np.exp(result.differences) if measure.log else result.differences * measure.scale
+    heights = row - np.linspace(0.36, 0.12, len(shown))
+    axis.scatter(shown, heights, s=16, color=colour, alpha=0.45, linewidths=0)
+    point(axis, row + 0.18, result.paired.difference, result.paired.interval, measure, colour, word or None)
+
+
+def point(
+    axis: Axes,
+    row: float,
+    mean: float,
+    interval: Interval | None,
+    measure: Measure,
+    colour: Any,
+    label: str | None = None,
+) -> None:
+    """A diamond with its interval."""
+
+    def shown(value: float) -> float:
+        return math.exp(value) if measure.log else value * measure.scale
+
+    if interval is not None:
+        ends = [shown(interval.lower), shown(interval.upper)]
+        axis.plot(ends, [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+    axis.plot([shown(mean)], [row], "D", markersize=6, color=colour, label=label)
+
+
+def card(results: Sequence[Result]) -> Figure:
+    """A verdict as a small picture: the margin, every seed, and the mean with its interval; a row a contrast."""
+    measure, margin = results[0].measure, results[0].margin
+    with mpl.rc_context({**STYLE, "font.size": 8}):
+        figure, axes = panels(1, 1, 0.1 + 0.12 * min(len(results), 12), 3.4)
+        axis = axes[0][0]
+        for row, result in enumerate(results[:12]):
+            _row(axis, row, result)
+        _no_difference(axis, measure, margin)
+        axis.set_yticks([])
+        axis.set_ylim(min(len(results), 12) - 0.4, -0.6)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.tick_params(labelsize=8)
+        axis.set_xlabel(f"{measure.name} ({measure.difference_unit})", fontsize=8)
+        for side in ("left", "top", "right"):
+            axis.spines[side].set_visible(False)
     return figure
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """A panel of `heat_maps`."""
-
-    title: str
-    cells: pd.DataFrame
-    """Values as shown; NaN where a cell stays white. The names of index and columns label the axes."""
-    texts: pd.DataFrame
-    """What is written into each cell."""
-    higher_is_better: bool = True
-    centred: bool = False
-    """Whether 0 is the neutral middle of the colours."""
-
-
-def heat_maps(panels: Sequence[Matrix]) -> Figure:
-    """Heat maps over the same grid, side by side, with their numbers in the cells.
-
-    The brighter, the better; of centred ones blue is better and red is worse than 0.
-    """
-    with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(10, 1.6 + 0.46 * len(panels[0].cells)), layout="constrained")
-        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-        for axis, panel in zip(axes, panels, strict=True):
-            most = np.nanmax(np.abs(panel.cells.to_numpy(float))) or 1.0
-            ends = {"vmin": -most, "vmax": most} if panel.centred else {}
-            sns.heatmap(
-                panel.cells,
-                ax=axis,
-                cmap=("RdBu" if panel.centred else "cividis") + ("" if panel.higher_is_better else "_r"),
-                annot=panel.texts,
-                fmt="",
-                annot_kws={"fontsize": 9 if panel.cells.shape[1] <= 5 else 7},
-                cbar=False,
-                linewidths=0.5,
-                xticklabels=[f"{value:g}" for value in panel.cells.columns],
-                yticklabels=[f"{value:g}" for value in panel.cells.index],
-                **ends,
-            )
-            _ink(axis, panel.cells.shape)
-            axis.invert_yaxis()
-            axis.tick_params(rotation=0)
-            axis.set_title(panel.title, fontsize=10)
-            axis.set_ylabel(panel.cells.index.name if axis is axes[0] else "")
-    return figure
-
-
-def _ink(axis: Axes, shape: tuple[int, int]) -> None:
-    """Numbers in cells: black or white, whichever contrasts more (WCAG 2); seaborn takes white on middle tones."""
-    mesh = axis.collections[0]
-    mesh.update_scalarmappable()
-    colours = np.asarray(mesh.get_facecolor()).reshape(*shape, 4)
-    for text in axis.texts:
-        column, row = (int(place) for place in text.get_position())
-        light = relative_luminance(colours[row, column])
-        text.set_color("white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "black")
-
-
-def _band(values: pd.Series) -> tuple[float, float]:
-    interval = mean_interval(values, resamples=BAND_RESAMPLES)
-    return (interval.lower, interval.upper) if interval else (math.nan, math.nan)
-
-
-def _line_style(position: int) -> dict[str, Any]:
+def line_style(position: int) -> dict[str, Any]:
+    """Colour and dashes of the arm at this position."""
     # Blue and orange first, then the rest of the palette; grey (7) and yellow (8) are too faint for a line.
     order = [0, 3, 2, 1, 4, 9, 5, 6]
     return {
@@ -361,42 +284,19 @@ def _line_style(position: int) -> dict[str, Any]:
     }
 
 
-def _point(
-    axis: Any, row: float, mean: float, found: Any, measure: Measure, colour: Any, filled: bool = True
-) -> Any:
-    """A diamond with its interval; `found` has the attribute `interval`."""
-    if found.interval is not None:
-        ends = [found.interval.lower * measure.scale, found.interval.upper * measure.scale]
-        axis.plot(ends, [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-    return axis.plot(
-        [mean * measure.scale],
-        [row],
-        marker="D",
-        markersize=7,
-        linestyle="none",
-        color=colour,
-        markerfacecolor=colour if filled else "white",
-        markeredgewidth=1.5,
-    )[0]
+def short(name: str) -> str:
+    """The beginning of a very long name."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} …"
 
 
-def _with_interval(found: Any) -> str:
-    return ", with its 95% interval" if any(item.interval is not None for item in found) else ""
-
-
-def _pair_name(pair: Comparison) -> str:
-    gap = "\n" if len(pair.a) + len(pair.b) > 40 else " "
-    return f"{pair.a} −{gap}{pair.b}"
-
-
-def _rows(axis: Any, names: Sequence[str]) -> None:
-    lines = ["\n".join(textwrap.fill(line, 44) for line in name.split("\n")) for name in names]
+def name_rows(axis: Any, names: Sequence[str]) -> None:
+    lines = [textwrap.fill(short(name), 44, break_long_words=True) for name in names]
     axis.set_yticks(range(len(names)), lines)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
 
 
-def _note(axis: Any, text: str) -> None:
+def note(axis: Any, text: str) -> None:
     # Of the figure, not of the axis: beside long names of arms the axis is too narrow for it.
     text = textwrap.fill(text, int(12 * axis.figure.get_figwidth()))
     axis.figure.suptitle(text, x=0.01, horizontalalignment="left", fontsize=9.5, color="0.3")

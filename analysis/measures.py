@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -18,6 +19,17 @@ class Measure:
     """After the decimal point, as shown."""
     higher_is_better: bool | None
     """None where neither is."""
+    log: bool = False
+    """Whether values are compared as logarithms, so that a difference is shown as a ratio."""
+
+    @property
+    def sign(self) -> int:
+        """-1 where lower is better, otherwise 1."""
+        return -1 if self.higher_is_better is False else 1
+
+    def stored(self, shown: float) -> float:
+        """A size as it is shown, such as a margin, as it is stored; of a ratio its logarithm above 1."""
+        return math.log1p(shown) if self.log else shown / self.scale
 
     @property
     def label(self) -> str:
@@ -26,8 +38,10 @@ class Measure:
 
     def shown(self, value: float | None, *, signed: bool = False) -> str:
         """A stored value as it is shown, without its unit; a dash for None."""
-        if value is None:
+        if value is None or math.isnan(value):
             return "–"
+        if self.log:
+            return f"{math.exp(value):.{self.digits}f}"
         text = f"{value * self.scale:{'+' if signed else ''}.{self.digits}f}"
         # A difference that rounds to nothing has no sign.
         return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
@@ -55,6 +69,15 @@ GAP = Measure("gap", "train−test gap", "pp", "pp", 100, 2, None)
 QUIET_GAP = Measure("quiet_gap", "train−test gap, noise off", "pp", "pp", 100, 2, None)
 """eval_train_acc - test_acc: both with the noise off, so that it measures overfitting alone."""
 
+VARIANCES = tuple(
+    Measure(
+        f"{noisy}var{layer}", f"variance in layer {layer}, noise {when}", "", "times", 1, 2, None, log=True
+    )
+    for noisy, when in (("", "off"), ("noisy_", "on"))
+    for layer in (1, 2)
+)
+"""Of the hidden layers' activations; compared as ratios."""
+
 METRICS = {
     measure.column: measure
     for measure in (
@@ -73,3 +96,5 @@ METRICS = {
 
 IMAGES = {"fashion_mnist": 10_000, "digits": 360}
 """Test images of the data sets with a fixed test set, for the binomial standard error."""
+CLASSES = {"fashion_mnist": 10, "digits": 10}
+"""Classes of the known data sets, for what chance alone reaches."""

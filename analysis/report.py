@@ -55,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="Takes the sweeps that were trimmed by overrides, not those of full size; of several the last.",
     )
+    parser.add_argument(
+        "--language",
+        choices=["en"],
+        default="en",
+        help="The language of the report. The default is %(default)s.",
+    )
     return parser
 
 
@@ -62,10 +68,16 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)
-    return report(options.output, options.source, options.to, options.small)
+    return report(options.output, options.source, options.to, options.small, options.language)
 
 
-def report(output: Path, source: Path | None = None, to: Path | None = None, small: bool = False) -> int:
+def report(
+    output: Path,
+    source: Path | None = None,
+    to: Path | None = None,
+    small: bool = False,
+    language: str = "en",
+) -> int:
     """Write the report; the exit code, see `--help`."""
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
     from analysis import chapter
@@ -75,7 +87,7 @@ def report(output: Path, source: Path | None = None, to: Path | None = None, sma
     try:
         found = chapter.kept(source, folder, small) if source else chapter.trained(output, folder, small)
         said = chapter.answered(found, folder)
-        page = chapter.write(said)
+        page = chapter.write(said, language)
     except InputError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
@@ -86,10 +98,8 @@ def report(output: Path, source: Path | None = None, to: Path | None = None, sma
     for line in [*found.unused, *faults]:
         print(line, file=sys.stderr)
     for section in said.sections:
-        answer = (
-            section.answer.headline if section.answer else "no answer" if section.error else "not run yet"
-        )
-        print(f"{section.module.NUMBER}. {section.module.TITLE}: {answer}")
+        state = section.facts.verdict if section.facts else "no answer" if section.error else "not run yet"
+        print(f"{section.module.NUMBER}. {section.name}: {state}")
     print(f"Open {page}")
     return SOME_RUNS_LOST if faults else DONE
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.errors import command
-from src.naming import sweep_name
+from src.sweeping.naming import sweep_name
 
 DONE, SOME_RUNS_LOST, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 OUTPUT = Path("outputs")

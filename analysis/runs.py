@@ -12,16 +12,23 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
-from src import store, sweep_folder
 from src.errors import InputError as InputError
+from src.runs import store, sweep_folder
+
+SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
+"""Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""
+
+LONGEST_REASON = 400
+"""Characters of an error that are told; all of it is in the run's own train.log."""
 
 DAMAGED, MISSING = "damaged", "missing"
 """States of a run beside those of `store`: a file that cannot be right, a folder that is gone."""
@@ -34,9 +41,16 @@ class Problem:
     id: str
     kind: str
     """failed, diverged, unfinished, damaged or missing."""
-    where: str
-    """The run's arm and seed."""
+    arm: Mapping[str, Any]
+    """The run's values of the swept keys."""
+    seed: Any
     reason: str
+
+    @property
+    def where(self) -> str:
+        """Arm and seed in words."""
+        seed = f"seed {shown(self.seed)}"
+        return f"{arm_name(self.arm)}, {seed}" if self.arm else seed
 
     def __str__(self) -> str:
         verb = self.kind if self.kind in (store.FAILED, store.DIVERGED) else f"is {self.kind}"
@@ -91,7 +105,7 @@ def read(folder: str | Path) -> Sweep:
         InputError: if `folder` is not a sweep folder or has no usable run.
     """
     folder = Path(folder)
-    listed, keys = _read_runs_csv(folder)
+    listed, keys = read_list(folder)
     run_folders = sweep_folder.runs_of(folder)
 
     problems: dict[str, tuple[str, str]] = {}
@@ -99,22 +113,20 @@ def read(folder: str | Path) -> Sweep:
     tables: list[tuple[str, str]] = []
     for run, state in dict(zip(listed["id"], listed["state"], strict=True)).items():
         try:
-            record = _finished_record(run_folders / run, state)
+            found = {"id": run, **_facts(_finished_record(run_folders / run, state))}
             tables.append((run, _metrics_text(run_folders / run)))
+            facts.append(found)
         except _UnusableError as error:
             problems[run] = (error.kind, str(error))
-        else:
-            facts.append({"id": run, **_facts(record)})
 
     metrics, unreadable = _parse(tables)
     for run in unreadable:
         problems[run] = (DAMAGED, f"{run_folders / run / 'metrics.csv'} holds a cell that is not a number")
 
-    where = place_names(listed, keys)
     named = tuple(
-        Problem(run, problems[run][0], place, problems[run][1])
-        for run, place in zip(listed["id"], where, strict=True)
-        if run in problems
+        Problem(row["id"], problems[row["id"]][0], *identity(row, keys), problems[row["id"]][1])
+        for row in listed.to_dict("records")
+        if row["id"] in problems
     )
     usable = listed[~listed["id"].isin(problems.keys())]
     if usable.empty:
@@ -128,36 +140,55 @@ def read(folder: str | Path) -> Sweep:
     return Sweep(folder, keys, epochs, runs, named)
 
 
-def arm_names(frame: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
-    """Name of each row's arm, that is of its values of the swept keys: "dropout1=0.2, noise=gaussian".
+def identity(row: Mapping[Any, Any], keys: Sequence[str]) -> tuple[dict[str, Any], Any]:
+    """Arm and seed of a run's row, as plain values."""
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
+    return {key: plain[key] for key in keys}, plain["seed"]
+
+
+def arm_name(arm: Mapping[str, Any], write: Callable[[object], str] | None = None) -> str:
+    """Name of an arm, of its values of the swept keys: "dropout1=0.2, noise=gaussian".
 
     The two dropout rates alone are written as in the book's exercise, "(0.2, 0.5)"; a sweep of nothing but
     seeds has one arm, "all runs".
     """
-    if not keys:
-        return pd.Series("all runs", index=frame.index, dtype=object)
-    columns = [[shown(value) for value in frame[key]] for key in keys]
-    if tuple(keys) == ("dropout1", "dropout2"):
-        names = [f"({first}, {second})" for first, second in zip(*columns, strict=True)]
-    else:
-        names = [
-            ", ".join(f"{key}={value}" for key, value in zip(keys, row, strict=True))
-            for row in zip(*columns, strict=True)
-        ]
-    return pd.Series(names, index=frame.index, dtype=object)
+    write = write or shown
+    if not arm:
+        return "all runs"
+    if tuple(arm) == ("dropout1", "dropout2"):
+        return f"({', '.join(map(write, arm.values()))})"
+    return ", ".join(f"{key}={write(value)}" for key, value in arm.items())
 
 
-def place_names(frame: pd.DataFrame, keys: Sequence[str]) -> list[str]:
-    """Arm and seed of each row."""
-    seeds = [f"seed {seed}" for seed in frame["seed"]]
-    if not keys:
-        return seeds
-    return [f"{arm}, {seed}" for arm, seed in zip(arm_names(frame, keys), seeds, strict=True)]
+def arm_names(frame: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+    """Name of each row's arm, see `arm_name`; different arms have different names."""
+    rows = list(zip(*(frame[key] for key in keys), strict=True)) if keys else [()] * len(frame)
+    arms = {row: dict(zip(keys, row, strict=True)) for row in dict.fromkeys(rows)}
+    names = {row: arm_name(arm) for row, arm in arms.items()}
+    if len(set(names.values())) < len({tuple(map(str, row)) for row in arms}):
+        names = {row: arm_name(arm, str) for row, arm in arms.items()}  # they differ past 15 digits
+    return pd.Series([names[row] for row in rows], index=frame.index, dtype=object)
 
 
 def shown(value: object) -> str:
-    """A swept value as one would type it: 0.30000000000000004 is 0.3, 256.0 is 256."""
-    return f"{value:.12g}" if isinstance(value, int | float | np.number) else str(value)
+    """A swept value as one would type it: 0.30000000000000004 is 0.3, 256.0 is 256, a missing one null."""
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower()
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, float | np.floating):
+        return "null" if np.isnan(value) else f"{value:.15g}"
+    return str(value) if value not in ("", None) else "null"
+
+
+def overrides(sweep: Sweep) -> list[str] | None:
+    """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
+    try:
+        recorded = OmegaConf.load(sweep.folder / "multirun.yaml")
+        own = [o for o in OmegaConf.select(recorded, "hydra.overrides.hydra") or [] if o.startswith(SWEEPER)]
+        return [str(override) for override in [*own, *OmegaConf.select(recorded, "hydra.overrides.task")]]
+    except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
+        return None
 
 
 class _UnusableError(Exception):
@@ -166,7 +197,7 @@ class _UnusableError(Exception):
         self.kind = kind
 
 
-def _read_runs_csv(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def read_list(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Columns id, state, the swept keys and seed of `runs.csv`, typed, and the swept keys."""
     path = folder / "runs.csv"
     right = "the folder of a sweep, such as outputs/sweeps/NAME, is right"
@@ -192,17 +223,18 @@ def _read_runs_csv(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     keys = tuple(column for column in columns[2:end] if column != "seed")
     listed = table[["id", "state", *keys, "seed"]].drop_duplicates(["id", *keys, "seed"])
     for key in (*keys, "seed"):
-        listed[key] = _typed(listed[key])
+        listed[key] = typed(listed[key])
     twice = listed.duplicated([*keys, "seed"])
     if twice.any():
-        where = place_names(listed[twice], keys)[0]
+        arm, seed = identity(listed[twice].to_dict("records")[0], keys)
+        where = Problem("", "", arm, seed, "").where
         raise InputError(f"{path} lists two runs of {where}; one run an arm and seed is right")
     return listed, keys
 
 
-def _typed(column: pd.Series) -> pd.Series:
-    """Numbers where every cell is one, otherwise the text."""
-    if (column == "").any():
+def typed(column: pd.Series) -> pd.Series:
+    """A column of text as numbers where every cell is one as numbers are written; "007" is a name."""
+    if (column == "").any() or column.str.fullmatch(r"[+-]?0\d+").any():
         return column
     try:
         return pd.to_numeric(column)
@@ -222,25 +254,34 @@ def _finished_record(folder: Path, listed_state: str) -> dict[str, Any]:
             raise _UnusableError(MISSING, f"{folder} is not there")
         raise _UnusableError(store.UNFINISHED, "it has no run.json: it was stopped or is still running")
     if record["state"] != store.FINISHED:
-        lines = str(record.get("error") or "").strip().splitlines()
-        raise _UnusableError(record["state"], lines[-1].strip() if lines else "no reason is recorded")
+        reason = " ".join(str(record.get("error") or "no reason is recorded").split())
+        cut = " …" if len(reason) > LONGEST_REASON else ""
+        raise _UnusableError(record["state"], f"{reason[:LONGEST_REASON]}{cut}")
     return record
 
 
 def _facts(record: dict[str, Any]) -> dict[str, Any]:
-    """What the report tells of a run beside its metrics; None where it is not recorded."""
+    """What the report tells of a run beside its metrics; None where it is not recorded.
+
+    Raises:
+        _UnusableError: if what must be a number is none.
+    """
     config = record["config"]
     data = config.get("data")
     versions = record.get("versions")
+    numbers = {name: record.get(name) for name in ("seconds", "parameters")} | {"epochs": config["epochs"]}
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise _UnusableError(DAMAGED, f"its run.json has {name}={value!r}; a number is right")
     return {
-        "seconds": record.get("seconds"),
-        "parameters": record.get("parameters"),
+        "seconds": numbers["seconds"],
+        "parameters": numbers["parameters"],
         "device": record.get("device"),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items())
         if isinstance(versions, dict)
         else versions,
         "data": data.get("name") if isinstance(data, dict) else data,
-        "epochs": config["epochs"],
+        "epochs": numbers["epochs"],
     }
 
 

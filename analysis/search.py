@@ -20,7 +20,7 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import figures, measures, wording
+from analysis import figures, measures, phrases
 from analysis.measures import Measure
 
 FILE = "study.db"
@@ -62,8 +62,8 @@ def read(folder: Path) -> Found | None:
             "Optuna proposed these runs, but is not installed here (pip install -e '.[optuna]'): the history of "
             "the search and the importance of its parameters are left out."
         )
-    from src import study
     from src.checks import InputError
+    from src.sweeping import study
 
     try:
         recorded = study.load(folder / FILE)
@@ -94,13 +94,13 @@ def _text(
     aims = " and ".join(f"the {'highest' if o.higher_is_better else 'lowest'} {o.name}" for o in objectives)
     text = (
         f"Optuna (sampler {about['sampler']}, seed {about['seed']}) searched for {aims} in "
-        f"{wording.count(len(trials), 'trial')}{', of which ' + ', '.join(lost) if lost else ''}. "
+        f"{phrases.count(len(trials), 'trial')}{', of which ' + ', '.join(lost) if lost else ''}. "
     )
     if complete and len(objectives) == 1:
         sign = 1 if objectives[0].higher_is_better else -1
         best = max(complete, key=lambda trial: sign * trial.values[0])
         settings = ", ".join(f"{key}={_shown(value)}" for key, value in best.params.items())
-        value = wording.value(best.values[0], objectives[0])
+        value = phrases.value(best.values[0], objectives[0])
         text += f"The best, trial {best.number} with {settings}, reached {value}. "
     return (
         text

@@ -16,7 +16,8 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -24,13 +25,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import comparison, runs
+from analysis import runs
 from analysis.runs import InputError, Problem
-from src import store, sweep_folder
-from src.naming import WITHOUT_EFFECT, key_of
+from src.runs import store, sweep_folder
+from src.sweeping.naming import WITHOUT_EFFECT, key_of
 
 EXTRAS = ("probe", "test_time")
 """Files that a probe leaves in a run's folder, NAME.csv."""
+
+NAMES_IN_EXTRAS = ("method",)
+"""Their columns that hold words."""
 
 DIGITS = "%.9g"
 """A float32's; the accuracies and the float64 means lose nothing that could show."""
@@ -90,21 +94,31 @@ def collect(folder: str | Path) -> Table:
     sweep = runs.read(folder)
     run_folders = sweep_folder.runs_of(sweep.folder)
     identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
+    found = {
+        name: _extra({run: run_folders / run / f"{name}.csv" for run in identity["id"]}) for name in EXTRAS
+    }
+    damaged = {run: reason for _, unreadable in found.values() for run, reason in unreadable.items()}
+    lost = identity[identity["id"].isin(damaged.keys())].to_dict("records")
+    problems = [
+        Problem(row["id"], runs.DAMAGED, *runs.identity(row, sweep.keys), damaged[row["id"]]) for row in lost
+    ]
+    if len(lost) == len(identity):
+        raise InputError(f"{folder} has no usable run; the first: {problems[0]}")
     extras = {
-        name: identity.merge(found, on="id")
-        for name in EXTRAS
-        if (found := _extra({run: run_folders / run / f"{name}.csv" for run in identity["id"]})) is not None
+        name: part
+        for name, (frame, _) in found.items()
+        if frame is not None and len(part := identity.merge(_without(frame, damaged), on="id"))
     }
     return Table(
         name=sweep.name,
         keys=sweep.keys,
-        epochs=sweep.epochs.drop(columns="state"),
-        runs=sweep.runs,
-        problems=sweep.problems,
+        epochs=_without(sweep.epochs.drop(columns="state"), damaged),
+        runs=_without(sweep.runs, damaged),
+        problems=(*sweep.problems, *problems),
         extras=extras,
         overrides=tuple(
             override
-            for override in comparison.overrides(sweep) or ()
+            for override in runs.overrides(sweep) or ()
             if key_of(override) not in WITHOUT_EFFECT
             and not key_of(override).startswith(("hydra.", "hydra/"))
         ),
@@ -113,28 +127,49 @@ def collect(folder: str | Path) -> Table:
     )
 
 
-def _extra(paths: Mapping[str, Path]) -> pd.DataFrame | None:
-    """A probe's files, by run, as one table with their id; None where there is none.
+def _without(frame: pd.DataFrame, lost: Mapping[str, str]) -> pd.DataFrame:
+    return frame[~frame["id"].isin(lost.keys())] if lost else frame
+
+
+def _extra(paths: Mapping[str, Path]) -> tuple[pd.DataFrame | None, dict[str, str]]:
+    """A probe's files, by run, as one table with their id (None without any), and why a run's cannot be read.
 
     Files with equal headers are parsed as one: pandas takes 1 ms a file whatever its length.
     """
     by_header: dict[str, dict[str, str]] = {}
+    damaged: dict[str, str] = {}
     for run, path in paths.items():
         if path.exists():
-            header, _, body = path.read_text(encoding="utf-8").partition("\n")
+            try:
+                header, _, body = path.read_text(encoding="utf-8").partition("\n")
+            except (OSError, ValueError) as error:
+                damaged[run] = f"{path} cannot be read ({error})"
+                continue
             by_header.setdefault(header, {})[run] = body
     parts = []
     for header, bodies in by_header.items():
-        try:
-            part = pd.read_csv(io.StringIO(f"{header}\n{''.join(bodies.values())}"))
-            ids = np.repeat(list(bodies), [body.count("\n") for body in bodies.values()])
-            parts.append(part.assign(id=ids))
-        except ValueError as error:
-            paths_of = f"{paths[next(iter(bodies))]} or one of the {len(bodies) - 1} like it"
-            raise InputError(
-                f"{paths_of} is damaged ({error}); a file that src.train wrote is right"
-            ) from None
-    return pd.concat(parts) if parts else None
+        found = _parsed(header, bodies)
+        if found is None:  # one of them is damaged: each by itself tells which
+            each = {run: _parsed(header, {run: body}) for run, body in bodies.items()}
+            damaged |= {run: f"{paths[run]} is damaged" for run, part in each.items() if part is None}
+            parts += [part for part in each.values() if part is not None]
+        else:
+            parts.append(found)
+    return pd.concat(parts) if parts else None, damaged
+
+
+def _parsed(header: str, bodies: Mapping[str, str]) -> pd.DataFrame | None:
+    """Files with one header as one table; None where that gives no numbers, or rows of another length."""
+    text = f"{header}\n{''.join(bodies.values())}"
+    try:
+        part = pd.read_csv(io.StringIO(text))
+        ids = np.repeat(list(bodies), [body.count("\n") for body in bodies.values()])
+        part = part.assign(id=ids)
+    except ValueError:
+        return None
+    numbers = part.drop(columns=["id", *NAMES_IN_EXTRAS], errors="ignore")
+    is_whole = all(body.endswith("\n") for body in bodies.values())
+    return part if is_whole and all(map(pd.api.types.is_numeric_dtype, numbers.dtypes)) else None
 
 
 def save(table: Table, folder: Path) -> None:
@@ -142,6 +177,9 @@ def save(table: Table, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in _frames(table).items():
         path = folder / f"{table.name}{name}.csv.gz"
+        # swept values to their last digit: two that differ there are two arms
+        swept = [key for key in table.keys if "seed" in frame and frame[key].dtype == float]
+        frame = frame.assign(**{key: [_exact(value) for value in frame[key]] for key in swept})
         # without a time in the file's header, equal tables are equal files
         frame.to_csv(path, index=False, float_format=DIGITS, compression={"method": "gzip", "mtime": 0})
     rest = {
@@ -154,6 +192,10 @@ def save(table: Table, folder: Path) -> None:
     store.write_whole(folder / f"{table.name}.json", json.dumps(rest, indent=1) + "\n")
 
 
+def _exact(value: float) -> str:
+    return "" if np.isnan(value) else repr(float(value)).removesuffix(".0")
+
+
 def load(folder: str | Path, name: str) -> Table:
     """The table that `save` wrote.
 
@@ -164,7 +206,7 @@ def load(folder: str | Path, name: str) -> Table:
     try:
         rest = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         frames = {
-            part: _typed(pd.read_csv(path, dtype={"id": str}, keep_default_na=False, na_values=[""]))
+            part: _read(path, rest["keys"])
             for part in ("", ".runs", *(f".{extra}" for extra in EXTRAS))
             if (path := folder / f"{name}{part}.csv.gz").exists()
         }
@@ -179,7 +221,7 @@ def load(folder: str | Path, name: str) -> Table:
             machine=rest["machine"],
             commit=rest["commit"],
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
         raise InputError(
             f"{folder / name} cannot be read ({error}); the files that analysis.report wrote are right"
         ) from None
@@ -197,8 +239,18 @@ def _frames(table: Table) -> dict[str, pd.DataFrame]:
     return {"": table.epochs, ".runs": table.runs, **extras}
 
 
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns without any value as numbers that are missing."""
+def _read(path: Path, keys: Sequence[str]) -> pd.DataFrame:
+    """A kept frame; swept keys as in `runs.csv`, other columns without any value as missing numbers."""
+    header = pd.read_csv(path, nrows=0).columns
+    # the runs' table has a column epochs of its own, which is no text even where epochs were swept
+    swept = [key for key in keys if key in header] if "seed" in header else []
+    frame = pd.read_csv(
+        path,
+        dtype={"id": str, **dict.fromkeys(swept, str)},
+        keep_default_na=False,
+        na_values={column: [""] for column in header if column not in swept},
+    )
+    frame = frame.assign(**{key: runs.typed(frame[key]) for key in swept})
     return frame.astype({column: float for column in frame if frame[column].isna().all()})
 
 

@@ -1,9 +1,8 @@
 """Finding a data set, noise, schedule, optimizer or model by its name: one file each, `src/<group>/<name>.py`.
 
 Such a module may hold `OPTIONS`, a dict from each key of its YAML to the check of its value
-(see `src.checks`), `check(options)`, which raises ConfigError for values that do not go together, and
-`REVISION`, a number that is raised when the same options would train to other numbers than before.
-A package's own `OPTIONS` are the keys that all its files share.
+(see `src.checks`), and `check(options)`, which raises ConfigError for values that do not go together.
+A package's own `OPTIONS` are the keys that all its files share. Its code is part of a run's ID (see `src.source`).
 """
 
 from __future__ import annotations
@@ -108,9 +107,3 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
     if hasattr(module, "check"):
         module.check(typed)
     return Options(**typed)
-
-
-def identity(group: str, options: Options) -> dict[str, Any]:
-    """A component's part of a run's identity: its options, and its file's revision from the second one on."""
-    revision = getattr(find(group, options.name), "REVISION", 1)
-    return dict(options) if revision == 1 else {**options, "revision": revision}

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src import components, data, noise, probes
+from src import components, data, noise, provenance
 from src.checks import Check, boolean, check_keys, integer, one_of, real, text
 from src.components import Options
 from src.errors import InputError
+from src.provenance import GROUPS, Provenance
 
 RATES = tuple(f"dropout{place}" for place in range(1, 10))
 """Keys of the rates, one a place in the net."""
@@ -28,7 +29,23 @@ ROOT: dict[str, Check] = {
     "save_model": boolean,
     "matmul": one_of("auto", "torch", "onednn", "openblas"),
 }
-GROUPS = ("model", "noise", "schedule", "optimizer")
+
+
+def _probe_every(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is None or value == "epoch" or whole:
+        return value
+    raise ValueError("must be null, epoch, or a number of steps of at least 1")
+
+
+def _probe_train(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, int) and value >= 1):
+        return value
+    raise ValueError("must be true, false, or a number of images of at least 1")
+
+
+PROBE: dict[str, Check] = {"every": _probe_every, "test_time": boolean, "train": _probe_train}
+"""Keys of the config's `probe`."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ def parse(config: Mapping[str, Any]) -> Run:
         groups[group] = dict(values)
     plain = {key: value for key, value in config.items() if key not in groups}
     typed = check_keys({**dict.fromkeys(FURTHER, 0.0), **plain}, ROOT)
-    typed["probe"] = Options(**check_keys(groups["probe"], probes.OPTIONS, prefix="probe."))
+    typed["probe"] = Options(**check_keys(groups["probe"], PROBE, prefix="probe."))
     typed |= {group: components.check_options(group, groups[group]) for group in ("data", *GROUPS)}
     if typed["noise"].name == "none":
         typed |= dict.fromkeys(RATES, 0.0)  # whatever they are, nothing is injected
@@ -113,8 +130,13 @@ def resolve_device(device: str) -> str:
     return ("cuda" if present else "cpu") if device == "auto" else device
 
 
-def result_config(run: Run) -> dict[str, Any]:
-    """What can change the run's result, and nothing else: the content that its ID stands for."""
+def result_config(run: Run, planned: Provenance | None = None) -> dict[str, Any]:
+    """What can change the run's result, and nothing else: the content that its ID stands for.
+
+    Args:
+        planned: code and data that it was planned with; None for what is here now.
+    """
+    planned = planned or provenance.of(run)
     return {
         "seed": run.seed,
         "epochs": run.epochs,
@@ -122,7 +144,8 @@ def result_config(run: Run) -> dict[str, Any]:
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
         **{key: run.rates[key] for key in FURTHER if run.rates[key]},
-        "data": data.identity(run.data),
-        **{group: components.identity(group, getattr(run, group)) for group in GROUPS},
+        "data": {**data.identity(run.data), "arrays": planned.data},
+        **{group: dict(getattr(run, group)) for group in GROUPS},
         "probe": dict(run.probe),
+        "code": planned.code,
     }

@@ -1,6 +1,6 @@
 """`python -m src.train`: one run, or with `-m` a sweep. Hydra composes the config; see `conf/config.yaml`.
 
-What happens then is in `src.single` (a run) or, through the plugin in `src/plugins`, `src.sweep` and `src.search`.
+What happens then is in `src.sweeping.single` (a run) or, through the plugin in `src/plugins`, in `src.sweeping`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 
-from src import errors, naming, single
+from src import errors
+from src.sweeping import naming, single
 
 
 @errors.command

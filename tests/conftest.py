@@ -16,9 +16,10 @@ from configs import REPOSITORY, Command, Compose
 from hypothesis import settings
 from torch import Tensor
 
-from src import components, kernels, places
+from src import components, kernels
 from src.data import Dataset, load_bytes
-from src.trainer import Images
+from src.training import places
+from src.training.trainer import Images
 
 # the same examples each time, and no limit of time that a busy machine would break
 settings.register_profile("project", derandomize=True, deadline=None, database=None, max_examples=50)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from configs import make_run, plain
 
-from src import store, terminal
-from src.campaign import LOG, Campaign
-from src.display import Display
+from src import terminal
 from src.engines import Engine, Outcome, Place
 from src.errors import MachineError
-from src.run import Job, Record
+from src.runs import store
+from src.runs.job import Job, Record
+from src.sweeping.campaign import LOG, Campaign
+from src.sweeping.display import Display
 
 
 class Scripted(Engine):
@@ -135,7 +136,7 @@ def test_a_table_that_cannot_be_written_hides_nothing(
         raise full
 
     with pytest.raises(OSError) as caught, campaign(tmp_path, Scripted()) as tried:
-        monkeypatch.setattr("src.table.store.write_whole", fails)
+        monkeypatch.setattr("src.sweeping.table.store.write_whole", fails)
         tried.train(jobs_of(tmp_path, 0))
     assert caught.value is full and caught.value.__notes__[0].startswith("0 of 1 runs are done")
 

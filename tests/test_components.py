@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from configs import make_run
 
-from src import components, store
+from src import components
 from src.checks import ConfigError
-from src.config import result_config
 from src.noise import Noise
 from src.noise.dropout import Dropout
 from src.optimizers import Optimizer
@@ -67,16 +66,6 @@ def test_options_are_checked_by_the_component() -> None:
         with pytest.raises(ConfigError) as caught:
             components.check_options("noise", values)
         assert str(caught.value).startswith(said)
-
-
-def test_a_components_revision_is_part_of_a_runs_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make_run()
-    before = store.run_id(result_config(run))
-    monkeypatch.setattr(components.find("noise", "dropout"), "REVISION", 1, raising=False)
-    assert store.run_id(result_config(run)) == before
-    monkeypatch.setattr(components.find("noise", "dropout"), "REVISION", 2)
-    assert store.run_id(result_config(run)) != before
-    assert components.identity("noise", components.Options(name="none")) == {"name": "none"}
 
 
 def test_options_are_attributes_that_stay_as_they_were_checked() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from configs import DIGITS, make_run, plain
 
-from src import run as runs
-from src import store
 from src.errors import MachineError, writing
-from src.run import Job
+from src.runs import job as runs
+from src.runs import store
+from src.runs.job import Job
 
 
 def job(output: Path, **changes: Any) -> Job:
@@ -88,6 +88,6 @@ def test_an_error_of_a_users_noise_still_fails_its_run(
     def fails(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "of the user's own file")
 
-    monkeypatch.setattr("src.trainer.train", fails)
+    monkeypatch.setattr("src.training.trainer.train", fails)
     (record,) = runs.train_jobs([job(tmp_path)])
     assert (record["state"], "the user's own file" in record["error"]) == ("failed", True)

@@ -9,8 +9,8 @@ from configs import make_run, plain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.display import Display
-from src.run import Job, Record
+from src.runs.job import Job, Record
+from src.sweeping.display import Display
 
 
 def job(arm: int, seed: int) -> Job:

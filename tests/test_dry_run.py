@@ -10,9 +10,10 @@ from configs import DIGITS, make_run, plain
 from test_campaign import written
 from test_train import SMALL, Train, files_in, train_here
 
-from src import dry_run
 from src.engines.settings import Settings
-from src.run import Job
+from src.runs import store
+from src.runs.job import Job
+from src.sweeping import dry_run
 
 __all__ = ["train_here"]  # a fixture
 
@@ -76,7 +77,7 @@ def test_what_is_reckoned_is_not_far_from_the_truth(digits: object) -> None:
 
     import torch
 
-    from src.trainer import Images, train
+    from src.training.trainer import Images, train
 
     run = job(Path("out"), 0, epochs=3).run
     images = Images(digits, torch.device("cpu"))  # type: ignore[arg-type]
@@ -98,4 +99,4 @@ def test_durations(seconds: float, said: str) -> None:
     ("count", "said"), [(0, "0 B"), (999, "999 B"), (1234, "1.23 kB"), (5e9, "5 GB"), (3e13, "30 TB")]
 )
 def test_sizes(count: float, said: str) -> None:
-    assert dry_run._size(count) == said
+    assert store.size_text(count) == said

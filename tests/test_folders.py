@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from configs import DIGITS, make_run, plain
 
-from src import run as runs
-from src import store
 from src.errors import InputError
-from src.run import Job
+from src.runs import job as runs
+from src.runs import store
+from src.runs.job import Job
 
 PROBES = {"every": "epoch", "test_time": True}
 

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_info
 from src import config, kernels
 from src.checks import ConfigError
 from src.data import load_bytes
-from src.trainer import Images, train
+from src.training.trainer import Images, train
 
 THERE = [kernel for kernel in kernels.KERNELS if not kernels.missing(kernel)]
 EPS = torch.finfo(torch.float32).eps

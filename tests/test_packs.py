@@ -10,9 +10,9 @@ from configs import DIGITS, make_run, plain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import packs
-from src.packs import GPU_MEMORY_PER_RUN, LARGEST_CPU_PACK, PACK_SECONDS, Queue, kind
-from src.run import Job
+from src.engines import queue as packs
+from src.engines.queue import GPU_MEMORY_PER_RUN, LARGEST_CPU_PACK, PACK_SECONDS, Queue, kind
+from src.runs.job import Job
 
 APART: list[dict[str, Any]] = [
     {},

@@ -9,10 +9,10 @@ import pytest
 import torch
 from configs import DIGITS, make_run
 
-from src import places
 from src.checks import ConfigError
 from src.config import Run
-from src.trainer import Images, train
+from src.training import places
+from src.training.trainer import Images, train
 
 Make = Callable[[str, str, str], None]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.checks import ConfigError
-from src.planning import Planner, _with, expand, resolved, swept_keys
+from src.sweeping.planning import Planner, _with, expand, resolved, swept_keys
 
 PARSER = OverridesParser.create()
 

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src import models, noise, streams
-from src.probes import (
+from src.stacks import DrawsAt, Stack
+from src.streams import Draws, Rate
+from src.training.probes import (
     EVALUATION_BATCH,
     PASSES,
     activations,
@@ -24,8 +26,6 @@ from src.probes import (
     of_run,
     variances,
 )
-from src.stacks import DrawsAt, Stack
-from src.streams import Draws, Rate
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,10 @@ import torch
 from configs import DIGITS, plain
 from lockstep import Lockstep
 
-from src import config, models, run, store
-from src.run import Job
+from src import config, models
+from src.runs import job as run
+from src.runs import store
+from src.runs.job import Job
 
 HYDRA: dict[str, Any] = {"overrides": {"task": []}, "runtime": {}, "job": {}, "mode": "RUN"}
 SMALL = {"name": "scratch", "hidden1": 12, "hidden2": 8}
@@ -80,8 +82,8 @@ def test_record_is_as_the_contract_has_it(tmp_path: Path) -> None:
     one = job(tmp_path, save_model=True)
     (record,) = run.train_jobs([one])
     assert list(record) == [
-        "id", "state", "config", "overrides", "final", "seconds", "parameters", "versions", "device",
-        "processor", "matmul", "error", "files",
+        "id", "state", "config", "overrides", "final", "seconds", "parameters", "versions", "code", "arrays",
+        "device", "processor", "matmul", "error", "files",
     ]  # fmt: skip
     assert json.loads((one.folder / "run.json").read_text()) == record
     assert record["parameters"] == 64 * 12 + 12 + 12 * 8 + 8 + 8 * 10 + 10

@@ -28,9 +28,10 @@ from omegaconf import open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from src import search, space, store, study
 from src.checks import ConfigError, InputError
 from src.errors import MachineError
+from src.runs import store
+from src.sweeping import search, space, study
 
 DIGITS = ["data=digits", "data.validation=100", "model.hidden1=16", "model.hidden2=16", "epochs=2"]
 SPACE = ["dropout1=interval(0,0.8)", "optimizer.lr=tag(log,interval(1e-2,1))"]
@@ -335,11 +336,11 @@ def test_settings_that_do_not_go_together_are_a_failed_trial(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(space, "MOST_CHECKED", 1)
-    found = run("model=scratch,concise", "noise=dropout,gaussian", sampler="grid", n_trials=4)
-    states = {(t.params["model"], t.params["noise"]): t.state for t in found.trials}
-    assert states.pop(("concise", "gaussian")) == TrialState.FAIL
+    found = run("dropout2=0.5,1", "noise=dropout,gaussian", sampler="grid", n_trials=4)
+    states = {(t.params["dropout2"], t.params["noise"]): t.state for t in found.trials}
+    assert states.pop((1, "gaussian")) == TrialState.FAIL
     assert set(states.values()) == {TrialState.COMPLETE}
-    assert "cannot be run: noise=gaussian: model=concise takes noise=dropout" in capsys.readouterr().err
+    assert "cannot be run: dropout2=1.0: must be a finite number from 0 to below 1" in capsys.readouterr().err
     assert (len(rows(found.folder)), found.exit_code) == (3, 1)
 
 
@@ -392,7 +393,7 @@ REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
     ([*SPACE, "seed=0,1"], {}, "seed=0,1: takes one value in a search"),
     (["dropout1=interval(0,2)"], {}, "dropout1=2.0: must be a finite number from 0 to 1"),
     (["dropout1=choice(0.2,half)"], {}, "dropout1=half: must be a finite number from 0 to 1"),
-    (["model=scratch,concise", "noise=dropout,gaussian"], {}, "noise=gaussian: model=concise takes noise=dropout"),
+    (["dropout2=0.5,1", "noise=dropout,gaussian"], {}, "dropout2=1.0: must be a finite number from 0 to below 1"),
     ([*SPACE, "batch_size=range(1000,2000)"], {}, "batch_size=2000: must be at most 1337"),
 ]  # fmt: skip
 
@@ -471,7 +472,7 @@ def test_a_plain_sweep_does_not_import_optuna(tmp_path: Path) -> None:
     code = (
         "import sys; from src import train;"
         f"sys.argv = ['train', '-m', 'seed=0', 'output={tmp_path / 'out'}', *{DIGITS!r}]\n"
-        "assert train.main() == 0; assert not {'optuna', 'sqlalchemy', 'src.search'} & set(sys.modules)"
+        "assert train.main() == 0; assert not {'optuna', 'sqlalchemy', 'src.sweeping.search'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

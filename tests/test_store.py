@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import store
+from src.runs import store
 
 
 def row(epoch: int, **changes: Any) -> dict[str, Any]:

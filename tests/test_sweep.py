@@ -19,8 +19,8 @@ import pytest
 import yaml
 from configs import REPOSITORY, heed_ctrl_c, make_run, plain
 
-from src.run import Job
-from src.table import Table
+from src.runs.job import Job
+from src.sweeping.table import Table
 
 BUGGY = """
 from src.noise import Noise
@@ -357,7 +357,7 @@ def test_the_table_is_written_while_a_sweep_goes_on(tmp_path: Path, monkeypatch:
     jobs = [Job(make_run(seed=seed), plain(seed=seed), [f"seed={seed}"], {}, seed) for seed in range(3)]
     ended = [{"id": job.id, "state": "finished", "final": {"test_acc": 0.5}} for job in jobs]
     clock = [100.0]
-    monkeypatch.setattr("src.table.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("src.sweeping.table.time.monotonic", lambda: clock[0])
     going = Table(tmp_path, jobs, ["seed"])
 
     def states() -> list[str]:
@@ -380,13 +380,13 @@ def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
     """A table of 100,000 rows takes two seconds to write: once a second, that would be all that the sweep does."""
     job = Job(make_run(), plain(), [], {}, 0)
     clock, writing = [0.0], [0.0]
-    monkeypatch.setattr("src.table.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("src.sweeping.table.time.monotonic", lambda: clock[0])
 
     def takes_two_seconds(path: Path, content: str) -> None:
         clock[0] += 2.0
         writing[0] += 2.0
 
-    monkeypatch.setattr("src.table.store.write_whole", takes_two_seconds)
+    monkeypatch.setattr("src.sweeping.table.store.write_whole", takes_two_seconds)
     going = Table(tmp_path, [job], [])
     for _ in range(10_000):
         clock[0] += 0.1

@@ -10,8 +10,8 @@ from hydra.core.object_type import ObjectType
 from hydra_plugins.dropout_sweeps import SweepFiles, SweepFolder
 from test_train import SMALL, Train, train_here
 
-from src import naming
 from src.errors import REPOSITORY, InputError
+from src.sweeping import naming
 
 __all__ = ["train_here"]  # a fixture
 

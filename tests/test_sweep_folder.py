@@ -11,10 +11,11 @@ from configs import make_run, plain
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_train import SMALL, Train, train_here
 
-from src import naming, planning, space, sweep_folder
 from src.errors import InputError
-from src.naming import sweep_name, sweep_text
-from src.run import Job
+from src.runs import sweep_folder
+from src.runs.job import Job
+from src.sweeping import naming, planning, space
+from src.sweeping.naming import sweep_name, sweep_text
 
 __all__ = ["train_here"]  # a fixture
 
@@ -158,7 +159,7 @@ def test_a_product_without_end_is_refused() -> None:
 
 
 def test_a_search_in_another_order_is_the_same_and_no_python_is_said() -> None:
-    from src import search_options
+    from src.sweeping import search_options
 
     given = [
         "noise=dropout,gaussian",

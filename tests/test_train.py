@@ -26,9 +26,10 @@ import torch
 import yaml
 from configs import DIGITS, REPOSITORY, Command, heed_ctrl_c
 
-from src import models, store, train
-from src.curves import draw_curves
+from src import models, train
 from src.data import load
+from src.runs import store
+from src.runs.curves import draw_curves
 
 SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=3"]
 RUN_JSON = [
@@ -41,6 +42,8 @@ RUN_JSON = [
     "parameters",
     "versions",
     "device",
+    "processor",
+    "matmul",
     "error",
 ]
 
@@ -125,7 +128,7 @@ WRONG: list[tuple[str, str]] = [
     ("-m noise=dropout,3", "noise=dropout,3: must be the name of a choice"),
     ("+noise=dropout", r"\+noise=dropout: noise has a choice already; change it by noise=NAME"),
     ("~dropout1", "dropout1=null: must be given"),
-    ("model=concise noise=gaussian", "noise=gaussian: model=concise takes noise=dropout or none"),
+    ("noise=gaussian dropout2=1", "dropout2=1.0: must be a finite number from 0 to below 1"),
     ("device=cuda", "device=cuda: this machine or this build of torch has no CUDA; take cpu or auto"),
     ("-m data=digits device=cuda hydra.launcher.n_jobs=1", "device=cuda: this machine"),
     ("device=gpu", "device=gpu: must be one of auto, cpu, cuda"),
@@ -490,7 +493,7 @@ def test_the_command_begins_without_heavy_imports() -> None:
 
 
 def test_a_single_run_imports_no_more_than_it_needs(single: Single) -> None:
-    assert {"src.single", "torch"} <= single.imported
+    assert {"src.sweeping.single", "torch"} <= single.imported
     heavy = {
         "torchvision",
         "torchvision.models",

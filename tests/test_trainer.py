@@ -21,7 +21,7 @@ from src import components, models, noise, streams
 from src.config import Run, parse
 from src.data import Dataset
 from src.stacks import views
-from src.trainer import Images, train
+from src.training.trainer import Images, train
 
 CPU = torch.device("cpu")
 
@@ -293,8 +293,8 @@ def test_no_step_waits_for_the_device(
         uploads.append(arguments)
         return torch.as_tensor(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("src.trainer.mean_metrics", through)
-    monkeypatch.setattr("src.trainer.STEPS_AHEAD", 2)
+    monkeypatch.setattr("src.training.trainer.mean_metrics", through)
+    monkeypatch.setattr("src.training.trainer.STEPS_AHEAD", 2)
     monkeypatch.setattr("torch.tensor", tensor)
     images = Images(digits, torch.device("meta"))
     values = compose(f"noise={name}", "data=digits", "device=cpu")

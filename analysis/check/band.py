@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.check.processes import run
-from src import store
-from src.naming import sweep_name
+from src.runs import store
+from src.sweeping.naming import sweep_name
 
 SWEEP = ("sweep=check",)
 PATIENCE = 1800

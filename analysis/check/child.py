@@ -21,8 +21,8 @@ import torch
 from analysis.check.layer import LayerCheck
 from analysis.check.learner import CannotRun, Learner, Report
 from analysis.check.net import check_net, train
-from src import store
 from src.data import DataError, load
+from src.runs import store
 
 FEATURES, CLASSES = 784, 10
 """Of Fashion-MNIST; a net is checked with them where none is trained."""

@@ -6,44 +6,28 @@ validation accuracy at the last epoch are chosen, and a second sweep trains them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from analysis import measures, runs, statistics, wording
-from analysis.exercises import SWEEP_FILES, by_seed, rows_of, with_gaps
+from analysis import figures, measures, runs
+from analysis.contrasts import Arms, Result, described, family, last_epochs, sensitivity, without_credit
+from analysis.exercises import Facts, promised
+from analysis.figures import PALETTE
 from analysis.measures import Measure
+from analysis.phrases import named
 from analysis.runs import InputError
-from analysis.statistics import Comparison
 from analysis.tables import Table, Tables
-from src.planning import expand
 
 NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"
 KEYS = ("noise", "dropout1", "dropout2")
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
-"""What the chosen are compared by on the test set."""
-
-NAMES = {
-    NONE: "no noise",
-    CLONE: "dropout's clone",
-    "gaussian": "Gaussian dropout",
-    "uniform": "uniform noise",
-    "additive": "additive noise",
-    "dropconnect": "DropConnect",
-    "dropconnect_gaussian": "Gaussian DropConnect",
-}
-
-Rows = Mapping[str, pd.DataFrame]
-"""Of each chosen noise that was tested: last epochs, one row a run."""
-
-
-def named(noise: str) -> str:
-    """A noise in words; those without an entry of their own go by the name of their file."""
-    return NAMES.get(noise, noise.replace("_", " "))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +41,7 @@ class Strength:
     """Last epochs of its runs on validation, one row a run."""
 
     @property
-    def arm(self) -> dict[str, object]:
+    def arm(self) -> dict[str, Any]:
         return {"noise": self.noise, "dropout1": self.rates[0], "dropout2": self.rates[1]}
 
     @property
@@ -69,28 +53,26 @@ class Strength:
         return round(float(self.rows[measure.column].mean()), 10)
 
 
-def _final(table: Table) -> pd.DataFrame:
-    """Last epochs with the gaps, and the noise where all runs have one and it is no swept key."""
-    final = with_gaps(table.final)
-    if "noise" in final:
-        return final
-    fixed = [override.partition("=")[2] for override in table.overrides if override.startswith("noise=")]
-    return final.assign(noise=fixed[0] if fixed else DROPOUT)
-
-
 Tried = dict[str, list[Strength]]
 """By noise, from the weakest strength to the strongest."""
 
 
+def with_noise(table: Table) -> pd.DataFrame:
+    """Last epochs, with the noise where all runs have one and it is no swept key."""
+    if "noise" in table.final:
+        return table.final
+    fixed = [override.partition("=")[2] for override in table.overrides if override.startswith("noise=")]
+    return table.final.assign(noise=fixed[0] if fixed else DROPOUT)
+
+
 def tried(table: Table) -> Tried:
     """What was tried on validation; runs without a finite validation accuracy and cross-entropy are left out."""
-    final = _final(table)
+    final = with_noise(table)
     validated = np.isfinite(final[["val_acc", "val_loss"]].astype(float)).all(axis=1)
     found: Tried = {}
-    for (noise, *rates), rows in final[validated].groupby(["noise", "dropout1", "dropout2"], sort=False):
-        found.setdefault(str(noise), []).append(
-            Strength(str(noise), (float(rates[0]), float(rates[1])), rows)
-        )
+    for (noise, *rates), rows in final[validated].groupby(list(KEYS), sort=False):
+        strength = Strength(str(noise), (float(rates[0]), float(rates[1])), rows)
+        found.setdefault(str(noise), []).append(strength)
     return {noise: sorted(strengths, key=lambda s: s.rates) for noise, strengths in found.items()}
 
 
@@ -101,7 +83,7 @@ def chosen(of: Tried) -> dict[str, Strength]:
     of the same noise has is not chosen: means over different seeds are not compared.
     """
 
-    def order(strength: Strength) -> tuple:
+    def order(strength: Strength) -> tuple[Any, ...]:
         return -strength.mean(measures.VAL_ACC), strength.mean(measures.VAL_LOSS), strength.rates
 
     found = {}
@@ -125,131 +107,160 @@ def choose(table: Table) -> list[str]:
     return [strength.overrides for strength in found.values()]
 
 
-def tested(table: Table | None, choice: Mapping[str, Strength]) -> dict[str, pd.DataFrame]:
-    """Last epochs of each chosen noise's runs in the second sweep; what has none is left out."""
-    if table is None:
-        return {}
-    final = _final(table)
-    found = {noise: rows_of(final, strength.arm) for noise, strength in choice.items()}
-    return {noise: rows for noise, rows in found.items() if len(rows)}
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """Both sweeps of an exercise, read."""
-
+@dataclass(frozen=True, kw_only=True)
+class NoiseFacts(Facts):
     tried: Tried
     choice: Mapping[str, Strength]
-    rows: Rows
-    """Of the test; empty where the second sweep is missing."""
-    times: Mapping[str, float]
-    """Seconds per epoch on the test, or else on validation."""
-    table: Table
-    """The last one that there is."""
-    outstanding: Sequence[str]
+    reused: Sequence[int] = ()
+    """Seeds of the test that also made the choice."""
+
+    def to(self, reference: str, measure: Measure) -> list[Result]:
+        """Differences of each other noise to a reference."""
+        return [r for r in self.described if r.contrast.b == reference and r.measure is measure]
+
+    def versus(self, noise: str, reference: str, measure: Measure) -> Result | None:
+        return next((r for r in self.to(reference, measure) if r.contrast.a == noise), None)
+
+    def judged(self, noise: str) -> Result | None:
+        return next((r for r in self.primary if r.contrast.a == noise), None)
 
     @property
-    def n(self) -> str:
-        """Of which runs the results are."""
-        kind, frames = ("test", self.rows) if self.rows else ("validation", self.validated)
-        seeds = {int(seed) for frame in frames.values() for seed in frame["seed"]}
-        trained = sum(map(len, frames.values()))
-        return f"{wording.count(len(seeds), 'seed')}, {wording.count(trained, 'run')} ({kind})"
+    def budgets(self) -> set[tuple[int, int]]:
+        """Pairs of rates and runs that went into each noise's choice."""
+        of = {noise: each for noise, each in self.tried.items() if noise != NONE}
+        return {(len(each), sum(len(s.rows) for s in each)) for each in of.values()}
 
     @property
-    def validated(self) -> Rows:
-        """Validation of the chosen."""
-        return {noise: strength.rows for noise, strength in self.choice.items()}
+    def edges(self) -> list[str]:
+        """Noises whose choice lies at an end of what was tried."""
+        return [n for n, of in self.tried.items() if len(of) > 1 and self.choice[n] in (of[0], of[-1])]
 
 
-def read(tables: Tables, sweeps: tuple[str, str]) -> Tuned:
-    """What was tried, chosen and tested; `sweeps` are the first and the second sweep's names."""
+def read(tables: Tables, sweeps: tuple[str, str], kind: type[NoiseFacts]) -> NoiseFacts:
+    """Both sweeps of an exercise: what was tried, chosen and tested; the primary contrasts are judged."""
     first, second = tables[sweeps[0]], tables.get(sweeps[1])
     of = tried(first)
-    choice = chosen(of)
-    rows = tested(second, choice)
-    outstanding = lacking(first)
     if not of:
-        outstanding.append(f"validation accuracies in {first.name}, which data.validation above 0 gives")
+        raise InputError(
+            f"{first.name} has no validation accuracy; a sweep with data.validation above 0 is right"
+        )
+    choice = chosen(of)
     if second is None:
-        outstanding.append(f"the test of the chosen rates with fresh seeds: sweeps/{sweeps[1]}.yaml")
-    else:
-        outstanding += lacking(second, [strength.overrides for strength in choice.values()])
-        outstanding += reused(of, rows)
-    table = second if rows and second is not None else first
-    validated = {noise: strength.rows for noise, strength in choice.items()}
-    return Tuned(of, choice, rows, paces(table, rows or validated), table, outstanding)
-
-
-def against(rows: Rows, noises: Sequence[str], reference: str, measure: Measure) -> list[Comparison]:
-    """Paired differences of each of the noises to the reference: one family for Holm's correction.
-
-    Noises without a common seed with the reference are left out.
-    """
-    values = {noise: by_seed(frame, measure.column) for noise, frame in rows.items()}
-    pairs = [
-        (noise, reference)
-        for noise in noises
-        if noise != reference and values.get(noise, {}).keys() & values.get(reference, {}).keys()
+        return kind(tried=of, choice=choice, validated=True)
+    _, primary = promised(sweeps[1], choose(first))
+    arms = Arms(second, {noise: _swept(strength.arm, second) for noise, strength in choice.items()})
+    present = [noise for noise in choice if len(arms.rows(noise))]
+    judged = family(primary.contrasts(arms, list(choice)), primary.margin)
+    judged = without_credit(judged, arms.diverged)
+    contrasts = [
+        arms.contrast(noise, reference, measure, "test")
+        for measure in (*JUDGED, measures.QUIET_GAP)
+        for reference in (NONE, DROPOUT, CLONE)
+        for noise in present
+        if reference in present and noise != reference
     ]
-    return statistics.compare_arms(values, pairs, measure.higher_is_better is not False)
-
-
-def differences(rows: Rows, pair: Comparison, measure: Measure) -> np.ndarray:
-    """a - b of each common seed."""
-    a, b = statistics.common_seeds(*(by_seed(rows[noise], measure.column) for noise in (pair.a, pair.b)))
-    return a - b
-
-
-def paces(table: Table, rows: Rows) -> dict[str, float]:
-    """Seconds per epoch of each noise: the median over its runs of their mean over the epochs."""
-    means = table.epochs.groupby("id")["seconds"].mean()
-    found = {noise: float(means[frame["id"]].median()) for noise, frame in rows.items()}
-    return {noise: seconds for noise, seconds in found.items() if seconds > 0}
-
-
-def lacking(table: Table, arms: Sequence[str] = ()) -> list[str]:
-    """What the sweep's file asks for and neither the table's results nor its problems hold.
-
-    Args:
-        arms: overrides of the arms, where the file leaves them open.
-    """
-    sweeper = OmegaConf.load(SWEEP_FILES / f"{table.sweep}.yaml").hydra.sweeper
-    parse = OverridesParser.create().parse_overrides
-    parameters = parse([f"{key}={value}" for key, value in sweeper.params.items()])
-    designed = [
-        dict(override.split("=", 1) for override in job)
-        for job in expand(parameters, [parse(arm.split()) for arm in sweeper.arms or arms])
-    ]
-    held = _final(table)
-    places = {*runs.place_names(held, KEYS), *(problem.where for problem in table.problems)}
-    missing = [place for place in map(_place, designed) if place not in places]
-    found = []
-    if missing:
-        found.append(
-            f"{len(missing)} of the {wording.count(len(designed), 'run')} of sweeps/{table.sweep}.yaml: "
-            f"{wording.some(missing, 3)}"
-        )
-    epochs, shortest = int(designed[0]["epochs"]), int(table.runs["epochs"].min())
-    if shortest < epochs:
-        found.append(
-            f"training for the {epochs} epochs of sweeps/{table.sweep}.yaml; these runs have {shortest}"
-        )
-    return found
-
-
-def _place(job: Mapping[str, str]) -> str:
-    """A designed run's arm and seed, as `runs.place_names` writes them."""
-    rates = [f"{key}={runs.shown(float(job[key]))}" for key in KEYS[1:]]
-    return ", ".join([f"noise={job['noise']}", *rates, f"seed {job['seed']}"])
-
-
-def reused(of: Tried, rows: Rows) -> list[str]:
-    """Seeds of the test that took part in the choice."""
     before = {int(seed) for each in of.values() for s in each for seed in s.rows["seed"]}
-    seeds = sorted({int(seed) for frame in rows.values() for seed in frame["seed"]} & before)
-    return [f"fresh seeds for the test: {wording.listing(seeds)} also made the choice"] if seeds else []
+    return kind(
+        primary=judged,
+        sensitivity=sensitivity(judged[0], last_epochs(arms, primary.measure)) if len(judged) == 1 else None,
+        arms=[stats for stats in arms.stats((*JUDGED, measures.QUIET_GAP)) if stats.planned],
+        described=described(contrasts),
+        tried=of,
+        choice=choice,
+        reused=sorted(before & {int(seed) for seed in second.final["seed"]}),
+    )
 
 
-def rates_shown(strength: Strength) -> str:
-    return ", ".join(runs.shown(rate) for rate in strength.rates)
+def _swept(arm: Mapping[str, Any], table: Table) -> dict[str, Any]:
+    """The arm by what the table swept; the noise counts even where it was not."""
+    return {key: value for key, value in arm.items() if key in table.keys}
+
+
+def draw(facts: NoiseFacts) -> dict[str, Figure]:
+    drawn = {}
+    if facts.primary:
+        rest = [
+            r
+            for r in facts.described
+            if r.contrast.b == DROPOUT and r.measure in JUDGED[:2] and not _is_primary(r, facts)
+        ]
+        shown = sorted([*facts.primary, *rest], key=lambda r: r.measure is not facts.first.measure)
+        drawn["differences"] = figures.forest(shown, lambda r: named(r.contrast.a))
+    for name, measure in (("validation", measures.VAL_ACC), ("validation_loss", measures.VAL_LOSS)):
+        drawn[name] = strengths_figure(facts.tried, facts.choice, measure)
+    return drawn
+
+
+def _is_primary(result: Result, facts: NoiseFacts) -> bool:
+    return any(
+        (result.contrast.a, result.contrast.b, result.measure) == (p.contrast.a, p.contrast.b, p.measure)
+        for p in facts.primary
+    )
+
+
+def window(of: Tried, choice: Mapping[str, Strength], measure: Measure) -> tuple[float, float]:
+    """Ends of what the figure of the strengths shows, as stored: one collapsed run would flatten all the others.
+
+    From the lowest to the highest of the chosen means and of the runs within Tukey's outer fences, three
+    interquartile ranges beyond the quartiles of all runs (Tukey 1977, "Exploratory data analysis", section 2D).
+    """
+    values = np.concatenate([s.rows[measure.column] for each in of.values() for s in each])
+    low, high = np.nanquantile(values, [0.25, 0.75])
+    reach = 3 * (high - low)
+    inside = values[(values >= low - reach) & (values <= high + reach)]
+    # not `mean`, which is rounded: with one seed the choice is a run itself
+    shown = [*inside, *(strength.rows[measure.column].mean() for strength in choice.values())]
+    return min(shown), max(shown)
+
+
+def strengths_figure(of: Tried, choice: Mapping[str, Strength], measure: Measure) -> Figure:
+    """A panel a noise: the measure by strength, beside dropout and no noise; runs beyond `window` at its edge."""
+    noises = [noise for noise in of if noise != NONE]
+    ticks = sorted({strength.rates for noise in noises for strength in of[noise]})
+    columns = min(5, len(noises)) or 1
+    low, high = (end * measure.scale for end in window(of, choice, measure))
+    margin = 0.1 * ((high - low) or 1.0)
+    with figures.style():
+        figure, axes = figures.panels(
+            math.ceil(len(noises) / columns) or 1, columns, 2.4, sharex=True, sharey=True
+        )
+        axes[0, 0].set_ylim(low - 1.2 * margin, high + 1.2 * margin)  # all panels share it
+        for axis, noise in zip(axes.flat, noises, strict=False):
+            if NONE in of:
+                level = choice[NONE].mean(measure) * measure.scale
+                axis.axhline(level, color="0.35", linestyle=":", linewidth=1.5, label=named(NONE))
+            if noise != DROPOUT and DROPOUT in of:
+                _line(axis, of[DROPOUT], ticks, measure, color="0.6", linestyle="--", label=DROPOUT)
+            _line(axis, of[noise], ticks, measure, color=PALETTE[0], linewidth=2, label="the panel's noise")
+            for strength in of[noise]:
+                values = strength.rows[measure.column] * measure.scale
+                place, dots = ticks.index(strength.rates), {"color": PALETTE[0], "linewidths": 0}
+                inside = values[values.between(low, high)]
+                axis.scatter([place] * len(inside), inside, s=16, alpha=0.5, **dots)
+                for is_beyond, edge, mark in (
+                    ((values < low).any(), low - margin, "v"),
+                    ((values > high).any(), high + margin, "^"),
+                ):
+                    if is_beyond:
+                        axis.scatter(
+                            [place], [edge], s=45, marker=mark, zorder=3, label="off the scale", **dots
+                        )
+            best = choice[noise]
+            at = ([ticks.index(best.rates)], [best.mean(measure) * measure.scale])
+            axis.plot(*at, "D", color=PALETTE[3], label="chosen")
+            axis.set_title(named(noise), fontsize=10)
+            axis.set_xticks(range(len(ticks)), [f"{a:g}\n{b:g}" for a, b in ticks], fontsize=8.5)
+            axis.set_xmargin(0.12)
+        for axis in list(axes.flat)[len(noises) :]:
+            axis.set_visible(False)
+        figure.supxlabel("rates of the first (above) and the second hidden layer", fontsize=10)
+        figure.supylabel(measure.label, fontsize=10)
+        figures.finish(figure, 5)
+    return figure
+
+
+def _line(
+    axis: Axes, of: Sequence[Strength], ticks: Sequence[tuple[float, float]], measure: Measure, **look: Any
+) -> None:
+    values = [strength.mean(measure) * measure.scale for strength in of]
+    axis.plot([ticks.index(strength.rates) for strength in of], values, **look)

@@ -8,397 +8,133 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from analysis import figures, measures, runs, statistics, wording
-from analysis.exercises import (
-    Answer,
-    Case,
-    Grid,
-    Picture,
-    arm_grid,
+from analysis import figures, measures, runs
+from analysis.contrasts import (
+    Arms,
+    Contrast,
+    Result,
     by_seed,
-    case_grid,
+    described,
     family,
-    forest,
-    pair_grid,
-    reach,
-    rows_of,
+    last_epochs,
+    sensitivity,
     with_gaps,
+    without_credit,
 )
+from analysis.exercises import Facts, promised, rates_name, word
 from analysis.measures import Measure
-from analysis.statistics import Comparison, Paired
 from analysis.tables import Tables
+from analysis.verdicts import Rule, first_that_holds
+from src.stats import EQUIVALENT
 
 NUMBER = 1
-TITLE = "Swapping the two dropout rates"
 SWEEPS = ("swap_rates",)
-
-Rates = tuple[float, float]
-"""Of the first and of the second hidden layer."""
-
-BOOK: Rates = (0.2, 0.5)
-SWAPPED: Rates = (0.5, 0.2)
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS)
-ORDER_SEEDS = {0.5: 30, 0.1: 30}
-"""Common seeds of the book's pair at each lr, in the sweep's file."""
-GRID_PAIRS, GRID_SEEDS = 10, 5
-"""Pairs of rates in both orders and their common seeds, in the sweep's file."""
+BOOK, SWAPPED = {"dropout1": 0.2, "dropout2": 0.5}, {"dropout1": 0.5, "dropout2": 0.2}
+LOWER, HIGHER = "lower rate first", "higher rate first"
+
+RULES = (
+    Rule("not decided", "there are no two common seeds", lambda e: not e.tested),
+    Rule("matters", "the interval of the difference leaves out 0", lambda e: e.first.side != 0),
+    Rule("equivalent", "the interval is inside the margin", lambda e: word(e.first) == EQUIVALENT),
+    Rule("undecided", "otherwise", lambda e: True),
+)
 
 
-@dataclass(frozen=True)
-class RateGrid:
-    """The runs at the lr that has the most pairs of rates."""
+@dataclass(frozen=True, kw_only=True)
+class SwapFacts(Facts):
+    pairs: Sequence[Result] = ()
+    """Lower rate first minus higher rate first, of each pair of rates of the grid, and their mean."""
+    ahead: int = 0
+    """Seeds on which the book's order is ahead in the primary measure."""
 
-    lr: float
-    rows: pd.DataFrame
-    """One a run, on the seeds that at least half of the cells have."""
-    pairs: Sequence[Rates]
-    """Lower and higher rate of each pair that was trained in both orders."""
-    effects: Mapping[Measure, Paired]
-    """Lower rate first minus higher rate first: mean over the pairs, one value a seed."""
-    comparisons: Mapping[Measure, Sequence[Comparison]]
-    """The same of each pair."""
+    def thumb(self, measure: Measure) -> Result | None:
+        """The mean over the pairs, a value a seed."""
+        return next((r for r in self.pairs if r.measure is measure and r.contrast.a == LOWER), None)
 
 
-def answer(tables: Tables) -> Answer:
-    """What swapping the rates does, by two rules.
-
-    Order at the book's pair: at each lr, (0.2, 0.5) and (0.5, 0.2) are compared on their common seeds at the
-    last epoch in test accuracy and in test cross-entropy. These comparisons are one family for Holm's
-    correction; each shows a difference or none by `statistics.RULE`. The order "matters" if at least one shows
-    a difference.
-
-    Thumb rule "lower near the input": over all pairs of different rates that the grid has in both orders (at
-    the lr with the most cells), lower rate first minus higher rate first is averaged over the pairs within each
-    seed that has them all: one value a seed, as the seeds are the independent units. For each measure the rule
-    is "borne out" if the 95% interval of their mean lies on the side of lower first, "contradicted" if it lies
-    on the other side, otherwise "neither borne out nor contradicted". These intervals are not corrected. Pair by
-    pair, a difference is shown by `statistics.RULE` with Holm's correction over the pairs of one measure.
-
-    The gap with the noise off is "smaller" with one order where the 95% interval of the paired difference,
-    not corrected, leaves out 0.
-    """
+def analyse(tables: Tables) -> SwapFacts:
+    """The order at the book's pair, judged at the book's lr; the rule "lower near the input" over the grid."""
     table = tables[SWEEPS[0]]
-    final = with_gaps(table.final)
-    final = final.assign(lr=final.get("optimizer.lr", final["lr"]))
-    cases = _order_cases(final, JUDGED)
-    grid = rate_grid(final)
-    paragraphs = [_order(cases), _gaps(final), _thumb_rule(grid), reach(table)]
-    return Answer(
-        headline=_headline(cases),
-        n=_n(cases, len(final)),
-        verdict=[text for text in paragraphs if text],
-        parts=[*_order_parts(final, cases), *_grid_parts(grid)],
-        outstanding=_outstanding(final, cases, grid),
+    _, primary = promised(SWEEPS[0])
+    lr = table.final.get("optimizer.lr", table.final["lr"])
+    by_lr = {
+        f"lr {runs.shown(each)}": Arms(
+            table,
+            {rates_name(rates): {**rates, "optimizer.lr": each} for rates in (BOOK, SWAPPED)},
+        )
+        for each in sorted(lr.unique(), reverse=True)
+    }
+    a, b = rates_name(BOOK), rates_name(SWAPPED)
+    first = next(iter(by_lr))
+    judged = family([by_lr[first].contrast(a, b, primary.measure, first)], primary.margin)
+    judged = without_credit(judged, by_lr[first].diverged)
+    order = [
+        arms.contrast(a, b, measure, setting)
+        for setting, arms in by_lr.items()
+        for measure in (*JUDGED, measures.QUIET_GAP)
+    ]
+    named = {f"{name}, {setting}": arm for setting, of in by_lr.items() for name, arm in of.named.items()}
+    facts = SwapFacts(
+        primary=judged,
+        sensitivity=sensitivity(judged[0], last_epochs(by_lr[first], primary.measure)) if judged else None,
+        arms=[arm for arm in Arms(table, named).stats((*JUDGED, measures.QUIET_GAP)) if arm.planned],
+        described=described(order),
+        pairs=described(_grid(with_gaps(table.final).assign(lr=lr))),
+        ahead=int(np.sum(judged[0].differences > 0)) if judged else 0,
     )
+    return SwapFacts(**{**vars(facts), "verdict": first_that_holds(RULES, facts)})
 
 
-def rate_grid(final: pd.DataFrame) -> RateGrid:
-    """The grid of rates and its effects of order, see `answer`.
-
-    Args:
-        final: a row a run, with the column lr.
-    """
+def _grid(final: pd.DataFrame) -> list[Contrast]:
+    """At the lr with the most pairs of rates: each pair in both orders, and the mean over the pairs."""
     cells = ["dropout1", "dropout2"]
-    by_lr = _by_lr(final)
-    lr = max(by_lr, key=lambda lr: len(by_lr[lr].drop_duplicates(cells)))
-    rows = by_lr[lr]
+    by_lr = dict(iter(final.groupby("lr")))
+    rows = by_lr[max(by_lr, key=lambda lr: (len(by_lr[lr].drop_duplicates(cells)), lr))]
     trained = rows.groupby("seed").size()
     rows = rows[rows["seed"].isin(trained.index[trained * 2 >= len(rows.drop_duplicates(cells))])]
-    values = {
-        measure: {rates: by_seed(cell, measure.column) for rates, cell in rows.groupby(cells)}
-        for measure in JUDGED
-    }
-    arms = values[measures.TEST_ACC]
-    rates = sorted({rate for arm in arms for rate in arm})
-    pairs = [
-        (low, high)
-        for low, high in itertools.combinations(rates, 2)
-        if arms.get((low, high), {}).keys() & arms.get((high, low), {}).keys()
-    ]
-    named = [(_name(pair), _name(pair[::-1])) for pair in pairs]
-    return RateGrid(
-        lr,
-        rows,
-        pairs,
-        {measure: _mean_effect(values[measure], pairs) for measure in JUDGED},
-        {
-            measure: statistics.compare_arms(
-                {_name(arm): found for arm, found in values[measure].items()},
-                named,
-                measure.higher_is_better is not False,
-            )
-            for measure in JUDGED
-        },
-    )
-
-
-def _mean_effect(values: Mapping[Rates, Mapping[int, float]], pairs: Sequence[Rates]) -> Paired:
-    """Mean over the pairs of lower first minus higher first, on the seeds that have every pair."""
-    orders = [pairs, [(high, low) for low, high in pairs]]
-    seeds = [set(values[rates]) for order in orders for rates in order]
-    common = sorted(set.intersection(*seeds)) if seeds else []
-    lower, higher = (
-        [float(np.mean([values[rates][seed] for rates in order])) for seed in common] for order in orders
-    )
-    return statistics.paired(lower, higher)
-
-
-def _by_lr(final: pd.DataFrame) -> dict[float, pd.DataFrame]:
-    """Rows by lr, highest first."""
-    return {lr: final[final["lr"] == lr] for lr in sorted(final["lr"].unique(), reverse=True)}
-
-
-def _rows(rows: pd.DataFrame, rates: Rates) -> pd.DataFrame:
-    return rows_of(rows, {"dropout1": rates[0], "dropout2": rates[1]})
-
-
-def _name(rates: Rates) -> str:
-    return f"({runs.shown(rates[0])}, {runs.shown(rates[1])})"
-
-
-def _setting(lr: float) -> str:
-    return f"lr {runs.shown(lr)}"
-
-
-def _order_cases(final: pd.DataFrame, judged: Sequence[Measure]) -> list[Case]:
-    """The book's pair in both orders: a family over the lrs and the measures."""
-    members = [
-        (
-            _setting(lr),
-            each,
-            by_seed(_rows(rows, BOOK), each.column),
-            by_seed(_rows(rows, SWAPPED), each.column),
-        )
-        for lr, rows in _by_lr(final).items()
-        for each in judged
-    ]
-    return family(_name(BOOK), _name(SWAPPED), members)
-
-
-def _headline(cases: Sequence[Case]) -> str:
-    swap = f"Swapping the rates from {_name(BOOK)} to {_name(SWAPPED)}"
-    clauses, meaning = [], f"{_name(BOOK)} minus {_name(SWAPPED)}: "
-    for case in cases:
-        found, measure = case.comparison, case.measure
-        agrees = any(
-            case.setting == other.setting and found.verdict == other.comparison.verdict
-            for other in cases
-            if other.measure is measures.TEST_ACC
-        )
-        if measure is not measures.TEST_ACC and agrees:
-            continue
-        does = {0: "shows no difference in", 1: "worsens", -1: "improves"}[found.verdict]
-        clauses.append(
-            f"{does} {measure.name} at {case.setting} ({meaning}{wording.evidence(found.paired, measure)})"
-        )
-        meaning = ""
-    if not clauses:
-        return f"{swap} cannot be judged: no seed was trained in both orders."
-    return f"{swap} {'; it '.join(clauses)}."
-
-
-def _n(cases: Sequence[Case], total: int) -> str:
-    seeds = {case.setting: wording.count(case.comparison.paired.n, "common seed") for case in cases}
-    told = [f"{n} at {setting}" for setting, n in seeds.items()]
-    if len(set(seeds.values())) == 1:
-        told = [f"{next(iter(seeds.values()))}{' at each lr' if len(seeds) > 1 else ''}"]
-    return ", ".join([*told, wording.count(total, "run")])
-
-
-def _order(cases: Sequence[Case]) -> str:
-    """The order at the book's pair, in words."""
-    tested = [case for case in cases if case.comparison.paired.p is not None]
-    if not tested:
-        return f"{_name(BOOK)} and {_name(SWAPPED)} have no two common seeds, so no difference is judged."
-    differing, of = (
-        sum(case.comparison.verdict != 0 for case in tested),
-        f"{_name(BOOK)} with {_name(SWAPPED)}",
-    )
-    compared, holm = wording.count(len(tested), "comparison"), "(p after Holm's correction)"
-    sentences = [
-        f"The order of the book's rates matters: of {compared} of {of}, a difference is shown in "
-        f"{differing} {holm}."
-        if differing
-        else f"At the book's rates no effect of the order is shown in {compared} of {of} {holm}; differences "
-        "inside the intervals remain possible."
-    ]
-    sentences += [f"At {case.setting}, {case.said}." for case in tested]
-    first = tested[0]
-    differences = first.differences
-    ahead, n = int(np.sum(differences > 0)), len(differences)
-    sentences.append(
-        f"From seed to seed the difference in {first.measure.name} at {first.setting} has an SD of "
-        f"{wording.size(float(np.std(differences, ddof=1)), first.measure)}; {_name(BOOK)} is ahead on {ahead} of "
-        f"{n} seeds" + (", so a single run of each may put either order ahead." if 0 < ahead < n else ".")
-    )
-    return " ".join(sentences)
-
-
-def _gaps(final: pd.DataFrame) -> str:
-    """What the order does to the gap with the noise off, at each lr."""
-    clauses = []
-    for case in _order_cases(final, [measures.QUIET_GAP]):
-        found = case.comparison.paired
-        if found.interval is None:
-            continue
-        smaller = case.comparison.b if found.difference > 0 else case.comparison.a
-        shown = f"is smaller with {smaller}" if found.interval.excludes(0) else "shows no difference"
-        means = [wording.value(statistics.summarise(each).mean, case.measure) for each in case.samples]
-        clauses.append(
-            f"at {case.setting} it {shown} ({_name(BOOK)} {means[0]}, {_name(SWAPPED)} {means[1]}, difference "
-            f"{wording.evidence(found, case.measure)})"
-        )
-    told = "; ".join(clauses)
-    return f"The train−test gap with the noise off measures overfitting alone: {told}." if told else ""
-
-
-def _thumb_rule(grid: RateGrid) -> str:
-    sentences = []
-    for measure, found in grid.effects.items():
-        if found.interval is None:
-            continue
-        tested = [pair for pair in grid.comparisons[measure] if pair.paired.p is not None]
-        lower, higher = (sum(pair.verdict == side for pair in tested) for side in (1, -1))
-        sentences.append(
-            f"In {measure.name} it is {borne_out(found, measure)}: the mean over the pairs of lower rate first "
-            f"minus higher rate first is {wording.evidence(found, measure)}"
-            f"{'' if found.interval.excludes(0) else ' (effects inside the interval remain possible)'}; pair by "
-            f"pair, lower first is shown better in {lower} of {len(tested)} and higher first in {higher}."
-        )
-    if not sentences:
-        return ""
-    rates = wording.listing(sorted({rate for pair in grid.pairs for rate in pair}))
-    first = (
-        f"The thumb rule “lower near the input” is tried on {wording.count(len(grid.pairs), 'pair')} of different "
-        f"rates ({rates}), each in both orders, at {_setting(grid.lr)}."
-    )
-    return " ".join([first, *sentences])
-
-
-def borne_out(found: Paired, measure: Measure) -> str:
-    """What lower first minus higher first says of the thumb rule, see `answer`."""
-    if found.interval is None or not found.interval.excludes(0):
-        return "neither borne out nor contradicted"
-    return "borne out" if (found.difference > 0) == measure.higher_is_better else "contradicted"
-
-
-def _outstanding(final: pd.DataFrame, cases: Sequence[Case], grid: RateGrid) -> list[str]:
-    seeds = {case.setting: case.comparison.paired.n for case in cases}
-    counts = [
-        (
-            f"common seeds of {_name(BOOK)} and {_name(SWAPPED)} at {_setting(lr)}",
-            seeds.get(_setting(lr), 0),
-            n,
-        )
-        for lr, n in ORDER_SEEDS.items()
-    ]
-    counts += [
-        (f"pairs of rates in both orders at {_setting(grid.lr)}", len(grid.pairs), GRID_PAIRS),
-        ("seeds that have every such pair", grid.effects[measures.TEST_ACC].n, GRID_SEEDS),
-    ]
-    missing = [f"{what}: {found} of {planned}" for what, found, planned in counts if found < planned]
-    if final["quiet_gap"].isna().all():
-        missing.append("the train−test gap with the noise off: needs probe.train")
-    return missing
-
-
-def _order_parts(final: pd.DataFrame, cases: Sequence[Case]) -> list[Picture | Grid | str]:
-    if not cases:
-        return []
-    arms = {
-        f"{_name(rates)}, {_setting(lr)}": found
-        for lr, rows in _by_lr(final).items()
-        for rates in (BOOK, SWAPPED)
-        if len(found := _rows(rows, rates))
-    }
-    caption = "The book's rates in both orders, last epoch"
-    return [
-        Picture(
-            "order",
-            f"{_name(BOOK)} minus {_name(SWAPPED)} at the last epoch. Dots: a seed each; diamond: mean over the "
-            "common seeds, with its 95% interval; coloured and filled where a difference is shown. Right of 0 the "
-            "book's order has the higher accuracy, or the higher (worse) cross-entropy.",
-            forest(cases),
-        ),
-        arm_grid(caption, arms, (*JUDGED, measures.QUIET_GAP), "rates and lr"),
-        case_grid(
-            f"A: {_name(BOOK)}, B: {_name(SWAPPED)}; Holm's correction over all rows of this table", cases
-        ),
-    ]
-
-
-def _grid_parts(grid: RateGrid) -> list[Picture | Grid | str]:
-    at = f"at {_setting(grid.lr)}, last epoch, mean over {wording.count(grid.rows['seed'].nunique(), 'seed')}"
-    panels = [
-        _cells(grid.rows, each)
-        for each in (*JUDGED, measures.QUIET_GAP)
-        if grid.rows[each.column].notna().any()
-    ]
-    parts: list[Picture | Grid | str] = [
-        Picture(
-            "grid",
-            f"All rates {at}: test accuracy, test cross-entropy, and the train−test gap with the noise off. "
-            "The brighter, the higher the accuracy, the lower the cross-entropy, the smaller the gap. "
-            f"{_blur(grid.rows)}",
-            figures.heat_maps(panels),
-        )
-    ]
-    if not grid.pairs:
-        return parts
-    parts.append(
-        Picture(
-            "pairs",
-            f"Lower rate first minus higher rate first for each pair of rates {at}. Blue: lower first is better; "
-            "red: higher first is better; a star marks a difference that is shown (Holm's correction over the "
-            "pairs of the panel).",
-            figures.heat_maps([_triangle(grid, each) for each in JUDGED]),
-        )
-    )
-    caption = f"Lower rate first (A) and higher rate first (B) at {_setting(grid.lr)}"
-    return parts + [
-        pair_grid(f"{caption}: {each.name}; Holm's correction over the rows", grid.comparisons[each], each)
-        for each in JUDGED
-    ]
-
-
-def _blur(rows: pd.DataFrame) -> str:
-    """How well a cell's mean is known."""
-    known = []
+    contrasts = []
     for measure in JUDGED:
-        cells = [
-            statistics.summarise(cell) for _, cell in rows.groupby(["dropout1", "dropout2"])[measure.column]
+        of = {rates: by_seed(cell, measure) for rates, cell in rows.groupby(cells)}
+        pairs = [
+            (low, high)
+            for low, high in itertools.combinations(sorted({rate for rates in of for rate in rates}), 2)
+            if of.get((low, high), {}).keys() & of.get((high, low), {}).keys()
         ]
-        halves = [(each.interval.upper - each.interval.lower) / 2 for each in cells if each.interval]
-        if halves:
-            known.append(f"±{wording.size(float(np.median(halves)), measure)}")
-    return f"A cell's 95% interval is typically {' and '.join(known)} (median)." if known else ""
+        for low, high in pairs:
+            a, b = ((low, high), (high, low))
+            contrasts.append(Contrast(_name(a), _name(b), "grid", measure, (of[a], of[b])))
+        if pairs:
+            sides = (_mean(of, pairs), _mean(of, [(high, low) for low, high in pairs]))
+            contrasts.append(Contrast(LOWER, HIGHER, "grid", measure, sides))
+    return contrasts
 
 
-def _cells(rows: pd.DataFrame, measure: Measure) -> figures.Matrix:
-    means = rows.pivot_table(index="dropout1", columns="dropout2", values=measure.column)
-    means = means.rename_axis(index="rate of layer 1", columns="rate of layer 2")
-    texts = means.map(measure.shown)
-    return figures.Matrix(measure.label, means * measure.scale, texts, bool(measure.higher_is_better))
+def _name(rates: tuple[float, float]) -> str:
+    return rates_name({"dropout1": rates[0], "dropout2": rates[1]})
 
 
-def _triangle(grid: RateGrid, measure: Measure) -> figures.Matrix:
-    """Each pair's effect of the order, with the mean over the pairs in the title."""
-    cells = pd.DataFrame(grid.pairs, columns=["lower rate", "higher rate"]).assign(
-        difference=[pair.paired.difference for pair in grid.comparisons[measure]],
-        text=[
-            measure.shown(pair.paired.difference, signed=True) + ("*" if pair.verdict else "")
-            for pair in grid.comparisons[measure]
-        ],
-    )
-    values, texts = (
-        cells.pivot_table(aggfunc="first", index="higher rate", columns="lower rate", values=each)
-        for each in ("difference", "text")
-    )
-    found = grid.effects[measure]
-    title = f"{measure.name} ({measure.difference_unit})\nmean {measure.shown(found.difference, signed=True)}"
-    if found.interval is not None:
-        title += f", 95% interval {wording.interval(found.interval, measure, signed=True)}"
-    return figures.Matrix(
-        title, values * measure.scale, texts.fillna(""), bool(measure.higher_is_better), centred=True
-    )
+def _mean(
+    of: Mapping[tuple[float, float], Mapping[int, float]], arms: Sequence[tuple[float, float]]
+) -> dict[int, float]:
+    """Mean over arms, on the seeds that every pair has in both orders."""
+    both = [of[rates] for low, high in arms for rates in ((low, high), (high, low))]
+    common = set.intersection(*map(set, both))
+    return {seed: float(np.mean([of[rates][seed] for rates in arms])) for seed in sorted(common)}
+
+
+def draw(facts: SwapFacts) -> dict[str, Figure]:
+    order = [r for r in facts.described if r.measure in JUDGED]
+    order = [*facts.primary, *(r for r in order if (r.contrast.setting, r.measure) != _place(facts))]
+    drawn = {"order": figures.forest(order)}
+    if facts.pairs:
+        drawn["pairs"] = figures.forest(
+            facts.pairs, lambda r: "mean of all pairs" if r.contrast.a == LOWER else f"{r.contrast.a} first"
+        )
+    return drawn
+
+
+def _place(facts: SwapFacts) -> tuple[str, Measure] | None:
+    return (facts.first.contrast.setting, facts.first.measure) if facts.primary else None

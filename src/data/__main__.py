@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from typing import NoReturn
 
-from src import components, data
-from src.checks import InputError
+from src import components, data, errors
 from src.data import fashion_mnist
 
 
@@ -18,8 +16,9 @@ class _Parser(argparse.ArgumentParser):
         raise data.DataError(message)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Gets a data set, and says where it is; returns the exit code."""
+@errors.command
+def main(arguments: list[str] | None = None) -> None:
+    """Gets a data set, and says where it is."""
     parser = _Parser(
         prog="python -m src.data",
         description="Gets a data set, checks it, and says where it is and where it came from. Fashion-MNIST is "
@@ -40,22 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         default="fashion_mnist",
         help=f"The data set: {', '.join(components.names('data'))}. It is %(default)s if you do not give one.",
     )
-    try:
-        given = parser.parse_args(arguments)
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-        options = data.defaults(given.dataset)
-        if given.root is not None:
-            options["root"] = given.root
-        print(_description(options))
-    except InputError as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    options = data.defaults(given.dataset)
+    if given.root is not None:
+        options["root"] = given.root
+    print(_description(options))
 
 
 def _description(options: dict[str, object]) -> str:

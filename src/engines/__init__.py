@@ -1,4 +1,4 @@
-"""Where packs run: `hydra.launcher.backend`. An engine runs them and reports; `src.workers` decides.
+"""Where packs run: `hydra.launcher.backend`. An engine runs them and reports; `src.engines.policy` decides.
 
 An engine is one file here, imported only when it is chosen, with a subclass of `Engine` named `Backend` in it.
 """
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from src.checks import ConfigError
+from src.engines.queue import LARGEST_CPU_PACK, PACK_SECONDS
 from src.engines.settings import BACKENDS, Settings
 from src.errors import MachineError
-from src.packs import LARGEST_CPU_PACK, PACK_SECONDS
-from src.run import Job, Record
+from src.runs.job import Job, Record
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class EngineError(MachineError):
 
 
 class Engine(ABC):
-    """What the policy in `src.workers` knows of an engine.
+    """What the policy in `src.engines.policy` knows of an engine.
 
     An engine starts, or connects to what runs, as it is made: its workers import while the sweep is planned.
     """

@@ -9,9 +9,9 @@ from typing import Any
 
 from src.engines import Engine, EngineError, Outcome, Place, nodes, parcels
 from src.engines.parcels import Trained
+from src.engines.queue import GPU_MEMORY
 from src.engines.settings import PREFIX, Settings
-from src.packs import GPU_MEMORY
-from src.run import Job, Record
+from src.runs.job import Job, Record
 
 CONNECT_SECONDS = 15
 PATIENCE_SECONDS = 60.0

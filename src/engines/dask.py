@@ -18,12 +18,12 @@ from typing import Any
 from distributed import Client, Future, LocalCluster, wait
 from distributed.utils import TimeoutError as DaskTimeout
 
-from src import packs
 from src.checks import ConfigError
 from src.engines import Death, EngineError, Outcome, dask_host, nodes, parcels
+from src.engines import queue as packs
 from src.engines.cluster import CONNECT_SECONDS, LOOK_SECONDS, Cluster
 from src.engines.settings import PREFIX, Settings
-from src.run import Job, Record
+from src.runs.job import Job, Record
 
 
 class Backend(Cluster):

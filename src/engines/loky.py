@@ -14,12 +14,13 @@ from concurrent.futures.process import BrokenProcessPool
 
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
-from src import config, packs
-from src import run as runs
+from src import config
 from src.engines import Death, Engine, Outcome, Place, nodes
+from src.engines import queue as packs
 from src.engines.child import die_with
 from src.engines.settings import ONE_THREAD, Settings
-from src.run import Job, Record
+from src.runs import job as runs
+from src.runs.job import Job, Record
 
 ENVIRONMENT = {**ONE_THREAD, "LOKY_MAX_MEMORY_LEAK_SIZE": "2e9"}
 """Of a worker. It may grow by 2 GB before loky starts it anew; by default by 300 MB, which a data set takes."""
@@ -94,7 +95,7 @@ class Backend(Engine):
 
 
 def _import_trainer() -> None:
-    import src.trainer  # noqa: F401
+    import src.training.trainer  # noqa: F401
 
 
 def _begin_worker(parent: int) -> None:

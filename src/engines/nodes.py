@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from src.data import REPOSITORY, resolve
 from src.data import fashion_mnist as fashion
-from src.run import Job
+from src.runs.job import Job
 
 SOURCE = "sent by the main process of a sweep"
 

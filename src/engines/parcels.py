@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from src import packs
-from src import run as runs
 from src.checks import ConfigError
 from src.engines import nodes
+from src.engines import queue as packs
 from src.engines.settings import PREFIX, Settings
-from src.run import Job, Record
+from src.runs import job as runs
+from src.runs.job import Job, Record
 
 Trained = tuple[Record, dict[str, bytes]]
 """A run's record, and its files where its worker does not write into the output folder itself."""

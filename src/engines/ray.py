@@ -17,14 +17,14 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is importe
 import ray
 from ray import exceptions
 
-from src import packs
 from src.checks import ConfigError
 from src.engines import Death, EngineError, Outcome, nodes, parcels
+from src.engines import queue as packs
 from src.engines.cluster import CONNECT_SECONDS, LOOK_SECONDS, Cluster
 from src.engines.parcels import Trained
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
 from src.errors import InputError
-from src.run import Job, Record
+from src.runs.job import Job, Record
 
 DEATHS: dict[type[Exception], str] = {
     exceptions.WorkerCrashedError: "killed, out of memory?",

@@ -23,13 +23,13 @@ import submitit
 from filelock import FileLock, Timeout
 from submitit.core.job_environment import JobEnvironment
 
-from src import run as runs
 from src.checks import ConfigError
 from src.engines import Death, Engine, EngineError, Outcome, Place, nodes, parcels
+from src.engines.queue import GPU_MEMORY, GPU_MEMORY_PER_RUN
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
 from src.errors import InputError
-from src.packs import GPU_MEMORY, GPU_MEMORY_PER_RUN
-from src.run import Job, Record
+from src.runs import job as runs
+from src.runs.job import Job, Record
 
 NAME = "dropout-sweeps"
 """Of every job, for squeue."""

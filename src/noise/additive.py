@@ -10,7 +10,6 @@ from src.noise import Noise, Site
 from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1), "momentum": real(0, 1, above=True)}
-REVISION = 2
 
 
 class Additive(Noise):

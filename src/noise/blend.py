@@ -10,7 +10,6 @@ from src.noise import Backward, Noise, Site
 from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1)}
-REVISION = 2
 
 
 class Blend(Noise):

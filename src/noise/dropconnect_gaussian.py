@@ -13,7 +13,6 @@ from src.noise import Noise, Site, alpha
 from src.streams import Rate
 
 RATE = real(0, 1, below=True)
-REVISION = 2
 
 TINY = 1e-12
 """Added to the variance, whose square root has no gradient at 0 (a layer that is all zero)."""

@@ -9,7 +9,6 @@ from src.noise import Noise, Site
 from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1), "highest": real(0, 1, below=True), "power": real(0, 1)}
-REVISION = 2
 
 
 class Jumpout(Noise):

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from src import components, config, schedules
 from src.config import Run
 from src.errors import REPOSITORY, InputError, command
-from src.planning import expand
+from src.sweeping.planning import expand
 
 STEPS = 1000
 LAYERS = (("dropout1", "#0072B2", "-"), ("dropout2", "#D55E00", "--"))

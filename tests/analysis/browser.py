@@ -41,7 +41,6 @@ addEventListener("load", () => parent.postMessage({
   broken: [...document.links].map(link => link.getAttribute("href"))
     .filter(href => !(href.startsWith("#") && document.getElementById(href.slice(1)))),
   links: document.links.length,
-  cell: Math.min(...[...document.querySelectorAll(".summary td")].map(cell => cell.clientWidth), innerWidth),
   inner: innerWidth,
   scroll: document.documentElement.scrollWidth,
 }, "*"));
@@ -66,8 +65,6 @@ class Shown:
     broken: list[str]
     """Links that lead nowhere."""
     links: int
-    cell: int
-    """Width of the narrowest cell with a text of several words."""
     inner: int
     """Width of the window."""
     scroll: int

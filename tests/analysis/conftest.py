@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src import store
+from src.runs import store
 
 Truth = Callable[[Mapping[str, Any]], float]
 """Final mean test accuracy of an arm, from its swept values."""

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from analysis import tables
 from analysis.choose import main
-from src import store
+from src.runs import store
 
 Make = Callable[..., Path]
 SWEPT = {"dropout1": [0, 0.2], "dropout2": [0], "optimizer.weight_decay": [0, 1e-05, 0.0002]}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import comparison
+from analysis import comparison, figures
 from analysis.compare import main
 
 Make = Callable[..., Path]
@@ -58,6 +58,10 @@ class Links(HTMLParser):
         self.text += data
 
 
+def words(compared: comparison.Compared) -> list[str]:
+    return [result.verdict.word for result in compared.judged if result.verdict]
+
+
 def test_known_effect_is_found(sweep: Make, capsys: pytest.CaptureFixture) -> None:
     folder = sweep(RATES, better)
     assert main([str(folder)]) == 0
@@ -65,29 +69,68 @@ def test_known_effect_is_found(sweep: Make, capsys: pytest.CaptureFixture) -> No
     assert "dropout1=0.2 is better" in output
     assert output.splitlines()[-1] == f"Open {folder / 'index.html'}"
     compared = comparison.compare(folder)
-    (pair,) = compared.pairs["test_acc"]
-    assert pair.verdict == 1
-    assert pair.paired.difference == pytest.approx(0.01, abs=0.002)
-    assert compared.pairs["test_loss"][0].verdict == 1  # lower, so better
+    (result,) = compared.judged
+    assert words(compared) == ["better"]
+    assert result.paired.difference == pytest.approx(0.01, abs=0.002)
+    (loss,) = compared.described
+    assert loss.gain == 1  # lower, so better
     text = (folder / "report.md").read_text()
-    assert f"{compared.summaries['test_acc']['dropout1=0.2'].mean * 100:.2f} ± " in text
-    assert "A better" in text
+    assert f"{compared.summaries['dropout1=0.2'].mean * 100:.2f} ± " in text
+    assert "| better, by more than the margin of 0.20 pp |" in text
 
 
-def test_null_gives_null(sweep: Make) -> None:
-    folder = sweep(RATES, equal)
-    found = comparison.compare(folder)
-    assert [pair.verdict for pairs in found.pairs.values() for pair in pairs] == [0, 0]
-    assert comparison.conclusion(found).startswith(
-        "No difference shown between dropout1=0.2 and dropout1=0.5"
-    )
+def test_null_is_equivalent_or_undecided_never_better(sweep: Make) -> None:
+    found = comparison.compare(sweep(RATES, equal))
+    assert words(found)[0] in ("equivalent", "undecided")
+    assert "is better" not in comparison.conclusion(found)
+    noisy = comparison.compare(sweep(RATES, equal, name="noisy", arm_noise=0.02))
+    assert comparison.conclusion(noisy).startswith("Undecided between dropout1=0.2 and dropout1=0.5")
 
 
 def test_loss_is_better_when_lower(sweep: Make) -> None:
     found = comparison.compare(sweep(RATES, better), "test_loss")
-    assert list(found.pairs) == ["test_loss"]
+    assert [result.measure.column for result in found.judged] == ["test_loss"]
     assert "dropout1=0.2 is better" in comparison.conclusion(found)
     assert "nats" in comparison.conclusion(found)
+
+
+def test_an_arm_is_not_better_because_its_bad_runs_are_missing(sweep: Make) -> None:
+    lost = {(0, seed): "diverged" for seed in (0, 1, 2)}
+    folder = sweep(RATES, lambda arm: 0.87 if arm["dropout1"] == 0.2 else 0.8, states=lost)
+    found = comparison.compare(folder)
+    assert words(found) == ["undecided"]
+    said = comparison.conclusion(found)
+    assert "is better" not in said
+    assert "dropout1=0.2: 3 of 5 runs diverged." in said
+    main([str(folder)])
+    assert "| dropout1=0.2 | 2 of 5; 3 diverged |" in (folder / "report.md").read_text()
+    # the other side's bad runs do not help this one
+    other = sweep(RATES, better, name="other", states={(1, seed): "diverged" for seed in (0, 1)})
+    assert words(comparison.compare(other)) == ["better"]
+
+
+def test_runs_that_broke_down_are_counted_and_kept(sweep: Make) -> None:
+    folder = sweep(RATES, lambda arm: 0.87 if arm["dropout1"] == 0.2 else 0.12)
+    found = comparison.compare(folder)
+    assert [(arm.name, arm.n, arm.broken) for arm in found.arms] == [
+        ("dropout1=0.2", 5, 0),
+        ("dropout1=0.5", 5, 5),
+    ]
+    assert "dropout1=0.5: 5 of 5 runs broke down." in comparison.conclusion(found)
+
+
+def test_what_the_sweep_declares_is_judged(sweep: Make) -> None:
+    arms = {"dropout1": [0.1, 0.2, 0.3]}
+    folder = sweep(arms, lambda arm: 0.87 + arm["dropout1"] / 20)
+    block = "hydra:\n  sweeper:\n    primary: {metric: test_loss, contrast: [2, 0], margin: 0.05}\n"
+    (folder / "multirun.yaml").write_text(block)
+    found = comparison.compare(folder)
+    (result,) = found.judged
+    assert (result.contrast.a, result.contrast.b, result.margin) == ("dropout1=0.3", "dropout1=0.1", 0.05)
+    assert result.measure.column == "test_loss" and result.family == 1
+    assert len(comparison.compare(folder, "test_acc").judged) == 3
+    (folder / "multirun.yaml").write_text(block.replace("[2, 0]", "[7, 0]"))
+    assert len(comparison.compare(folder).judged) == 3
 
 
 def test_final_is_the_last_epoch_not_the_best(sweep: Make) -> None:
@@ -111,10 +154,11 @@ def test_problem_runs_are_counted_and_named(
     for report in ("index.html", "report.md"):
         text = (folder / report).read_text()
         assert "4 of 16 runs are left out" in text
+        assert "1 diverged" in text
         assert all(run in text for run in named)
         assert "out of memory" in text
-    (pair,) = comparison.compare(folder).pairs["test_acc"]
-    assert pair.paired.n == 4  # seeds 3 to 6
+    (result,) = comparison.compare(folder).judged
+    assert result.paired.n == 4  # seeds 3 to 6
 
 
 def test_single_seed_is_not_tested(sweep: Make) -> None:
@@ -122,7 +166,7 @@ def test_single_seed_is_not_tested(sweep: Make) -> None:
     assert main([str(folder)]) == 0
     text = (folder / "report.md").read_text()
     assert "binomial standard error" in text
-    assert re.search(r"10,000 images is 0\.3[34] pp", text)
+    assert re.search(r"is 0\.3[34] pp", text)
     assert "Paired differences" not in text
 
 
@@ -136,23 +180,24 @@ def test_missing_seeds_leave_a_pair_untested(sweep: Make) -> None:
     states = {(0, seed): "unfinished" for seed in (0, 1, 2, 3)}
     folder = sweep({"noise": ["none", "a|b", "<b>"]}, equal, states=states)
     assert main([str(folder)]) == 1
-    assert "not tested" in (folder / "report.md").read_text()
-    assert r"noise=a\|b" in (folder / "report.md").read_text()
+    text = (folder / "report.md").read_text()
+    assert "not tested" in text
+    assert r"noise=a\|b" in text
     page = (folder / "index.html").read_text()
     assert "<b>" not in page
-    assert "noise=&lt;b&gt;" in page
+    assert "noise=&lt;b&gt;" in page and "noise=a|b" in page
 
 
 def test_many_arms_are_compared_with_the_first_or_the_named_one(sweep: Make) -> None:
     folder = sweep({"dropout1": [0.1 * i for i in range(8)]}, lambda arm: 0.87 - arm["dropout1"] / 50)
     found = comparison.compare(folder)
     assert found.reference == "dropout1=0"
-    assert {pair.b for pair in found.pairs["test_acc"]} == {"dropout1=0"}
-    assert len(found.pairs["test_acc"]) == 7
-    assert "7 arms worse" in comparison.conclusion(found)
+    assert {result.contrast.b for result in found.judged} == {"dropout1=0"}
+    assert [result.family for result in found.judged] == [7] * 7
+    assert "7 show a difference" in comparison.conclusion(found)
     assert comparison.compare(folder, baseline="dropout1=0.3").reference == "dropout1=0.3"
     few = sweep({"dropout1": [0.1 * i for i in range(6)]}, equal, name="few")
-    assert len(comparison.compare(few).pairs["test_acc"]) == 15
+    assert len(comparison.compare(few).judged) == 15
 
 
 def test_command_is_that_of_the_sweep(sweep: Make) -> None:
@@ -216,6 +261,24 @@ def test_page_is_self_contained_and_the_same_each_time(sweep: Make) -> None:
     before = written()
     main([str(folder)])
     assert written() == before
+
+
+@pytest.mark.usefixtures("with_figures")
+@pytest.mark.filterwarnings("error:Glyph")
+@pytest.mark.parametrize("name", ["$a_b$ $", "x" * 600, "暂退法", "*a* `b` [c](d) <b>"])
+def test_any_name_of_an_arm_is_shown(sweep: Make, name: str) -> None:
+    if name == "暂退法" and not figures.CJK:
+        pytest.skip("no font with Chinese characters is installed")
+    folder = sweep({"noise": ["none", name]}, equal, seeds=[0, 1], epochs=2)
+    assert main([str(folder)]) == 0
+    assert f"noise={name}" in Links((folder / "index.html").read_text()).text
+
+
+def test_an_interval_of_accuracy_ends_at_0_and_100(sweep: Make) -> None:
+    found = comparison.compare(sweep(RATES, lambda arm: 0.95, seeds=[0, 1], seed_noise=0.04))
+    for arm in found.arms:
+        interval = arm.summaries[found.measure].interval
+        assert interval is not None and 0 <= interval.lower <= interval.upper <= 1
 
 
 def test_help_is_quick_and_needs_no_heavy_package() -> None:

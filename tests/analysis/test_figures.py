@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import figures
+from analysis import comparison_figures, figures, heat
+from analysis.contrasts import Contrast, described, family
 from analysis.measures import TEST_ACC, TEST_LOSS
-from analysis.statistics import compare_arms, summarise
+from src.stats import summarise
 
 
 def epochs(arms: int, seeds: int, length: int = 3) -> pd.DataFrame:
@@ -52,7 +53,7 @@ def test_chosen_arms_are_the_ends_in_the_given_order() -> None:
 def test_learning_curves_name_what_they_draw(arms: int) -> None:
     frame = epochs(arms, 2)
     means = frame.groupby("arm", sort=False)["test_acc"].mean().to_dict()
-    figure = figures.learning_curves(frame, means, TEST_ACC)
+    figure = comparison_figures.learning_curves(frame, means, TEST_ACC)
     drawn = figures.chosen_arms(means)
     assert [len(axis.lines) for axis in figure.axes] == [len(drawn)] * 4
     assert all(arm in texts(figure) for arm in drawn)
@@ -70,37 +71,72 @@ def test_learning_curves_name_what_they_draw(arms: int) -> None:
 
 def test_one_seed_has_no_band_and_says_so() -> None:
     frame = epochs(2, 1)
-    figure = figures.learning_curves(frame, {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC)
+    figure = comparison_figures.learning_curves(frame, {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC)
     assert "no band" in texts(figure)
-    assert "band: 95%" in texts(figures.learning_curves(epochs(2, 2), {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC))
+    assert "band: 95%" in texts(
+        comparison_figures.learning_curves(epochs(2, 2), {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC)
+    )
 
 
 def test_final_values_hold_every_run_and_say_what_is_left_out() -> None:
     frame = epochs(50, 3, length=1)
     summaries = {arm: summarise(of["test_acc"]) for arm, of in frame.groupby("arm", sort=False)}
-    figure = figures.final_values(frame, summaries, TEST_ACC)
+    figure = comparison_figures.final_values(frame, summaries, TEST_ACC)
     dots = sum(len(collection.get_offsets()) for collection in figure.axes[0].collections)
     assert dots == figures.LISTED_ROWS * 3
     assert "of 50 arms" in texts(figure)
     few = dict(list(summaries.items())[:3])
-    figure = figures.final_values(frame[frame["arm"].isin(few)], few, TEST_ACC)
+    figure = comparison_figures.final_values(frame[frame["arm"].isin(few)], few, TEST_ACC)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(few)
 
 
-def test_paired_differences_are_coloured_by_the_verdict() -> None:
+def contrast(a: str, shift: float, noise: float, n: int = 6) -> Contrast:
     rng = np.random.default_rng(0)
-    base = dict(enumerate(rng.normal(0.4, 0.01, 6)))
-    lower = {seed: value - 0.05 + rng.normal(0, 0.001) for seed, value in base.items()}
-    same = {seed: value + 0.001 * (-1) ** seed for seed, value in base.items()}
-    values = {"base": base, "lower": lower, "same": same}
-    found = compare_arms(values, [("lower", "base"), ("same", "base")], higher_is_better=False)
-    figure = figures.paired_differences(found, TEST_LOSS)
-    words = texts(figure)
-    assert "arm better" in words
-    assert "no difference shown" in words
-    assert "reference better" not in words
-    assert "minus the reference, base" in words
-    assert "difference in test cross-entropy (nats)" in words
+    base = dict(enumerate(rng.normal(0.4, 0.01, n)))
+    moved = {seed: value + shift + rng.normal(0, noise) for seed, value in base.items()}
+    return Contrast(a, "base", f"{a} in a setting", TEST_LOSS, (moved, base))
+
+
+def test_a_forest_has_a_row_a_label_coloured_by_the_verdict() -> None:
+    found = family([contrast("lower", -0.05, 0.001), contrast("same", 0, 1e-5)], 0.01)
+    figure = figures.forest([*found, *described([contrast("described", 0.02, 0.001)])])
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == [
+        f"{a} in a setting" for a in ("lower", "same", "described")
+    ]
+    said = texts(figure)
+    assert all(
+        word in said for word in ("better", "equivalent", "inside the margin", "test cross-entropy (nats)")
+    )
+    assert "worse" not in said
+    dots = [len(collection.get_offsets()) for collection in axis.collections]
+    assert sum(dots) == 18
+
+
+def test_a_forest_of_many_rows_says_what_is_left_out() -> None:
+    figure = figures.forest(described([contrast(str(i), i / 100, 0.001) for i in range(50)]))
+    assert len(figure.axes[0].get_yticklabels()) == figures.LISTED_ROWS
+    assert "both ends of 50 rows" in texts(figure)
+
+
+def test_what_lies_beyond_an_axis_is_said() -> None:
+    runs = pd.DataFrame(np.full((60, 4), 0.85) + np.linspace(0, 0.05, 60)[:, None])
+    runs.iloc[30, 0] = 0.1
+    for is_cut, frame in ((True, runs), (False, runs.iloc[55:] * 0 + 0.9)):
+        figure, axes = figures.panels(1)
+        figures.curves(axes[0][0], frame, TEST_ACC, median=True, color="black")
+        figures.limits(axes[0][0], [frame], TEST_ACC)
+        assert ("cut off: values from 10.00 to 90.00" in texts(figure)) == is_cut
+
+
+def test_runs_that_make_no_grid_are_dots_on_numeric_axes() -> None:
+    rng = np.random.default_rng(0)
+    final = pd.DataFrame({"a": rng.uniform(0.5, 1, 16), "b": 10 ** rng.uniform(-4, 0, 16), "val_acc": 0.8})
+    figure = comparison_figures.scattered(
+        final, ["a", "b"], TEST_ACC.__class__(**{**vars(TEST_ACC), "column": "val_acc"})
+    )
+    assert len(figure.axes[0].collections[0].get_offsets()) == 16
+    assert (figure.axes[0].get_xscale(), figure.axes[0].get_yscale()) == ("linear", "log")
 
 
 def test_numbers_in_cells_are_legible() -> None:
@@ -108,10 +144,10 @@ def test_numbers_in_cells_are_legible() -> None:
     values = np.linspace(0.1, 0.9, 60).reshape(6, 10)
     values[2, 3] = values[5, 9] = np.nan
     grid = pd.DataFrame(values).rename_axis(index="b", columns="a")
-    panel = figures.Matrix("", 2 * grid - 1, grid.map("{:.2f}".format), centred=True)
-    for figure in (figures.heat_map(grid, TEST_ACC), figures.heat_maps([panel])):
+    panel = heat.Matrix("", 2 * grid - 1, grid.map("{:.2f}".format), centred=True)
+    for figure in (comparison_figures.heat_map(grid, TEST_ACC), heat.heat_maps([panel])):
         axis = figure.axes[0]
-        (cells,) = axis.collections
+        cells = axis.collections[0]
         assert len(axis.texts) == 58
         colours = cells.get_facecolor().reshape(6, 10, 4)
         for text in axis.texts:
@@ -130,7 +166,7 @@ def test_saving_is_deterministic_and_leaves_no_trace(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     grid = pd.DataFrame(np.linspace(0.8, 0.9, 9).reshape(3, 3)).rename_axis(index="b", columns="a")
     for name in ("one", "two"):
-        figures.save(figures.heat_map(grid, TEST_ACC), tmp_path / name, "grid")
+        figures.save(comparison_figures.heat_map(grid, TEST_ACC), tmp_path / name, "grid")
     for ending in ("png", "svg"):
         one, two = ((tmp_path / name / f"grid.{ending}").read_bytes() for name in ("one", "two"))
         assert one == two

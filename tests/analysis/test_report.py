@@ -18,44 +18,48 @@ import pytest
 from browser import show
 from matplotlib.figure import Figure
 
-from analysis import exercises, pages, tables
-from analysis.exercises import Answer, Grid, Picture
+from analysis import design, exercises, measures, page, tables
+from analysis.contrasts import Arms, family
+from analysis.exercises import Facts
 from analysis.report import main
+from analysis.runs import arm_name
 from analysis.tables import Tables
+from analysis.verdicts import Rule
 
 Make = Callable[..., Path]
 RATES = {"dropout1": [0.2, 0.5]}
+RULES = (Rule("never", "the moon is <green>", lambda e: False), Rule("always", "otherwise", lambda e: True))
+TEMPLATE = """{% extends "exercise.md" %}
+{% block title %}Made up {{ number }}{% endblock %}
+{% block answer %}The mean is {{ "%.6f" | format(f.seen.mean) }}, says {{ f.seen.by }}.{% endblock %}
+{% block guess %}Guess.{% endblock %}
+{% block why %}Because.{% endblock %}
+{% block alt %}A line by epoch{% endblock %}
+{% block caption %}A caption{% endblock %}
+{% block seen %}- A bullet.{% endblock %}
+{% block tables %}All that was found{% endblock %}
+"""
 
 
-def figure() -> Figure:
+def analyse(given: Tables) -> Facts:
+    """The mean, and a contrast of both arms."""
+    table = next(iter(given.values()))
+    arms = Arms(table, {arm_name({"dropout1": rate}): {"dropout1": rate} for rate in RATES["dropout1"]})
+    judged = family([arms.contrast(*arms.named, measures.TEST_ACC)], 0.2)
+    seen = {"mean": table.final["test_acc"].mean(), "by": "a <b> | 'c'"}
+    return Facts(primary=judged, verdict="always", arms=arms.stats([measures.TEST_ACC]), seen=seen)
+
+
+def draw(facts: Facts) -> dict[str, Figure]:
     found = Figure(figsize=(10, 4), layout="constrained")
     found.subplots().plot([1, 2], [3, 4])
-    return found
+    return {"curve": found}
 
 
-def answer(given: Tables) -> Answer:
-    """Says how many runs there are, and shows a part of each kind."""
-    table = next(iter(given.values()))
-    return Answer(
-        headline=f"The mean is {table.final['test_acc'].mean():.6f} with a < b",
-        n=f"{len(table.runs)} runs",
-        verdict=["First paragraph.", "Second paragraph."],
-        parts=[
-            "Between the parts.",
-            Picture("curve", "A line (%) by epoch. Line: the mean", figure()),
-            Grid(
-                "All that was found",
-                ["arm|s", "in words", "test accuracy (%): mean ± SD", *["95% CI"] * 8],
-                [["(0.2, 0.5)", "the <book>'s", "87.12 ± 0.50", *["86.90 to 87.31"] * 8]],
-                texts=2,
-            ),
-        ],
-        outstanding=[f"{name} lacks a seed" for name in given if name == "second_test"],
+def exercise(number: int, *sweeps: str, says: Callable[[Tables], Facts] = analyse) -> SimpleNamespace:
+    return SimpleNamespace(
+        NUMBER=number, SWEEPS=sweeps, RULES=RULES, analyse=says, draw=draw, choose=lambda table: []
     )
-
-
-def exercise(number: int, *sweeps: str, says: Callable[[Tables], Answer] = answer) -> SimpleNamespace:
-    return SimpleNamespace(NUMBER=number, TITLE=f"Made up {number}", SWEEPS=sweeps, answer=says)
 
 
 @pytest.fixture
@@ -63,15 +67,21 @@ def pose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     """Puts exercises of a test's own in the place of the chapter's, by name."""
 
     def posed(**modules: SimpleNamespace) -> None:
-        files = tmp_path / "posed"
+        files, templates = tmp_path / "posed", tmp_path / "templates"
         files.mkdir(exist_ok=True)
+        shutil.copytree(Path(page.__file__).parent / "templates", templates, dirs_exist_ok=True)
+        for name in modules:
+            (templates / "en" / "exercises" / f"{name}.md").write_text(TEMPLATE)
         for sweep in (sweep for module in modules.values() for sweep in module.SWEEPS):
             comment = (
                 f"What of\n{sweep}?\n\nDesign: of {sweep},\ntwo arms.\n\npython -m src.train sweep={sweep}"
             )
             text = textwrap.indent(comment, "# ", lambda line: True).replace("# \n", "#\n")
-            (files / f"{sweep}.yaml").write_text(f"{text}\nhydra:\n  mode: MULTIRUN\n")
-        monkeypatch.setattr(exercises, "SWEEP_FILES", files)
+            (files / f"{sweep}.yaml").write_text(
+                f"{text}\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params: {{dropout1: '0.2,0.5'}}\n"
+            )
+        monkeypatch.setattr(design, "SWEEP_FILES", files)
+        monkeypatch.setattr(page, "TEMPLATES", templates)
         monkeypatch.setattr(exercises, "names", lambda: tuple(modules))
         monkeypatch.setattr(exercises, "load", modules.__getitem__)
 
@@ -119,21 +129,22 @@ def test_page_and_text_hold_every_answer(tmp_path: Path, sweep: Make, run: Calla
     for name in ("first", "second", "second_test"):
         sweep(RATES, flat, name=name)
     assert run() == 0
-    folder = tmp_path / "report"
-    page, text = texts(folder)
+    page, text = texts(tmp_path / "report")
     read = Page(page)
     for said in (read.text, text):
-        assert said.count("The mean is 0.8") >= 4  # in the summary and in the section
+        assert said.count("The mean is 0.8") == 4  # on a card and in the section
         for words in (
             "What of first?",
             "of second_test, two arms.",
-            "First paragraph.",
-            "Between the parts.",
-            "A line (%) by epoch",
+            "Guess.",
+            "Because.",
+            "A bullet.",
             "All that was found",
-            "second_test lacks a seed",
+            "A caption",
+            "margin ±0.20 pp",
+            "| always |" if said == text else "always",
             "python -m src.train sweep=second_test",
-            "Runs: 10; training time, all runs: 1 min 0 s",
+            "10 runs, 1 min 0 s of training",
             "python -m analysis.report --from FOLDER",
             "torch 2.13.0",
             tables.machine(),
@@ -141,8 +152,9 @@ def test_page_and_text_hold_every_answer(tmp_path: Path, sweep: Make, run: Calla
         ):
             assert words in said, words
         assert "mall version" not in said
-    assert "| arm\\|s | in words |" in text
-    assert "the &lt;book&gt;'s" in page or "the &lt;book&gt;&#39;s" in page
+    assert "a <b> | 'c'" in read.text
+    assert "the moon is <green>" in read.text
+    assert "a &lt;b&gt; \\| 'c'" in text
 
 
 def test_facts_count_a_shared_run_once(tmp_path: Path, sweep: Make, run: Callable[..., int]) -> None:
@@ -159,14 +171,16 @@ def test_page_needs_nothing_but_itself(tmp_path: Path, sweep: Make, run: Callabl
     assert run() == 1
     page, text = texts(tmp_path / "report")
     read = Page(page)
-    assert [image["alt"] for image in read.images] == ["A line (%) by epoch"]
+    assert [image["alt"] for image in read.images][1:] == ["A line by epoch"]
+    assert "interval" in (read.images[0]["alt"] or "")
     assert all((image["src"] or "").startswith("data:image/svg+xml;base64,") for image in read.images)
     assert not re.search(r"url\(|@import|https?://", page)
     assert all(link[0] == "#" and link[1:] in read.ids for link in read.links)
     assert len(read.ids) == len(set(read.ids))
-    inside = set(re.findall(r'<a id="(.*?)"></a>', text))
+    inside = set(re.findall(r'<a id="(.*?)"></a>', text)) | set(re.findall(r'<details id="(.*?)">', text))
     assert set(re.findall(r"\]\(#(.*?)\)", text)) <= inside
-    assert re.findall(r"!\[.*?\]\((.*?)\)", text) == ["figures/first_curve.png"]
+    shown = ["figures/first_card.png", "figures/first_curve.png"]
+    assert re.findall(r"!\[.*?\]\((.*?)\)", text) == shown
     assert (tmp_path / "report/figures/first_curve.svg").exists()
 
 
@@ -207,12 +221,12 @@ def test_runs_without_a_result_are_named(
     ]
     assert len(lost) == 1
     for text in texts(tmp_path / "report"):
-        assert "2 runs gave no result" in text
+        assert "Runs without a result: 2" in text
         assert "24 usable of 26" in text
         assert "out of memory" in text
         assert "seed 22" in text
         assert lost[0] in text
-        assert "#second-problems" in text
+        assert "second-problems" in text
         assert "first-problems" not in text
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
@@ -226,7 +240,7 @@ def test_an_exercise_that_raises_costs_no_other(
     pose: Callable[..., None],
     capsys: pytest.CaptureFixture,
 ) -> None:
-    def broken(given: Tables) -> Answer:
+    def broken(given: Tables) -> Facts:
         raise ZeroDivisionError("no <arm>\nat all")
 
     pose(first=exercise(1, "first", says=broken), second=exercise(2, "second"))
@@ -235,10 +249,10 @@ def test_an_exercise_that_raises_costs_no_other(
     assert run() == 1
     found = capsys.readouterr()
     assert "Traceback" in found.err
-    assert "1. Made up 1: no answer" in found.out
+    assert "1. first: no answer" in found.out
     page, text = texts(tmp_path / "report")
     assert "ZeroDivisionError: no &lt;arm&gt; at all" in page
-    assert "No answer: ZeroDivisionError: no <arm> at all" in text
+    assert "**No answer.** ZeroDivisionError: no &lt;arm&gt; at all" in text
     assert "2 of 10" not in text
     assert "The mean is 0.8" in text
 
@@ -251,8 +265,8 @@ def test_an_exercise_without_a_sweep_is_outstanding(
     assert run() == 0
     for text in texts(tmp_path / "report"):
         assert "Not run yet" in text
-        assert "first, not run yet:" in text
-        assert "second_test, not run yet:" in text
+        assert "Outstanding: first, not run yet." in text
+        assert "Outstanding: second_test, not run yet." in text or "second\\_test" in text
         assert "python -m src.train sweep=first" in text
         assert "mall version" not in text
 
@@ -273,8 +287,8 @@ def test_small_version_is_marked_and_apart(
     assert run("--small") == 0
     assert texts(tmp_path / "report") == full
     for text in texts(tmp_path / "report_small"):
-        assert text.count("Small version") >= 2  # on top, in the summary
-        assert "first, small version: epochs=1 seed=0,1" in text
+        assert "Small version: few seeds" in text
+        assert "first is a small version (epochs=1 seed=0,1)" in text
         assert "python -m src.train sweep=first epochs=1 seed=0,1\n" in text
         assert "The mean is 0.8" in text
     capsys.readouterr()
@@ -324,14 +338,32 @@ def test_a_sweep_that_cannot_be_read_costs_no_other(
         assert "no finished run" in text
 
 
+def test_a_bit_flipped_in_a_kept_table_costs_no_other(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("first", "second"):
+        sweep(RATES, flat, name=name)
+    assert run() == 0
+    folder = tmp_path / "report"
+    for name in ("first.csv.gz", "first.runs.csv.gz", "first.json"):
+        whole = (folder / name).read_bytes()
+        middle = len(whole) // 2
+        (folder / name).write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+        assert main(["--from", str(folder), "--to", str(tmp_path / "again")]) == 1
+        assert "first" in capsys.readouterr().err
+        text = (tmp_path / "again" / "report.md").read_text()
+        assert "**No answer.**" in text and "The mean is 0.8" in text
+        (folder / name).write_bytes(whole)
+
+
 def test_large_figures_are_held_as_png(
     tmp_path: Path, sweep: Make, run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "LARGEST_SVG", 100)
+    monkeypatch.setattr(page, "LARGEST_SVG", 100)
     sweep(RATES, flat, name="first")
     run()
-    (image,) = Page(texts(tmp_path / "report")[0]).images
-    assert (image["src"] or "").startswith("data:image/png;base64,iVBOR")
+    images = Page(texts(tmp_path / "report")[0]).images
+    assert images and all((image["src"] or "").startswith("data:image/png;base64,iVBOR") for image in images)
 
 
 def test_a_figure_of_an_earlier_report_goes(tmp_path: Path, sweep: Make, run: Callable[..., int]) -> None:
@@ -342,6 +374,8 @@ def test_a_figure_of_an_earlier_report_goes(tmp_path: Path, sweep: Make, run: Ca
         (folder / name).write_text("")
     run()
     assert sorted(path.name for path in folder.iterdir()) == [
+        "first_card.png",
+        "first_card.svg",
         "first_curve.png",
         "first_curve.svg",
         "mine.png",
@@ -366,11 +400,10 @@ def test_browser_shows_the_page(tmp_path: Path, sweep: Make, run: Callable[..., 
     shown = show(texts(tmp_path / "report")[0], width)
     assert shown.errors == []
     assert shown.broken == []
-    assert shown.links >= 7
-    assert len(shown.images) == 2
-    assert all(alt and pixels > 500 for alt, pixels in shown.images)
-    assert shown.text > 3000
-    assert shown.cell > (100 if width > 1000 else 300)
+    assert shown.links >= 4
+    assert len(shown.images) == 4
+    assert all(alt and pixels > 200 for alt, pixels in shown.images)
+    assert shown.text > 2000
     assert shown.inner == width
     assert shown.scroll <= width
 

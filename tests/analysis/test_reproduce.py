@@ -19,7 +19,7 @@ from configs import REPOSITORY, heed_ctrl_c
 
 from analysis import exercises, report, reproduce, tables
 from analysis.reproduce import main
-from src.naming import sweep_name
+from src.sweeping.naming import sweep_name
 
 TINY = ("data=digits", "epochs=1", "seed=0,1", "model.hidden1=16", "model.hidden2=16")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis import tables
 from analysis.runs import InputError, arm_names, read, read_sweep
-from src import store
+from src.runs import store
 
 Make = Callable[..., Path]
 SWEPT = {"dropout1": [0.2, 0.5], "dropout2": [0.5]}
@@ -103,6 +104,52 @@ def test_damaged_record(made: Make) -> None:
     assert [problem.kind for problem in read(folder).problems] == ["damaged", "damaged"]
 
 
+@pytest.mark.parametrize("change", [{"seconds": "12.5"}, {"parameters": [1]}])
+def test_a_word_for_a_number_in_a_record_costs_one_run(made: Make, change: dict) -> None:
+    folder = made()
+    path = run_folder(folder, 0) / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    found = read(folder)
+    assert [(problem.id, problem.kind) for problem in found.problems] == [(path.parent.name, "damaged")]
+    assert "a number is right" in found.problems[0].reason
+    assert found.epochs["id"].nunique() == 5
+
+
+def test_an_error_of_several_lines_is_told_whole(made: Make) -> None:
+    folder = made(states={(0, 0): "failed"})
+    path = run_folder(folder, 0) / "run.json"
+    text = path.read_text().replace(
+        "RuntimeError: out of memory", "RuntimeError: sizes differ:\\nexpected 3\\ngot 4"
+    )
+    path.write_text(text)
+    assert read(folder).problems[0].reason == "RuntimeError: sizes differ: expected 3 got 4"
+
+
+PROBE = "epoch,step,layer,var\n1,1,1,0.5\n1,1,2,0.25\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        PROBE.replace("0.25", "much"),
+        PROBE[:-4],
+        PROBE + "1,2,3,4,5\n",
+        PROBE.encode().replace(b"0.25", b"\xff\xfe"),
+    ],
+    ids=["a word", "cut", "a cell too many", "no text"],
+)
+def test_a_damaged_probe_costs_its_run_alone(made: Make, damage: str | bytes) -> None:
+    folder = made()
+    for row in range(6):
+        (run_folder(folder, row) / "probe.csv").write_text(PROBE)
+    path = run_folder(folder, 4) / "probe.csv"
+    path.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+    table = tables.collect(folder)
+    assert [(problem.id, problem.kind) for problem in table.problems] == [(path.parent.name, "damaged")]
+    assert table.extra("probe").groupby("id").size().to_dict() == dict.fromkeys(table.runs["id"], 2)
+    assert len(table.runs) == 5 and table.epochs["id"].nunique() == 5
+
+
 def test_a_run_that_another_sweep_finished_since_is_usable(made: Make) -> None:
     folder = made()
     path = folder / "runs.csv"
@@ -122,11 +169,41 @@ def test_text_and_null_are_values(sweep: Make) -> None:
         ({"dropout1": [0.2]}, "dropout1=0.2"),
         ({"noise": ["gaussian"], "model.hidden1": [256]}, "noise=gaussian, model.hidden1=256"),
         ({}, "all runs"),
+        ({"optimizer.max_norm": [None]}, "optimizer.max_norm=null"),
     ],
 )
 def test_arm_names(sweep: Make, swept: dict, name: str) -> None:
     found = read(sweep(swept, lambda arm: 0.87))
     assert set(arm_names(found.epochs, found.keys)) == {name}
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("optimizer.lr", [0.1234567890123, 0.1234567890124]),
+        ("optimizer.lr", [0.12345678901234567, 0.12345678901234568]),
+        ("noise", ["007", "7"]),
+        ("optimizer.max_norm", [None, 1.0, 2.5]),
+        ("flag", [True, False]),
+    ],
+    ids=["13th digit", "17th digit", "leading zeros", "null", "true and false"],
+)
+def test_different_values_are_different_arms(sweep: Make, tmp_path: Path, key: str, values: list) -> None:
+    folder = sweep({key: values}, lambda arm: 0.87, seeds=[1700000000123, 1700000000124])
+    for table in (tables.collect(folder), tables.as_kept(tables.collect(folder))):
+        names = arm_names(table.final, table.keys)
+        assert names.value_counts().to_dict() == dict.fromkeys(names, 2)
+        assert names.nunique() == len(set(map(str, values)))
+        assert set(table.final["seed"]) == {1700000000123, 1700000000124}
+
+
+def test_a_long_seed_is_named_as_it_is(sweep: Make) -> None:
+    folder = sweep(
+        {"dropout1": [0.1]}, lambda arm: 0.87, seeds=[1700000000123, 5], states={(0, 1700000000123): "failed"}
+    )
+    (problem,) = read(folder).problems
+    assert (problem.arm, problem.seed) == ({"dropout1": 0.1}, 1700000000123)
+    assert problem.where == "dropout1=0.1, seed 1700000000123"
 
 
 def test_swept_key_named_like_a_fact_of_the_run(sweep: Make) -> None:

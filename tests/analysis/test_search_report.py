@@ -18,7 +18,7 @@ Study = Callable[..., Path]
 def study_folder(tmp_path: Path) -> Study:
     """A sweep's folder with a study of known trials: each its parameters, and values or the name of a state."""
     optuna = pytest.importorskip("optuna", reason="a search needs optuna: pip install -e '.[optuna]'")
-    from src import study
+    from src.sweeping import study
 
     def made(*trials: tuple[dict[str, float], Any], metric: tuple[str, ...] = ("val_acc",)) -> Path:
         space = {key: optuna.distributions.FloatDistribution(0, 1) for key in trials[0][0]}

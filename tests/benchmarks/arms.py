@@ -97,7 +97,7 @@ def recipe(epochs: int) -> float:
 
 @functools.cache
 def _products() -> Any:
-    from src.probes import EVALUATION_BATCH
+    from src.training.probes import EVALUATION_BATCH
     from tests.benchmarks.floor import Products
 
     return Products(EVALUATION_BATCH)
@@ -167,7 +167,7 @@ def _images() -> Any:
     import torch
 
     from src.data import load_bytes
-    from src.trainer import Images
+    from src.training.trainer import Images
 
     return Images(load_bytes(**compose()["data"]), torch.device("cpu"))
 
@@ -180,12 +180,12 @@ def noises() -> list[str]:
 
 
 def ours(epochs: int, runs: int = 1, noise: str = "dropout") -> float:
-    """Seconds per run-epoch of `src.trainer.train` with the default config, on a stack of so many runs.
+    """Seconds per run-epoch of `src.training.trainer.train` with the default config, on a stack of so many runs.
 
     Includes all that `metrics.csv` needs: training, its metrics, the test set, the probes.
     """
     from src import config
-    from src.trainer import train
+    from src.training.trainer import train
 
     images = _images()
     values = compose("device=cpu", f"noise={noise}")
@@ -211,7 +211,7 @@ def planning(overrides: Sequence[str]) -> tuple[int, float]:
     """Number of jobs of a sweep's overrides, and seconds to compose, check and identify them all."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from src import planning
+    from src.sweeping import planning
 
     with _multirun() as (loader, master):
         started = time.perf_counter()
@@ -225,8 +225,9 @@ def writing(overrides: Sequence[str], folder: Path, repeats: int = 5) -> float:
     """Seconds to write `runs.csv` of a sweep that has ended, all its rows, into a folder: median of several."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from src import planning, run
-    from src.table import Table
+    from src.runs import job as run
+    from src.sweeping import planning
+    from src.sweeping.table import Table
 
     with _multirun() as (loader, master):
         jobs = planning.expand(OverridesParser.create(loader).parse_overrides(list(overrides)), [])

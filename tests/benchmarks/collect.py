@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from src import store
+from src.runs import store
 
 EPOCHS = 10
 PROBED = ("epoch", "step", "layer", "var", "masked_var", "noisy_var", "zeros", "dead")

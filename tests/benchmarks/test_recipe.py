@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from src.data import load_bytes
-from src.probes import EVALUATION_BATCH
+from src.training.probes import EVALUATION_BATCH
 from tests.benchmarks import floor, recipe
 
 

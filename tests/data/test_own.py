@@ -17,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
-from src import components, config, data, run, store
+from src import components, config, data
 from src.checks import ConfigError, InputError, integer
 from src.data import Arrays, checksum
 from src.data._arrays import checked
-from src.trainer import Images, train
+from src.runs import job as run
+from src.runs import store
+from src.training.trainer import Images, train
 
 Mine = Callable[..., None]
 """Makes `src.data.mine`: its `read`, and whatever else its file is to hold."""
@@ -247,7 +249,7 @@ def test_its_own_options(mine: Mine) -> None:
 
     mine(read, OPTIONS={"seed": integer(0), "sizes": lambda value: list(value)})
     options = {**MINE, "root": "here", "seed": 5, "sizes": [1, 2]}
-    assert make_run(data=options).data == options
+    assert dict(make_run(data=options).data) == options
     held = data.load_bytes(**options)
     assert seen == [{"name": "mine", "root": data.REPOSITORY / "here", "seed": 5, "sizes": [1, 2]}]
     assert np.array_equal(held.train_images.numpy(), blobs(seed=5).train_images.reshape(45, 12))

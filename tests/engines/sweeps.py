@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from test_sweep import SMALL, everything, results, start, sweep, table, wait_for
 
-from src.packs import GPU_MEMORY_PER_RUN
+from src.engines.queue import GPU_MEMORY_PER_RUN
 
 SWEPT = ["dropout1=0.2,0.5", "seed=range(4)"]
 LONG = ["dropout1=0.2,0.5", "seed=range(3)", "epochs=60"]

@@ -9,12 +9,12 @@ import psutil
 import pytest
 from configs import DIGITS, make_run, plain
 
-from src import workers
 from src.engines import Place
+from src.engines import policy as workers
 from src.engines.loky import Backend
+from src.engines.queue import Queue
 from src.engines.settings import Settings
-from src.packs import Queue
-from src.run import Job, Record
+from src.runs.job import Job, Record
 
 
 @pytest.fixture

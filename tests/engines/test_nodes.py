@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from configs import DIGITS, REPOSITORY, make_run, plain
 
-from src import run
 from src.data import fashion_mnist as fashion
 from src.engines import nodes
-from src.run import Job
+from src.runs import job as run
+from src.runs.job import Job
 
 CONTENT = {name: name.encode() * 3 for name in fashion.FILES}
 
@@ -86,7 +86,7 @@ def test_the_code_is_sent_whole_and_alike(tmp_path: Path) -> None:
     code = nodes.code()
     assert code == nodes.code()
     names = zipfile.ZipFile(io.BytesIO(code)).namelist()
-    assert {"src/run.py", "src/engines/child.py", "src/noise/dropout.py"} <= set(names)
+    assert {"src/runs/job.py", "src/engines/child.py", "src/noise/dropout.py"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
     nodes.unpack_code(tmp_path)
     assert (tmp_path / "src" / "run.py").read_bytes() == Path(run.__file__).read_bytes()

@@ -9,9 +9,9 @@ import pytest
 from configs import DIGITS, make_run, plain
 
 from src.engines import parcels
+from src.engines.queue import GPU_MEMORY_PER_RUN
 from src.engines.settings import Settings
-from src.packs import GPU_MEMORY_PER_RUN
-from src.run import Job
+from src.runs.job import Job
 
 HYDRA = {"overrides": {}, "runtime": {}, "job": {}}
 SMALL = {"name": "scratch", "hidden1": 12, "hidden2": 8}
@@ -51,7 +51,7 @@ def test_a_gpu_trains_what_it_holds_and_the_others_are_handed_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A card of two runs, on whose machine everything is trained on the CPU."""
-    monkeypatch.setattr("src.run.config.resolve_device", lambda device: "cpu")
+    monkeypatch.setattr("src.runs.job.config.resolve_device", lambda device: "cpu")
     monkeypatch.setattr("src.engines.nodes.gpu_memory", lambda: 2 * GPU_MEMORY_PER_RUN)
     jobs = pack(str(tmp_path), 5, device="cuda")
     sent = parcels.wrap(jobs, Settings(shared=True), gpu=True)

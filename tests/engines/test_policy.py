@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from configs import make_run, plain
 
-from src import workers
 from src.engines import Death, Engine, Outcome, Place
-from src.packs import GPU_MEMORY_PER_RUN, Queue
-from src.run import Job, Record
+from src.engines import policy as workers
+from src.engines.queue import GPU_MEMORY_PER_RUN, Queue
+from src.runs.job import Job, Record
 
 Deadly = Callable[[Job, int], bool]
 """Whether a job kills its worker at its n-th try."""
@@ -121,7 +121,9 @@ def test_what_had_finished_before_its_worker_died_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_disk: set[int | None] = {0}
-    monkeypatch.setattr("src.workers.runs.ended", lambda job: record(job) if job.number in on_disk else None)
+    monkeypatch.setattr(
+        "src.engines.policy.runs.ended", lambda job: record(job) if job.number in on_disk else None
+    )
     engine = Scripted(lambda job, time: job.number == 1 and time == 1)
     sweep(tmp_path, engine)
     assert engine.tried[0] == 1 and engine.tried[1] == 2

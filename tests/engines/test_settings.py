@@ -69,7 +69,7 @@ def test_a_missing_engine_is_told_in_one_line(backend: str, monkeypatch: pytest.
 
 def test_no_engine_is_imported_unless_chosen() -> None:
     code = (
-        "import sys, src.sweep, src.engines.loky; "
+        "import sys, src.sweeping.sweep, src.engines.loky; "
         "print([name for name in ('ray', 'dask', 'distributed', 'submitit') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)

@@ -54,6 +54,20 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert refused.stderr == "error: dropout4=0.5: model=lenet has 3 places; add dropout4=0\n"
 
+    # an edited noise is another noise, and the others are kept
+    before = {path.parent.name for path in tmp_path.glob("outputs/runs/*/run.json")}
+    flip = tmp_path / "src" / "noise" / "flip.py"
+    flip.write_text(flip.read_text().replace("(1 - 2 * rate)", "(1 - 2 * rate)  # for the mean"))
+    command = [*shlex.split(walks[0].splitlines()[0])[1:], "seed=0", "hydra.launcher.n_jobs=1"]
+    assert run(tmp_path, *command).returncode == 0
+    assert {path.parent.name for path in tmp_path.glob("outputs/runs/*/run.json")} == before
+    flip.write_text(flip.read_text().replace("(1 - 2 * rate)", "(1 - 1.9 * rate)"))
+    assert run(tmp_path, *command).returncode == 0
+    after = {path.parent.name for path in tmp_path.glob("outputs/runs/*/run.json")}
+    assert len(after - before) == 1
+    (sweep,) = tmp_path.glob("outputs/sweeps/*seed=0/runs.csv")
+    assert (after - before).pop() in sweep.read_text()
+
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -11,7 +11,7 @@ from lockstep import Lockstep
 
 from src import components
 from src.config import Run, parse
-from src.trainer import Images, Trained, train
+from src.training.trainer import Images, Trained, train
 
 SHAPE = {"name": "scratch", "hidden1": 32, "hidden2": 24}
 OTHERS: dict[str, dict[str, Any]] = {

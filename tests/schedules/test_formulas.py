@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lockstep import Lockstep
 
-from src import components, run, schedules
+from src import components, schedules
 from src.checks import ConfigError
 from src.config import parse
-from src.run import Job
-from src.trainer import Images, train
+from src.runs import job as run
+from src.runs.job import Job
+from src.training.trainer import Images, train
 
 NAMES = components.names("schedule")
 SHARES = st.floats(0.01, 1)
@@ -181,7 +182,7 @@ def test_metrics_record_what_the_last_step_of_each_epoch_used(tmp_path: Path) ->
     jobs = []
     for name in NAMES:
         settings = plain(data=DIGITS, epochs=3, dropout1=0.3, dropout2=0.8, output=str(tmp_path))
-        settings["schedule"] = defaults(name)
+        settings["schedule"] = dict(defaults(name))
         jobs.append(Job(parse(settings), settings, [], hydra))
     run.train_jobs(jobs)
     recorded = set()

@@ -15,9 +15,9 @@ from src import models
 from src.noise import Noise
 from src.noise.dropout import Dropout
 from src.noise.none import NoNoise
-from src.probes import mean_metrics
 from src.stacks.mlp import MLP
 from src.streams import Draws, Rate
+from src.training.probes import mean_metrics
 
 CPU = torch.device("cpu")
 FEATURES, CLASSES = 7, 4

@@ -15,10 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 from src import components, optimizers, streams
 from src.noise import make
-from src.probes import mean_metrics
 from src.stacks.mlp import MLP
 from src.stacks.modules import Modules
 from src.streams import LEVELS, Draws
+from src.training.probes import mean_metrics
 
 CPU = torch.device("cpu")
 FEATURES, CLASSES = 6, 3

@@ -1,6 +1,6 @@
 """Hydra's side of a sweep: `hydra/sweeper=arms`, `hydra/sweeper=optuna`, `hydra/launcher=packed`, and `sweep=NAME`.
 
-It plans and calls; the work is in `src.sweep` and `src.search`.
+It plans and calls; the work is in `src.sweeping.sweep` and `src.sweeping.search`.
 
 Hydra finds plugins in the namespace package `hydra_plugins`, and runs this file more than once while it looks:
 it must stay thin, without postponed annotations (dataclasses look those up in a module that is not registered),
@@ -23,8 +23,19 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-TASK = "src.single.task"
+TASK = "src.sweeping.single.task"
 """Where our own task function is. Others run as with Hydra's own sweeper and launcher."""
+
+
+@dataclass
+class PrimaryConf:
+    """What a sweep is to decide, declared beforehand; no part of IDs or of the sweep's name."""
+
+    metric: str = "test_acc"
+    # numbers of the expanded arms, seeds aside: [a, b] for a - b; [b] for every other arm minus b;
+    # [a, b, c, d] for (a - b) - (c - d); null where the sweep is to decide nothing in particular
+    contrast: list[int] | None = None
+    margin: float = 0.2  # smallest difference that matters, as reports show it: percentage points, nats
 
 
 @dataclass
@@ -36,11 +47,12 @@ class ArmsConf:
     arms: list[str] | None = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     plan: bool = False  # say what there is to do, what it takes, and do nothing
+    primary: PrimaryConf = field(default_factory=PrimaryConf)  # the contrast that its report judges
 
 
 @dataclass
 class OptunaConf:
-    """A search; see `src/search.py` and sweeps/README.md."""
+    """A search; see `src/sweeping/search.py` and sweeps/README.md."""
 
     _target_: str = "hydra_plugins.dropout_sweeps.OptunaSweeper"
     metric: Any = "val_acc"  # val_acc | val_loss | a list of both
@@ -58,7 +70,9 @@ class OptunaConf:
 class PackedConf:
     _target_: str = "hydra_plugins.dropout_sweeps.PackedLauncher"
     n_jobs: int | None = None  # worker processes; null: the cores this process may use
-    pack_size: int | None = None  # runs handed to a worker at once; null: measured defaults, see src/packs.py
+    pack_size: int | None = (
+        None  # runs handed to a worker at once; null: measured defaults, see src/engines/queue.py
+    )
     backend: str = "loky"  # where workers are: loky (this machine) | dask | ray | slurm; see sweeps/README.md
     address: str | None = None  # of a running Dask scheduler or Ray cluster; null: one is started here
     shared: bool = False  # whether workers see `output` on a disk that they share with this process
@@ -81,7 +95,7 @@ class _OurSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         if is_ours(task_function):
-            from src.naming import name_folder
+            from src.sweeping.naming import name_folder
 
             name_folder(config)
 
@@ -98,11 +112,13 @@ class _OurSweeper(Sweeper):
 class ArmsSweeper(_OurSweeper):
     """The product of arms and swept values, launched as one batch."""
 
-    def __init__(self, arms: list[str] | None, params: dict[str, str], plan: bool = False) -> None:
-        self.arms, self.params, self.plan = arms, params, plan
+    def __init__(
+        self, arms: list[str] | None, params: dict[str, str], plan: bool = False, primary: Any = None
+    ) -> None:
+        self.arms, self.params, self.plan, self.primary = arms, params, plan, primary
 
     def sweep(self, arguments: list[str]) -> Any:
-        from src import sweep
+        from src.sweeping import sweep
 
         if is_ours(self.task_function):
             return sweep.sweep(self, arguments)
@@ -113,7 +129,7 @@ class ArmsSweeper(_OurSweeper):
 
 
 class OptunaSweeper(_OurSweeper):
-    """A search in batches, each trained as one: see `src.search`."""
+    """A search in batches, each trained as one: see `src.sweeping.search`."""
 
     def __init__(self, params: dict[str, str], plan: bool = False, **options: Any) -> None:
         self.params, self.plan, self.options = params, plan, options
@@ -130,7 +146,7 @@ class OptunaSweeper(_OurSweeper):
         if not is_ours(self.task_function):
             raise InputError("hydra/sweeper", "optuna", "searches among runs of src.train alone")
         try:
-            from src.search import search
+            from src.sweeping.search import search
         except ModuleNotFoundError as error:
             if error.name not in ("optuna", "sqlalchemy"):
                 raise
@@ -140,7 +156,7 @@ class OptunaSweeper(_OurSweeper):
 
 
 class PackedLauncher(Launcher):
-    """Resumes, packs, isolates: see `src.campaign`. Task functions other than ours run one after the other.
+    """Resumes, packs, isolates: see `src.sweeping.campaign`. Other task functions run one after the other.
 
     Our own sweepers train without it: they read its options in the config.
     """
@@ -151,13 +167,13 @@ class PackedLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         if is_ours(task_function):
-            from src.naming import name_folder
+            from src.sweeping.naming import name_folder
 
             name_folder(config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if is_ours(self.task_function):
-            from src.sweep import launch
+            from src.sweeping.sweep import launch
 
             return launch(self, job_overrides, initial_job_idx)
         from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -209,7 +225,7 @@ class SweepFiles(ConfigSource):
         return [] if results_filter == ObjectType.GROUP else names
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from src.naming import sweep_file
+        from src.sweeping.naming import sweep_file
 
         path = self._file(config_path)
         assert path is not None

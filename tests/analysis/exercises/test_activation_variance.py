@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from tables import made
 
-from analysis.exercises import Grid, Picture, activation_variance
-from analysis.exercises.activation_variance import UNIT_VAR, VAR
+from analysis.exercises import activation_variance, pick
+from analysis.exercises.activation_variance import VAR, ZEROS, VarianceFacts
 from analysis.runs import Problem
 from analysis.tables import Table
 
@@ -40,10 +38,11 @@ def sweep(
     dead: float = 0.05,
     problems: Sequence[Problem] = (),
     growth: float = 3.0,
+    noisy: float = 2.0,
 ) -> Table:
     """The exercise's design: dropout multiplies the variance at the last probe by `factor`, at the first one by
-    nothing; the masks miss the identity by the factor `bias`, by chance with an SD of `miss`, and by one draw a run
-    with an SD of `drift`."""
+    nothing, and layer 2's with the noise on by `noisy`; the masks miss the formula by the factor `bias`, by chance
+    with an SD of `miss`, and by one draw a run with an SD of `drift`."""
     rows = []
     for position, arm in enumerate(arms):
         for seed in range(seeds):
@@ -66,7 +65,13 @@ def sweep(
                         | {"dead": dead and dead + rng.normal(0, 0.001), "mean_square": square}
                     )
     probe = {"probe": pd.DataFrame(rows)}
-    return made("activation_variance", arms, range(seeds), lambda *_: {}, extras=probe, problems=problems)
+
+    def metrics(arm: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        shared = 0.3 * math.exp(np.random.default_rng(seed).normal(0, 0.2))
+        noise = math.exp(np.random.default_rng([seed, 1 + bool(arm.get("dropout2"))]).normal(0, 0.01))
+        return {"noisy_var2": shared * noise * (noisy if arm.get("dropout2", 0.5) else 1)}
+
+    return made("activation_variance", arms, range(seeds), metrics, extras=probe, problems=problems)
 
 
 def without(table: Table, rows: Callable[[pd.DataFrame], Any]) -> Table:
@@ -79,8 +84,8 @@ def without(table: Table, rows: Callable[[pd.DataFrame], Any]) -> Table:
     return dataclasses.replace(table, epochs=epochs, runs=table.runs[ids], extras=kept)
 
 
-def answer(table: Table):
-    return activation_variance.answer({"activation_variance": table})
+def facts(table: Table) -> VarianceFacts:
+    return activation_variance.analyse({"activation_variance": table})
 
 
 def halved(layer: int) -> float:
@@ -88,197 +93,61 @@ def halved(layer: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def smaller():
-    return answer(sweep(halved))
+def smaller() -> VarianceFacts:
+    return facts(sweep(halved))
 
 
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch):
-    """Drawn for `smaller` alone: they take longer than all else."""
-    for name in ("draw_lines", "draw_mask"):
-        monkeypatch.setattr(activation_variance, name, lambda *_: Figure())
+@pytest.mark.parametrize(
+    ("noisy", "verdict"), [(2.0, "larger"), (0.5, "smaller"), (1.0, "equivalent"), (1.06, "larger")]
+)
+def test_verdicts(noisy: float, verdict: str) -> None:
+    found = facts(sweep(halved, noisy=noisy))
+    assert found.verdict == verdict
+    assert math.exp(found.first.paired.difference) == pytest.approx(noisy, rel=0.02)
 
 
-def test_a_smaller_variance_is_found_with_its_size(smaller):
-    assert "rates (0.2, 0.5)" in smaller.headline
-    first, second = smaller.headline.split(" in layer ")[:2]
-    assert "0.5" in first and "smaller)" in first
-    assert "smaller)" in second
-    assert smaller.n == "5 common seeds, 15 runs"
-    end, course, _, training, reach = smaller.verdict
-    assert end.count("smaller)") == 4 and "larger" not in end
-    assert "the same verdict in 4 of 4 comparisons" in end
-    assert "epoch 1, step 235" in end
-    assert course.count("no difference shown)") == 4, "dropout did nothing yet at the first probe"
-    assert course.count("grows)") == 6
-    assert "larger)" in training
-    assert "fashion_mnist" in reach
-    assert not smaller.outstanding
+def test_a_smaller_variance_is_found_with_its_size(smaller: VarianceFacts) -> None:
+    for layer, factor in ((1, 0.5), (2, 0.8)):
+        last = pick(smaller.described, a="(0.2, 0.5)", measure=VAR, setting=f"layer {layer}, last probe")
+        first = pick(smaller.before, a="(0.2, 0.5)", measure=VAR, setting=f"layer {layer}, first probe")
+        assert last is not None and first is not None
+        assert last.side == -1 and first.side == 0
+        assert math.exp(last.paired.difference) == pytest.approx(factor, rel=0.1)
+        assert smaller.growth(layer, "(0, 0)") == pytest.approx(3, rel=0.1)
 
 
-def test_ratios_are_means_of_the_pairs_logarithms():
-    table = sweep(halved)
-    probe = activation_variance.with_identity(table.extra("probe").assign(arm="x"))
-    assert probe.loc[probe["p"] == 0, "miss"].isna().all()
-    probe["arm"] = [f"({a:g}, {b:g})" for a, b in zip(probe["dropout1"], probe["dropout2"], strict=True)]
-    last = probe[probe["step"] == 235]
-    cases = activation_variance.against_none(last)
-    found = cases[VAR][1, "(0.2, 0.5)"].comparison.paired
-    values = last[last["layer"] == 1].pivot_table(index="seed", columns="arm", values="var")
-    ratios = np.log(values["(0.2, 0.5)"] / values["(0, 0)"])
-    assert found.difference == pytest.approx(ratios.mean())
-    assert found.interval.upper - found.difference == pytest.approx(
-        2.776 * ratios.std() / math.sqrt(5), rel=1e-3
-    )
-    assert found.interval.lower < math.log(0.5) < found.interval.upper
-    assert len(cases[UNIT_VAR]) == 4
+def test_shares_are_differences(smaller: VarianceFacts) -> None:
+    zeros = pick(smaller.described, a="(0.5, 0.5)", measure=ZEROS, setting="layer 1, last probe")
+    assert zeros is not None and zeros.paired.difference == pytest.approx(0.1, abs=0.03)
 
 
-def test_the_other_way_round_gives_the_opposite_sentences():
-    found = answer(sweep(lambda layer: 2.0 if layer == 1 else 1.5, growth=0.1))
-    assert found.headline.count("larger)") == 2
-    end, course, *_ = found.verdict
-    assert end.count("larger)") == 4 and "smaller" not in end
-    assert course.count("falls)") == 6
+def test_the_mask_multiplies_by_what_the_formula_says(smaller: VarianceFacts) -> None:
+    for layer, p in ((1, 0.2), (2, 0.5)):
+        assert smaller.mask(layer) == pytest.approx(1 + p / (1 - p) * SQUARE, rel=0.05)
+    assert math.isnan(smaller.mask(3))
+    assert len(smaller.misses) == 2 * 2 * 5 * 5
 
 
-def test_no_effect_is_not_called_equal():
-    found = answer(sweep(lambda layer: 1.0, growth=1.0))
-    assert found.headline.count("no difference shown)") == 2
-    assert found.verdict[0].count("no difference shown)") == 4
-    assert "those inside the interval remain possible" in found.verdict[0]
-    trends = found.verdict[1].split("At the first probe")[0]
-    assert trends.count("no trend is shown)") >= 5, "six intervals of 95%, not corrected"
-    assert "equal" not in " ".join(found.verdict)
+@pytest.mark.parametrize(("bias", "is_shown"), [(1.0, False), (1.05, True), (0.95, True)])
+def test_a_bias_of_the_mask_is_found(bias: float, is_shown: bool) -> None:
+    found = facts(sweep(halved, bias=bias)).bias
+    assert found is not None and found.interval is not None
+    assert found.interval.excludes(0) == is_shown
+    assert found.mean == pytest.approx(bias - 1, abs=0.01)
 
 
-def test_units_that_differ_from_the_pooled_variance_are_named():
-    table = sweep(halved)
-    probe = table.extra("probe")
-    rows = (probe["layer"] == 2) & (probe["dropout1"] == 0.5)
-    probe.loc[rows, "unit_var"] *= 3
-    end = answer(dataclasses.replace(table, extras={"probe": probe})).verdict[0]
-    assert "the same verdict in 3 of 4 comparisons, but not for layer 2 with (0.5, 0.5) 2." in end
+def test_a_lost_run_costs_its_seed_alone() -> None:
+    table = without(sweep(halved), lambda rows: (rows["dropout2"] == 0) & (rows["seed"] == 3))
+    lost = Problem("0", "diverged", dict(NONE), 3, "nan")
+    found = facts(dataclasses.replace(table, problems=(lost,)))
+    assert found.first.paired.n == 4
+    assert [(stats.n, stats.diverged) for stats in found.arms] == [(4, 1), (5, 0), (5, 0)]
 
 
-def test_an_interval_without_1_does_not_suffice():
-    found = answer(sweep(lambda layer: 0.97, seeds=4))
-    assert "verdicts are corrected" in found.verdict[0]
-    assert "no difference shown)" in found.verdict[0]
-    assert "verdicts are corrected" not in answer(sweep(halved)).verdict[0]
+def test_one_seed_and_one_arm_decide_nothing() -> None:
+    assert facts(sweep(halved, seeds=1)).verdict == "not decided"
+    assert facts(sweep(halved, arms=ARMS[1:])).verdict == "not decided"
 
 
-def test_the_identity_is_held_against_the_masks(smaller):
-    mask = smaller.verdict[2]
-    # alpha 0.25 and 1, and E[h²] 1.5 times the variance
-    assert "predicted 1.38)" in mask and mask.count("predicted 2.50)") == 3
-    assert "100 masks" in mask
-    assert "no bias is shown" in mask and "as chance has it" in mask
-    # an SD of 1% among 5 masks
-    assert "among a run's masks is 0.9" in mask and "independent draws leave 0.4" in mask
-    biased = answer(sweep(halved, bias=1.05)).verdict[2]
-    assert "a bias is shown" in biased and "more than by chance" in biased
-    deviation = re.search(
-        r"mean deviation is \+(\S+)% \(95% interval \+(\S+)% to \+(\S+)%, 5 seeds\)", biased
-    )
-    low, mean, high = (float(deviation[group]) for group in (2, 1, 3))
-    assert low < 5 < high and low < mean < high
-    drifting = answer(sweep(halved, drift=0.05, seeds=12)).verdict[2]
-    assert "more than by chance" in drifting
-
-
-def test_the_median_deviation_is_that_of_the_masks():
-    table = sweep(halved, miss=0)
-    extras = {"probe": table.extra("probe")}
-    noisy = extras["probe"]["dropout1"] > 0
-    rows = extras["probe"].index[noisy]
-    extras["probe"].loc[rows, "masked_var"] *= np.resize([1.02, 0.98, 1.02, 0.98, 1.3], len(rows))
-    text = answer(dataclasses.replace(table, extras=extras)).verdict[2]
-    assert "by 2.00% in the median and 30.0% at most" in text
-
-
-def test_zeros_and_dead_units(smaller):
-    training = smaller.verdict[3]
-    assert training.count("larger)") >= 2
-    assert "+10" in training or "+9" in training
-    assert "share of units that are dead" in training
-    assert "The largest share in one run is 5." in training
-    none = answer(sweep(halved, dead=0.0)).verdict[3]
-    assert "No unit of any run is dead" in none
-
-
-def test_runs_without_a_result_cost_only_their_pair():
-    lost = Problem("x", "diverged", "(0.2, 0.5), seed 1", "the loss ceased to be finite")
-    table = sweep(halved, seeds=6, problems=[lost])
-    gone = without(
-        table,
-        lambda rows: (
-            ((rows["dropout1"] == 0.2) & (rows["seed"] == 1))
-            | ((rows["dropout2"] == 0) & (rows["seed"] == 3))
-        ),
-    )
-    found = answer(gone)
-    assert found.n == "4 common seeds, 16 runs"
-    assert found.headline.count("smaller)") == 2
-    assert not found.outstanding
-
-
-def test_a_trimmed_sweep_says_what_is_missing():
-    found = answer(sweep(halved, seeds=2, steps=(235,)))
-    assert "2 common seeds" in found.n
-    assert found.outstanding[:3] == [
-        f"rates {arm}: 2 of 5 seeds" for arm in ("(0, 0)", "(0.2, 0.5)", "(0.5, 0.5)")
-    ]
-    assert found.outstanding[3] == "the course of training: needs more than one probe"
-    assert not any("From the first probe" in text for text in found.verdict)
-
-
-def test_one_seed_has_no_interval():
-    found = answer(sweep(halved, seeds=1))
-    assert "(one seed, no difference shown)" in found.headline
-    assert found.n == "1 common seed, 3 runs"
-
-
-def test_without_an_arm_to_compare_with_the_identity_remains():
-    found = answer(without(sweep(halved), lambda rows: rows["dropout2"] == 0))
-    assert "Not answered" in found.headline
-    assert "rates (0, 0): 0 of 5 seeds" in found.outstanding
-    assert any("no bias is shown" in text for text in found.verdict)
-
-
-def test_rates_that_were_not_swept_are_those_of_the_metrics():
-    full = sweep(halved, arms=ARMS[1:2])
-    extra = full.extra("probe").drop(columns=["dropout1", "dropout2"])
-    table = dataclasses.replace(full, keys=(), extras={"probe": extra})
-    found = answer(table)
-    assert "rates (0.2, 0.5): " not in " ".join(found.outstanding)
-    assert "rates (0.5, 0.5): 0 of 5 seeds" in found.outstanding
-
-
-def test_dropout_off_everywhere_has_no_masks():
-    found = answer(sweep(halved, arms=ARMS[:1]))
-    assert "Not answered" in found.headline
-    assert "the identity: needs a rate above 0 and the probe's mean_square" in found.outstanding
-    assert [part.name for part in found.parts if isinstance(part, Picture)] == ["course", "silent"]
-
-
-def test_older_probes_have_no_identity():
-    table = sweep(halved)
-    probe = table.extra("probe").drop(columns="mean_square")
-    found = answer(dataclasses.replace(table, extras={"probe": probe}))
-    assert "predicts" not in found.headline
-    assert found.outstanding == ["the identity: needs a rate above 0 and the probe's mean_square"]
-    assert not any("bias" in text for text in found.verdict)
-
-
-def test_without_a_probe_nothing_is_answered():
-    found = answer(dataclasses.replace(sweep(halved), extras=None))
-    assert found.headline.startswith("Not answered")
-    assert "probe.every" in found.outstanding[0]
-
-
-def test_tables_have_a_cell_for_each_column(smaller):
-    grids = [part for part in smaller.parts if isinstance(part, Grid)]
-    assert len(grids) == 2
-    assert all(len(row) == len(grid.headers) for grid in grids for row in grid.rows)
-    assert len(grids[1].rows) == 5 * 4
+def test_its_figures(smaller: VarianceFacts) -> None:
+    assert list(activation_variance.draw(smaller)) == ["course", "mask", "silent"]

@@ -14,8 +14,8 @@ from scipy import stats
 from tables import made
 
 from analysis import measures
-from analysis.exercises import Answer, Grid, Picture, weight_decay
-from analysis.exercises.weight_decay import DECAY, KEYS, Setting, answer, choose, effects_of, judge
+from analysis.exercises.weight_decay import DECAY, KEYS, DecayFacts, Setting, analyse, choose, draw
+from analysis.runs import InputError
 from analysis.tables import Table, as_kept
 
 RATES = ((0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.5, 0.5))
@@ -33,19 +33,6 @@ Gains = tuple[float, float, float]
 
 def cell(rates: tuple[float, float], decay: float) -> dict[str, float]:
     return {"dropout1": rates[0], "dropout2": rates[1], DECAY: decay}
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are most of the time; the test that looks at them is marked."""
-    if "with_figures" not in request.fixturenames:
-        for draw in ("draw_grid", "draw_gains"):
-            monkeypatch.setattr(weight_decay, draw, lambda shown: "no figure")
-
-
-@pytest.fixture
-def with_figures() -> None:
-    """Asks for the figures, see `_no_figures`."""
 
 
 def grid(
@@ -109,9 +96,8 @@ def without(table: Table, setting: Setting, cell_name: str, seeds: Sequence[int]
     return dataclasses.replace(table, epochs=table.epochs[~lost])
 
 
-def answered(first: Table, second: Table | None = None) -> Answer:
-    tables = {"weight_decay": first} | ({} if second is None else {"weight_decay_test": second})
-    return answer(tables)
+def facts(first: Table, second: Table | None = None) -> DecayFacts:
+    return analyse({"weight_decay": first} | ({} if second is None else {"weight_decay_test": second}))
 
 
 def test_choice_is_each_best_arm_once() -> None:
@@ -147,178 +133,85 @@ def test_last_epoch_chooses_not_the_best() -> None:
     assert choose(dataclasses.replace(table, epochs=table.epochs.assign(val_acc=peak))) == choose(table)
 
 
-def test_neither_best_is_said_and_the_best_above_0_taken() -> None:
+def test_neither_best_still_takes_the_best_above_0() -> None:
     table = grid(lambda arm: 0.9 - arm["dropout2"] / 100 - arm[DECAY])
     assert choose(table)[-1] == "dropout1=0.1 dropout2=0.25 optimizer.weight_decay=1e-05"
     assert len(choose(table)) == 4
-    said = answered(table).verdict[0]
-    assert "Doing without was better than dropout alone" in said
-    assert "Doing without was better than weight decay alone" in said
-    assert "two questions are one" in said
-    assert "Doing without" not in answered(grid()).verdict[0]
 
 
 VERDICTS: dict[str, tuple[Gains, float, str]] = {
     "short around 0": ((0.5, 0.3, 0.8), 0.1, "additive"),
-    "not 0 but inside": ((0.5, 0.3, 0.82), 0.02, "additive"),
+    "not 0 but inside": ((0.5, 0.3, 0.9), 0.1, "additive"),
     "harms that add up": ((-0.5, -0.3, -0.8), 0.1, "additive"),
-    "no effect at all": ((0.0, 0.0, 0.0), 0.1, "additive"),
-    "too wide": ((0.5, 0.3, 0.75), 0.3, "undecided"),
+    "too wide": ((0.5, 0.3, 0.8), 0.5, "undecided"),
     "more than the sum": ((0.5, 0.3, 1.2), 0.1, "synergistic"),
-    "the second adds nothing": ((0.5, 0.3, 0.5), 0.1, "redundant"),
-    "the first adds nothing": ((0.3, 0.5, 0.5), 0.1, "redundant"),
-    "more than the better": ((0.5, 0.3, 0.65), 0.1, "diminishing"),
-    "more than the better one, decay": ((0.3, 0.5, 0.65), 0.1, "diminishing"),
-    "below the sum, how far is open": ((0.5, 0.3, 0.45), 0.3, "undecided"),
-    "less than the worse": ((0.5, 0.3, 0.1), 0.1, "cancelling"),
-    "nothing left": ((0.5, 0.0, 0.0), 0.1, "cancelling"),
-    "between the two": ((0.5, 0.1, 0.25), 0.1, "cancelling in part"),
+    "the second adds nothing": ((0.9, 0.5, 0.9), 0.1, "redundant"),
+    "the first adds nothing": ((0.5, 0.9, 0.9), 0.1, "redundant"),
+    "more than the better": ((0.9, 0.6, 1.3), 0.1, "diminishing"),
+    "more than the better one, decay": ((0.6, 0.9, 1.3), 0.1, "diminishing"),
+    "below the sum, how far is open": ((0.9, 0.6, 0.95), 0.6, "less than the sum"),
+    "less than the worse": ((0.9, 0.6, 0.2), 0.1, "cancelling"),
+    "nothing left": ((0.9, 0.0, 0.0), 0.1, "cancelling"),
+    "between the two": ((0.9, 0.2, 0.45), 0.1, "cancelling in part"),
 }
 
 
-@pytest.mark.parametrize(("gains", "sd", "word"), VERDICTS.values(), ids=VERDICTS)
-def test_verdicts(gains: Gains, sd: float, word: str) -> None:
-    table = measured(gains, sd=sd)
-    for measure in (measures.TEST_ACC, measures.TEST_LOSS):
-        effects = effects_of(table.final, ALONE, measure)
-        assert effects is not None
-        unit = 100 if measure is measures.TEST_ACC else 25
-        found = [unit * effects.gain(name).difference for name in ("dropout", "weight decay", "both")]
-        assert found == pytest.approx(gains, abs=1e-9)
-        interval = effects.interaction.interval
-        assert interval is not None
-        half = stats.t.ppf(0.975, 9) * sd / math.sqrt(10)
-        middle = gains[2] - gains[1] - gains[0]
-        assert [unit * interval.lower, unit * interval.upper] == pytest.approx([middle - half, middle + half])
-        assert judge(effects).word == word
+@pytest.fixture(scope="module")
+def chosen() -> Table:
+    return grid()
 
 
-def test_number_of_seeds_is_the_first_that_makes_the_interval_short() -> None:
-    effects = effects_of(measured((0.5, 0.3, 0.75), sd=0.3).final, ALONE, measures.TEST_ACC)
-    assert effects is not None
+@pytest.mark.parametrize(("gains", "sd", "verdict"), VERDICTS.values(), ids=VERDICTS)
+def test_verdicts(chosen: Table, gains: Gains, sd: float, verdict: str) -> None:
+    found = facts(chosen, measured(gains, sd=sd))
+    shown = [100 * found.gain(cell).paired.difference for cell in ("dropout", "weight decay", "both")]
+    assert shown == pytest.approx(gains, abs=1e-9)
+    interval = found.first.paired.interval
+    assert interval is not None
+    half, middle = stats.t.ppf(0.975, 9) * sd / math.sqrt(10), gains[2] - gains[1] - gains[0]
+    assert [100 * interval.lower, 100 * interval.upper] == pytest.approx([middle - half, middle + half])
+    assert found.verdict == verdict
+    loss = found.interaction(measures.TEST_LOSS)
+    assert loss is not None and 25 * loss.paired.difference == pytest.approx(-middle)
+
+
+def test_number_of_seeds_is_the_first_that_makes_the_interval_as_wide_as_the_margin(chosen: Table) -> None:
+    found = facts(chosen, measured((0.5, 0.3, 0.8), sd=0.6))
+    assert found.needed is not None
 
     def half(n: int) -> float:
-        return stats.t.ppf(0.975, n - 1) * 0.3 / math.sqrt(n)
+        return float(stats.t.ppf(0.975, n - 1) * 0.6 / math.sqrt(n))
 
-    needed = next(n for n in itertools.count(2) if half(n) <= 0.1)
-    assert f"about {needed} common seeds" in judge(effects).reason
-    assert needed > 10
+    assert half(found.needed) <= 0.2 < half(found.needed - 1)
 
 
-def test_known_effects_are_told_with_their_numbers(with_figures: None) -> None:
-    found = answered(grid(), measured((0.5, 0.3, 0.65), (0.4, 0.2, 1.0)))
-    half = stats.t.ppf(0.975, 9) * 0.1 / math.sqrt(10)
-    ends = f"−{0.15 + half:.2f} to −{0.15 - half:.2f}"
-    assert "+0.50 pp" in found.headline
-    assert "+0.30 pp" in found.headline
-    assert "+0.65 pp" in found.headline
-    assert f"−0.15 pp (95% interval {ends}): diminishing" in found.headline
-    assert found.headline.endswith("at the values best together it is synergistic.")
-    assert found.n == "10 common seeds, 70 runs; values chosen on 40 runs"
-    choice, alone, together, gap, reach = found.verdict
-    assert "dropout (0.2, 0.5) of 3 with dropout alone" in choice
-    assert "dropout (0.1, 0.25) and weight decay 0.0002 of 12 with both" in choice
-    assert "diminishing, as by test accuracy" in alone
-    assert "+0.40 pp (95% interval +0.33 to +0.47): synergistic" in together
-    assert "9.00 pp with neither and changes by −3.00 pp with dropout" in gap
-    assert "269,322" in reach
-    assert found.outstanding == ()
-    pictures = [part for part in found.parts if isinstance(part, Picture)]
-    assert [picture.name for picture in pictures] == ["grid", "gains"]
-    assert len([part for part in found.parts if isinstance(part, Grid)]) == 5
-    kept = answered(as_kept(grid()), as_kept(measured((0.5, 0.3, 0.65), (0.4, 0.2, 1.0))))
-    assert (kept.headline, kept.verdict) == (found.headline, found.verdict)
+def test_common_seeds_are_those_of_all_four_cells(chosen: Table) -> None:
+    table = without(measured((0.5, 0.3, 0.8)), ALONE, "both", [10, 11])
+    table = without(table, ALONE, "dropout", [19])
+    found = facts(chosen, table)
+    assert found.n == 7
+    assert {r.paired.n for r in found.described if r.contrast.setting == "best alone"} == {7}
+    for cell in ("neither", "weight decay"):
+        table = without(table, ALONE, cell, [12, 13, 14, 15, 16])
+    assert facts(chosen, table).verdict == "not decided"
 
 
-def test_other_way_round_is_told_the_other_way_round() -> None:
-    more = answered(grid(), measured((0.5, 0.3, 1.0)))
-    less = answered(grid(), measured((0.5, 0.3, 0.1)))
-    assert "more than the sum of both" in more.headline
-    assert "less than either gives alone" in less.headline
+def test_without_the_test_nothing_is_decided(chosen: Table) -> None:
+    found = facts(chosen)
+    assert (found.verdict, found.validated, list(found.primary)) == ("not decided", True, [])
+    assert list(draw(found)) == ["grid"]
 
 
-def test_no_effect_is_none_shown() -> None:
-    found = answered(grid(), measured((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)))
-    assert "additive, the effects, none of them shown, add up to within 0.07 pp" in found.headline
-    assert "Shown to differ from neither: none." in found.verdict[1]
-    assert "covers 0 with a half-width of 0.07 pp, at most 0.10 pp" in found.verdict[1]
-
-
-def test_lost_runs_leave_the_common_seeds() -> None:
-    whole = measured((0.5, 0.3, 0.65))
-    lost = without(without(whole, ALONE, "dropout", [11]), ALONE, "both", [12, 13])
-    effects = effects_of(lost.final, ALONE, measures.TEST_ACC)
-    assert effects is not None
-    kept = [PATTERN[seed - 10] for seed in FRESH if seed not in (11, 12, 13)]
-    assert effects.interaction.n == 7
-    assert 100 * effects.interaction.difference == pytest.approx(-0.15 + 0.1 * np.mean(kept))
-    assert answered(grid(), lost).n.startswith("7 common seeds, 67 runs")
-
-
-def test_missing_arm_is_outstanding_and_the_rest_answered() -> None:
-    lost = without(measured((0.5, 0.3, 0.65)), TOGETHER, "both", FRESH)
-    found = answered(grid(), lost)
-    assert "diminishing" in found.headline
-    assert "best together" not in found.headline
-    assert any(
-        "no usable run of: dropout (0.1, 0.25) and weight decay 0.0002." in said for said in found.outstanding
-    )
-
-
-def test_missing_measure_is_outstanding() -> None:
-    table = measured((0.5, 0.3, 0.65))
-    found = answered(grid(), dataclasses.replace(table, epochs=table.epochs.assign(eval_train_acc=math.nan)))
-    assert "diminishing" in found.headline
-    assert any("train−test gap, noise off" in said for said in found.outstanding)
-
-
-def test_without_the_test_the_validation_images_answer() -> None:
-    found = answered(grid(seeds=4))
-    assert found.headline.startswith("On validation images that also chose the values, dropout (0.2, 0.5)")
-    assert found.n == "4 common seeds, 80 runs"
-    assert "also chose the values" in found.verdict[-1]
-    assert any("python -m src.train sweep=weight_decay_test" in said for said in found.outstanding)
-    assert "test accuracy" not in " ".join(found.verdict)
-
-
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_few_seeds_decide_nothing(seeds: int, with_figures: None) -> None:
-    found = answered(grid(seeds=seeds, epochs=1))
-    assert "undecided" in found.headline
-    assert f"{seeds} common seed" in found.n
-
-
-def test_hole_in_the_grid_is_outstanding(with_figures: None) -> None:
-    found = answered(
-        without(grid(), Setting("", (0.5, 0.5), 1e-3), "both", range(2)), measured((0.5, 0.3, 0.65))
-    )
-    assert found.outstanding == (
-        "weight_decay has no usable run of: dropout (0.5, 0.5) and weight decay 0.001.",
-    )
-    assert "of 11 with both" in found.verdict[0]
-
-
-def test_trimmed_grids_do_not_crash() -> None:
-    no_both = grid()
-    lone = (no_both.epochs["dropout1"] == 0) | (no_both.epochs[DECAY] == 0)
-    found = answered(dataclasses.replace(no_both, epochs=no_both.epochs[lone]))
-    assert found.headline.startswith("Not answered")
-    assert any("too few arms to choose the values best together" in said for said in found.outstanding)
-    no_neither = answered(grid(rates=RATES[1:]))
-    assert no_neither.headline.startswith("Not answered")
-    other = grid()
-    for lacking in (
-        dataclasses.replace(other, keys=("dropout1", "dropout2"), epochs=other.epochs.drop(columns=DECAY)),
-        dataclasses.replace(other, epochs=other.epochs.assign(val_acc=math.nan)),
+def test_what_the_choice_cannot_be_made_from_is_refused() -> None:
+    for table, right in (
+        (made("weight_decay", [{"dropout1": 0.2}], [0], lambda *_: {}), "sweep=weight_decay does"),
+        (grid(lambda arm: math.nan), "data.validation above 0"),
     ):
-        said = answered(lacking)
-        assert said.headline.startswith("Not answered")
-        assert said.outstanding
+        with pytest.raises(InputError, match=right):
+            facts(table)
+    with pytest.raises(InputError, match="too few arms"):
+        choose(grid(rates=[(0.0, 0.0)]))
 
 
-def test_test_of_other_arms_or_of_the_same_seeds_is_told() -> None:
-    second = measured((0.5, 0.3, 0.65))
-    unswept = dataclasses.replace(second, keys=("dropout1", "dropout2"))
-    assert any("does not sweep" in said for said in answered(grid(), unswept).outstanding)
-    repeated = answered(grid(seeds=12), second)
-    assert any("repeats seeds that chose the values: 10, 11" in said for said in repeated.outstanding)
+def test_its_figures(chosen: Table) -> None:
+    assert list(draw(facts(chosen, measured((0.5, 0.3, 0.8))))) == ["gains", "grid"]

@@ -1,0 +1,129 @@
+"""Figures of any sweep's comparison: learning curves, final values, and values over two swept numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis import figures, heat, measures
+from analysis.measures import Measure
+from src.stats import Summary
+
+
+def learning_curves(epochs: pd.DataFrame, means: Mapping[str, float], measure: Measure) -> Figure:
+    """Test and train accuracy and cross-entropy by epoch: mean over the seeds, its 95% interval as a band.
+
+    Of more than 8 arms only the 4 best and the 4 worst by `measure` are drawn; the figure says so.
+
+    Args:
+        epochs: a row a run and epoch: arm, seed, epoch and the measures' columns.
+        means: an arm's final mean of `measure`, in the order of the arms.
+    """
+    shown = figures.chosen_arms(means, measure.higher_is_better is not False)
+    frame = epochs[epochs["arm"].isin(shown)]
+    drawn = [measures.TEST_ACC, measures.TEST_LOSS, measures.TRAIN_ACC, measures.TRAIN_LOSS]
+    if measure in (measures.VAL_ACC, measures.VAL_LOSS):
+        drawn[:2] = [measures.VAL_ACC, measures.VAL_LOSS]
+    elif measure not in drawn:
+        drawn[3] = measure
+    single = frame.groupby("arm")["seed"].nunique().max() == 1
+    note = (
+        "one seed an arm, no band" if single else "line: mean over the seeds; band: 95% interval of the mean"
+    )
+    if len(shown) < len(means):
+        note = f"the 4 best and the 4 worst of {len(means)} arms by final {measure.name}\n{note}"
+    columns = 1 if max(map(len, shown)) > 34 else 2 if max(map(len, shown)) > 18 else 4
+    with figures.style():
+        figure, axes = figures.panels(2, 2, 3.4, sharex=True)
+        for axis, panel in zip(axes.flat, drawn, strict=True):
+            of = [
+                frame[frame["arm"] == arm].pivot_table(index="epoch", columns="seed", values=panel.column)
+                for arm in shown
+            ]
+            for position, (arm, runs) in enumerate(zip(shown, of, strict=True)):
+                figures.curves(axis, runs, panel, label=figures.short(arm), **figures.line_style(position))
+            figures.limits(axis, of, panel)
+            axis.set(ylabel=panel.label)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        for axis in axes[1]:
+            axis.set_xlabel("epoch")
+        figures.finish(figure, columns, note)
+    return figure
+
+
+def final_values(
+    final: pd.DataFrame, summaries: Mapping[str, Summary], measure: Measure, limit: int = figures.LISTED_ROWS
+) -> Figure:
+    """Each run's last epoch as a dot, a seed at one height in all arms; each arm's mean and its interval.
+
+    More than 6 arms are sorted by their mean; of more than `limit`, the best and the worst are drawn, and the
+    figure says so.
+
+    Args:
+        final: a row a run: arm, seed and the measure's column.
+        summaries: an arm's statistics of `measure`, in the order of the arms.
+    """
+    means = {arm: summary.mean for arm, summary in summaries.items()}
+    higher = measure.higher_is_better is not False
+    shown = figures.chosen_arms(means, higher, limit)
+    notes = ["dots: one run each; diamond: mean, with its 95% interval where there are several runs"]
+    if len(shown) > 6:
+        shown.sort(key=lambda arm: means[arm], reverse=higher)
+        notes.append("sorted by the mean")
+    if len(shown) < len(means):
+        notes.insert(0, f"the {math.ceil(limit / 2)} best and the {limit // 2} worst of {len(means)} arms")
+    seeds = sorted(final["seed"].unique())
+    spread = np.linspace(-0.34, -0.08, len(seeds)) if len(seeds) > 1 else [-0.2]
+    heights = dict(zip(seeds, spread, strict=True))
+    with figures.style():
+        figure, axes = figures.panels(1, 1, 0.7 + 0.42 * len(shown))
+        axis = axes[0][0]
+        for row, arm in enumerate(shown):
+            runs, summary = final[final["arm"] == arm], summaries[arm]
+            places = [row + heights[seed] for seed in runs["seed"]]
+            values = runs[measure.column] * measure.scale
+            axis.scatter(values, places, s=28, color=figures.PALETTE[0], alpha=0.55, linewidths=0)
+            figures.point(axis, row + 0.18, summary.mean, summary.interval, measure, "black")
+        figures.name_rows(axis, shown)
+        axis.set(xlabel=f"{measure.label}, last epoch")
+        figures.note(axis, "; ".join(notes))
+    return figure
+
+
+def scattered(final: pd.DataFrame, keys: Sequence[str], measure: Measure) -> Figure:
+    """Runs at their values of two swept numbers, on numeric axes, coloured by the measure.
+
+    Args:
+        final: a row a run: the two keys and the measure's column.
+    """
+    with figures.style():
+        figure, axes = figures.panels(1, 1, 4.2, 7.5)
+        axis = axes[0][0]
+        values = final[measure.column] * measure.scale
+        dots = axis.scatter(
+            final[keys[0]], final[keys[1]], c=values, s=70, cmap="cividis", edgecolors="0.2", linewidths=0.5
+        )
+        for key, set_scale in ((keys[0], axis.set_xscale), (keys[1], axis.set_yscale)):
+            if final[key].min() > 0 and final[key].max() > 30 * final[key].min():
+                set_scale("log")
+        axis.set(xlabel=keys[0], ylabel=keys[1])
+        figure.colorbar(dots, ax=axis, label=measure.label)
+    return figure
+
+
+def heat_map(means: pd.DataFrame, measure: Measure) -> Figure:
+    """Final mean of `measure` over a grid of two swept numbers; cells without a run stay white.
+
+    Args:
+        means: rows and columns are the values of the two keys, named by them; stored values, NaN where missing.
+    """
+    texts = means.map(measure.shown)
+    if means.shape[1] > 12:
+        texts = texts.map(lambda text: "")
+    matrix = heat.Matrix(measure.label, means * measure.scale, texts, measure.higher_is_better is not False)
+    return heat.heat_maps([matrix])

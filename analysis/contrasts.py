@@ -1,0 +1,348 @@
+"""Arms and their paired contrasts: one kind of contrast, one function that makes a family of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.broken import broken
+from analysis.measures import CLASSES, Measure
+from analysis.tables import Table
+from src.runs import store
+from src.stats import (
+    ALPHA,
+    BETTER,
+    UNDECIDED,
+    WORSE,
+    Paired,
+    Summary,
+    Verdict,
+    common_seeds,
+    judge,
+    paired,
+    rounded_differences,
+    sign_flip,
+    summarise,
+)
+
+Values = Mapping[int, float]
+"""A measure's values in one arm, by seed."""
+Arm = Mapping[str, Any]
+"""Values of some swept keys, such as {"dropout1": 0.2, "dropout2": 0.5}."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What is subtracted from what."""
+
+    a: str
+    b: str
+    """Names of the arms, or of what takes their place."""
+    setting: str
+    measure: Measure
+    sides: tuple[Values, Values]
+    """Of a and of b."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A contrast over its common seeds."""
+
+    contrast: Contrast
+    samples: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Of a and of b, each of shape (n,)."""
+    paired: Paired
+    """Its interval is simultaneous over the family."""
+    p: float | None
+    """Of the paired t-test, as adjusted as the interval is; None for less than two seeds."""
+    family: int
+    """Contrasts that interval and p are adjusted for; 1 where they are not."""
+    margin: float | None = None
+    """As stored; None where the contrast is described and not judged."""
+    verdict: Verdict | None = None
+
+    @property
+    def measure(self) -> Measure:
+        return self.contrast.measure
+
+    @property
+    def differences(self) -> NDArray[np.float64]:
+        """a - b, shape (n,)."""
+        return rounded_differences(*self.samples)
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Of a and of b over the common seeds."""
+        return summarise(self.samples[0]).mean, summarise(self.samples[1]).mean
+
+    @property
+    def side(self) -> int:
+        """1 where the interval lies above 0, -1 below, 0 where it holds 0 or is missing."""
+        interval = self.paired.interval
+        if interval is None or not interval.excludes(0):
+            return 0
+        return 1 if interval.lower > 0 else -1
+
+    @property
+    def gain(self) -> int:
+        """`side` with 1 for better."""
+        return self.side * self.measure.sign
+
+    def beyond(self, word: str) -> bool:
+        """Whether the verdict is this word, or excludes it ("not better")."""
+        if self.verdict is None:
+            return False
+        return self.verdict.word == word or (
+            word.startswith("not ")
+            and (
+                word.removeprefix("not ") in self.verdict.excluded
+                or self.verdict.word == "equivalent"
+                or (self.verdict.word in (BETTER, WORSE) and self.verdict.word != word.removeprefix("not "))
+            )
+        )
+
+
+def family(contrasts: Iterable[Contrast], margin: float) -> list[Result]:
+    """Contrasts that are judged, one family: simultaneous intervals and p-values (Bonferroni), a verdict each.
+
+    Args:
+        contrasts: those without a common seed are left out.
+        margin: smallest difference that matters, as shown (percentage points, nats).
+    """
+    samples = _samples(contrasts)
+    tested = max(1, sum(len(of[0]) > 1 for _, of in samples))
+    results = []
+    for contrast, of in samples:
+        found = paired(*of, alpha=ALPHA / tested)
+        p = None if found.p is None else min(1.0, found.p * tested)
+        stored = contrast.measure.stored(margin)
+        verdict = judge(found.interval, p, stored, contrast.measure.sign > 0)
+        results.append(Result(contrast, of, found, p, tested, stored, verdict))
+    return results
+
+
+def without_credit(results: Sequence[Result], diverged: Mapping[str, int]) -> list[Result]:
+    """The results, where an arm is not better because more of its runs diverged and are missing.
+
+    Args:
+        diverged: runs by the arm's name.
+    """
+
+    def checked(result: Result) -> Result:
+        if result.verdict is None or not result.verdict.decided:
+            return result
+        a, b = result.contrast.a, result.contrast.b
+        winner, loser = (a, b) if result.verdict.word == BETTER else (b, a)
+        if diverged.get(winner, 0) <= diverged.get(loser, 0):
+            return result
+        return replace(result, verdict=Verdict(UNDECIDED, diverged=True))
+
+    return [checked(result) for result in results]
+
+
+def described(contrasts: Iterable[Contrast]) -> list[Result]:
+    """Contrasts that are shown and not judged: each with its own 95% interval and raw p, not adjusted."""
+    pairs = [(contrast, of, paired(*of)) for contrast, of in _samples(contrasts)]
+    return [Result(contrast, of, found, found.p, 1) for contrast, of, found in pairs]
+
+
+def _samples(
+    contrasts: Iterable[Contrast],
+) -> list[tuple[Contrast, tuple[NDArray[np.float64], NDArray[np.float64]]]]:
+    samples = [(contrast, common_seeds(*contrast.sides)) for contrast in contrasts]
+    return [(contrast, of) for contrast, of in samples if len(of[0])]
+
+
+def rows_of(frame: pd.DataFrame, arm: Arm) -> pd.DataFrame:
+    """The rows whose keys have these values; a key that is no column matches every row."""
+    chosen = np.ones(len(frame), bool)
+    for key, value in arm.items():
+        if key in frame:
+            column = frame[key]
+            is_number = pd.api.types.is_numeric_dtype(column) and not isinstance(value, str)
+            chosen &= np.isclose(column, value) if is_number else (column.astype(str) == str(value))
+    return frame[chosen]
+
+
+def by_seed(frame: pd.DataFrame, measure: Measure) -> dict[int, float]:
+    """A measure's finite values by seed, of rows that are one a seed; logarithms where the measure has them."""
+    if measure.column not in frame:
+        return {}
+    values = frame[measure.column].to_numpy(dtype=float)
+    if measure.log:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.log(values)
+    pairs = zip(frame["seed"], values, strict=True)
+    return {int(seed): float(value) for seed, value in pairs if np.isfinite(value)}
+
+
+def with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the columns of `measures.GAP` and `measures.QUIET_GAP`."""
+    quiet = frame.get("eval_train_acc", np.nan)
+    return frame.assign(gap=frame["train_acc"] - frame["test_acc"], quiet_gap=quiet - frame["test_acc"])
+
+
+@dataclass(frozen=True)
+class ArmStats:
+    """One arm's runs: how many there are, how many went wrong and how, and what the others reached."""
+
+    name: str
+    planned: int
+    """Runs of the arm in the sweep, with or without a result."""
+    diverged: int
+    broken: int
+    """Runs with a result that broke down, see `analysis.broken`; they count in every number."""
+    lost: int
+    """Failed, unfinished, damaged or missing."""
+    summaries: Mapping[Measure, Summary]
+
+    @property
+    def n(self) -> int:
+        return self.planned - self.diverged - self.lost
+
+    @property
+    def bad(self) -> int:
+        """Diverged or broken down."""
+        return self.diverged + self.broken
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The named arms of a table, at the last epoch."""
+
+    table: Table
+    named: Mapping[str, Arm]
+
+    @cached_property
+    def final(self) -> pd.DataFrame:
+        return with_gaps(self.table.final)
+
+    @cached_property
+    def broken(self) -> frozenset[str]:
+        """Ids of the runs that broke down."""
+        names = self.table.runs["data"].dropna().unique()
+        return broken(self.table.epochs, CLASSES.get(str(names[0])) if len(names) == 1 else None)
+
+    def rows(self, name: str) -> pd.DataFrame:
+        return rows_of(self.final, self.named[name])
+
+    def values(self, name: str, measure: Measure) -> dict[int, float]:
+        return by_seed(self.rows(name), measure) if name in self.named else {}
+
+    def contrast(self, a: str, b: str, measure: Measure, setting: str = "") -> Contrast:
+        return Contrast(a, b, setting, measure, (self.values(a, measure), self.values(b, measure)))
+
+    @property
+    def diverged(self) -> dict[str, int]:
+        """Diverged runs of each arm."""
+        return {stats.name: stats.diverged for stats in self.stats(())}
+
+    def stats(self, measures: Sequence[Measure], names: Sequence[str] | None = None) -> list[ArmStats]:
+        """Each arm's counts and summaries."""
+        return [self._stats(name, measures) for name in (self.named if names is None else names)]
+
+    def _stats(self, name: str, measures: Sequence[Measure]) -> ArmStats:
+        arm, rows = self.named[name], self.rows(name)
+        problems = [problem for problem in self.table.problems if matches(problem.arm, arm)]
+        diverged = sum(problem.kind == store.DIVERGED for problem in problems)
+        values = {measure: list(by_seed(rows, measure).values()) for measure in measures}
+        return ArmStats(
+            name,
+            planned=len(rows) + len(problems),
+            diverged=diverged,
+            broken=sum(run in self.broken for run in rows["id"]),
+            lost=len(problems) - diverged,
+            summaries={measure: bounded(summarise(of), measure) for measure, of in values.items() if of},
+        )
+
+
+def bounded(summary: Summary, measure: Measure) -> Summary:
+    """The summary of a share, whose interval ends at 0 and 100%."""
+    if measure.unit != "%" or summary.interval is None:
+        return summary
+    low, high = np.clip([summary.interval.lower, summary.interval.upper], 0, 1)
+    return replace(summary, interval=replace(summary.interval, lower=float(low), upper=float(high)))
+
+
+def matches(values: Arm, arm: Arm) -> bool:
+    """Whether swept values are those of an arm; a key that was not swept matches."""
+    return all(
+        np.isclose(values[key], value) if _number(value) and _number(values[key]) else values[key] == value
+        for key, value in arm.items()
+        if key in values
+    )
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """In how many analyses of one contrast the verdict's word is the same."""
+
+    word: str
+    holds: int
+    analyses: int
+    other: tuple[str, ...] = ()
+    """Names of the analyses in which it is another one."""
+
+
+def sensitivity(
+    result: Result, values: Callable[[str, int, bool], Values], variants: bool = True
+) -> Sensitivity | None:
+    """The verdict again by other reasonable analyses: without each seed in turn, at the mean of the last three
+    epochs, without runs that broke down, by sign-flip tests, and these combined.
+
+    Args:
+        values: (arm's name, epochs averaged at the end, whether runs that broke down count) to values by seed.
+        variants: whether there are other epochs and runs to ask for.
+    """
+    if result.verdict is None or result.margin is None or result.p is None:
+        return None
+    measure, margin, (a, b) = result.measure, result.margin, (result.contrast.a, result.contrast.b)
+    alpha, words = ALPHA / result.family, {}
+
+    def word(first: NDArray[np.float64], second: NDArray[np.float64]) -> str:
+        found = paired(first, second, alpha=alpha)
+        p = None if found.p is None else min(1.0, found.p * result.family)
+        return judge(found.interval, p, margin, measure.sign > 0).word
+
+    for epochs, whole in itertools.product(
+        (1, 3) if variants else (1,), (True, False) if variants else (True,)
+    ):
+        first, second = result.samples
+        if variants:
+            first, second = common_seeds(values(a, epochs, whole), values(b, epochs, whole))
+        name = f"{'last epoch' if epochs == 1 else 'last three epochs'}{'' if whole else ', sound runs'}"
+        words[f"{name}, t"] = word(first, second)
+        if len(first) >= 6 and result.family == 1:
+            words[f"{name}, sign flips"] = sign_flip(
+                rounded_differences(first, second), margin, measure.sign > 0
+            )
+    n = len(result.samples[0])
+    for seed in range(n if n > 2 else 0):
+        first, second = (np.delete(sample, seed) for sample in result.samples)
+        words[f"without one seed ({seed + 1})"] = word(first, second)
+    other = tuple(name for name, found in words.items() if found != result.verdict.word)
+    return Sensitivity(result.verdict.word, len(words) - len(other), len(words), other)
+
+
+def last_epochs(arms: Arms, measure: Measure) -> Callable[[str, int, bool], Values]:
+    """For `sensitivity`: the arm's values as the mean over the last epochs, with or without broken runs."""
+    ended = with_gaps(arms.table.epochs).groupby("id", sort=False)
+
+    def values(name: str, epochs: int, whole: bool) -> Values:
+        rows = rows_of(ended.tail(epochs), arms.named[name])
+        rows = rows if whole else rows[~rows["id"].isin(arms.broken)]
+        means = rows.groupby(["id", "seed"], sort=False, as_index=False)[measure.column].mean()
+        return by_seed(means, measure)
+
+    return values

@@ -1,0 +1,194 @@
+"""What a sweep's file promises, read from it: question, design, command, arms, seeds, the primary contrast.
+
+`sweeps/NAME.yaml` opens with a comment of three paragraphs: the question, the design, the command. Nothing of it
+is typed again anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from analysis import measures
+from analysis.contrasts import Arm, Arms, Contrast, matches
+from analysis.measures import Measure
+from analysis.runs import InputError
+from analysis.tables import Table
+from src.plugins.hydra_plugins.dropout_sweeps import PrimaryConf
+from src.sweeping.planning import expand
+
+SWEEP_FILES = Path(__file__).resolve().parents[1] / "sweeps"
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The one contrast that is judged, declared in `hydra.sweeper.primary`."""
+
+    measure: Measure
+    contrast: tuple[int, ...]
+    """Numbers of the arms: two for a - b; one for every other arm minus this one; four for (a - b) - (c - d)."""
+    margin: float
+    """Smallest difference that matters, as shown: percentage points, nats."""
+
+    def pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Names of the arms of each contrast; none where there are four numbers, or arms are missing."""
+        if max(self.contrast) >= len(names) or len(self.contrast) > 2:
+            return []
+        if len(self.contrast) == 2:
+            return [(names[self.contrast[0]], names[self.contrast[1]])]
+        reference = names[self.contrast[0]]
+        return [(name, reference) for name in names if name != reference]
+
+    def contrasts(self, arms: Arms, names: Sequence[str], setting: str = "") -> list[Contrast]:
+        return [arms.contrast(a, b, self.measure, setting) for a, b in self.pairs(names)]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What the file asks for and a table does not hold, not even as a run without a result."""
+
+    planned: int
+    lost: tuple[tuple[Arm, int], ...] = ()
+    """Arm and seed of each run."""
+    epochs: tuple[int, int] | None = None
+    """Asked for and trained, where runs are shorter."""
+
+    def __bool__(self) -> bool:
+        return bool(self.lost or self.epochs)
+
+
+@dataclass(frozen=True)
+class Design:
+    """A sweep's file."""
+
+    sweep: str
+    question: str
+    text: str
+    """Its design in words."""
+    command: str
+    arms: Sequence[dict[str, Any]] = ()
+    """The keys that distinguish them; empty where the file leaves them to an earlier sweep's choice."""
+    runs: Sequence[tuple[dict[str, Any], int]] = ()
+    """Arm and seed of each run."""
+    epochs: int | None = None
+    """Where all runs have as many and the file says so."""
+    primary: Primary | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """What is the same in all runs."""
+
+    def missing(self, table: Table) -> Missing:
+        """What of it the table lacks."""
+        rows = table.final[[*table.keys, "seed"]].to_dict("records")
+        held = [*((row, row["seed"]) for row in rows), *((p.arm, p.seed) for p in table.problems)]
+        by_seed: dict[Any, list[Any]] = {}
+        for arm, seed in held:
+            by_seed.setdefault(seed, []).append(arm)
+        lost = [
+            (arm, seed)
+            for arm, seed in self.runs
+            if not any(matches(its, arm) for its in by_seed.get(seed, ()))
+        ]
+        shortest = int(table.runs["epochs"].min())
+        short = (self.epochs, shortest) if self.epochs is not None and shortest < self.epochs else None
+        return Missing(len(self.runs), tuple(lost), short)
+
+
+@cache
+def _file(path: Path) -> tuple[str, Any]:
+    return path.read_text(encoding="utf-8"), OmegaConf.load(path)
+
+
+def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
+    """The design in sweeps/NAME.yaml.
+
+    Args:
+        chosen: overrides of the arms, where the file leaves them open.
+
+    Raises:
+        InputError: if its primary block is wrong.
+    """
+    text, config = _file(SWEEP_FILES / f"{sweep}.yaml")
+    question, design, command = _paragraphs(text)
+    sweeper = OmegaConf.to_container(config).get("hydra", {}).get("sweeper", {})  # type: ignore[union-attr]
+    jobs = _jobs(sweeper, chosen)
+    differing = [key for key in jobs[0] if len({str(job.get(key)) for job in jobs}) > 1] if jobs else []
+    swept = [key for key in differing if key != "seed"]
+    runs = [({key: job[key] for key in swept if key in job}, int(job.get("seed", 0))) for job in jobs]
+    arms = list({str(arm): arm for arm, _ in runs}.values())
+    fixed = {key: value for key, value in (jobs[0] if jobs else {}).items() if key not in differing}
+    return Design(
+        sweep,
+        question,
+        design.removeprefix("Design: "),
+        command,
+        arms,
+        runs,
+        fixed.get("epochs"),
+        primary(sweeper.get("primary"), f"sweeps/{sweep}.yaml", len(arms)),
+        fixed,
+    )
+
+
+def _paragraphs(text: str) -> tuple[str, str, str]:
+    comment: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line.removeprefix("#").strip())
+    question, design, command = [*" ".join(line or "\n" for line in comment).split("\n"), "", ""][:3]
+    return question.strip(), design.strip(), command.strip()
+
+
+def _jobs(sweeper: Mapping[str, Any], chosen: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each run the keys that the file sets."""
+    arms = sweeper.get("arms", []) or chosen
+    if not arms and sweeper.get("arms", []) is None:
+        return []
+    parser = OverridesParser.create()
+    params = parser.parse_overrides([f"{key}={value}" for key, value in sweeper.get("params", {}).items()])
+    return [
+        {key: OmegaConf.create(f"x: {value}").x for key, _, value in (o.partition("=") for o in job)}
+        for job in expand(params, [parser.parse_overrides(arm.split()) for arm in arms])
+    ]
+
+
+def primary(block: Any, where: str, arms: int = 0) -> Primary | None:
+    """A primary block, checked; None where there is none, or its contrast is null.
+
+    Args:
+        arms: how many there are; 0 if not known yet.
+
+    Raises:
+        InputError: naming `where`, the key and what would be right.
+    """
+    if block is None:
+        return None
+    try:
+        config: Any = OmegaConf.merge(OmegaConf.structured(PrimaryConf), block)
+    except OmegaConfBaseException as error:
+        right = "metric, contrast and margin, such as {metric: test_acc, contrast: [1, 0], margin: 0.2}, are right"
+        raise InputError(f"{where}: hydra.sweeper.primary: {str(error).splitlines()[0]}; {right}") from None
+    known = {**measures.METRICS, **{measure.column: measure for measure in measures.VARIANCES}}
+    if config.metric not in known:
+        raise InputError(
+            f"{where}: hydra.sweeper.primary.metric={config.metric}: one of these is right: {', '.join(known)}"
+        )
+    if not config.margin > 0:
+        raise InputError(f"{where}: hydra.sweeper.primary.margin={config.margin}: a number above 0 is right")
+    if config.contrast is None:
+        return None
+    numbers = tuple(config.contrast)
+    if len(numbers) not in (1, 2, 4) or min(numbers) < 0 or (arms and max(numbers) >= arms):
+        span = f"from 0 to {arms - 1}" if arms else "from 0 on"
+        raise InputError(
+            f"{where}: hydra.sweeper.primary.contrast={list(numbers)}: one, two or four numbers of arms, {span}, "
+            "are right"
+        )
+    return Primary(known[config.metric], numbers, float(config.margin))

@@ -1,0 +1,139 @@
+"""`python -m src.clean OUTPUT`: runs that no sweep's table names, such as those of a noise before it was edited."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from filelock import FileLock, Timeout
+
+from src.errors import InputError, command
+from src.runs import store
+
+TABLE = "runs.csv"
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Lists runs that no `runs.csv` names, and deletes them where that is asked for."""
+    given = _parser().parse_args(arguments)
+    output = Path(given.output)
+    if not (output / "runs").is_dir():
+        raise InputError(f"{output} holds no runs; the folder that `output` names in the config is right")
+    named = named_runs([output, *map(Path, given.sweeps)])
+    unnamed = [folder for folder in run_folders(output) if folder.name not in named]
+    count = deleted = 0
+    for folder in unnamed:
+        size = size_of(folder)
+        kept = given.yes and not delete(output, folder)
+        print(
+            f"{folder.name}  {store.size_text(size):>9}  {'is being trained: kept' if kept else _said(folder)}"
+        )
+        if not kept:
+            count, deleted = count + 1, deleted + size
+    if not unnamed:
+        print(f"each run in {output} is named by a {TABLE}")
+    else:
+        end = "deleted" if given.yes else f"named by no {TABLE}; --yes deletes them"
+        print(f"{count:,} run{'' if count == 1 else 's'}, {store.size_text(deleted)}: {end}")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` says what is right")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m src.clean",
+        description=f"Lists the runs in an output folder that no {TABLE} below it names, with their size: those of "
+        "single runs, of sweeps that were deleted, and of components as they were before they were edited.",
+    )
+    parser.add_argument("output", metavar="OUTPUT", help="The folder that `output` names in the config.")
+    parser.add_argument(
+        "--yes", action="store_true", help="Delete them, but for those that are being trained."
+    )
+    parser.add_argument(
+        "--sweeps",
+        metavar="FOLDER",
+        nargs="+",
+        default=[],
+        help=f"Further folders whose {TABLE} count: of sweeps that have their folder elsewhere.",
+    )
+    return parser
+
+
+def run_folders(output: Path) -> Iterator[Path]:
+    """What has the name of a run, in their order; files of others are left alone."""
+    for path in sorted((output / "runs").iterdir()):
+        if re.fullmatch(r"[0-9a-f]{12}", path.name):
+            yield path
+
+
+def named_runs(folders: Sequence[Path]) -> set[str]:
+    """IDs in every table below these folders.
+
+    Raises:
+        InputError: for a folder that is not there, or a table that cannot be read: its runs are not known.
+    """
+    named = set()
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder")
+        for path in folder.rglob(TABLE):
+            try:
+                with path.open(encoding="utf-8", newline="") as file:
+                    rows = csv.DictReader(file, strict=True)
+                    if "id" not in (rows.fieldnames or ()):
+                        raise ValueError
+                    named |= {row["id"] for row in rows}
+            except (OSError, ValueError, csv.Error):
+                raise InputError(
+                    f"{path} cannot be read, so its runs are not known; mend or delete it"
+                ) from None
+    return named
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files of a run, which is a folder or whatever stands in its place."""
+    paths = [folder] if folder.is_symlink() or not folder.is_dir() else folder.rglob("*")
+    return sum(path.lstat().st_size for path in paths if path.is_symlink() or path.is_file())
+
+
+def delete(output: Path, folder: Path) -> bool:
+    """Deletes a run unless it is being trained; whether it did."""
+    lock = output / ".locks" / folder.name
+    lock.parent.mkdir(exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            if folder.is_symlink() or not folder.is_dir():
+                folder.unlink()
+            else:
+                (folder / "run.json").unlink(missing_ok=True)  # what is left of a run is not a finished one
+                shutil.rmtree(folder)
+    except Timeout:
+        return False
+    return True
+
+
+def _said(folder: Path) -> str:
+    """A run's state and overrides, as far as its record tells."""
+    try:
+        record: dict[str, Any] | None = store.read_record(folder)
+    except (store.Damaged, OSError):
+        return "damaged"
+    if record is None:
+        return store.UNFINISHED
+    overrides = record.get("overrides")
+    words = map(str, overrides) if isinstance(overrides, list) else ()
+    return " ".join([record["state"], *words])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

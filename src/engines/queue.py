@@ -1,0 +1,115 @@
+"""Which runs train together, and in what order packs of them are handed out. No Hydra, no processes, no files."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+from src.runs.job import Job
+
+PACK_SECONDS = 0.5
+"""A CPU pack is filled up to this time: handing one out costs some 3 ms, and a killed sweep loses little."""
+
+LARGEST_CPU_PACK = 32
+GPU_MEMORY_PER_RUN = 64 * 2**20
+"""Bytes a run of the book's size takes on a GPU: weights, gradients, activations of an evaluation batch."""
+
+GPU_MEMORY = 16 * 2**30
+"""What a pack is made for where it is not known which GPU will train it. The worker then looks at its own."""
+
+
+def cores() -> int:
+    """Cores that this process may use: its CPU affinity, and its cgroup's quota where there is one."""
+    from loky import cpu_count
+
+    return int(cpu_count())
+
+
+def fitting(gpu_memory: int) -> int:
+    """Runs that a GPU with so many bytes free trains as one stack; at least one, which tells whether it fits."""
+    return max(1, gpu_memory // GPU_MEMORY_PER_RUN)
+
+
+def kind(job: Job) -> Hashable:
+    """What runs must have in common to train as one stack.
+
+    Rates, schedules, seeds and the optimizer's numbers may differ: they are per-run tensors.
+    """
+    run = job.run
+    parts: tuple[Any, ...] = (run.data, run.model, run.noise, run.optimizer["name"], run.probe)
+    return (repr(parts), run.epochs, run.batch_size, run.device)
+
+
+class Queue:
+    """Jobs still to be done, handed out in packs of one kind, in the order they came.
+
+    Args:
+        jobs: jobs to be done.
+        workers: how many processes share them.
+        size: runs in a pack (on a GPU at most); None to let it follow from the measured time of a run (CPU), or
+            from memory (GPU).
+        pack_seconds: how long a CPU pack may take.
+        largest: how many runs may be in it.
+    """
+
+    def __init__(
+        self,
+        jobs: Iterable[Job],
+        workers: int,
+        size: int | None = None,
+        *,
+        pack_seconds: float = PACK_SECONDS,
+        largest: int = LARGEST_CPU_PACK,
+    ) -> None:
+        self._waiting: dict[Hashable, deque[Job]] = {}
+        for job in jobs:
+            self._waiting.setdefault(kind(job), deque()).append(job)
+        self._totals = {key: len(waiting) for key, waiting in self._waiting.items()}
+        self._workers, self._size = workers, size
+        self._pack_seconds, self._largest = pack_seconds, largest
+        self._seconds: dict[Hashable, float] = {}
+
+    def __len__(self) -> int:
+        return sum(len(waiting) for waiting in self._waiting.values())
+
+    def measured(self, job: Job, seconds: float) -> None:
+        """Learn how long one run of this job's kind takes."""
+        key = kind(job)
+        self._seconds[key] = 0.5 * (self._seconds.get(key, seconds) + seconds)
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """Jobs of one pack that were handed out and not begun; they are the next ones of their kind."""
+        if jobs:
+            self._waiting[kind(jobs[0])].extendleft(reversed(jobs))
+
+    def next_pack(self, gpu_memory: int | None = None) -> list[Job]:
+        """The next pack; empty when nothing waits.
+
+        Args:
+            gpu_memory: bytes free on the GPU that is to train it; None for a CPU.
+        """
+        for key, waiting in self._waiting.items():
+            if waiting:
+                size = self._cpu_pack(key) if gpu_memory is None else self._stack(key, fitting(gpu_memory))
+                return [waiting.popleft() for _ in range(min(size, len(waiting)))]
+        return []
+
+    def _cpu_pack(self, key: Hashable) -> int:
+        if self._size is not None:
+            return self._size
+        # before a run of this kind is measured, packs are of one; and the last packs are small enough
+        # for all workers to end together
+        in_time = int(self._pack_seconds / self._seconds[key]) if self._seconds.get(key) else 1
+        return max(1, min(in_time, self._largest, len(self._waiting[key]) // (2 * self._workers)))
+
+    def _stack(self, key: Hashable, held: int) -> int:
+        """Runs for a GPU that trains `held` at once: more would share its death without being faster."""
+        if self._size is not None:
+            return min(self._size, held)
+        # in as few rounds as memory allows, in which all GPUs have as much to do; kinds share the GPUs
+        total = self._totals[key]
+        gpus = max(1, round(self._workers * total / sum(self._totals.values())))
+        rounds = math.ceil(total / (gpus * held))
+        return math.ceil(total / (gpus * rounds))

@@ -1,0 +1,208 @@
+"""What the code of a component means, as checksums: of its file, and of each file of ours that it imports.
+
+Comments, docstrings and formatting do not count, nor does the version of Python. What is imported by a name that
+only the running program knows, and files that the code reads, are not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from src.errors import REPOSITORY
+
+FRAMEWORK = frozenset(
+    {
+        *("src", "src.checks", "src.components", "src.config", "src.errors", "src.kernels", "src.source"),
+        *("src.streams", "src.terminal", "src.provenance"),
+        *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
+        *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),
+        *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules", "src.stacks.trial"),
+        *("src.training", "src.training.evaluation", "src.training.images", "src.training.places"),
+        *("src.training.probes", "src.training.trainer"),
+    }
+)
+"""Modules that every run uses or that change no result. `store.SCHEMA` is raised where results change with them,
+which `tests/test_golden_values.py` notices."""
+
+WITHOUT_MEANING = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
+"""Fields of a syntax tree that follow from the others, or from how a text is quoted."""
+
+STATEMENTS = frozenset({"body", "orelse", "finalbody"})
+
+
+class _Mark(str):
+    """A part of the normal form that is no value of the source's."""
+
+
+def checksum(source: bytes) -> str:
+    """SHA-256, 16 hex digits, of what Python source means; of the source itself where it cannot be parsed.
+
+    >>> checksum(b"x = f(1)  # one") == checksum(b"x=f( 1 )") != checksum(b"x = f(2)")
+    True
+    """
+    tree = _parsed(source)
+    digest = hashlib.sha256(source if tree is None else " ".join(_normal_form(tree)).encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def files(module: ModuleType) -> Mapping[str, str]:
+    """Checksums of a component's file and of all that it imports, transitively, but for the framework's own.
+
+    They are computed once for each module object, after it was imported: an edit after that does not change what
+    this process trains.
+
+    Returns:
+        By path, from the repository's root.
+    """
+    assert module.__file__ is not None
+    return closure(module.__name__, Path(module.__file__), REPOSITORY)
+
+
+def closure(name: str, path: Path, root: Path) -> dict[str, str]:
+    """The same of a module by its name and its file, with `root` as the folder that imports begin in."""
+    checksums = {}
+    waiting, seen = [(name, path)], {name}
+    while waiting:
+        name, path = waiting.pop()
+        own, imported = _read(name, path, sys.modules.get(name))
+        checksums[_label(name, path, root)] = own
+        for other in imported:
+            for found, at in _located(other, root):
+                if found not in seen and found not in FRAMEWORK:
+                    seen.add(found)
+                    waiting.append((found, at))
+    return dict(sorted(checksums.items()))
+
+
+def total(checksums: Mapping[str, str]) -> str:
+    """One checksum of several files, by their paths; 16 hex digits."""
+    text = "\n".join(f"{path} {own}" for path, own in sorted(checksums.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[str]:
+    """Names of all that a file imports, anywhere in it.
+
+    Args:
+        package: the one that its relative imports start from.
+
+    >>> list(imports(ast.parse("import a.b; from . import c; from d import *"), "src.noise"))
+    ['a.b', 'src.noise', 'src.noise.c', 'd', 'd.*']
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            start = parts[: len(parts) + 1 - node.level] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+@cache  # a process trains with what it imported first; a module that is made anew is read anew
+def _read(name: str, path: Path, module: ModuleType | None) -> tuple[str, tuple[str, ...]]:
+    """A file's checksum, and the names of what it imports."""
+    source = path.read_bytes()
+    tree = _parsed(source)
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    return checksum(source), () if tree is None else tuple(dict.fromkeys(imports(tree, package)))
+
+
+def _located(name: str, root: Path) -> Iterator[tuple[str, Path]]:
+    """The repository's files that an import executes: the module's, and its packages' `__init__.py`."""
+    parts = name.split(".")
+    if parts[-1] == "*":  # it may import what `__all__` names
+        parts.pop()
+        package = ".".join(parts)
+        if package not in FRAMEWORK:
+            folder = root.joinpath(*parts)
+            yield from ((f"{package}.{path.stem}", path) for path in sorted(folder.glob("[!_]*.py")))
+    for end in range(1, len(parts) + 1):
+        at = root.joinpath(*parts[:end])
+        for path in (at / "__init__.py", at.with_name(f"{at.name}.py")):
+            if path.is_file():
+                yield ".".join(parts[:end]), path
+                break
+
+
+def _label(name: str, path: Path, root: Path) -> str:
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return f"{name.replace('.', '/')}.py"
+
+
+def _parsed(source: bytes) -> ast.Module | None:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _normal_form(tree: ast.AST) -> Iterator[str]:
+    """The tree as words: each node with its fields by name. What is empty is left out, as newer versions of Python
+    have fields that older ones lack."""
+    waiting: list[object] = [tree]  # no recursion: a sum of a thousand terms is a thousand nodes deep
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, _Mark):
+            yield part
+        elif isinstance(part, ast.Constant):
+            yield f"{type(part.value).__name__}:{_value(part.value)}"
+        elif isinstance(part, ast.AST):
+            fields = [(name, _content(part, name)) for name in sorted(part._fields)]
+            waiting.append(_Mark(")"))
+            for name, value in reversed(fields):
+                if value is not None and value != []:
+                    waiting += [value, _Mark(f"{name}=")]
+            yield f"{type(part).__name__}("
+        elif isinstance(part, list):
+            waiting += [_Mark("]"), *reversed(part)]
+            yield "["
+        else:
+            yield _value(part)
+
+
+def _content(node: ast.AST, name: str) -> object:
+    """What counts of a node's field."""
+    value = getattr(node, name, None)
+    if name in WITHOUT_MEANING:
+        return None
+    if name in STATEMENTS and isinstance(value, list):
+        return [statement for statement in value if not _does_nothing(statement)]
+    if isinstance(node, ast.JoinedStr):
+        return _joined(node.values)
+    return value
+
+
+def _does_nothing(statement: ast.stmt) -> bool:
+    """`pass`, and a constant that stands alone: a docstring."""
+    is_constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return is_constant or isinstance(statement, ast.Pass)
+
+
+def _joined(values: Iterable[ast.expr]) -> list[ast.expr]:
+    """Parts of an f-string, texts that follow each other as one: versions of Python cut them differently."""
+    parts: list[ast.expr] = []
+    for value in values:
+        if isinstance(value, ast.Constant):
+            text = str(value.value)
+            if parts and isinstance(last := parts[-1], ast.Constant):
+                text = f"{last.value!s}{text}"
+                parts.pop()
+            parts += [ast.Constant(text)] if text else []
+        else:
+            parts.append(value)
+    return parts
+
+
+def _value(value: object) -> str:
+    """A constant or a name; the same text in every version of Python, whatever characters it knows."""
+    return hex(value) if type(value) is int else ascii(value)

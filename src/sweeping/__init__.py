@@ -1,0 +1,1 @@
+"""Sweeps and searches: from overrides to jobs, a campaign, and its table."""

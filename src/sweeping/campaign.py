@@ -1,0 +1,171 @@
+"""A sweep trains through it once, a search once a batch: skip what is finished, train the rest, keep the table."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from src import provenance, terminal
+from src.engines import Engine
+from src.engines import policy as workers
+from src.engines.policy import Ended
+from src.engines.queue import Queue
+from src.runs import job as runs
+from src.runs import store
+from src.runs.job import Job, Record
+from src.sweeping.display import Display
+from src.sweeping.table import Table
+
+LOG = "sweep.log"
+
+
+def _nothing(job: Job, record: Record) -> None:
+    pass
+
+
+class Campaign:
+    """Trains a sweep's jobs on an engine, with a table on disk and a display on the screen.
+
+        with Campaign(folder, swept, engine, display) as campaign:
+            records = campaign.train(jobs)
+
+    Args:
+        folder: the sweep's; its `runs.csv` has a row for each job.
+        swept: the swept keys, columns of the table.
+        engine: started; whoever started it closes it.
+        display: is begun before the first job trains, and ended with the campaign.
+        pack_size: runs handed to a worker at once; None for measured defaults, see `src.engines.queue`.
+        at_once: jobs of a full batch, where they come in batches: as many workers are kept for a smaller one, since
+            new ones take seconds to start.
+        kept: says how much is done and kept, where it is interrupted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        swept: Sequence[str],
+        engine: Engine,
+        display: Display,
+        *,
+        pack_size: int | None = None,
+        at_once: int | None = None,
+        kept: Callable[[], str] | None = None,
+    ) -> None:
+        self.table = Table(folder, [], swept)
+        self.display = display
+        self._engine, self._pack_size, self._at_once = engine, pack_size, at_once
+        self._kept = kept or self.table.kept
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.display.end()
+        if isinstance(error, KeyboardInterrupt | OSError):
+            with contextlib.suppress(OSError):
+                self.table.write()
+            error.add_note(f"{self._kept()}; the same command goes on from here")
+        if terminal.is_lost():
+            with contextlib.suppress(OSError):
+                lost = "nobody read the output any more; the sweep went on without it\n"
+                store.write_whole(self.table.folder / LOG, lost)
+
+    def train(self, jobs: Sequence[Job], ended: Ended = _nothing) -> list[Record]:
+        """Train these jobs, but for those that are finished or diverged before.
+
+        Args:
+            jobs: checked; the same run may be among them twice, and is trained once.
+            ended: told of each run, as it ends or at once where it need not be trained.
+
+        Returns:
+            The jobs' records, in their order; of each what the table keeps.
+
+        Raises:
+            MachineError: if the machine or the engine gives out.
+        """
+        self.table.extend(jobs)
+        self.display.add(jobs)
+        waiting = []
+        for job in {job.id: job for job in jobs}.values():
+            record = self.table.records.get(job.id)
+            if record is not None and runs.is_final(record):
+                ended(job, record)  # an earlier batch had the same run
+            elif record := runs.ended(job):
+                self.table.add(record)
+                self.display.skip(record)
+                ended(job, record)
+            else:
+                waiting.append(job)
+
+        def end(job: Job, record: Record) -> None:
+            self.table.add(record)
+            ended(job, record)
+            self.display.ended(job, record)
+
+        if waiting:
+            self.table.write()
+            self.display.begin()
+            self._train(waiting, end)
+        self.table.write()
+        return [self.table.records[job.id] for job in jobs]
+
+    def _train(self, waiting: Sequence[Job], ended: Ended) -> None:
+        engine = self._engine
+        engine.prepare(waiting, self._at_once or len(waiting))
+        queue = Queue(
+            waiting,
+            engine.workers,
+            self._pack_size,
+            pack_seconds=engine.pack_seconds,
+            largest=engine.largest_pack,
+        )
+        workers.train(engine, queue, ended)
+
+
+def _own(job: Job, record: Record) -> Record:
+    """The record of a job that another process planned anew; a failure where it found other code or data there."""
+    if record["id"] == job.id:
+        return record
+    files = record.get("code", {}).get("files", {})
+    changed = provenance.changes(job.provenance.files, files) or [
+        f"the arrays of data={job.run.data['name']}"
+    ]
+    return runs.record_death(job, f"{changed[0]} changed while the sweep ran")
+
+
+class Launched(Campaign):
+    """The same through another launcher than ours, which is given every job and tells of them when all have ended.
+
+    Args:
+        launcher: Hydra's.
+        overrides: of a job, as the launcher takes them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        swept: Sequence[str],
+        launcher: Any,
+        display: Display,
+        overrides: Callable[[Job], Sequence[str]],
+        *,
+        kept: Callable[[], str] | None = None,
+    ) -> None:
+        super().__init__(folder, swept, launcher, display, kept=kept)
+        self._launcher, self._overrides = launcher, overrides
+
+    def train(self, jobs: Sequence[Job], ended: Ended = _nothing) -> list[Record]:
+        self.table.extend(jobs)
+        returned = self._launcher.launch(
+            [self._overrides(job) for job in jobs], initial_job_idx=jobs[0].number
+        )
+        for job, returns in zip(jobs, returned, strict=True):
+            self.table.add(_own(job, returns.return_value))
+            ended(job, self.table.records[job.id])
+        self.table.write()
+        return [self.table.records[job.id] for job in jobs]

@@ -1,0 +1,247 @@
+"""What a person sees of a sweep: a live line on a terminal, plain lines in a log, a table at the end."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.table import Column, Table
+from rich.text import Text
+
+from src.runs import store
+from src.runs.job import Job, Record
+
+MOST_FAILURES = 20
+MOST_ARMS = 30
+PLAIN_WIDTH = 200
+"""Columns of a log, which has no width of its own."""
+
+
+def score(record: Mapping[str, Any]) -> float:
+    """By which runs are ranked while they come in: validation accuracy if there is a split, else test."""
+    final = record["final"]
+    return float(final["test_acc"] if final.get("val_acc") is None else final["val_acc"])
+
+
+def arm_name(job: Job, swept: Sequence[str]) -> str:
+    """A job's swept settings but for its seed."""
+    return (
+        " ".join(o for o in job.overrides if o.partition("=")[0] in swept and not o.startswith("seed="))
+        or "all"
+    )
+
+
+def interval(values: Sequence[float]) -> float | None:
+    """Half the width of the 95% CI of the mean by Student's t; None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+class Display:
+    """Follows a sweep while it goes on.
+
+    Args:
+        jobs: every job of the sweep, each once, as far as they are known.
+        swept: the swept keys.
+        skipped: records of those that need no training.
+        to_come: how many more jobs `add` will bring.
+        best: gives the line on the best result so far; without it the arm of the best mean `score`.
+    """
+
+    def __init__(
+        self,
+        jobs: Iterable[Job],
+        swept: Sequence[str],
+        skipped: Iterable[Record] = (),
+        to_come: int = 0,
+        best: Callable[[], str] | None = None,
+    ) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._swept = swept
+        self._states: Counter[str] = Counter()
+        self._scores: dict[str, tuple[float, int]] = {}
+        """Of each arm the sum of its runs' scores, and their number."""
+        self._leader: str | None = None
+        self._skipped = self._to_come = 0
+        self._has_begun = False
+        self._epochs_done = self._epochs_skipped = 0
+        self._best = best or self._best_arm
+        self._started = self._last = time.monotonic()
+        columns = (BarColumn(bar_width=None), _Line(self._line))
+        self._bar = TwoLines(*columns, console=Console(), disable=not sys.stdout.isatty(), expand=True)
+        self._task = self._bar.add_task("", total=1)
+        self.add(jobs, to_come)
+        for record in skipped:
+            self.skip(record)
+
+    def add(self, jobs: Iterable[Job], to_come: int | None = None) -> None:
+        """More jobs of the sweep, and how many are still `to_come`: as long ones as these, for all we know."""
+        self._jobs |= {job.id: job for job in jobs}
+        self._to_come = self._to_come if to_come is None else to_come
+        known = sum(job.run.epochs for job in self._jobs.values())
+        self._runs = len(self._jobs) + self._to_come
+        self._epochs = known + self._to_come * known // max(1, len(self._jobs))
+        self._update()
+
+    def skip(self, record: Record) -> None:
+        """One of the jobs needs no training."""
+        job = self._jobs[record["id"]]
+        self._score(job, record)
+        self._skipped += 1
+        self._epochs_skipped += job.run.epochs
+        self._update()
+
+    def _update(self) -> None:
+        self._bar.second = self._best()
+        total = max(1, self._epochs - self._epochs_skipped)
+        self._bar.update(self._task, total=total, completed=self._epochs_done)
+
+    def begin(self) -> None:
+        """Show it from here on; once it is shown, that changes nothing."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        if self._bar.disable:
+            print(f"{self._runs} runs, {self._skipped} of them done before", flush=True)
+        self._bar.start()
+
+    def end(self) -> None:
+        if self._has_begun:
+            self._bar.stop()
+
+    def ended(self, job: Job, record: Record) -> None:
+        """One more run has ended."""
+        self._states[record["state"]] += 1
+        self._epochs_done += job.run.epochs
+        self._last = time.monotonic()
+        self._score(job, record)
+        self._update()
+        if self._bar.disable:
+            finished = record["state"] == store.FINISHED
+            result = _result(record["final"]) if finished else _reason(record)
+            done = self._skipped + sum(self._states.values())
+            print(
+                f"[{done}/{self._runs}] {record['state']}  {' '.join(job.overrides)}  {result}  "
+                f"{record['seconds']:.1f} s",
+                flush=True,
+            )
+
+    def _score(self, job: Job, record: Record) -> None:
+        if record["state"] == store.FINISHED:
+            arm = arm_name(job, self._swept)
+            total, runs = self._scores.get(arm, (0.0, 0))
+            self._scores[arm] = total + score(record), runs + 1
+            # all arms are looked through only when the leader falls: at every run, it would take a large sweep's
+            # time, which grows with its square
+            if self._leader is None or (arm != self._leader and self._mean(arm) > self._mean(self._leader)):
+                self._leader = arm
+            elif arm == self._leader and runs and self._mean(arm) < total / runs:
+                self._leader = max(self._scores, key=self._mean)
+
+    def _mean(self, arm: str) -> float:
+        total, runs = self._scores[arm]
+        return total / runs
+
+    def _line(self) -> str:
+        bad = self._states[store.FAILED] + self._states[store.DIVERGED]
+        text = f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {self._runs}"
+        if not self._epochs_done:
+            return text
+        speed = self._epochs_done / max(1e-9, self._last - self._started)
+        # it goes on counting down while no run ends
+        left = (self._epochs - self._epochs_skipped - self._epochs_done) / speed - (
+            time.monotonic() - self._last
+        )
+        return f"{text}  {speed:.1f} epochs/s  {timedelta(seconds=max(0, math.ceil(left)))} left"
+
+    def _best_arm(self) -> str:
+        return "" if self._leader is None else f"best so far {self._mean(self._leader):.2%}  {self._leader}"
+
+
+class TwoLines(Progress):
+    """A bar on a terminal, and below it a line that may be long: it is cut where the terminal ends."""
+
+    second = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.second, no_wrap=True, overflow="ellipsis")
+
+
+class _Line(ProgressColumn):
+    def __init__(self, line: Callable[[], str]) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._line = line
+
+    def render(self, task: Task) -> Text:
+        return Text(self._line(), no_wrap=True, overflow="ellipsis")
+
+
+def _result(final: Mapping[str, Any]) -> str:
+    """A run's accuracy: on the validation split where there is one, as in `score`."""
+    name = "test" if final.get("val_acc") is None else "val"
+    return f"{name} acc {final[f'{name}_acc']:.4f}"
+
+
+def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: Path) -> None:
+    """The end of a sweep: arms with mean ± 95% CI, what failed and why, the folder."""
+    arms: dict[str, list[Mapping[str, Any]]] = {}
+    for job, record in ended:
+        if record["state"] == store.FINISHED:
+            arms.setdefault(arm_name(job, swept), []).append(record["final"])
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    if arms:
+        print("last epoch: mean ± 95% CI (Student's t) over seeds")
+        table = Table()
+        for column, justify in (
+            ("arm", "left"),
+            ("n", "right"),
+            ("test accuracy", "right"),
+            ("test loss (nats)", "right"),
+        ):
+            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        for name, finals in list(arms.items())[:MOST_ARMS]:
+            accuracy = [100 * final["test_acc"] for final in finals]
+            loss = [final["test_loss"] for final in finals]
+            table.add_row(escape(name), str(len(finals)), _pm(accuracy, 2, " %"), _pm(loss, 4, ""))
+        console.print(table)
+        if len(arms) > MOST_ARMS:
+            print(f"… and {len(arms) - MOST_ARMS} more arms in runs.csv")
+    outcome(ended, folder)
+
+
+def outcome(ended: Sequence[tuple[Job, Record]], folder: Path) -> None:
+    """What failed and why, and where everything is."""
+    bad = [(job, record) for job, record in ended if record["state"] != store.FINISHED]
+    for job, record in bad[:MOST_FAILURES]:
+        print(f"{record['state']}: {job.id} {' '.join(job.overrides)}: {_reason(record)}")
+    if len(bad) > MOST_FAILURES:
+        print(f"… and {len(bad) - MOST_FAILURES} more that failed or diverged, in runs.csv")
+    print(f"{len(ended) - len(bad)} finished, {len(bad)} failed or diverged")
+    print(f"report: python -m analysis.compare {shlex.quote(str(folder))}")
+    print(f"results: {folder}")
+
+
+def _reason(record: Mapping[str, Any]) -> str:
+    """Why a run gave no result, in one line."""
+    return " ".join(str(record["error"]).split())
+
+
+def _pm(values: Sequence[float], digits: int, unit: str) -> str:
+    half = interval(values)
+    spread = "" if half is None else f" ± {half:.{digits}f}"
+    return f"{statistics.fmean(values):.{digits}f}{spread}{unit}"

@@ -1,0 +1,217 @@
+"""From a sweep's overrides to checked jobs, in about a millisecond each.
+
+Composing a config through Hydra costs some 50 ms and more with every config file. Plain values need none of
+that: they are set in a copy of the config that Hydra composed for the same choices of groups.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
+from omegaconf import DictConfig, OmegaConf
+
+from src import config
+from src.errors import InputError, shown
+from src.runs.job import Job
+from src.sweeping.naming import check_swept, key_of
+
+MOST_RUNS = 10_000_000
+"""Of a sweep; what so many cost stands in sweeps/SCALE.md."""
+
+
+def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) -> list[list[str]]:
+    """Overrides of each job: the product of the arms and of every swept key's values, arms slowest.
+
+    An arm may sweep keys itself: it stands for the product of their values. A key that is swept or set outside
+    the arms wins over theirs; of two settings of one key the last wins; equal jobs are one.
+    """
+    outside = _axes(overrides)
+    sets = [
+        own
+        for arm in arms
+        for own in itertools.product(*_axes([o for o in arm if o.get_key_element() not in outside]).values())
+    ]
+    count = math.prod(map(len, outside.values())) * max(1, len(sets))
+    if count > MOST_RUNS:
+        raise InputError(f"a sweep of {count:,} runs is too large; at most {MOST_RUNS:,} are right")
+    jobs = [
+        [*own, *values]
+        for own in dict.fromkeys(sets or [()])
+        for values in itertools.product(*outside.values())
+    ]
+    check_keys(jobs)
+    return jobs
+
+
+def check_keys(jobs: Sequence[Sequence[str]]) -> None:
+    """Raises InputError for a key that differs between jobs and changes no result."""
+    for key in swept_keys(jobs):
+        settings = dict.fromkeys(o.partition("=")[2] for job in jobs for o in job if key_of(o) == key)
+        check_swept(key, ",".join(settings))
+
+
+def distinct(jobs: Sequence[Job], swept: Sequence[str]) -> list[Job]:
+    """The jobs, each once: 0 and 0.0 are one value, and so are all rates without a noise.
+
+    Raises:
+        InputError: for a swept key that changes no result here: one run would stand for two settings.
+    """
+    kept: dict[str, tuple[Job, list[Any]]] = {}
+    for job in jobs:
+        values = [configured(job, key) for key in swept]
+        _, before = kept.setdefault(job.id, (job, values))
+        for key, value, was in zip(swept, values, before, strict=True):
+            if value != was:
+                right = f"changes no result beside {key}={shown(was)}: both are one run"
+                raise InputError(key, shown(value), right)
+    if len(kept) == len(jobs):
+        return list(jobs)
+    return [replace(job, number=number) for number, (job, _) in enumerate(kept.values())]
+
+
+def configured(job: Job, key: str) -> Any:
+    """A swept key's value in a job, of a rate the one that counts; of a group its choice."""
+    if key in config.RATES and job.run.noise.name == "none":
+        return 0
+    value: Any = job.config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        return job.hydra["runtime"]["choices"].get(key, value.get("name"))
+    return value
+
+
+def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
+    """The settings of each key, as overrides: one, or as many as are swept."""
+    axes: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                raise InputError(
+                    key, str(override.input_line).partition("=")[2], "must be a list of values, or range()"
+                )
+            axes[key] = [f"{key}={value}" for value in _values(key, override)]
+        else:
+            axes[key] = [as_typed(override)]
+    return axes
+
+
+def _values(key: str, override: Override) -> list[str]:
+    """Each value of a key that is swept, as text."""
+    typed = str(override.input_line).partition("=")[2]
+    if key_of(key).startswith(("hydra.", "hydra/")):
+        raise InputError(key, typed, "takes one value in a sweep, as it changes no result")
+    value: Any = override.value()
+    if isinstance(value, RangeSweep):
+        start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
+        count = (stop - start) / step if step else math.inf
+        if not count <= MOST_RUNS:
+            right = f"must end after at most {MOST_RUNS:,} values, by finite numbers and a step other than 0"
+            raise InputError(key, typed, right)
+    values = list(override.sweep_string_iterator())
+    if not values:
+        raise InputError(key, typed, "holds no value, so that there would be nothing to run")
+    return values
+
+
+def as_typed(override: Override) -> str:
+    """An override that sweeps nothing, as text."""
+    key = override.get_key_element()
+    return key if override.is_delete() else f"{key}={override.get_value_element_as_str()}"
+
+
+def swept_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Keys that differ between jobs, or that only some of them set, in the order they appear."""
+    values: dict[str, list[str]] = {}
+    for overrides in job_overrides:
+        for override in overrides:
+            values.setdefault(key_of(override), []).append(override.partition("=")[2])
+    return [
+        key
+        for key, found in values.items()
+        if (len(set(found)) > 1 or len(found) < len(job_overrides))
+        and not key.startswith(("hydra.", "hydra/"))
+    ]
+
+
+class Planner:
+    """Makes jobs of one sweep.
+
+    Args:
+        loader: Hydra's config loader.
+        master: the sweep's own config, as Hydra composed it.
+    """
+
+    def __init__(self, loader: Any, master: DictConfig) -> None:
+        self._loader, self._master = loader, master
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._parsed: dict[str, Override] = {}
+        self._is_group: dict[str, bool] = {}
+        self._bases: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
+
+    def job(self, overrides: Sequence[str], number: int) -> Job:
+        """The checked job of these overrides.
+
+        Raises:
+            InputError: if a value is wrong; HydraException: if it cannot be composed.
+        """
+        parsed = [self._parse(override) for override in overrides]
+        plain = [override for override in parsed if self._is_plain(override)]
+        composed = tuple(str(override.input_line) for override in parsed if not self._is_plain(override))
+        base, hydra = self._base(composed)
+        values: dict[str, Any] | None = base
+        for override in plain:
+            values = values and _with(values, override.key_or_group, override.value())
+        if values is None:
+            values, hydra = self._base(tuple(overrides))  # Hydra says what is wrong with the key
+        values = resolved(values)
+        task = [override for override in overrides if not key_of(override).startswith(("hydra.", "hydra/"))]
+        return Job(config.parse(values), values, task, hydra, number)
+
+    def _parse(self, text: str) -> Override:
+        if text not in self._parsed:
+            self._parsed[text] = self._parser.parse_override(text)
+        return self._parsed[text]
+
+    def _is_plain(self, override: Override) -> bool:
+        """Whether it only gives an existing key of the composed config a number, a word or null."""
+        key = override.key_or_group
+        if override.is_add() or override.is_force_add() or override.is_delete() or override.package:
+            return False
+        if key not in self._is_group:
+            self._is_group[key] = bool(self._loader.get_group_options(key)) or key.startswith("hydra.")
+        return not self._is_group[key] and isinstance(override.value(), int | float | str | None)
+
+    def _base(self, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+        if overrides not in self._bases:
+            composed = self._loader.load_sweep_config(self._master, list(overrides))
+            plain: Any = OmegaConf.to_container(composed, enum_to_str=True)
+            self._bases[overrides] = plain, plain.pop("hydra")
+        return self._bases[overrides]
+
+
+def _with(values: dict[str, Any], key: str, value: Any) -> dict[str, Any] | None:
+    """The config with a dotted key that exists set anew; None if it does not exist.
+
+    What does not change is shared: the jobs of a sweep are held in memory together.
+    """
+    first, dot, rest = key.partition(".")
+    if first not in values or isinstance(values[first], dict) != bool(dot):
+        return None
+    inner = _with(values[first], rest, value) if dot else value
+    return None if dot and inner is None else {**values, first: inner}
+
+
+def resolved(values: dict[str, Any]) -> dict[str, Any]:
+    """A plain config with its interpolations resolved; untouched where it has none."""
+    if "${" not in str(values):
+        return values
+    found: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    return found

@@ -1,0 +1,171 @@
+"""The options of a search, `hydra.sweeper`, and what is refused before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from src.checks import Check, check_keys, integer, one_of
+from src.errors import InputError
+from src.runs.job import Job
+from src.sweeping import space, study
+from src.sweeping.naming import WITHOUT_EFFECT, key_of
+
+BETTER: dict[str, study.Direction] = {"val_acc": "maximize", "val_loss": "minimize"}
+"""What a search may optimise, and where that is better. The test set is not for searching."""
+LARGEST_GRID = 100_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """`hydra.sweeper`, checked."""
+
+    metrics: tuple[str, ...]
+    directions: tuple[study.Direction, ...]
+    n_trials: int
+    batch_size: int
+    sampler: str
+    seed: int
+
+
+def parse(options: Mapping[str, Any]) -> Options:
+    """The checked options of a search; `options` are the sweeper's, as Hydra has them.
+
+    Raises:
+        InputError: for the first one that is wrong.
+    """
+    raw = _plain(options)
+    if (arms := raw.pop("arms")) is not None:
+        right = "a search takes no arms; give its keys a choice or an interval"
+        raise InputError("hydra.sweeper.arms", arms, right)
+    checks: dict[str, Check] = {
+        "metric": _some_of(*BETTER, why="; the test set is not for searching"),
+        "direction": lambda value: None if value is None else _some_of("maximize", "minimize")(value),
+        "n_trials": integer(1),
+        "batch_size": integer(1),
+        "sampler": one_of("tpe", "random", "grid", "cmaes", "nsgaii"),
+        "seed": integer(0, 2**32 - 1),
+    }
+    typed = check_keys(raw, checks, prefix="hydra.sweeper.")
+    metrics = typed["metric"]
+    directions = tuple(BETTER[metric] for metric in metrics)
+    if typed["direction"] not in (None, directions):
+        given, right = raw["direction"], directions[0] if len(directions) == 1 else _typed(directions)
+        raise InputError(
+            "hydra.sweeper.direction", _typed(given), f"must be {right} for {', '.join(metrics)}, or null"
+        )
+    return Options(
+        metrics, directions, *(typed[key] for key in ("n_trials", "batch_size", "sampler", "seed"))
+    )
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        for key, value in options.items()
+    }
+
+
+def _some_of(*choices: str, why: str = "") -> Check:
+    """One of a few words, or a list of different ones, as a tuple."""
+    right = f"must be {' or '.join(choices)}, or a list of them{why}"
+
+    def check(value: Any) -> tuple[str, ...]:
+        found = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if not found or any(word not in choices for word in found):
+            raise ValueError(right)
+        if len(set(found)) < len(found) and why:
+            raise ValueError(right)
+        return found
+
+    return check
+
+
+def _typed(value: Any) -> str:
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
+
+
+def check_space(found: space.Space, options: Options) -> None:
+    """What the sampler and common sense ask of a search space."""
+    if not found.axes:
+        raise InputError("a search needs a key to search over, such as dropout1=interval(0,0.8)")
+    for axis in found.axes:
+        if axis.key == "seed":
+            right = (
+                "takes one value in a search: the luckiest seed is no setting; sweep the best setting's seeds"
+            )
+            raise InputError("seed", axis.typed, right)
+        if options.sampler == "cmaes" and not axis.is_number:
+            raise InputError(axis.setting, axis.typed, "the sampler cmaes needs a range or an interval")
+        if options.sampler == "grid" and axis.points() is None:
+            raise InputError(axis.setting, axis.typed, "the sampler grid needs a choice or a range")
+    right = ""
+    if options.sampler == "cmaes":
+        if find_spec("cmaes") is None:
+            right = "the package cmaes is not installed; pip install -e '.[optuna]' brings it"
+        elif len(options.metrics) > 1:
+            right = "takes one metric; for several take nsgaii or tpe"
+        elif len(found.axes) < 2:
+            right = "needs two keys to search over; for one take tpe"
+    elif options.sampler == "grid" and (found.size() or 0) > LARGEST_GRID:
+        right = (
+            f"the grid has {found.size():,} points; at most {LARGEST_GRID:,}, or another sampler, is right"
+        )
+    if right:
+        raise InputError("hydra.sweeper.sampler", options.sampler, right)
+
+
+def check_validation(jobs: Sequence[Job]) -> None:
+    """Refuses runs without a validation split: a search would look at the test set."""
+    for job in jobs:
+        if job.run.data.validation == 0:
+            right = "must be above 0, such as 10000, in a search: the test set is not for searching"
+            raise InputError("data.validation", 0, right)
+
+
+def total(found: space.Space, options: Options) -> int:
+    """Trials in the end."""
+    return min(options.n_trials, found.size() or 0) if options.sampler == "grid" else options.n_trials
+
+
+def ended_before(folder: Path) -> int:
+    """Trials of the folder's study that have ended."""
+    path = folder / study.FILE
+    return sum(trial.state.is_finished() for trial in study.load(path).trials) if path.exists() else 0
+
+
+def grid(found: space.Space, options: Options) -> dict[str, list[Any]] | None:
+    """The values of each key, for the sampler grid."""
+    return {axis.key: axis.points() or [] for axis in found.axes} if options.sampler == "grid" else None
+
+
+def about(found: space.Space, options: Options) -> dict[str, Any]:
+    """What makes it the same search when it is started again; JSON that is equal after a round trip."""
+    fixed = [
+        override
+        for override in found.fixed
+        if key_of(override) not in WITHOUT_EFFECT and not key_of(override).startswith(("hydra.", "hydra/"))
+    ]
+    return {
+        "metric": list(options.metrics),
+        "sampler": options.sampler,
+        "seed": options.seed,
+        "space": [space.typed(key, found.distributions[key]) for key in sorted(found.distributions)],
+        "fixed": sorted(fixed),
+    }
+
+
+def check_same(folder: Path, about: Mapping[str, Any]) -> None:
+    """Refuses to go on with another search's study: trials of two searches tell a sampler nothing."""
+    for key, was in study.recorded(folder).items():
+        if about.get(key) != was:
+            raise InputError(
+                f"hydra.sweeper.{key}" if key in ("metric", "sampler", "seed") else f"the search's {key}",
+                _typed(about.get(key)),
+                f"{folder} holds a search with {_typed(was)}; take that, or another hydra.sweep.dir",
+            )

@@ -1,0 +1,145 @@
+"""A sweep from its overrides to `runs.csv`: plan, train through a campaign, say how it went."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from src import engines
+from src.engines import Engine, settings
+from src.engines.settings import BACKENDS, Settings
+from src.errors import SOME_RUNS_LOST, InputError
+from src.runs import job as runs
+from src.runs import store, sweep_folder
+from src.runs.job import Job, Record
+from src.sweeping import dry_run, naming, planning
+from src.sweeping.campaign import Campaign, Launched
+from src.sweeping.display import Display, summary
+
+
+def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
+    """The arms sweeper's work: expand the overrides, check every job, and train all.
+
+    Raises:
+        InputError: before anything is written, for the first thing that is wrong.
+        SystemExit: with code 1, once all have ended, if a run failed or diverged.
+    """
+    job_overrides = expanded(sweeper, arguments)
+    swept = planning.swept_keys(job_overrides)
+    folder = Path(sweeper.config.hydra.sweep.dir)
+    chosen = packed(sweeper.config)
+    sweep_folder.check(folder, text_of(sweeper.config))
+    if sweeper.plan:
+        dry_run.show(planning.distinct(plan(sweeper, job_overrides), swept), folder, chosen)
+        return []
+    with started(chosen) as engine:
+        jobs = planning.distinct(plan(sweeper, job_overrides), swept)
+        runs.ready([job.run for job in jobs], here=trains_here(chosen))
+        sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output)
+        save_multirun(folder, sweeper.config)
+        display = Display([], swept)
+        campaign = (
+            Campaign(folder, swept, engine, display, pack_size=chosen.pack_size)
+            if engine and chosen
+            else Launched(folder, swept, sweeper.hydras_launcher(), display, lambda job: job.overrides)
+        )
+        with campaign:
+            records = campaign.train(jobs)
+    if _end(campaign, jobs, records):
+        raise SystemExit(SOME_RUNS_LOST)
+    return [[_job_return(job, record) for job, record in zip(jobs, records, strict=True)]]
+
+
+def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: int) -> Sequence[JobReturn]:
+    """The packed launcher's work under another sweeper than ours, which may launch once or several times."""
+    chosen = settings.check(launcher.config.hydra.launcher)
+    folder, swept = Path(launcher.config.hydra.sweep.dir), planning.swept_keys(job_overrides)
+    planning.check_keys(job_overrides)
+    jobs = plan(launcher, job_overrides, first_number)
+    sweep_folder.check(folder, text_of(launcher.config))
+    runs.ready([job.run for job in jobs], here=trains_here(chosen))
+    sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
+    with started(chosen) as engine:
+        assert engine is not None
+        with Campaign(folder, swept, engine, Display([], swept), pack_size=chosen.pack_size) as campaign:
+            records = campaign.train(jobs)
+    if _end(campaign, jobs, records):
+        launcher.hydra_context.callbacks.callbacks.insert(0, _SomeFailed())
+    return [_job_return(job, record) for job, record in zip(jobs, records, strict=True)]
+
+
+class _SomeFailed(Callback):
+    """Ends the process with code 1 once the sweeper has launched everything; the first one is called last."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        raise SystemExit(SOME_RUNS_LOST)
+
+
+def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
+    """Overrides of each job of the arms sweeper."""
+    if sweeper.arms is None:
+        raise InputError("hydra.sweeper.arms", None, "this sweep's arms must be given; its file says how")
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    params = [f"{key}={value}" for key, value in sweeper.params.items()]
+    overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
+    return planning.expand(overrides, [parser.parse_overrides(arm.split()) for arm in sweeper.arms])
+
+
+def plan(plugin: Any, job_overrides: Sequence[Sequence[str]], first_number: int = 0) -> list[Job]:
+    """Checked jobs of these overrides; `plugin` is a sweeper or launcher that Hydra has set up."""
+    planner = planning.Planner(plugin.hydra_context.config_loader, plugin.config)
+    return [planner.job(overrides, number) for number, overrides in enumerate(job_overrides, first_number)]
+
+
+def packed(config: DictConfig) -> Settings | None:
+    """What the config says of our own launcher, checked; None where it names another one."""
+    is_ours = config.hydra.launcher._target_.endswith(".PackedLauncher")
+    return settings.check(config.hydra.launcher) if is_ours else None
+
+
+def trains_here(chosen: Settings | None) -> bool:
+    """Whether runs train on this machine's devices."""
+    return chosen is None or BACKENDS[chosen.backend].here
+
+
+@contextlib.contextmanager
+def started(chosen: Settings | None) -> Iterator[Engine | None]:
+    """The engine of these settings, whose workers import while we plan; None without settings."""
+    engine = None if chosen is None else engines.start(chosen)
+    try:
+        yield engine
+    finally:
+        if engine is not None:
+            engine.close()
+
+
+def text_of(config: DictConfig) -> str:
+    """What this sweep sweeps, by which its folder is known."""
+    given = config.hydra.overrides
+    return naming.sweep_text([*given.task, *given.hydra])
+
+
+def save_multirun(folder: Path, hydra_config: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    store.sweep_up(folder)
+    store.write_whole(folder / "multirun.yaml", OmegaConf.to_yaml(hydra_config))
+
+
+def _end(campaign: Campaign, jobs: Sequence[Job], records: Sequence[Record]) -> bool:
+    """A summary; whether a run failed or diverged."""
+    different = {job.id: (job, record) for job, record in zip(jobs, records, strict=True)}
+    summary(list(different.values()), campaign.table.swept, campaign.table.folder)
+    return any(record["state"] != store.FINISHED for record in records)
+
+
+def _job_return(job: Job, record: Record) -> JobReturn:
+    returned = JobReturn(overrides=job.overrides, working_dir=str(job.folder), task_name="train")
+    returned.status, returned.return_value = JobStatus.COMPLETED, record
+    return returned

@@ -1,0 +1,84 @@
+"""`runs.csv` of a sweep: a row a run, in the sweep's order, whatever has ended so far."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.runs import store
+from src.runs.job import Job, Record
+from src.sweeping.planning import configured
+
+TABLE_EVERY = 1.0
+"""Seconds between two writings of `runs.csv` while the sweep goes on, at least."""
+
+TABLE_SHARE = 0.05
+"""Of the main process's time, at most, for those writings: each costs some 20 µs a row, the unfinished included."""
+
+KEPT = ("id", "state", "final", "seconds", "error")
+"""What a sweep keeps in memory of a run's record, 1 kB; with the config and the versions it is 8 kB."""
+
+
+class Table:
+    """The rows, and what is kept of each run's record; written to `runs.csv` from time to time."""
+
+    def __init__(self, folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> None:
+        self.folder, self.swept = folder, list(swept)
+        self._jobs: dict[int | None, Job] = {}
+        """By their place in the sweep."""
+        self.extend(jobs)
+        self.records: dict[str, Record] = {}
+        self._next = 0.0
+
+    def extend(self, jobs: Sequence[Job]) -> None:
+        """More rows, below the others; a job that has one keeps it."""
+        self._jobs |= {job.number: job for job in jobs}
+
+    def kept(self) -> str:
+        """How many runs need not be trained again."""
+        different = {job.id for job in self._jobs.values()}
+        return f"{len(self.records)} of {len(different)} runs are done and kept"
+
+    def add(self, record: Record) -> None:
+        kept = {key: record[key] for key in KEPT if key in record}
+        # a record that was read or sent brings names of its own, each time; these are one for all runs
+        kept["final"] = {sys.intern(name): value for name, value in (record.get("final") or {}).items()}
+        self.records[record["id"]] = kept
+        if time.monotonic() > self._next:
+            self.write()
+
+    def write(self) -> None:
+        started = time.monotonic()
+        found = [(job, self.records.get(job.id)) for job in self._jobs.values()]
+        keys = [key for key in self.swept if key != "seed"]
+        extra = {name: None for _, record in found for name in _metrics(record)}
+        metrics = [_metric_column(name, self.swept) for name in (*store.METRICS, *extra)]
+        columns = list(dict.fromkeys(["id", "state", *keys, "seed", *metrics]))
+        # a row at a time, as all together take 2 kB each
+        rows = (_row(job, record, self.swept) for job, record in found)
+        store.write_whole(self.folder / "runs.csv", store.csv_text(columns, rows))
+        ended = time.monotonic()
+        self._next = ended + max(TABLE_EVERY, (ended - started) / TABLE_SHARE)
+
+
+def _metric_column(name: str, swept: Sequence[str]) -> str:
+    """A metric's own name, but `_used` where a swept key has that name (a rate: configured, used)."""
+    return f"{name}_used" if name in swept else name
+
+
+def _metrics(record: Record | None) -> Mapping[str, Any]:
+    """What a run ended with; nothing of one that is not finished."""
+    return record["final"] if record is not None and record["state"] == store.FINISHED else {}
+
+
+def _row(job: Job, record: Record | None, swept: Sequence[str]) -> dict[str, Any]:
+    return {
+        **{_metric_column(name, swept): value for name, value in _metrics(record).items()},
+        "id": job.id,
+        "state": record["state"] if record else store.UNFINISHED,
+        **{key: configured(job, key) for key in swept},
+        "seed": job.run.seed,
+    }

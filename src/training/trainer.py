@@ -1,0 +1,224 @@
+"""The training loop: a stack of runs, from initial weights to the metrics of each epoch.
+
+Knows nothing of Hydra, files or the command line. Top to bottom it is the algorithm: shuffle, take a batch, forward
+and backward with the noise on, update; after each epoch the test set with the noise off.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from src import kernels, models, noise, optimizers, schedules, streams
+from src.config import RATES, Run
+from src.stacks import DrawsAt, Stack
+from src.streams import Draws, Rate
+from src.training import places
+from src.training.evaluation import evaluate, mean_metrics
+from src.training.images import Images
+from src.training.probes import activations, evaluate_test_time, layer_variances
+
+STEPS_AHEAD = 64
+"""Steps whose noise a GPU draws at once."""
+
+Row = dict[str, Any]
+"""Metrics of one run and epoch, by the names of `store.METRICS`; beside them those of places after the second."""
+
+Report = Callable[[Sequence[Row]], None]
+"""Is told each epoch's rows, one a run in the stack's order."""
+
+
+class Trained:
+    """What a stack's training leaves: each run's state and weights."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        nets: Sequence[nn.Module],
+        diverged: Sequence[int | None],
+        probed: Sequence[dict[str, Any]],
+    ) -> None:
+        self._stack, self._nets = stack, nets
+        self.probed, self.test_time = list(probed), list[dict[str, Any]]()
+        """Rows of `probe.csv` and `test_time.csv`; see `probes.of_run` for one run's part."""
+        self.diverged_in = list(diverged)
+        """Epoch in which each run's loss ceased to be finite; None for a run that finished."""
+        self.parameters = stack.parameters.shape[-1]
+
+    def state(self, run: int) -> dict[str, Tensor]:
+        """`state_dict` of one run's net, on the CPU."""
+        flat = self._stack.parameters if len(self._nets) == 1 else self._stack.parameters[run]
+        net = self._nets[run]
+        nn.utils.vector_to_parameters(flat.detach(), net.parameters())
+        return {name: tensor.detach().cpu().clone() for name, tensor in net.state_dict().items()}
+
+
+def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> Trained:
+    """Train a stack of runs.
+
+    The runs may differ in seed, rates, schedule and the optimizer's numbers; all else is the first one's.
+
+    Args:
+        runs: R checked configs.
+        images: the data set on its device.
+        classes: number of classes.
+        report: is called after each epoch; a run that has diverged is reported with its last rows NaN.
+
+    Returns:
+        The trained stack. Training ends early when every run has diverged.
+
+    Raises:
+        ConfigError: for a rate above 0 that would move nothing.
+    """
+    first, features = runs[0], images.train.shape[1]
+    configured = _configured(runs, _count_places(runs, images, classes))
+    nets = [models.build(run.model, features, classes, run.seed) for run in runs]
+    stack: Stack = models.stack_class(first.model["name"])(nets, noise.make(first.noise), images.device)
+    matmul = kernels.resolve(first.matmul) if images.device.type == "cpu" else "torch"
+    # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
+    with torch.inference_mode(not stack.autograd), kernels.using(matmul):
+        return _train(runs, images, nets, stack, configured, report)
+
+
+def _train(
+    runs: Sequence[Run],
+    images: Images,
+    nets: Sequence[nn.Module],
+    stack: Stack,
+    configured: np.ndarray,
+    report: Report,
+) -> Trained:
+    first, device = runs[0], images.device
+    steps_per_epoch = math.ceil(len(images.train) / first.batch_size)
+    steps = steps_per_epoch * first.epochs
+    shapes = [parameter.shape for parameter in nets[0].parameters()]
+    optimizer = optimizers.make(stack.parameters, [run.optimizer for run in runs], shapes)
+
+    rates = _scheduled(runs, configured, steps)
+    lr = np.stack([optimizers.learning_rates(run.optimizer, steps, steps_per_epoch) for run in runs], axis=-1)
+    rate_at, lr_at = _by_step(rates, device), _by_step(lr[None], device)
+    draws, probe_draws = (_draws(runs, purpose, device) for purpose in ("noise", "probe"))
+    every = steps_per_epoch if first.probe["every"] == "epoch" else first.probe["every"]
+
+    probed: list[dict[str, Any]] = []
+    diverged_in: list[int | None] = [None] * len(runs)
+    for epoch in range(1, first.epochs + 1):
+        started = time.perf_counter()
+        order = _order(runs, epoch, len(images.train), device)
+        labels = images.train_labels[order]
+        batches = zip(order.split(first.batch_size, -1), labels.split(first.batch_size, -1), strict=True)
+        log_p = []
+        for step, (index, y) in enumerate(batches, (epoch - 1) * steps_per_epoch):
+            x = images.batch(index)
+            (lr_now,) = lr_at(step, squeeze=True)
+            if optimizer.plain:
+                log_p.append(stack.descend(x, y, rate_at(step), draws(step), lr_now))
+            else:
+                log_p.append(stack.differentiate(x, y, rate_at(step), draws(step)))
+                optimizer.step(stack.gradients, lr_now)
+            if every and (step + 1) % every == 0:
+                layers = activations(stack, images.probe, rate_at(step), probe_draws(step))
+                numbered = enumerate(layers, 1)
+                probed += [
+                    {"epoch": epoch, "step": step + 1, "layer": layer, **row} for layer, row in numbered
+                ]
+
+        last = epoch * steps_per_epoch - 1
+        loss, accuracy = mean_metrics(torch.cat(log_p, -2), labels)
+        columns = {"train_loss": loss, "train_acc": accuracy}
+        columns |= evaluate(stack, images, first.probe["train"])
+        columns |= layer_variances(stack, images.probe, rate_at(last), probe_draws(last))
+        rows = _rows(columns, epoch, rates[:, last], lr[last], time.perf_counter() - started)
+        for run, row in enumerate(rows):
+            if diverged_in[run] is None and not math.isfinite(row["train_loss"] + row["test_loss"]):
+                diverged_in[run] = epoch
+        report(rows)
+        alive = [end is None for end in diverged_in]
+        if not any(alive):
+            break
+    trained = Trained(stack, nets, diverged_in, probed)
+    if first.probe["test_time"]:
+        # at the configured rates: a schedule may end without any noise
+        at_test_time, test_draws = (
+            _by_step(configured[:, None], device)(0),
+            _draws(runs, "test_time", device),
+        )
+        trained.test_time = evaluate_test_time(
+            stack, images.test, images.test_labels, at_test_time, test_draws
+        )
+    return trained
+
+
+def _rows(
+    columns: dict[str, Tensor], epoch: int, rates: np.ndarray, lr: np.ndarray, seconds: float
+) -> list[Row]:
+    """Each run's row of an epoch, from columns of shape () or (R,), rates (places, R) and lr (R,)."""
+    values = {name: column.reshape(-1).tolist() for name, column in columns.items()}
+    return [
+        {
+            **{name: column[run] for name, column in values.items()},
+            "epoch": epoch,
+            **{key: float(rate[run]) for key, rate in zip(RATES, rates[1:], strict=False)},
+            "lr": float(lr[run]),
+            "seconds": seconds / len(lr),
+        }
+        for run in range(len(lr))
+    ]
+
+
+def _count_places(runs: Sequence[Run], images: Images, classes: int) -> int:
+    """Places beside the input, at least the two of the book's net, whose rates are always in the metrics."""
+    try:
+        found = [places.of_run(run, images.train.shape[1:], classes) for run in runs]
+        return max(2, min(found[0].count, len(RATES)))
+    except places.Misfit:
+        return 2  # training raises the same exception, with its trace
+
+
+def _configured(runs: Sequence[Run], count: int) -> np.ndarray:
+    """The rates that the configs name, at the input and `count` places: (1 + count, R)."""
+    rates = [[run.noise.get("input_rate", 0.0), *list(run.rates.values())[:count]] for run in runs]
+    return np.array(rates).T
+
+
+def _scheduled(runs: Sequence[Run], configured: np.ndarray, steps: int) -> np.ndarray:
+    """Rates at each place and step: (1 + count, steps, R)."""
+    each = [
+        [schedules.rates(run.schedule, rate, steps) for rate in own]
+        for run, own in zip(runs, configured.T, strict=True)
+    ]
+    return np.moveaxis(np.array(each), 0, -1)
+
+
+def _by_step(values: np.ndarray, device: torch.device) -> Callable[..., list[Rate]]:
+    """Values (k, steps, R) as a function of the step: k floats for one run, k tensors (R, 1, 1) for a stack."""
+    if values.shape[-1] == 1:
+        floats = values[..., 0].T.tolist()
+        return lambda step, squeeze=False: floats[step]
+    resident = torch.from_numpy(values).to(device, torch.float32)[..., None, None]
+    return lambda step, squeeze=False: list(resident[:, step, :, :, 0] if squeeze else resident[:, step])
+
+
+def _order(runs: Sequence[Run], epoch: int, n: int, device: torch.device) -> Tensor:
+    """This epoch's order of the training images: (n,) or (R, n); the same for runs of one seed."""
+    orders = {run.seed: streams.generator(run.seed, "order", epoch).permutation(n) for run in runs}
+    stacked = np.stack([orders[run.seed] for run in runs])
+    return torch.from_numpy(stacked[0] if len(runs) == 1 else stacked).to(device)
+
+
+def _draws(runs: Sequence[Run], purpose: str, device: torch.device) -> Callable[[int], DrawsAt]:
+    """The runs' random numbers for one purpose, by step and then by place."""
+
+    @cache
+    def at_place(place: int) -> Draws:
+        keys = [streams.key(run.seed, f"{purpose}{place}") for run in runs]
+        return Draws(keys, 0, device, ahead=STEPS_AHEAD if purpose == "noise" else 1)
+
+    return lambda step: lambda place: at_place(place).at(step)

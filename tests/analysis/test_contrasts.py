@@ -1,0 +1,132 @@
+"""Families of contrasts, runs that broke down, sensitivity, and texts that hold any name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from markdown_it import MarkdownIt
+from tables import made
+
+from analysis import phrases
+from analysis.broken import broken
+from analysis.contrasts import (
+    Arms,
+    Contrast,
+    described,
+    family,
+    last_epochs,
+    sensitivity,
+    without_credit,
+)
+from analysis.measures import TEST_ACC, TEST_LOSS
+from analysis.verdicts import Rule, first_that_holds
+from src.stats import paired
+
+
+def contrast(shift: float, seed: int = 0, n: int = 8, a: str = "a") -> Contrast:
+    rng = np.random.default_rng(seed)
+    base = dict(enumerate(rng.normal(0.87, 0.01, n)))
+    moved = {k: v + shift + rng.normal(0, 0.002) for k, v in base.items()}
+    return Contrast(a, "b", "", TEST_ACC, (moved, base))
+
+
+def test_a_family_has_simultaneous_intervals_and_p_of_one_method() -> None:
+    contrasts = [contrast(shift, seed) for seed, shift in enumerate((0.0, 0.002, 0.004, 0.01))]
+    judged, alone = family(contrasts, 0.2), described(contrasts)
+    for one, other in zip(judged, alone, strict=True):
+        assert one.family == 4 and other.family == 1
+        assert one.paired == paired(*one.samples, alpha=0.05 / 4)
+        assert one.p == pytest.approx(min(1, 4 * other.p))  # type: ignore[operator]
+        assert one.paired.interval is not None
+        assert one.paired.interval.excludes(0) == (one.p < 0.05)  # type: ignore[operator]
+        assert one.verdict is not None and other.verdict is None
+    assert judged[-1].verdict is not None and judged[-1].verdict.word == "better"
+
+
+def test_what_has_no_common_seed_is_no_member() -> None:
+    lonely = Contrast("a", "b", "", TEST_ACC, ({1: 0.5}, {2: 0.5}))
+    one_seed = Contrast("a", "b", "", TEST_ACC, ({1: 0.5}, {1: 0.4}))
+    results = family([lonely, one_seed, contrast(0.01)], 0.2)
+    assert [(r.paired.n, r.family) for r in results] == [(1, 1), (8, 1)]
+    assert results[0].verdict is not None and results[0].verdict.word == "not tested"
+
+
+def test_an_arm_gets_no_credit_for_its_diverged_runs() -> None:
+    results = family([contrast(0.01), contrast(-0.01, a="c")], 0.2)
+    words = [r.verdict.word for r in without_credit(results, {"a": 2, "c": 2, "b": 0}) if r.verdict]
+    assert words == ["undecided", "worse"]
+    words = [r.verdict.word for r in without_credit(results, {"a": 1, "b": 1, "c": 1}) if r.verdict]
+    assert words == ["better", "worse"]
+
+
+def history(*accuracies: float, test: float = 0.8, run: str = "r") -> pd.DataFrame:
+    return pd.DataFrame({"id": run, "train_acc": accuracies, "test_acc": test})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "is_broken"),
+    [
+        (history(0.5, 0.7, 0.8, 0.85), False),
+        (history(0.5, 0.9, 0.851, 0.9), False),
+        (history(0.5, 0.9, 0.84, 0.9), True),
+        (history(0.9, 0.89, 0.88, 0.87, 0.86, 0.849), True),
+        (history(0.1, 0.11, test=0.15), True),
+        (history(0.1, 0.11, test=0.151), False),
+    ],
+)
+def test_which_runs_broke_down(epochs: pd.DataFrame, is_broken: bool) -> None:
+    both = pd.concat([history(0.95, 0.96, run="before"), epochs, history(0.2, 0.3, run="after")])
+    assert broken(both, 10) == (frozenset({"r"}) if is_broken else frozenset())
+
+
+def test_without_classes_nothing_ends_at_chance() -> None:
+    assert not broken(history(0.1, 0.11, test=0.1), None)
+
+
+def test_sensitivity_says_where_the_verdict_changes() -> None:
+    arms = [{"dropout1": 0.2}, {"dropout1": 0.5}]
+
+    def accuracy(arm: dict, seed: int, epoch: int) -> dict[str, float]:
+        noise = np.random.default_rng([seed, int(10 * arm["dropout1"])]).normal(0, 0.001)
+        falls = arm["dropout1"] == 0.5 and seed == 0 and epoch == 3
+        ahead = 0.01 if arm["dropout1"] == 0.2 and epoch == 5 else 0.0
+        return {"test_acc": 0.87 + ahead + noise, "train_acc": 0.5 if falls else 0.9}
+
+    table = made("a", arms, range(7), accuracy, epochs=5)
+    named = Arms(table, {"low": arms[0], "high": arms[1]})
+    (result,) = family([named.contrast("low", "high", TEST_ACC)], 0.2)
+    found = sensitivity(result, last_epochs(named, TEST_ACC))
+    assert found is not None
+    # at the mean of three epochs it is a third as large: still better; a broken seed may go
+    assert (found.word, found.holds, found.analyses) == ("better", 15, 15)
+    assert named.stats([TEST_ACC])[1].broken == 1
+    (loss,) = family([named.contrast("low", "high", TEST_LOSS)], 0.01)
+    assert loss.verdict is not None and loss.verdict.word == "equivalent"
+
+
+def test_the_first_rule_that_holds() -> None:
+    rules = (
+        Rule("small", "below 1", lambda n: n < 1),
+        Rule("also small", "below 2", lambda n: n < 2),
+        Rule("large", "otherwise", lambda n: n > 5),
+    )
+    assert [first_that_holds(rules, n) for n in (0, 1, 9)] == ["small", "also small", "large"]
+    with pytest.raises(LookupError, match="none of the rules"):
+        first_that_holds(rules, 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    some.text(some.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1)
+)
+def test_any_name_is_shown_as_it_is(name: str) -> None:
+    markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
+    tokens = markdown.parse(f"x {phrases.plain(name)} y\n\n| a |\n| --- |\n| x {phrases.plain(name)} y |\n")
+    inline = [token for token in tokens if token.type == "inline"]
+    for token in (inline[0], inline[-1]):
+        children = token.children or []
+        assert {child.type for child in children} <= {"text", "text_special"}
+        assert "".join(child.content for child in children) == f"x {name} y"

@@ -1,0 +1,92 @@
+"""What a sweep's file promises: its arms, its primary contrast, and what a table lacks of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from configs import REPOSITORY
+from tables import made
+
+from analysis import design, exercises, measures
+from analysis.runs import InputError, Problem
+
+SWEEPS = sorted(path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_file_is_read(sweep: str) -> None:
+    found = design.read(sweep)
+    assert found.question.endswith("?") or "sweeps/" in found.question or found.question
+    assert bool(found.runs) == (not sweep.endswith("_test"))
+
+
+def test_every_exercise_declares_what_it_judges() -> None:
+    for name in exercises.names():
+        assert exercises.promised(exercises.load(name).SWEEPS[-1])[1].margin > 0
+
+
+@pytest.fixture
+def posed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Reads a sweep file of the test's own."""
+    monkeypatch.setattr(design, "SWEEP_FILES", tmp_path)
+
+    def read(name: str, body: str) -> design.Design:
+        text = "# What?\n#\n# Design: so.\n#\n# python -m src.train\nhydra:\n  sweeper:\n"
+        (tmp_path / f"{name}.yaml").write_text(text + "".join(f"    {line}\n" for line in body.split("\n")))
+        return design.read(name)
+
+    return read
+
+
+BODY = (
+    "arms: [dropout1=0.1 noise=none, 'dropout1=0.2,0.3 noise=dropout']\nparams: {seed: range(2), epochs: 3}"
+)
+
+
+def test_arms_are_numbered_seeds_aside(posed: Any) -> None:
+    found = posed("a", BODY + "\nprimary: {metric: test_loss, contrast: [2, 0], margin: 0.01}")
+    assert found.arms == [
+        {"dropout1": 0.1, "noise": "none"},
+        {"dropout1": 0.2, "noise": "dropout"},
+        {"dropout1": 0.3, "noise": "dropout"},
+    ]
+    assert (len(found.runs), found.epochs, found.question, found.text) == (6, 3, "What?", "so.")
+    assert found.primary == design.Primary(measures.TEST_LOSS, (2, 0), 0.01)
+    names = ["a", "b", "c"]
+    assert found.primary.pairs(names) == [("c", "a")]
+    assert dataclasses.replace(found.primary, contrast=(1,)).pairs(names) == [("a", "b"), ("c", "b")]
+    assert found.primary.pairs(names[:2]) == []
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ("{metric: accuracy}", "metric=accuracy"),
+        ("{contrast: [3, 0]}", "from 0 to 2"),
+        ("{contrast: [1, 2, 0]}", "one, two or four"),
+        ("{contrast: one}", "are right"),
+        ("{margin: 0}", "margin=0"),
+        ("{margin: much}", "are right"),
+        ("{margins: 1}", "are right"),
+    ],
+)
+def test_a_wrong_block_is_refused_in_one_line(posed: Any, block: str, words: str) -> None:
+    with pytest.raises(InputError, match=r"hydra\.sweeper\.primary") as error:
+        posed("wrong", f"{BODY}\nprimary: {block}")
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_a_table_lacks(posed: Any) -> None:
+    found = posed("made", BODY)
+    arms = found.arms
+    table = made("made", arms, [0, 1], lambda *_: {}, epochs=3)
+    assert not found.missing(table)
+    short = made("made", arms, [0, 1], lambda *_: {}, epochs=2)
+    assert found.missing(short).epochs == (3, 2)
+    lost = dataclasses.replace(table, epochs=table.epochs[table.epochs["id"] != table.epochs["id"].iloc[0]])
+    assert found.missing(lost).lost == ((arms[0], 0),)
+    failed = dataclasses.replace(lost, problems=(Problem("0", "failed", arms[0], 0, "why"),))
+    assert not found.missing(failed)
