@@ -22,7 +22,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from src.errors import InputError as InputError
-from src.runs import store
+from src.runs import store, sweep_folder
 
 SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
 """Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""
@@ -106,7 +106,7 @@ def read(folder: str | Path) -> Sweep:
     """
     folder = Path(folder)
     listed, keys = read_list(folder)
-    run_folders = folder.resolve().parents[1] / "runs"
+    run_folders = sweep_folder.runs_of(folder)
 
     problems: dict[str, tuple[str, str]] = {}
     facts: list[dict[str, Any]] = []

@@ -27,7 +27,7 @@ import pandas as pd
 
 from analysis import runs
 from analysis.runs import InputError, Problem
-from src.runs import store
+from src.runs import store, sweep_folder
 from src.sweeping.naming import WITHOUT_EFFECT, key_of
 
 EXTRAS = ("probe", "test_time")
@@ -92,7 +92,7 @@ def collect(folder: str | Path) -> Table:
         InputError: if it is no sweep's folder or has no usable run.
     """
     sweep = runs.read(folder)
-    run_folders = sweep.folder.resolve().parents[1] / "runs"
+    run_folders = sweep_folder.runs_of(sweep.folder)
     identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
     found = {
         name: _extra({run: run_folders / run / f"{name}.csv" for run in identity["id"]}) for name in EXTRAS

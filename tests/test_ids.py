@@ -11,7 +11,7 @@ from src import config
 from src.provenance import Provenance
 from src.runs import store
 from src.runs.job import Job
-from src.sweeping import table
+from src.sweeping import planning
 
 CONCISE = {"name": "concise", "hidden1": 256, "hidden2": 256}
 NONE = {"name": "none"}
@@ -44,4 +44,4 @@ def test_the_id_is_the_one_on_record(changes: dict[str, Any], expected: str) -> 
 def test_without_noise_runs_of_any_rates_are_one_and_their_rows_say_0() -> None:
     jobs = [Job(make_run(noise=NONE, dropout1=p), plain(noise=NONE, dropout1=p), [], {}) for p in (0.1, 0.4)]
     assert len({job.id for job in jobs}) == 1
-    assert [table._configured(job, "dropout1") for job in jobs] == [0, 0]
+    assert [planning.configured(job, "dropout1") for job in jobs] == [0, 0]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import InputError
+from src.errors import REPOSITORY, InputError
 from src.errors import key_of as key_of
 
 WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep"}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
+
+SWEEPER = "hydra.sweeper"
+ARMS = f"{SWEEPER}.arms"
 
 LONGEST = 100
 
@@ -34,18 +37,17 @@ def sweep_name(overrides: Sequence[str]) -> str:
     >>> sweep_name(["dropout1=0.2,0.5", "output=elsewhere"])
     'dropout1=0.2,0.5'
 
+    Of Hydra's own part, what is swept:
+
+    >>> sweep_name(["sweep=swap_rates", "hydra.sweeper.params.seed=range(3)"])
+    'swap_rates__params.seed=range-3'
+
     A search has a name of its own, for it is another sweep than the product of the same values:
 
     >>> sweep_name(["hydra/sweeper=optuna", "dropout1=0.2,0.5"])
     'optuna__dropout1=0.2,0.5'
     """
-    named = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
-    named += ["optuna"] if "hydra/sweeper=optuna" in overrides else []
-    others = sorted(
-        override
-        for override in overrides
-        if key_of(override) not in WITHOUT_EFFECT and not key_of(override).startswith(("hydra.", "hydra/"))
-    )
+    named, others = _parts(overrides)
     exact = "__".join([*named, *others])
     readable = re.sub(r"\((-?[\d.,]+)\)(?=__|$)", r"-\1", exact)  # seed=range(5) as seed=range-5
     slug = re.sub(r"-*\.\.+-*", "-", re.sub(r"[^\w=.,+-]+", "-", readable, flags=re.ASCII)).strip("-.")[
@@ -58,6 +60,32 @@ def sweep_name(overrides: Sequence[str]) -> str:
     if slug != readable or ambiguous:
         return f"{slug}-{hashlib.sha256(exact.encode(errors='surrogatepass')).hexdigest()[:6]}".lstrip("-")
     return slug
+
+
+def sweep_text(overrides: Sequence[str]) -> str:
+    """What the name is made of, whole; empty for the book's experiment. Two sweeps have the same, if and only if
+    they sweep the same."""
+    named, others = _parts(overrides)
+    return " ".join([*named, *others])
+
+
+def _parts(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The named sweep and its kind, and the overrides that change what is swept, in order.
+
+    Of two settings of one key the last counts.
+    """
+    last = {override.partition("=")[0]: override for override in overrides}.values()
+    named = [override.partition("=")[2] for override in last if key_of(override) == "sweep"]
+    named += ["optuna"] if "hydra/sweeper=optuna" in last else []
+    others = [override for override in last if _counts(key_of(override))]
+    return named, sorted(re.sub(rf"^(\+*){re.escape(SWEEPER)}\.", r"\1", override) for override in others)
+
+
+def _counts(key: str) -> bool:
+    """Whether it says what is swept."""
+    if key.startswith(("hydra.", "hydra/")):
+        return key == ARMS or f"{key}.".startswith(f"{SWEEPER}.params.")
+    return key not in WITHOUT_EFFECT
 
 
 def sweep_file(path: Path) -> DictConfig:
@@ -96,6 +124,22 @@ def check_choice(overrides: Sequence[str]) -> None:
         raise InputError("sweep", ",".join(names), right)
 
 
+def check_single(hydra: Mapping[str, Any]) -> None:
+    """Refuses what a single run would ignore: the parameters of a sweep.
+
+    Raises:
+        InputError: if Hydra's config has some, but not the mode of a sweep.
+    """
+    sweeper, choices = hydra["sweeper"], hydra["runtime"]["choices"]
+    right = "a single run would ignore it; add -m, or mode: MULTIRUN below hydra: in the sweep's file"
+    for key in ("arms", "params"):
+        if sweeper.get(key):
+            name = choices.get("sweep")
+            raise InputError("sweep" if name else f"{SWEEPER}.{key}", name or sweeper[key], right)
+    if choices.get("hydra/sweeper") == "optuna":
+        raise InputError("hydra/sweeper", "optuna", right)
+
+
 def name_folder(config: DictConfig) -> None:
     """Sets `hydra.sweep.dir` of a sweep's config to the sweep's own folder, unless the command line gives one.
 
@@ -103,6 +147,16 @@ def name_folder(config: DictConfig) -> None:
     """
     given = config.hydra.overrides
     if not any(key_of(override) == "hydra.sweep.dir" for override in given.hydra):
-        folder = f"${{output}}/sweeps/{sweep_name([*given.task, *given.hydra])}"
+        overrides = [*given.task, *given.hydra]
+        if _asks_for_arms(overrides):  # it is the sweep of whatever arms it is given
+            overrides = [override for override in overrides if key_of(override) != ARMS]
+        folder = f"${{output}}/sweeps/{sweep_name(overrides)}"
         config.hydra.sweep.dir = folder
         given.hydra.append(f'hydra.sweep.dir="{folder}"')
+
+
+def _asks_for_arms(overrides: Sequence[str]) -> bool:
+    """Whether the named sweep has `arms: null`, and so no arms but those of the command line."""
+    names = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
+    path = REPOSITORY / "sweeps" / f"{names[-1] if names else ''}.yaml"
+    return path.is_file() and OmegaConf.select(sweep_file(path), ARMS, default=()) is None

@@ -7,17 +7,22 @@ that: they are set in a copy of the config that Hydra composed for the same choi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
 from src import config
-from src.errors import InputError
+from src.errors import InputError, shown
 from src.runs.job import Job
 from src.sweeping.naming import check_swept, key_of
+
+MOST_RUNS = 10_000_000
+"""Of a sweep; what so many cost stands in sweeps/SCALE.md."""
 
 
 def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) -> list[list[str]]:
@@ -32,16 +37,54 @@ def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) ->
         for arm in arms
         for own in itertools.product(*_axes([o for o in arm if o.get_key_element() not in outside]).values())
     ]
+    count = math.prod(map(len, outside.values())) * max(1, len(sets))
+    if count > MOST_RUNS:
+        raise InputError(f"a sweep of {count:,} runs is too large; at most {MOST_RUNS:,} are right")
     jobs = [
         [*own, *values]
         for own in dict.fromkeys(sets or [()])
         for values in itertools.product(*outside.values())
     ]
-    for key in swept_keys(jobs):
-        check_swept(
-            key, ",".join(dict.fromkeys(o.partition("=")[2] for job in jobs for o in job if key_of(o) == key))
-        )
+    check_keys(jobs)
     return jobs
+
+
+def check_keys(jobs: Sequence[Sequence[str]]) -> None:
+    """Raises InputError for a key that differs between jobs and changes no result."""
+    for key in swept_keys(jobs):
+        settings = dict.fromkeys(o.partition("=")[2] for job in jobs for o in job if key_of(o) == key)
+        check_swept(key, ",".join(settings))
+
+
+def distinct(jobs: Sequence[Job], swept: Sequence[str]) -> list[Job]:
+    """The jobs, each once: 0 and 0.0 are one value, and so are all rates without a noise.
+
+    Raises:
+        InputError: for a swept key that changes no result here: one run would stand for two settings.
+    """
+    kept: dict[str, tuple[Job, list[Any]]] = {}
+    for job in jobs:
+        values = [configured(job, key) for key in swept]
+        _, before = kept.setdefault(job.id, (job, values))
+        for key, value, was in zip(swept, values, before, strict=True):
+            if value != was:
+                right = f"changes no result beside {key}={shown(was)}: both are one run"
+                raise InputError(key, shown(value), right)
+    if len(kept) == len(jobs):
+        return list(jobs)
+    return [replace(job, number=number) for number, (job, _) in enumerate(kept.values())]
+
+
+def configured(job: Job, key: str) -> Any:
+    """A swept key's value in a job, of a rate the one that counts; of a group its choice."""
+    if key in config.RATES and job.run.noise.name == "none":
+        return 0
+    value: Any = job.config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        return job.hydra["runtime"]["choices"].get(key, value.get("name"))
+    return value
 
 
 def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
@@ -54,10 +97,28 @@ def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
                 raise InputError(
                     key, str(override.input_line).partition("=")[2], "must be a list of values, or range()"
                 )
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            axes[key] = [f"{key}={value}" for value in _values(key, override)]
         else:
             axes[key] = [as_typed(override)]
     return axes
+
+
+def _values(key: str, override: Override) -> list[str]:
+    """Each value of a key that is swept, as text."""
+    typed = str(override.input_line).partition("=")[2]
+    if key_of(key).startswith(("hydra.", "hydra/")):
+        raise InputError(key, typed, "takes one value in a sweep, as it changes no result")
+    value: Any = override.value()
+    if isinstance(value, RangeSweep):
+        start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
+        count = (stop - start) / step if step else math.inf
+        if not count <= MOST_RUNS:
+            right = f"must end after at most {MOST_RUNS:,} values, by finite numbers and a step other than 0"
+            raise InputError(key, typed, right)
+    values = list(override.sweep_string_iterator())
+    if not values:
+        raise InputError(key, typed, "holds no value, so that there would be nothing to run")
+    return values
 
 
 def as_typed(override: Override) -> str:

@@ -22,12 +22,12 @@ from src.engines import Engine
 from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
 from src.runs import job as runs
-from src.runs import store
+from src.runs import store, sweep_folder
 from src.runs.job import Job, Record
 from src.sweeping import dry_run, planning, search_options, space, study
 from src.sweeping.campaign import Campaign, Launched
 from src.sweeping.display import Display, outcome
-from src.sweeping.sweep import packed, save_multirun, started, trains_here
+from src.sweeping.sweep import packed, save_multirun, started, text_of, trains_here
 
 MOST_SHOWN = 10
 
@@ -47,6 +47,7 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
     search_options.check_space(found, options)
     chosen, folder = packed(sweeper.config), Path(sweeper.config.hydra.sweep.dir)
     planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
+    sweep_folder.check(folder, text_of(sweeper.config))
     if sweeper.plan:
         corners = [planner.job(overrides, 0) for overrides in found.corners()]
         search_options.check_validation(corners)
@@ -60,6 +61,7 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
         about = search_options.about(found, options)
         search_options.check_same(folder, about)
         with _alone(folder):
+            sweep_folder.claim(folder, text_of(sweeper.config), corners[0].run.output)
             save_multirun(folder, sweeper.config)
             sampler = study.sampler_by_name(
                 options.sampler, options.seed, options.batch_size, search_options.grid(found, options)

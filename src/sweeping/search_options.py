@@ -155,8 +155,8 @@ def about(found: space.Space, options: Options) -> dict[str, Any]:
         "metric": list(options.metrics),
         "sampler": options.sampler,
         "seed": options.seed,
-        "space": {key: repr(distribution) for key, distribution in found.distributions.items()},
-        "fixed": fixed,
+        "space": [space.typed(key, found.distributions[key]) for key in sorted(found.distributions)],
+        "fixed": sorted(fixed),
     }
 
 

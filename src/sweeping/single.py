@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import SOME_RUNS_LOST, through_hydra
+from src.sweeping import naming
 
 if TYPE_CHECKING:
     from src.runs.job import Job, Record
@@ -27,6 +28,8 @@ def task(cfg: DictConfig) -> Any:
     own: Any = OmegaConf.to_container(HydraConfig.instance().cfg, enum_to_str=True)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     overrides = list(config.overrides.task)
+    if not is_one_of_a_sweep:
+        naming.check_single(own["hydra"])
     if own["hydra"]["sweeper"].get("plan"):
         _plan(plain, overrides, own["hydra"])
         return None

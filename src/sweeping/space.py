@@ -23,7 +23,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from src.errors import InputError
+from src.errors import InputError, shown
 from src.sweeping.naming import check_swept, key_of
 from src.sweeping.planning import as_typed
 
@@ -95,7 +95,8 @@ class Space:
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        return {axis.key: axis.distribution for axis in self.axes}
+        # in the keys' order: what a sampler draws depends on it, and must not on how the command was typed
+        return {axis.key: axis.distribution for axis in sorted(self.axes, key=lambda axis: axis.key)}
 
     def overrides(self, params: dict[str, Any]) -> list[str]:
         """Overrides of the job with these values of the axes."""
@@ -167,6 +168,17 @@ def _values(override: Override, log: bool) -> tuple[BaseDistribution, dict[Any, 
             own = text  # 1 and true are equal in Python
         texts.setdefault(own, text)
     return CategoricalDistribution(tuple(texts)), texts
+
+
+def typed(key: str, distribution: BaseDistribution) -> str:
+    """A distribution as one would type it; two that are equal are typed alike."""
+    if isinstance(distribution, CategoricalDistribution):
+        return f"{key}=choice({','.join(map(shown, distribution.choices))})"
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    ends = f"{distribution.low},{distribution.high}"
+    step = distribution.step
+    text = f"interval({ends})" if step is None or distribution.log else f"range({ends},{step})"
+    return f"{key}=tag(log,{text})" if distribution.log else f"{key}={text}"
 
 
 def _range(value: RangeSweep, log: bool) -> BaseDistribution:

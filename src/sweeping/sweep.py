@@ -17,9 +17,9 @@ from src.engines import Engine, settings
 from src.engines.settings import BACKENDS, Settings
 from src.errors import SOME_RUNS_LOST, InputError
 from src.runs import job as runs
-from src.runs import store
+from src.runs import store, sweep_folder
 from src.runs.job import Job, Record
-from src.sweeping import dry_run, planning
+from src.sweeping import dry_run, naming, planning
 from src.sweeping.campaign import Campaign, Launched
 from src.sweeping.display import Display, summary
 
@@ -35,20 +35,20 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     swept = planning.swept_keys(job_overrides)
     folder = Path(sweeper.config.hydra.sweep.dir)
     chosen = packed(sweeper.config)
+    sweep_folder.check(folder, text_of(sweeper.config))
     if sweeper.plan:
-        dry_run.show(plan(sweeper, job_overrides), folder, chosen)
+        dry_run.show(planning.distinct(plan(sweeper, job_overrides), swept), folder, chosen)
         return []
     with started(chosen) as engine:
-        jobs = plan(sweeper, job_overrides)
+        jobs = planning.distinct(plan(sweeper, job_overrides), swept)
         runs.ready([job.run for job in jobs], here=trains_here(chosen))
+        sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output)
         save_multirun(folder, sweeper.config)
         display = Display([], swept)
         campaign = (
             Campaign(folder, swept, engine, display, pack_size=chosen.pack_size)
             if engine and chosen
-            else Launched(
-                folder, swept, sweeper.hydras_launcher(), display, lambda job: job_overrides[job.number or 0]
-            )
+            else Launched(folder, swept, sweeper.hydras_launcher(), display, lambda job: job.overrides)
         )
         with campaign:
             records = campaign.train(jobs)
@@ -61,9 +61,11 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: 
     """The packed launcher's work under another sweeper than ours, which may launch once or several times."""
     chosen = settings.check(launcher.config.hydra.launcher)
     folder, swept = Path(launcher.config.hydra.sweep.dir), planning.swept_keys(job_overrides)
+    planning.check_keys(job_overrides)
     jobs = plan(launcher, job_overrides, first_number)
+    sweep_folder.check(folder, text_of(launcher.config))
     runs.ready([job.run for job in jobs], here=trains_here(chosen))
-    folder.mkdir(parents=True, exist_ok=True)
+    sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
     with started(chosen) as engine:
         assert engine is not None
         with Campaign(folder, swept, engine, Display([], swept), pack_size=chosen.pack_size) as campaign:
@@ -116,6 +118,12 @@ def started(chosen: Settings | None) -> Iterator[Engine | None]:
     finally:
         if engine is not None:
             engine.close()
+
+
+def text_of(config: DictConfig) -> str:
+    """What this sweep sweeps, by which its folder is known."""
+    given = config.hydra.overrides
+    return naming.sweep_text([*given.task, *given.hydra])
 
 
 def save_multirun(folder: Path, hydra_config: Any) -> None:

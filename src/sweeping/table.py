@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src import config
 from src.runs import store
 from src.runs.job import Job, Record
+from src.sweeping.planning import configured
 
 TABLE_EVERY = 1.0
 """Seconds between two writings of `runs.csv` while the sweep goes on, at least."""
@@ -79,18 +79,6 @@ def _row(job: Job, record: Record | None, swept: Sequence[str]) -> dict[str, Any
         **{_metric_column(name, swept): value for name, value in _metrics(record).items()},
         "id": job.id,
         "state": record["state"] if record else store.UNFINISHED,
-        **{key: _configured(job, key) for key in swept},
+        **{key: configured(job, key) for key in swept},
         "seed": job.run.seed,
     }
-
-
-def _configured(job: Job, key: str) -> Any:
-    """A swept key's value, of a rate the one that counts; of a group its choice."""
-    if key in config.RATES and job.run.noise.name == "none":
-        return 0
-    value: Any = job.config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    if isinstance(value, Mapping):
-        return job.hydra["runtime"]["choices"].get(key, value.get("name"))
-    return value

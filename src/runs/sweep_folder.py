@@ -1,0 +1,65 @@
+"""Whose a sweep's folder is, and where its runs are: `sweep.json` in the folder.
+
+    {"sweep": "dropout1=0.2,0.5", "runs": "../../runs"}
+
+`sweep` is the text that the folder's name is made of; `runs` is relative where both lie in one output folder.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from src.errors import InputError
+from src.runs import store
+
+FILE = "sweep.json"
+
+
+def check(folder: Path, text: str) -> None:
+    """Refuses a folder that another sweep has: its table would be overwritten.
+
+    Raises:
+        InputError: if the folder is another sweep's, or no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError("hydra.sweep.dir", folder, "must be a folder; a file stands there")
+    was = _read(folder).get("sweep", text)
+    if was != text:
+        right = f"holds the sweep {was or 'book'!s}, and this one is {text or 'book'!s}; take another folder"
+        raise InputError("hydra.sweep.dir", folder, right)
+
+
+def claim(folder: Path, text: str, output: str | Path) -> None:
+    """Makes the folder this sweep's, and keeps where its runs are.
+
+    Raises:
+        InputError: as `check`.
+    """
+    check(folder, text)
+    folder.mkdir(parents=True, exist_ok=True)
+    root, own = Path(output).resolve(), folder.resolve()
+    runs = store.run_folder(root, "").resolve()
+    recorded = (
+        str(Path(*[".."] * len(own.relative_to(root).parts), "runs")) if root in own.parents else str(runs)
+    )
+    store.write_whole(folder / FILE, json.dumps({"sweep": text, "runs": recorded}, indent=2) + "\n")
+
+
+def runs_of(folder: Path) -> Path:
+    """The folder of a sweep's runs: the one recorded, else `runs` beside `sweeps`."""
+    own = folder.resolve()
+    recorded = _read(own).get("runs")
+    if isinstance(recorded, str) and (own / recorded).is_dir():
+        return (own / recorded).resolve()
+    return own.parent.parent / "runs"
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What the folder keeps of its sweep; nothing where it is lost or damaged."""
+    try:
+        kept = json.loads((folder / FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
