@@ -1,7 +1,7 @@
 """Finding a data set, noise, schedule, optimizer or model by its name: one file each, `src/<group>/<name>.py`.
 
 Such a module may hold `OPTIONS`, a dict from each key of its YAML to the check of its value
-(see `src.checks`), and `check(options)`, which raises ConfigError for values that do not go together.
+(see `src.checks`), and `check(options)`, which raises InputError for values that do not go together.
 A package's own `OPTIONS` are the keys that all its files share. Its code is part of a run's ID (see `src.source`).
 """
 
@@ -14,7 +14,8 @@ from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
-from src.checks import Check, ConfigError, check_keys
+from src.checks import Check, check_keys
+from src.errors import InputError
 
 T = TypeVar("T")
 
@@ -67,11 +68,11 @@ def find(group: str, name: str) -> ModuleType:
     """The module of one component.
 
     Raises:
-        ConfigError: if the group has no such file.
+        InputError: if the group has no such file.
     """
     if name not in names(group):
         kind = "data set" if group == "data" else group
-        raise ConfigError(group, name, f"there is no such {kind}; choose one of {', '.join(names(group))}")
+        raise InputError(group, name, f"there is no such {kind}; choose one of {', '.join(names(group))}")
     return importlib.import_module(f"{PACKAGES[group]}.{name}")
 
 
@@ -84,7 +85,7 @@ def find_class(group: str, name: str, base: type[T]) -> type[T]:
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
     if len(own) != 1:
-        raise ConfigError(group, name, f"{module.__file__} must define one subclass of {base.__name__}")
+        raise InputError(group, name, f"{module.__file__} must define one subclass of {base.__name__}")
     return own[0]
 
 
@@ -92,7 +93,7 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
     """A group's part of the config, typed.
 
     Raises:
-        ConfigError: for an unknown name, or an unknown, missing or wrong option, or options that do not
+        InputError: for an unknown name, or an unknown, missing or wrong option, or options that do not
             go together.
     """
     options = dict(values)
@@ -102,7 +103,7 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
     checks: dict[str, Check] = getattr(module, "OPTIONS", {})
     if clash := sorted(shared.keys() & checks.keys()):
         right = f"its OPTIONS may not have {', '.join(clash)}, which every file of {PACKAGES[group]} has"
-        raise ConfigError(group, str(name), right)
+        raise InputError(group, str(name), right)
     typed = {"name": name, **check_keys(options, {**shared, **checks}, prefix=f"{group}.")}
     if hasattr(module, "check"):
         module.check(typed)

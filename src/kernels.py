@@ -21,7 +21,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
 
-from src.checks import ConfigError
+from src.errors import InputError
 
 KERNELS = ("torch", "onednn", "openblas")
 ONEDNN: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
@@ -76,13 +76,13 @@ def resolve(matmul: str) -> str:
     """The kernel that the config's `matmul` stands for here.
 
     Raises:
-        ConfigError: if this process cannot use it.
+        InputError: if this process cannot use it.
     """
     if matmul == "auto":
         return fastest()
     if reason := missing(matmul):
         there = [kernel for kernel in KERNELS if not missing(kernel)]
-        raise ConfigError("matmul", matmul, f"{reason}; choose auto or {' or '.join(there)}")
+        raise InputError("matmul", matmul, f"{reason}; choose auto or {' or '.join(there)}")
     return matmul
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.checks import Check, ConfigError, boolean, check_keys, integer, one_of, optional, real, text
+from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text
+from src.errors import InputError
 
 
 @given(st.floats(0, 1) | st.integers(0, 1))
@@ -79,7 +80,7 @@ def test_keys_are_checked_and_named_in_full() -> None:
         ({"a": 1, "b": 2, "c": 3}, "group.c=3: there is no such key; known here: group.a, group.b"),
         ({"a": -1, "b": 2}, "group.a=-1: must be a whole number of at least 0"),
     ]:
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(InputError) as caught:
             check_keys(values, checks, prefix="group.")
         assert str(caught.value) == said
 
@@ -88,13 +89,13 @@ def test_keys_are_checked_and_named_in_full() -> None:
     ("value", "shown"), [(None, "null"), (True, "true"), (False, "false"), (0.5, "0.5"), ("x", "x")]
 )
 def test_values_are_shown_as_they_are_typed(value: object, shown: str) -> None:
-    assert str(ConfigError("key", value, "no")) == f"key={shown}: no"
+    assert str(InputError("key", value, "no")) == f"key={shown}: no"
 
 
 def test_error_survives_the_way_between_processes() -> None:
-    error = ConfigError("dropout1", 1.5, "must be a number")
+    error = InputError("dropout1", 1.5, "must be a number")
     again = pickle.loads(pickle.dumps(error))
-    assert type(again) is ConfigError
+    assert type(again) is InputError
     assert (str(again), again.key, again.value, again.right) == (
         str(error),
         "dropout1",

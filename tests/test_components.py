@@ -10,7 +10,7 @@ import pytest
 from configs import make_run
 
 from src import components
-from src.checks import ConfigError
+from src.errors import InputError
 from src.noise import Noise
 from src.noise.dropout import Dropout
 from src.optimizers import Optimizer
@@ -42,14 +42,14 @@ def test_finds_the_class() -> None:
 
 @pytest.mark.parametrize("name", ["dropuot", "", "__init__", "os.path", "../dropout"])
 def test_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         components.find("noise", name)
     assert str(caught.value).startswith(f"noise={name}: there is no such noise; choose one of ")
     assert all(known in str(caught.value) for known in ("dropout", "none"))
 
 
 def test_a_file_must_define_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"constant\.py must define one subclass of Noise"):
+    with pytest.raises(InputError, match=r"constant\.py must define one subclass of Noise"):
         components.find_class("schedule", "constant", Noise)
 
 
@@ -63,7 +63,7 @@ def test_options_are_checked_by_the_component() -> None:
         ({"name": "none", "input_rate": 0}, "noise.input_rate=0: there is no such key; known here: none"),
         ({"input_rate": 0}, "noise=None: there is no such noise"),
     ]:
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(InputError) as caught:
             components.check_options("noise", values)
         assert str(caught.value).startswith(said)
 

@@ -9,9 +9,9 @@ import pytest
 from configs import BOOK, DIGITS, Compose, make_run, plain
 
 from src import config
-from src.checks import ConfigError
 from src.components import Options
 from src.config import parse
+from src.errors import InputError
 from src.runs import store
 
 
@@ -81,7 +81,7 @@ def test_a_wrong_value_is_named_with_what_is_right(changes: dict[str, Any], said
     raw = plain()
     for key, value in changes.items():
         raw[key] = {**raw[key], **value} if isinstance(value, dict) else value
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         parse(raw)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
@@ -91,20 +91,20 @@ def test_a_wrong_value_is_named_with_what_is_right(changes: dict[str, Any], said
 def test_a_missing_key_is_named(key: str) -> None:
     raw = plain()
     del raw[key]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         parse(raw)
     assert caught.value.key == key
 
 
 def test_an_unknown_key_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"dropout10=0\.5: there is no such key; known here: batch_size, "):
+    with pytest.raises(InputError, match=r"dropout10=0\.5: there is no such key; known here: batch_size, "):
         parse({**plain(), "dropout10": 0.5})
 
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert (config.resolve_device("auto"), config.resolve_device("cpu")) == ("cpu", "cpu")
-    with pytest.raises(ConfigError, match=r"device=cuda: .*take cpu or auto"):
+    with pytest.raises(InputError, match=r"device=cuda: .*take cpu or auto"):
         config.resolve_device("cuda")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert [config.resolve_device(device) for device in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
@@ -201,7 +201,7 @@ def test_without_noise_all_rates_count_as_zero() -> None:
     run = make_run(noise=none, dropout1=0.3, dropout4=0.9)
     assert set(run.rates.values()) == {0.0}
     assert run == make_run(noise=none, dropout1=0.0, dropout2=1.0)
-    with pytest.raises(ConfigError, match="dropout1=2: "):
+    with pytest.raises(InputError, match="dropout1=2: "):
         make_run(noise=none, dropout1=2)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
 from src import config, kernels
-from src.checks import ConfigError
 from src.data import load_bytes
+from src.errors import InputError
 from src.training.trainer import Images, train
 
 THERE = [kernel for kernel in kernels.KERNELS if not kernels.missing(kernel)]
@@ -87,7 +87,7 @@ def test_a_kernel_that_rounds_to_bfloat16_is_not_taken(monkeypatch: pytest.Monke
         reason = kernels.missing("openblas")
         assert reason is not None
         assert "fewer digits" in reason
-        with pytest.raises(ConfigError, match=r"^matmul=openblas: it rounds to fewer digits than float32"):
+        with pytest.raises(InputError, match=r"^matmul=openblas: it rounds to fewer digits than float32"):
             kernels.resolve("openblas")
     finally:
         kernels._error.cache_clear()
@@ -124,17 +124,17 @@ def test_the_rule(
 
 def test_a_kernel_that_is_not_there_says_why_and_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "_blas", lambda: {"mkl"})
-    with pytest.raises(ConfigError, match=r"^matmul=openblas: .* mkl; choose auto or torch"):
+    with pytest.raises(InputError, match=r"^matmul=openblas: .* mkl; choose auto or torch"):
         kernels.resolve("openblas")
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
-    with pytest.raises(ConfigError, match=r"^matmul=onednn: .*no oneDNN; choose auto or torch$"):
+    with pytest.raises(InputError, match=r"^matmul=onednn: .*no oneDNN; choose auto or torch$"):
         kernels.resolve("onednn")
 
 
 def test_the_config_names_every_kernel() -> None:
     for kernel in ("auto", *kernels.KERNELS):
         assert make_run(matmul=kernel).matmul == kernel
-    with pytest.raises(ConfigError, match=r"^matmul=mkl: must be one of auto, torch, onednn, openblas$"):
+    with pytest.raises(InputError, match=r"^matmul=mkl: must be one of auto, torch, onednn, openblas$"):
         make_run(matmul="mkl")
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from configs import DIGITS, make_run
 
-from src.checks import ConfigError
 from src.config import Run
+from src.errors import InputError
 from src.training import places
 from src.training.trainer import Images, train
 
@@ -89,14 +89,14 @@ REFUSED: dict[str, tuple[str, tuple[float, ...], str]] = {
 def test_a_net_that_does_not_fit_is_refused_in_one_line(case: str, component: Make) -> None:
     body, rates, said = REFUSED[case]
     component("model", "own", net(body))
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(InputError, match=said) as caught:
         checked(run("own", rates=rates))
     assert "\n" not in str(caught.value)
 
 
 def test_dropout_inside_an_lstm_is_refused(component: Make) -> None:
     component("model", "own", net("h = self.lstm(h[:, None])[0].flatten(1)", "pass"))
-    with pytest.raises(ConfigError, match=r"drops units inside an nn\.LSTM, .*give it dropout=0"):
+    with pytest.raises(InputError, match=r"drops units inside an nn\.LSTM, .*give it dropout=0"):
         checked(run("own", rates=(0.0, 0.0)))
 
 
@@ -124,7 +124,7 @@ def test_the_book_nets_have_two_places() -> None:
     for model in ("scratch", "concise"):
         shape = {"name": model, "hidden1": 8, "hidden2": 8}
         checked(make_run(model=shape))
-        with pytest.raises(ConfigError, match=f"dropout3=0.1: model={model} has 2 places; add dropout3=0"):
+        with pytest.raises(InputError, match=f"dropout3=0.1: model={model} has 2 places; add dropout3=0"):
             checked(make_run(model=shape, dropout3=0.1))
         checked(make_run(model=shape, dropout3=0.1, noise={"name": "none"}))
 
@@ -132,9 +132,7 @@ def test_the_book_nets_have_two_places() -> None:
 def test_an_input_rate_where_it_would_do_nothing() -> None:
     concise = {"name": "concise", "hidden1": 8, "hidden2": 8}
     input_rate = {"name": "dropout", "input_rate": 0.9}
-    with pytest.raises(
-        ConfigError, match=r"noise.input_rate=0.9: a plain module has no place at its input; "
-    ):
+    with pytest.raises(InputError, match=r"noise.input_rate=0.9: a plain module has no place at its input; "):
         checked(make_run(model=concise, noise=input_rate))
     checked(make_run(noise=input_rate))
 
@@ -180,7 +178,7 @@ IDLE: dict[str, tuple[str, str]] = {
 def test_a_noise_that_does_nothing_is_refused_with_its_file(case: str, component: Make) -> None:
     body, said = IDLE[case]
     component("noise", "own", NOISE.format(base="Noise", body=body))
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(InputError, match=said) as caught:
         checked(make_run(noise={"name": "own", "input_rate": 0.0}, data=DIGITS))
     assert "own.py" in str(caught.value) and str(caught.value).startswith("noise=own: ")
     assert "\n" not in str(caught.value)
@@ -190,7 +188,7 @@ def test_an_inherited_fast_form_does_not_hide_a_factor_of_ones_own(component: Ma
     """`drop` of the base would be called, and the own factor never."""
     body = "    def factor(self, h, rate, site): return 2 * super().factor(h, rate, site)"
     component("noise", "own", NOISE.format(base="Dropout", body=body))
-    with pytest.raises(ConfigError, match="drop and factor must do the same"):
+    with pytest.raises(InputError, match="drop and factor must do the same"):
         checked(make_run(noise={"name": "own", "input_rate": 0.0}))
 
 
@@ -209,13 +207,13 @@ def test_a_noise_of_the_weights_that_make_a_place_has_no_input(component: Make) 
     component(
         "noise", "own", NOISE.format(base="Noise", body="    def weight(self, W, rate, site): return W * 2")
     )
-    with pytest.raises(ConfigError, match=r"noise.input_rate=0.1: a noise in the layers that make a place"):
+    with pytest.raises(InputError, match=r"noise.input_rate=0.1: a noise in the layers that make a place"):
         checked(make_run(noise={"name": "own", "input_rate": 0.1}))
 
 
 def test_options_that_leave_nothing_of_a_noise_are_refused() -> None:
     idle = {"name": "jumpout", "input_rate": 0.0, "highest": 0.0, "power": 0.75}
-    with pytest.raises(ConfigError, match=r"factor changes nothing at rate 0\.25 in 16 steps"):
+    with pytest.raises(InputError, match=r"factor changes nothing at rate 0\.25 in 16 steps"):
         checked(make_run(noise=idle))
     checked(make_run(noise=idle, dropout1=0.0, dropout2=0.0))
 
@@ -231,7 +229,7 @@ def test_a_net_that_raises_stops_no_other(component: Make) -> None:
     component("model", "own", net("h = h @ h"))
     broken = run("own")
     checked(broken, make_run(data=DIGITS))
-    with pytest.raises(ConfigError, match="cannot take an image"):
+    with pytest.raises(InputError, match="cannot take an image"):
         checked(broken, broken)
 
 
@@ -260,7 +258,7 @@ def test_noises_where_their_formula_is_not_defined(component: Make) -> None:
         if said is None:
             checked(run("own", noise, rates))
             continue
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(InputError, match=said):
             checked(run("own", noise, rates))
 
 
@@ -273,7 +271,7 @@ def test_the_trial_draws_nothing_of_the_runs(component: Make) -> None:
 
 def test_training_refuses_as_well(component: Make, digit_images: Images) -> None:
     component("model", "own", net(ONE))
-    with pytest.raises(ConfigError, match=r"dropout2=0\.5: model=own has 1 place; add dropout2=0"):
+    with pytest.raises(InputError, match=r"dropout2=0\.5: model=own has 1 place; add dropout2=0"):
         train([run("own", rates=(0.2, 0.5))], digit_images, 10, lambda rows: None)
 
 

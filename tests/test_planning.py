@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from src.checks import ConfigError
+from src.errors import InputError
 from src.sweeping.planning import Planner, _with, expand, resolved, swept_keys
 
 PARSER = OverridesParser.create()
@@ -68,7 +68,7 @@ def test_forms_of_overrides_are_kept() -> None:
 
 
 def test_an_interval_is_no_list_of_values() -> None:
-    with pytest.raises(ConfigError, match=r"a=interval\(0, ?1\): must be a list of values"):
+    with pytest.raises(InputError, match=r"a=interval\(0, ?1\): must be a list of values"):
         expanded(["a=interval(0,1)"])
 
 
@@ -188,7 +188,7 @@ def test_overrides_of_hydras_own_part_are_none_of_the_task(hydra_loader: Any, ma
 
 @pytest.mark.parametrize("override", ["dropout10=0.5", "model.depth=3", "dropout1.x=3", "hydra.nothing=1"])
 def test_an_unknown_key_is_refused(hydra_loader: Any, master: Any, override: str) -> None:
-    with pytest.raises((HydraException, ConfigError)) as caught:
+    with pytest.raises((HydraException, InputError)) as caught:
         Planner(hydra_loader, master).job([override], 0)
     assert override.partition("=")[0].rpartition(".")[2] in str(caught.value) or "dropout1" in str(
         caught.value
@@ -199,7 +199,7 @@ def test_an_unknown_key_is_refused(hydra_loader: Any, master: Any, override: str
     ("override", "said"), [("dropout1=2", "dropout1=2: "), ("dropout1=half", "dropout1=half: ")]
 )
 def test_a_wrong_value_is_named(hydra_loader: Any, master: Any, override: str, said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         Planner(hydra_loader, master).job([override], 0)
     assert str(caught.value).startswith(said)
 

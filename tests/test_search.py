@@ -28,8 +28,7 @@ from omegaconf import open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from src.checks import ConfigError, InputError
-from src.errors import MachineError
+from src.errors import InputError, MachineError
 from src.runs import store
 from src.sweeping import search, space, study
 
@@ -105,7 +104,7 @@ WRONG_AXES = [
 
 @pytest.mark.parametrize(("text", "said"), WRONG_AXES, ids=[text for text, _ in WRONG_AXES])
 def test_a_wrong_axis_is_named(text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(InputError, match=said) as caught:
         axis(text)
     assert "\n" not in str(caught.value)
 
@@ -427,10 +426,10 @@ def test_another_search_in_the_same_folder_is_refused(run: Run) -> None:
     found = run(*SPACE)
     for options in ({"metric": "val_loss"}, {"sampler": "random"}, {"seed": 5}):
         ((key, value),) = options.items()
-        with pytest.raises(ConfigError, match=f"^hydra.sweeper.{key}=.*{value}.* holds a search with "):
+        with pytest.raises(InputError, match=f"^hydra.sweeper.{key}=.*{value}.* holds a search with "):
             run(*SPACE, **options)
     for axes in (["dropout1=interval(0,0.7)", SPACE[1]], [*SPACE, "dropout2=0.1"]):
-        with pytest.raises(ConfigError, match="holds a search with "):
+        with pytest.raises(InputError, match="holds a search with "):
             run(*axes)
     assert trials_of(found.folder) == found.trials
     assert len(run(*SPACE, batch_size=6, n_trials=14).trials) == 14  # how fast and how far may change

@@ -24,11 +24,12 @@ import yaml
 from torch import Tensor
 
 from src import components, source
-from src.checks import Check, ConfigError, InputError, integer, optional, text
+from src.checks import Check, integer, optional, text
 from src.data._arrays import Arrays as Arrays
 from src.data._arrays import DataError as DataError
 from src.data._arrays import checked
 from src.data._split import partition
+from src.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_ROOT = ".data"
@@ -97,7 +98,7 @@ def load(config: Any) -> Tensors:
             leaves out is as that file and `conf/data_defaults.yaml` have it.
 
     Raises:
-        DataError, ConfigError: as `load_bytes`.
+        DataError, InputError: as `load_bytes`.
 
     >>> train_images, train_labels, test_images, test_labels = load({"name": "digits"})
     >>> train_images.shape, train_images.dtype, test_labels.shape
@@ -125,7 +126,7 @@ def defaults(name: str) -> dict[str, Any]:
     """The keys of a data set and their values, as its YAML has them.
 
     Raises:
-        ConfigError: if there is no such data set.
+        InputError: if there is no such data set.
     """
     components.find("data", name)
     path = REPOSITORY / "conf" / "data" / f"{name}.yaml"
@@ -160,7 +161,7 @@ def load_bytes(
         options: the data set's own.
 
     Raises:
-        ConfigError: on a wrong option.
+        InputError: on a wrong option.
         DataError: on a number of images that there are not, a damaged file, if no source gives the data set, or if
             what its file reads does not fit together.
     """
@@ -191,7 +192,7 @@ def arrays_checksum(options: Mapping[str, Any]) -> str:
     """The checksum of all arrays of a data set, whatever a run trains on; read where it is not known.
 
     Raises:
-        DataError, ConfigError: as `load_bytes`.
+        DataError, InputError: as `load_bytes`.
     """
     name = options["name"]
     shipped = SHIPPED.get(name)
@@ -228,7 +229,7 @@ def _key(options: Mapping[str, Any]) -> Key:
 def _read(name: str, root: Path, own: str) -> Arrays:
     module = components.find("data", name)
     if not hasattr(module, "read"):
-        raise ConfigError("data", name, f"src/data/{name}.py must define read(options)")
+        raise InputError("data", name, f"src/data/{name}.py must define read(options)")
     try:
         return checked(module.read({"name": name, "root": root, **json.loads(own)}))
     except InputError:

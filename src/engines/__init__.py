@@ -11,10 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from src.checks import ConfigError
 from src.engines.queue import LARGEST_CPU_PACK, PACK_SECONDS
 from src.engines.settings import BACKENDS, Settings
-from src.errors import MachineError
+from src.errors import InputError, MachineError
 from src.runs.job import Job, Record
 
 
@@ -91,12 +90,12 @@ def start(settings: Settings) -> Engine:
 
     Raises:
         EngineError: if it cannot be used.
-        ConfigError: if its package is not installed, or an option does not fit.
+        InputError: if its package is not installed, or an option does not fit.
     """
     package = BACKENDS[settings.backend].package
     if importlib.util.find_spec(package) is None:
         what = f"pip install -e '.[{settings.backend}]'"
-        raise ConfigError("hydra.launcher.backend", settings.backend, f"{package} is not installed: {what}")
+        raise InputError("hydra.launcher.backend", settings.backend, f"{package} is not installed: {what}")
     module = importlib.import_module(f"src.engines.{settings.backend}")
     engine: Engine = module.Backend(settings)
     return engine

@@ -18,11 +18,11 @@ from typing import Any
 from distributed import Client, Future, LocalCluster, wait
 from distributed.utils import TimeoutError as DaskTimeout
 
-from src.checks import ConfigError
 from src.engines import Death, EngineError, Outcome, dask_host, nodes, parcels
 from src.engines import queue as packs
 from src.engines.cluster import CONNECT_SECONDS, LOOK_SECONDS, Cluster
 from src.engines.settings import PREFIX, Settings
+from src.errors import InputError
 from src.runs.job import Job, Record
 
 
@@ -45,7 +45,7 @@ class Backend(Cluster):
             )
         except (OSError, ValueError, DaskTimeout):
             right = f"no Dask scheduler answers there within {CONNECT_SECONDS} s"
-            raise ConfigError(PREFIX + "address", settings.address, right) from None
+            raise InputError(PREFIX + "address", settings.address, right) from None
         self._name = f"dropout-sweeps-{uuid.uuid4().hex[:12]}"
         self._client.register_plugin(dask_host.Host(self._name, nodes.code()), name=self._name)
         self._usable: set[str] = set()  # addresses of workers
@@ -54,7 +54,7 @@ class Backend(Cluster):
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         if self._cluster is not None and (gpus := parcels.gpus(self._settings, jobs)):
             right = "must come with an address: a cluster that is started here has no GPUs"
-            raise ConfigError(PREFIX + "gpus", gpus, right)
+            raise InputError(PREFIX + "gpus", gpus, right)
         super().prepare(jobs, at_once)
 
     def _put(self, data: bytes) -> Any:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from src.checks import ConfigError
 from src.engines import nodes
 from src.engines import queue as packs
 from src.engines.settings import PREFIX, Settings
+from src.errors import InputError
 from src.runs import job as runs
 from src.runs.job import Job, Record
 
@@ -22,14 +22,14 @@ def gpus(settings: Settings, jobs: Sequence[Job]) -> int:
     """GPUs that each of these packs takes: what is asked for, else 1 with device=cuda.
 
     Raises:
-        ConfigError: if it does not go with the device.
+        InputError: if it does not go with the device.
     """
     device = jobs[0].run.device
     wanted = int(device == "cuda") if settings.gpus is None else settings.gpus
     if wanted and device == "cpu":
-        raise ConfigError(PREFIX + "gpus", wanted, "a run with device=cpu takes none; add device=cuda")
+        raise InputError(PREFIX + "gpus", wanted, "a run with device=cpu takes none; add device=cuda")
     if not wanted and device == "cuda":
-        raise ConfigError(PREFIX + "gpus", wanted, "a run with device=cuda takes 1")
+        raise InputError(PREFIX + "gpus", wanted, "a run with device=cuda takes 1")
     return wanted
 
 

@@ -17,7 +17,6 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is importe
 import ray
 from ray import exceptions
 
-from src.checks import ConfigError
 from src.engines import Death, EngineError, Outcome, nodes, parcels
 from src.engines import queue as packs
 from src.engines.cluster import CONNECT_SECONDS, LOOK_SECONDS, Cluster
@@ -111,4 +110,4 @@ def _check_address(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        raise ConfigError(PREFIX + "address", address, f"no Ray cluster answers there ({error})") from None
+        raise InputError(PREFIX + "address", address, f"no Ray cluster answers there ({error})") from None

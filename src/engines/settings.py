@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from src.checks import Check, ConfigError, boolean, check_keys, integer, one_of, optional, text
+from src.checks import Check, boolean, check_keys, integer, one_of, optional, text
+from src.errors import InputError
 
 PREFIX = "hydra.launcher."
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -90,7 +91,7 @@ def check(launcher: Any) -> Settings:
     """The settings of a launcher plugin.
 
     Raises:
-        ConfigError: for the first wrong value, or one that this backend has no use for.
+        InputError: for the first wrong value, or one that this backend has no use for.
     """
     names = [field.name for field in fields(Settings)]
     settings = Settings(**check_keys({name: getattr(launcher, name) for name in names}, CHECKS, PREFIX))
@@ -98,5 +99,5 @@ def check(launcher: Any) -> Settings:
         taking = [name for name, backend in BACKENDS.items() if field.name in backend.options]
         if taking and settings.backend not in taking and getattr(settings, field.name) != field.default:
             right = f"backend={settings.backend} has no use for it; backend={' or '.join(taking)} has"
-            raise ConfigError(PREFIX + field.name, getattr(launcher, field.name), right)
+            raise InputError(PREFIX + field.name, getattr(launcher, field.name), right)
     return settings

@@ -23,7 +23,6 @@ import submitit
 from filelock import FileLock, Timeout
 from submitit.core.job_environment import JobEnvironment
 
-from src.checks import ConfigError
 from src.engines import Death, Engine, EngineError, Outcome, Place, nodes, parcels
 from src.engines.queue import GPU_MEMORY, GPU_MEMORY_PER_RUN
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
@@ -63,7 +62,7 @@ class Backend(Engine):
         self._looked = 0.0
         if shutil.which("sbatch") is None:
             right = "there is no sbatch here; start the sweep where jobs are submitted"
-            raise ConfigError(PREFIX + "backend", settings.backend, right)
+            raise InputError(PREFIX + "backend", settings.backend, right)
 
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self._gpus = parcels.gpus(self._settings, jobs)

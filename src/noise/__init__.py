@@ -26,8 +26,8 @@ from typing import Any
 
 from torch import Tensor
 
-from src.checks import ConfigError
 from src.components import find, find_class
+from src.errors import InputError
 from src.streams import Draws, Rate
 
 HOOKS = ("drop", "factor", "activation", "weight", "product")
@@ -177,7 +177,7 @@ def check_hooks(name: str) -> None:
     """Refuses a noise that does nothing because of how it is written.
 
     Raises:
-        ConfigError: if its class overrides no hook (but for `none`), several of them, or `drop` without `factor`.
+        InputError: if its class overrides no hook (but for `none`), several of them, or `drop` without `factor`.
     """
     kind, file = find_class("noise", name, Noise), find("noise", name).__file__
     hooks = [hook for hook in HOOKS if overrides(kind, hook)]
@@ -186,11 +186,11 @@ def check_hooks(name: str) -> None:
         similar = [(key, match) for key in own for match in get_close_matches(key, HOOKS, 1)]
         meant = f"; is `{similar[0][0]}` meant to be `{similar[0][1]}`?" if similar else ""
         right = f"{file} must define one of {', '.join(HOOKS[1:])}, or it does nothing{meant}"
-        raise ConfigError("noise", name, right)
+        raise InputError("noise", name, right)
     if hooks[:1] == ["drop"] and "factor" not in hooks:
         right = f"{file} must define factor beside drop, which is its fast form and cannot stand alone"
-        raise ConfigError("noise", name, right)
+        raise InputError("noise", name, right)
     slow = [hook for hook in hooks if hook != "drop"]
     if len(slow) > 1:
         right = f"{file} must define one of {', '.join(HOOKS[1:])}, not {' and '.join(slow)}: one alone would count"
-        raise ConfigError("noise", name, right)
+        raise InputError("noise", name, right)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.checks import ConfigError, boolean, real
+from src.checks import boolean, real
+from src.errors import InputError
 from src.optimizers import COMMON, Hyper, Optimizer, add_scaled
 
 OPTIONS = {**COMMON, "momentum": real(0, 1, below=True), "nesterov": boolean}
@@ -16,7 +17,7 @@ OPTIONS = {**COMMON, "momentum": real(0, 1, below=True), "nesterov": boolean}
 
 def check(options: dict[str, Any]) -> None:
     if options["nesterov"] and not options["momentum"]:
-        raise ConfigError("optimizer.nesterov", True, "needs optimizer.momentum above 0")
+        raise InputError("optimizer.nesterov", True, "needs optimizer.momentum above 0")
 
 
 class SGD(Optimizer):

@@ -22,7 +22,6 @@ import yaml
 from filelock import FileLock
 
 from src import config, provenance
-from src.checks import ConfigError
 from src.config import Run
 from src.errors import InputError, MachineError, is_of_the_disk, writing
 from src.provenance import Provenance
@@ -81,7 +80,7 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     be written, nor does the output folder.
 
     Raises:
-        ConfigError: naming the key, its value and what would be right.
+        InputError: naming the key, its value and what would be right.
     """
     from src.training import places
 
@@ -97,7 +96,7 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
         for other in same:
             if other.batch_size > images:
                 right = f"must be at most {images}, the number of training images"
-                raise ConfigError("batch_size", other.batch_size, right)
+                raise InputError("batch_size", other.batch_size, right)
         places.check(same, shape, data.classes)
     # last, as it makes the folders: what is refused for another reason leaves nothing behind
     for output in {run.output for run in runs} if writes else ():
@@ -113,7 +112,7 @@ def _check_writable(folder: Path, output: str) -> None:
         probe.unlink()
     except OSError as error:
         right = f"must be a folder that can be written ({folder}: {error.strerror})"
-        raise ConfigError("output", output, right) from None
+        raise InputError("output", output, right) from None
 
 
 def _data(run: Run) -> Any:

@@ -16,15 +16,15 @@ from torch import nn
 
 from src import components, models
 from src import noise as noises
-from src.checks import ConfigError
 from src.config import RATES, Run
+from src.errors import InputError
 from src.noise import Noise, _trial
 from src.stacks import trial
 from src.stacks.injector import DROPOUTS, Call
 from src.stacks.modules import Modules
 
 
-class Misfit(ConfigError):
+class Misfit(InputError):
     """The model raises an exception when it is tried: no run of it can train."""
 
 
@@ -36,11 +36,11 @@ class Places:
     """Places beside the input, 0."""
     counted: str = "place"
     """What the noise calls them, in the singular."""
-    problems: Mapping[int, ConfigError | str] = field(default_factory=dict)
+    problems: Mapping[int, InputError | str] = field(default_factory=dict)
     """Why there may be no rate above 0 at some of them."""
 
 
-_known: dict[str, Places | ConfigError] = {}
+_known: dict[str, Places | InputError] = {}
 
 
 def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
@@ -51,7 +51,7 @@ def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
         shape: of an image in it.
 
     Raises:
-        ConfigError: naming the key, its value and what would be right. A model that raises an exception is refused
+        InputError: naming the key, its value and what would be right. A model that raises an exception is refused
             where all runs are of such models: otherwise the others train, and its own runs fail.
     """
     misfits = []
@@ -68,7 +68,7 @@ def of_run(run: Run, shape: Sequence[int], classes: int) -> Places:
     """The places of the run's model and noise.
 
     Raises:
-        ConfigError: for a rate above 0 where it would move nothing.
+        InputError: for a rate above 0 where it would move nothing.
     """
     key = repr((run.model, run.noise, tuple(shape), classes))
     if key not in _known:
@@ -76,10 +76,10 @@ def of_run(run: Run, shape: Sequence[int], classes: int) -> Places:
             # a run may be in inference mode, in which nothing is differentiated
             with torch.inference_mode(False):
                 _known[key] = _places(run, shape, classes)
-        except ConfigError as error:
+        except InputError as error:
             _known[key] = error
     places = _known[key]
-    if isinstance(places, ConfigError):
+    if isinstance(places, InputError):
         raise places
     _check_rates(run, places)
     return places
@@ -94,15 +94,15 @@ def _check_rates(run: Run, places: Places) -> None:
         many = "no" if places.count == 0 else places.count
         counted = places.counted if places.count <= 1 else places.counted.replace("place", "places", 1)
         cure = " ".join(f"{key}=0" for key in beyond)
-        raise ConfigError(key, rate, f"model={model} has {many} {counted}; add {cure}")
+        raise InputError(key, rate, f"model={model} has {many} {counted}; add {cure}")
     rates = {0: ("noise.input_rate", run.noise.get("input_rate", 0.0))}
     rates |= {place: (key, above.get(key, 0.0)) for place, key in enumerate(RATES, 1)}
     for place, (key, rate) in rates.items():
         problem = places.problems.get(place)
         if rate > 0 and problem is not None:
-            if isinstance(problem, ConfigError):
+            if isinstance(problem, InputError):
                 raise problem
-            raise ConfigError(key, rate, f"{problem} (model={model}, noise={noise}); or add {key}=0")
+            raise InputError(key, rate, f"{problem} (model={model}, noise={noise}); or add {key}=0")
 
 
 def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
@@ -113,7 +113,7 @@ def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
         if stack is not Modules:
             return _of_stack(run, stack, net, noise, math.prod(shape))
         return _of_module(run, net, noise, shape, classes)
-    except ConfigError:
+    except InputError:
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -128,7 +128,7 @@ def _file(group: str, name: str) -> str:
 def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int) -> Places:
     """Of nets with layers in a row, whose hidden layers are the places."""
     weights = [tuple(parameter.shape) for parameter in net.parameters() if parameter.dim() == 2]
-    problems: dict[int, ConfigError | str] = {}
+    problems: dict[int, InputError | str] = {}
     for place in range(stack.places + 1):
         if noise.has("weight") or noise.has("product"):
             layer = place + 1 if noise.reads else place
@@ -143,12 +143,12 @@ def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int)
 
 
 def _try(
-    problems: dict[int, ConfigError | str], place: int, run: Run, noise: Noise, shape: Sequence[int]
+    problems: dict[int, InputError | str], place: int, run: Run, noise: Noise, shape: Sequence[int]
 ) -> None:
     said = _trial.problem(noise, shape)
     if said is not None:
         name = run.noise["name"]
-        problems[place] = ConfigError("noise", name, f"{_file('noise', name)}: {said}")
+        problems[place] = InputError("noise", name, f"{_file('noise', name)}: {said}")
 
 
 def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> Places:
@@ -156,13 +156,13 @@ def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], cla
     try:
         calls, unused = trial.calls(net, noise, shape, classes)
     except trial.WrongModelError as error:
-        raise ConfigError("model", name, f"{_file('model', name)} {error}") from None
+        raise InputError("model", name, f"{_file('model', name)} {error}") from None
     in_layers = noise.has("weight") or noise.has("product")
     if in_layers and not noise.reads:
         calls = calls[:-1]
     elif in_layers:
         calls = calls[1:]  # place k is read by the next layer
-    problems: dict[int, ConfigError | str] = {}
+    problems: dict[int, InputError | str] = {}
     for place, call in enumerate(calls, 1):
         at = f"layer {place + noise.reads}" if in_layers else f"place {place}"
         if problem := _problem_of(call, noise):
@@ -179,7 +179,7 @@ def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], cla
         problem = (
             f"{_file('model', name)} calls {count} dropouts, and there are rates for {len(RATES)} places"
         )
-        problems |= {place: ConfigError("model", name, problem) for place in range(1, count + 1)}
+        problems |= {place: InputError("model", name, problem) for place in range(1, count + 1)}
     counted = "place" if not in_layers else f"place in its layers for noise={run.noise['name']}"
     return Places(count, counted, problems)
 

@@ -75,7 +75,7 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
         The trained stack. Training ends early when every run has diverged.
 
     Raises:
-        ConfigError: for a rate above 0 that would move nothing.
+        InputError: for a rate above 0 that would move nothing.
     """
     first, features = runs[0], images.train.shape[1]
     configured = _configured(runs, _count_places(runs, images, classes))

@@ -12,11 +12,11 @@ import torch
 from omegaconf import OmegaConf
 
 from src import data
-from src.checks import ConfigError, InputError
 from src.data import _torchvision, fashion_mnist
 from src.data.__main__ import main
 from src.data._split import partition
 from src.data.digits import _table
+from src.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -100,7 +100,7 @@ def test_small_training_set(fashion: data.Dataset) -> None:
 
 def test_bad_name_is_named() -> None:
     with pytest.raises(
-        ConfigError, match=r"data=mnist: there is no such data set; choose one of digits, fash"
+        InputError, match=r"data=mnist: there is no such data set; choose one of digits, fash"
     ):
         data.load({"name": "mnist"})
 
@@ -207,7 +207,7 @@ def test_group_file(name: str) -> None:
 
 def test_what_a_config_leaves_out_is_as_the_yaml_has_it(tmp_path: Path) -> None:
     assert data.defaults("fashion_mnist")["root"] == ".data"
-    with pytest.raises(ConfigError, match="data=nothing: there is no such data set"):
+    with pytest.raises(InputError, match="data=nothing: there is no such data set"):
         data.defaults("nothing")
 
 

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
 from src import components, config, data
-from src.checks import ConfigError, InputError, integer
+from src.checks import integer
 from src.data import Arrays, checksum
 from src.data._arrays import checked
+from src.errors import InputError
 from src.runs import job as run
 from src.runs import store
 from src.training.trainer import Images, train
@@ -186,7 +187,7 @@ def test_a_reader_that_fails_is_named_with_its_line(mine: Mine, read: Any, said:
 def test_a_file_without_a_reader_is_named(mine: Mine) -> None:
     mine(None)
     del sys.modules["src.data.mine"].read
-    with pytest.raises(ConfigError, match=r"data=mine: src/data/mine.py must define read\(options\)"):
+    with pytest.raises(InputError, match=r"data=mine: src/data/mine.py must define read\(options\)"):
         data.load_bytes("mine")
 
 
@@ -232,7 +233,7 @@ def test_it_is_learnt(mine: Mine) -> None:
 
 def test_a_batch_larger_than_a_small_training_set_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match="batch_size=256: must be at most 100, the number of training images"
+        InputError, match="batch_size=256: must be at most 100, the number of training images"
     ):
         run.ready([make_run(data={**DIGITS, "train": 100})])
 
@@ -262,16 +263,16 @@ def test_its_own_options(mine: Mine) -> None:
             "data.sead=1: there is no such key; known here: data.root, data.seed, data.sizes, data.split",
         ),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(InputError, match=said):
             make_run(data={**options, **wrong})
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(InputError, match=said):
             data.load_bytes(**{**options, **wrong})
 
 
 def test_options_of_its_own_may_not_be_everyones(mine: Mine) -> None:
     mine(lambda options: blobs(), OPTIONS={"train": integer(0), "split": integer(0), "mine": integer(0)})
     with pytest.raises(
-        ConfigError, match="data=mine: its OPTIONS may not have split, train, which every file of"
+        InputError, match="data=mine: its OPTIONS may not have split, train, which every file of"
     ):
         make_run(data=MINE)
 

@@ -12,8 +12,8 @@ import pytest
 from configs import REPOSITORY
 
 from src import engines
-from src.checks import ConfigError
 from src.engines.settings import Settings, check
+from src.errors import InputError
 
 
 def launcher(**changes: Any) -> SimpleNamespace:
@@ -52,7 +52,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "said"), WRONG, ids=[said.partition(":")[0] for _, said in WRONG])
 def test_a_wrong_value_is_named_with_what_is_right(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         check(launcher(**changes))
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
@@ -61,7 +61,7 @@ def test_a_wrong_value_is_named_with_what_is_right(changes: dict[str, Any], said
 @pytest.mark.parametrize("backend", ["dask", "ray", "slurm"])
 def test_a_missing_engine_is_told_in_one_line(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         engines.start(Settings(backend=backend))
     assert str(caught.value).startswith(f"hydra.launcher.backend={backend}: ")
     assert str(caught.value).endswith(f"is not installed: pip install -e '.[{backend}]'")

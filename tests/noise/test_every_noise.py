@@ -331,7 +331,7 @@ def test_jumpout_drops_the_same_share_of_active_units() -> None:
 def test_an_infinite_variance_is_refused(name: str) -> None:
     from configs import make_run
 
-    from src.checks import ConfigError
+    from src.errors import InputError
 
-    with pytest.raises(ConfigError, match=r"dropout2=1.0: .*below 1"):
+    with pytest.raises(InputError, match=r"dropout2=1.0: .*below 1"):
         make_run(noise=DEFAULTS[name], dropout2=1.0)

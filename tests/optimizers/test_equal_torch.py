@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src import components, optimizers
-from src.checks import ConfigError
+from src.errors import InputError
 from src.stacks import views
 
 SHAPES = [torch.Size(shape) for shape in ((4, 3), (4,), (2, 4), (2,))]
@@ -312,7 +312,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("name", "changes", "said"), WRONG, ids=[said.partition(":")[0] for *_, said in WRONG]
 )
 def test_a_wrong_option_is_named_with_what_is_right(name: str, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         defaults(name, **changes)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)

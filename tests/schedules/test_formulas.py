@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from lockstep import Lockstep
 
 from src import components, schedules
-from src.checks import ConfigError
 from src.config import parse
+from src.errors import InputError
 from src.runs import job as run
 from src.runs.job import Job
 from src.training.trainer import Images, train
@@ -170,7 +170,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("name", "changes", "said"), WRONG)
 def test_a_wrong_option_is_named_with_what_is_right(name: str, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         defaults(name, **changes)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
