@@ -217,6 +217,15 @@ def facts(compared: Compared) -> list[tuple[str, str]]:
     return [(label, text or "not recorded") for label, text in rows]
 
 
+def mixed(compared: Compared) -> list[str]:
+    """In what the runs of some arm differ beside their seeds, so that equal seeds need not be equal runs."""
+    runs_of = compared.sweep.epochs.drop_duplicates("id")[["id", *compared.sweep.keys]]
+    arms = runs_of.assign(arm=runs.arm_names(runs_of, compared.sweep.keys))[["id", "arm"]]
+    told = compared.sweep.runs.merge(arms, on="id")
+    labels = {"versions": "versions of packages", "device": "devices, processors or kernels of products"}
+    return [label for column, label in labels.items() if told.groupby("arm")[column].nunique().max() > 1]
+
+
 def command(sweep: Sweep) -> tuple[str, bool]:
     """Command that trains the sweep again, and whether it is as recorded."""
     tasks = runs.overrides(sweep)
@@ -275,6 +284,7 @@ def content(compared: Compared, drawn: Sequence[str] = ()) -> dict[str, Any]:
         "c": compared,
         "title": compared.sweep.name,
         "facts": facts(compared),
+        "mixed": mixed(compared),
         "columns": list(compared.arms[0].summaries),
         "figures": drawn,
         "total": len(compared.sweep.runs) + len(compared.sweep.problems),

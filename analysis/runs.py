@@ -260,6 +260,15 @@ def _finished_record(folder: Path, listed_state: str) -> dict[str, Any]:
     return record
 
 
+def _device(record: dict[str, Any]) -> str | None:
+    """What a run trained on: of a CPU its maker, instructions and the kernel of its products, where recorded."""
+    device, processor, kernel = (record.get(key) for key in ("device", "processor", "matmul"))
+    if not isinstance(processor, dict):
+        return device
+    parts = [str(processor[key]) for key in ("maker", "model", "instructions") if processor.get(key)]
+    return f"{device} ({', '.join(parts)}; products by {kernel})"
+
+
 def _facts(record: dict[str, Any]) -> dict[str, Any]:
     """What the report tells of a run beside its metrics; None where it is not recorded.
 
@@ -276,7 +285,7 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds": numbers["seconds"],
         "parameters": numbers["parameters"],
-        "device": record.get("device"),
+        "device": _device(record),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items())
         if isinstance(versions, dict)
         else versions,

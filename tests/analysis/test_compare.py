@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -218,6 +219,22 @@ def test_facts_are_those_of_the_records(sweep: Make) -> None:
     assert facts["Training time, all runs"] == "2 min 30 s"
     assert facts["Versions"] == "python 3.11.2, torch 2.13.0"
     assert facts["Epochs"] == "10"
+
+
+def test_an_arm_of_several_machines_is_said(sweep: Make) -> None:
+    folder = sweep(RATES, equal)
+    assert comparison.mixed(comparison.compare(folder)) == []
+    (path, *_) = sorted((folder.parents[1] / "runs").glob("*/run.json"))
+    record = json.loads(path.read_text())
+    processor = {"maker": "AuthenticAMD", "model": "", "instructions": "AVX512"}
+    path.write_text(json.dumps(record | {"processor": processor, "matmul": "onednn"}))
+    compared = comparison.compare(folder)
+    assert comparison.mixed(compared) == ["devices, processors or kernels of products"]
+    assert dict(comparison.facts(compared))["Device"] == "cpu; cpu (AuthenticAMD, AVX512; products by onednn)"
+    main([str(folder)])
+    assert "come from several devices" in (folder / "report.md").read_text()
+    path.write_text(json.dumps(record | {"versions": {"torch": "2.14.1"}}))
+    assert comparison.mixed(comparison.compare(folder)) == ["versions of packages"]
 
 
 def test_bad_input(tmp_path: Path, sweep: Make, capsys: pytest.CaptureFixture) -> None:
