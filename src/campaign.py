@@ -126,14 +126,14 @@ class Campaign:
 
 
 def _own(job: Job, record: Record) -> Record:
-    """The record of a job that another process planned anew; a failure where it found other code or data there."""
+    """The record of a job that another process planned anew; a failure where it had other code or data than we."""
     if record["id"] == job.id:
         return record
     files = record.get("code", {}).get("files", {})
     changed = provenance.changes(job.provenance.files, files) or [
         f"the arrays of data={job.run.data['name']}"
     ]
-    return runs.record_death(job, f"{changed[0]} changed while the sweep ran")
+    return runs.ended(job) or runs.record_death(job, f"{changed[0]} changed while the sweep ran")
 
 
 class Launched(Campaign):

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import SOME_RUNS_LOST, InputError, through_hydra
+from src.errors import SOME_RUNS_LOST, through_hydra
 
 if TYPE_CHECKING:
     from src.run import Job, Record

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from src import components, config, data, provenance, source, store
 from src import run as runs
+from src.campaign import _own
 from src.run import Job
 
 SOURCE = textwrap.dedent('''\
@@ -270,3 +271,19 @@ def test_the_record_names_code_and_commit(tmp_path: Path) -> None:
     }
     assert record["code"]["checksum"] == source.total(record["code"]["files"])
     assert record["arrays"] == data.SHIPPED["fashion_mnist"][1]
+
+
+def test_a_launcher_whose_process_found_other_code_fails_that_run_alone(
+    edited: Callable[..., None], tmp_path: Path
+) -> None:
+    def planned() -> Job:
+        return Job(make_run(noise=MINE, output=str(tmp_path)), plain(noise=MINE), [], {}, 0)
+
+    edited()
+    job = planned()
+    edited(scale=1.6)
+    there = runs._record(planned(), store.FINISHED, [], 0.0, None, None)
+    failed = _own(job, there)
+    assert (failed["id"], failed["state"]) == (job.id, store.FAILED)
+    assert failed["error"] == "src/noise/mine.py changed while the sweep ran"
+    assert _own(planned(), there) is there
