@@ -41,10 +41,13 @@ RUN_JSON = [
     "seconds",
     "parameters",
     "versions",
+    "code",
+    "arrays",
     "device",
     "processor",
     "matmul",
     "error",
+    "files",
 ]
 
 
