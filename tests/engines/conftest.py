@@ -61,7 +61,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root: Path = users.__wrapped__(tmp_path_factory)  # type: ignore[attr-defined]
     log = f"\n\nLOG = {str(root / 'trained.jsonl')!r}\n"
     for name, code in {
-        "run": log + WATCHED,
+        "runs/job": log + WATCHED,
         "engines/nodes": CARD,
         "engines/slurm": "import os" + LOCKS,
         "config": DEVICE,
