@@ -415,7 +415,7 @@ def test_little_of_a_record_is_kept_and_the_table_is_whole(tmp_path: Path) -> No
 def test_the_same_run_twice_in_a_sweep_is_trained_once(workshop: Path) -> None:
     out = sweep(workshop, "dropout1=0.2,0.20,0.5", "output=twice")
     assert "2 runs" in out
-    assert len(table(workshop / "twice")) == 3
+    assert len(table(workshop / "twice")) == 2  # equal values are one row
     assert len(results(workshop / "twice")) == 2
 
 

@@ -414,7 +414,7 @@ def test_a_named_sweep_needs_no_flag_and_the_command_line_wins(named: tuple[Path
     output, _ = named
     (folder,) = output.glob("sweeps/*")
     assert folder.name.startswith("rate_order__data=digits__epochs=3__model.hidden1=16")
-    assert {path.name for path in folder.iterdir()} == {"runs.csv", "multirun.yaml"}
+    assert {path.name for path in folder.iterdir()} == {"runs.csv", "multirun.yaml", "sweep.json"}
     with (folder / "runs.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     # two arms of the file, and instead of its five seeds the two that were asked for
