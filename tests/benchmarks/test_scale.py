@@ -166,7 +166,7 @@ def test_the_command_prints_both_tables(command: Command) -> None:
     arguments = ["--scale", "--runs", "20", "--run-epoch", "0.36"]
     done = command("tests.benchmarks.throughput", *arguments, timeout=600)
     assert done.returncode == 0, done.stderr
-    # of a run: its folder, .hydra, six files, its lock; of a sweep: four folders, runs.csv, multirun.yaml, sweep.json
+    # of a run: its folder, .hydra, six files, its lock; of a sweep: four folders and three files
     measured, arithmetic = done.stdout.split("Arithmetic")
     assert cells(measured, "files and folders")[1:] == ["25", "187", "9"]
     assert cells(arithmetic, "training on")[2:] == ["60 min", "4.17 days", "417 days"]
