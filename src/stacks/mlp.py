@@ -160,7 +160,7 @@ class MLP:
         return into
 
     def _into(self, layer: int, delta: Tensor, W: Tensor, factor: float = 1.0) -> Tensor:
-        """`factor` times the gradient at a layer's input; nobody reads it at layer 1: delta itself."""
+        """`factor` times the gradient at a layer's input; at layer 1, where it is of no use, delta itself."""
         if layer == 1:
             return delta
         return multiply(self._room(delta).into[layer - 1], delta, W, alpha=factor)
