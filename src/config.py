@@ -28,6 +28,7 @@ ROOT: dict[str, Check] = {
     "resume": boolean,
     "save_model": boolean,
     "matmul": one_of("auto", "torch", "onednn", "openblas"),
+    "precision": one_of("float32", "tf32"),
 }
 
 
@@ -62,6 +63,7 @@ class Run:
     resume: bool
     save_model: bool
     matmul: str
+    precision: str
     probe: Options
     data: Options
     model: Options
@@ -95,7 +97,7 @@ def parse(config: Mapping[str, Any]) -> Run:
             raise InputError(group, values, f"must be the name of a file in conf/{group}")
         groups[group] = dict(values)
     plain = {key: value for key, value in config.items() if key not in groups}
-    typed = check_keys({**dict.fromkeys(FURTHER, 0.0), **plain}, ROOT)
+    typed = check_keys({**dict.fromkeys(FURTHER, 0.0), "precision": "float32", **plain}, ROOT)
     typed["probe"] = Options(**check_keys(groups["probe"], PROBE, prefix="probe."))
     typed |= {group: components.check_options(group, groups[group]) for group in ("data", *GROUPS)}
     if typed["noise"].name == "none":
@@ -144,6 +146,7 @@ def result_config(run: Run, planned: Provenance | None = None) -> dict[str, Any]
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
         **{key: run.rates[key] for key in FURTHER if run.rates[key]},
+        **({} if run.precision == "float32" else {"precision": run.precision}),
         "data": {**data.identity(run.data), "arrays": planned.data},
         **{group: dict(getattr(run, group)) for group in GROUPS},
         "probe": dict(run.probe),

@@ -27,6 +27,11 @@ KERNELS = ("torch", "onednn", "openblas")
 ONEDNN: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
 """Torch's setting of the products that it may hand to oneDNN."""
 
+CUDA: Any = torch.backends.cuda.matmul
+PRECISIONS = ("float32", "tf32")
+"""Of products on a GPU. TF32 rounds what is multiplied to 10 bits behind the point and adds up in float32; weights
+and all else stay float32."""
+
 LARGEST_ERROR = 1e-6
 """In the Frobenius norm, relative to the exact product. At inner size 784 float32 leaves 2e-7 to 3e-7, TF32 3e-4
 and bfloat16 2e-3."""
@@ -86,14 +91,29 @@ def resolve(matmul: str) -> str:
     return matmul
 
 
+def check_precision(precision: str, device: str) -> None:
+    """That a device can multiply so.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    if precision == "tf32" and (device == "cpu" or torch.cuda.get_device_capability() < (8, 0)):
+        right = "needs a GPU with TF32 (compute capability 8.0 or later); take float32"
+        raise InputError("precision", precision, right)
+
+
 @contextmanager
-def using(kernel: str) -> Iterator[None]:
+def using(kernel: str, precision: str = "float32") -> Iterator[None]:
     """Within it `multiply` takes one kernel (see `resolve`), on one thread; without it torch's, as torch is set.
 
     Products that autograd differentiates, and those of a user's own module, stay torch's under `openblas`.
+
+    Args:
+        precision: of products on a GPU; see `PRECISIONS`.
     """
     global _on_cpu
-    before = _on_cpu, ONEDNN.fp32_precision
+    before = _on_cpu, ONEDNN.fp32_precision, CUDA.fp32_precision
+    CUDA.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     # the setting lets torch take oneDNN's kernels, which round to bfloat16 only where the processor multiplies such
     # numbers by itself (AMX); `missing` sees that
     ONEDNN.fp32_precision = "bf16" if kernel == "onednn" else "ieee"
@@ -106,7 +126,7 @@ def using(kernel: str) -> Iterator[None]:
             _on_cpu = _by_torch
             yield
     finally:
-        _on_cpu, ONEDNN.fp32_precision = before
+        _on_cpu, ONEDNN.fp32_precision, CUDA.fp32_precision = before
 
 
 def multiply(out: Tensor, left: Tensor, right: Tensor, beta: float = 0.0, alpha: float = 1.0) -> Tensor:

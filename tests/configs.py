@@ -27,6 +27,7 @@ BOOK: dict[str, Any] = {
     "resume": True,
     "save_model": False,
     "matmul": "auto",
+    "precision": "float32",
     "probe": {"every": None, "test_time": False, "train": False},
     "data": {"name": "fashion_mnist", "root": ".data", "validation": 0, "split": 0, "train": None},
     "model": {"name": "scratch", "hidden1": 256, "hidden2": 256},

@@ -11,9 +11,12 @@ from threadpoolctl import threadpool_info
 
 from src import config, kernels
 from src.data import load_bytes
+from src.engines import queue
 from src.errors import InputError
+from src.runs.job import Job, ready
 from src.training.trainer import Images, train
 
+CPU = torch.device("cpu")
 THERE = [kernel for kernel in kernels.KERNELS if not kernels.missing(kernel)]
 EPS = torch.finfo(torch.float32).eps
 SIZES = st.integers(1, 40)
@@ -172,3 +175,37 @@ def test_training_goes_through_the_kernel(kernel: str, monkeypatch: pytest.Monke
     train([run], images, 10, lambda rows: None)
     # a step's eight products, three of the test set's one batch, and two hidden layers in each of two probes
     assert taken == ["bf16" if kernel == "onednn" else "ieee"] * (8 + 3 + 4)
+
+
+def test_precision_is_part_of_the_id_where_it_is_not_the_default() -> None:
+    plain, exact, rounded = (
+        config.result_config(run)
+        for run in (make_run(), make_run(precision="float32"), make_run(precision="tf32"))
+    )
+    assert plain == exact and "precision" not in exact
+    assert rounded == {**exact, "precision": "tf32"}
+    with pytest.raises(InputError, match=r"^precision=fp8: must be one of float32, tf32$"):
+        make_run(precision="fp8")
+
+
+def test_a_cpu_refuses_tf32_before_anything_trains() -> None:
+    right = r"^precision=tf32: needs a GPU with TF32 .*; take float32$"
+    with pytest.raises(InputError, match=right):
+        ready([make_run(data=DIGITS, precision="tf32")], writes=False)
+    with pytest.raises(InputError, match=right):
+        train(
+            [make_run(data=DIGITS, precision="tf32")], Images(load_bytes("digits", None, 0), CPU), 10, print
+        )
+
+
+def test_precisions_do_not_share_a_stack() -> None:
+    run = {precision: make_run(precision=precision, device="cuda") for precision in kernels.PRECISIONS}
+    assert len({queue.kind(Job(r, {}, [], {})) for r in run.values()}) == 2
+
+
+def test_precision_of_cuda_within_and_nothing_left_behind() -> None:
+    before = torch.backends.cuda.matmul.fp32_precision
+    for precision, named in (("float32", "ieee"), ("tf32", "tf32")):
+        with kernels.using("torch", precision):
+            assert torch.backends.cuda.matmul.fp32_precision == named
+        assert torch.backends.cuda.matmul.fp32_precision == before

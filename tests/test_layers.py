@@ -14,8 +14,8 @@ import pytest
 from configs import REPOSITORY
 
 LAYERS = """
-src src.stats src.streams src.terminal
-src.errors
+src src.gpu src.stats src.terminal
+src.errors src.streams
 src.checks src.source
 src.components src.kernels
 src.data src.noise src.schedules

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from src import streams
-from src.streams import AT_ONCE, LEVELS, Draws
+from src import gpu, streams
+from src.streams import LEVELS, Draws, draws, philox
+from src.streams.draws import AT_ONCE
 
 CPU = torch.device("cpu")
 KEYS = st.integers(0, 2**128 - 1)
@@ -48,19 +49,18 @@ ALL = (LEVELS,)
 # Bits
 
 
-@given(st.lists(KEYS, min_size=1, max_size=3), STEPS, st.integers(0, 2**40), st.integers(1, 40))
-def test_philox_in_torch_is_numpys(keys: list[int], step: int, start: int, blocks: int) -> None:
-    ours = streams.philox_words(keys, step, start, blocks, CPU).numpy().view(np.uint64)
-    assert np.array_equal(ours, [numpys(key, step, start, 4 * blocks) for key in keys])
+@given(st.lists(KEYS, min_size=1, max_size=3), STEPS, st.integers(0, 2**40), st.integers(1, 640))
+def test_philox_in_torch_is_numpys(keys: list[int], step: int, start: int, count: int) -> None:
+    ours = philox.levels(philox.key_words(tuple(keys), CPU), step, start, count)
+    assert ours.dtype == torch.int32
+    words = -(-count // 4)
+    assert np.array_equal(ours, [numpys(key, step, start, words).view(np.uint16)[:count] for key in keys])
 
 
 @given(KEYS, STEPS, st.integers(0, 2**40), st.integers(1, 30))
 def test_reset_generator_is_a_new_one(key: int, step: int, start: int, blocks: int) -> None:
-    ours = streams._random_raw(key, step, start, 4 * blocks)
+    ours = draws._random_raw(key, step, start, 4 * blocks)
     assert np.array_equal(ours, numpys(key, step, start, 4 * blocks).view(np.uint16))
-    split = streams.split_words(streams.philox_words([key], step, start, blocks, CPU))
-    assert split.dtype == torch.int32
-    assert np.array_equal(split[0].numpy(), ours)
 
 
 @given(st.lists(KEYS, min_size=2, max_size=4), STEPS, st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
@@ -70,8 +70,8 @@ def test_stack_draws_what_each_run_draws_alone(
     stack, alone = Draws(keys, step, CPU), [Draws([key], step, CPU) for key in keys]
     for width in (units, more):  # the second call goes on behind the first
         together = stack._levels((len(keys), n, width))
-        for run, draws in enumerate(alone):
-            assert torch.equal(together[run], draws._levels((n, width)))
+        for run, own in enumerate(alone):
+            assert torch.equal(together[run], own._levels((n, width)))
     fresh = Draws(keys, step, CPU)
     for run, key in enumerate(keys):
         assert torch.equal(fresh.of(run)._levels((n, units)), Draws([key], step, CPU)._levels((n, units)))
@@ -220,11 +220,12 @@ def test_the_fast_way_draws_the_same_numbers(key: int, step: int, count: int, ra
 
 @pytest.fixture(scope="module")
 def as_on_a_gpu() -> object:
-    """Lets `Draws` take the GPU's path, computed on the CPU."""
-    table, philox = streams._normal_quantiles(CPU), streams.philox_words
+    """Lets `Draws` take the path of a GPU without Triton, computed on the CPU."""
+    table, key_words = draws._normal_quantiles(CPU), philox.key_words
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "philox_words", lambda *them, **steps: philox(*them[:-1], CPU, **steps))
-        patch.setattr(streams, "_normal_quantiles", lambda device: table)
+        patch.setattr(philox, "key_words", lambda keys, device: key_words(keys, CPU))
+        patch.setattr(draws, "_normal_quantiles", lambda device: table)
+        patch.setattr(gpu, "fuses", lambda device: False)
         yield SimpleNamespace(type="cuda")
 
 
@@ -235,38 +236,10 @@ def as_on_a_gpu() -> object:
 def test_a_gpus_path_gives_the_same_numbers(
     as_on_a_gpu: torch.device, keys: list[int], step: int, units: list[int], rate: float
 ) -> None:
-    gpu, cpu = Draws(keys, step, as_on_a_gpu), Draws(keys, step, CPU)
+    there, cpu = Draws(keys, step, as_on_a_gpu), Draws(keys, step, CPU)
     lead = (len(keys),) if len(keys) > 1 else ()
     for width in units:
         shape = (*lead, 3, width)
-        assert torch.equal(gpu.keep(shape, rate), cpu.keep(shape, rate))
-        assert torch.equal(gpu.uniform(shape), cpu.uniform(shape))
-        assert torch.equal(gpu.normal(shape), cpu.normal(shape))
-
-
-@settings(max_examples=20)
-@given(
-    st.lists(KEYS, min_size=1, max_size=2),
-    st.integers(0, 2**40),
-    st.integers(1, 7),
-    st.permutations(range(9)),
-)
-def test_drawing_ahead_gives_the_same_numbers(
-    as_on_a_gpu: torch.device, keys: list[int], step: int, ahead: int, order: list[int]
-) -> None:
-    gpu = Draws(keys, step, as_on_a_gpu, ahead=ahead)
-    shape = (*((len(keys),) if len(keys) > 1 else ()), 3, 20)
-    for later in [*range(9), *order]:
-        plain = Draws(keys, step + later, CPU)
-        gpu.at(step + later)
-        assert torch.equal(gpu.uniform(shape), plain.uniform(shape))
-        assert torch.equal(gpu.keep(shape, 0.3), plain.keep(shape, 0.3))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-def test_a_real_gpu_gives_the_same_numbers() -> None:
-    gpu, cpu = (Draws([1, 2**127], 5, torch.device(name)) for name in ("cuda", "cpu"))
-    shape = (2, 33, 65)
-    assert torch.equal(gpu.keep(shape, 0.3).cpu(), cpu.keep(shape, 0.3))
-    assert torch.equal(gpu.uniform(shape).cpu(), cpu.uniform(shape))
-    assert torch.equal(gpu.normal(shape).cpu(), cpu.normal(shape))
+        assert torch.equal(there.keep(shape, rate), cpu.keep(shape, rate))
+        assert torch.equal(there.uniform(shape), cpu.uniform(shape))
+        assert torch.equal(there.normal(shape), cpu.normal(shape))

@@ -39,7 +39,7 @@ class Deadly(Noise):
             os._exit(1)
         return draws.keep(h.shape, rate) / (1 - rate)
 """
-SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=2"]
+SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=2", "device=cpu"]
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from src.data import load
 from src.runs import store
 from src.runs.curves import draw_curves
 
-SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=3"]
+SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=3", "device=cpu"]
 RUN_JSON = [
     "id",
     "state",

@@ -84,10 +84,13 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     """
     from src.training import places
 
-    for device, matmul in {(run.device, run.matmul) for run in runs} if here else ():
-        if config.resolve_device(device) == "cpu":
-            from src import kernels
+    for device, matmul, precision in (
+        {(run.device, run.matmul, run.precision) for run in runs} if here else ()
+    ):
+        from src import kernels
 
+        kernels.check_precision(precision, resolved := config.resolve_device(device))
+        if resolved == "cpu":
             kernels.resolve(matmul)
     for run in {repr(run.data): run for run in runs}.values():
         data = _data(run)

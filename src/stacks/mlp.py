@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from src import gpu
 from src.kernels import multiply
 from src.noise import HOOKS, Backward, Noise, Site, _trial, pair
 from src.stacks import PLACES, DrawsAt, flatten, views
@@ -47,6 +48,7 @@ class MLP:
         self._sites = [Site(place, first=place == (0 if noise.reads else 1)) for place in range(PLACES)]
         self._rooms: dict[int, _Room] = {}
         self._descending = False
+        self._fused = gpu.fuses(device)
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         self._descending = False
@@ -74,10 +76,10 @@ class MLP:
         into_noise: list[Backward | Rate | None] = []
         into_product: list[Backward | None] = []
         for layer in (1, 2, 3):
-            z, backward = self._product(layer, inputs[-1], rates, draws)
+            z, backward = self._layer(layer, inputs[-1], rates, draws)
             into_product.append(backward)
             if layer < 3:
-                h, back = self._noised(layer, z.relu_(), rates, draws)
+                h, back = self._noised(layer, z, rates, draws)
                 active.append(z)
                 into_noise.append(back)
                 inputs.append(h)
@@ -98,6 +100,9 @@ class MLP:
             else:
                 delta = self._affine_backward(layer, inputs[layer - 1], delta)
             if layer > 1:
+                if isinstance(back, Tensor) and self._fused:
+                    gpu.relu_backward_(delta, active[layer - 2], back)
+                    continue
                 if callable(back):
                     delta = back(delta)
                 elif back is not None:
@@ -110,7 +115,7 @@ class MLP:
         if rates is None or draws is None:
             return self._evaluate(3, h)
         with torch.no_grad(), self._probing():
-            return self._product(3, h, rates, draws)[0].clone()
+            return self._layer(3, h, rates, draws)[0].clone()
 
     def hidden(
         self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None
@@ -122,7 +127,7 @@ class MLP:
             x = x.expand(*self.parameters.shape[:-1], *x.shape[-2:])
             h, found = self._noised(0, x, rates, draws)[0], []
             for layer in (1, 2):
-                z = self._product(layer, h, rates, draws)[0].relu_()
+                z = self._layer(layer, h, rates, draws)[0]
                 h = self._noised(layer, z, rates, draws)[0].clone()
                 found.append(h)
             return found
@@ -143,9 +148,13 @@ class MLP:
         x = x.expand(*W.shape[:-2], *x.shape[-2:])
         return multiply(b.expand(*x.shape[:-1], -1).contiguous(), x, W, beta=1)
 
-    def _affine(self, layer: int, x: Tensor, out: Tensor, transposed: Tensor | None = None) -> Tensor:
+    def _affine(self, layer: int, x: Tensor, transposed: Tensor | None = None) -> Tensor:
+        """The activations x Wᵀ + b of a layer, a hidden one's after ReLU."""
         W = self._transposed[layer - 1] if transposed is None else transposed
-        return multiply(out.copy_(self.biases[layer - 1].unsqueeze(-2)), x, W, beta=1)
+        out, b = self._room(x).outputs[layer - 1], self.biases[layer - 1]
+        if self._fused and layer < 3:
+            return gpu.add_relu_(multiply(out, x, W), b)
+        return _activated(layer, multiply(out.copy_(b.unsqueeze(-2)), x, W, beta=1))
 
     def _affine_backward(self, layer: int, x: Tensor, delta: Tensor, factor: float = 1.0) -> Tensor:
         """Learns from delta, the gradient at the layer's output; returns `factor` times that at its input."""
@@ -203,17 +212,17 @@ class MLP:
             return noised.detach(), lambda delta: torch.autograd.grad(noised, leaf, delta)[0]
         return h, None
 
-    def _product(
+    def _layer(
         self, layer: int, x: Tensor, rates: Sequence[Rate], draws: DrawsAt
     ) -> tuple[Tensor, Backward | None]:
-        """Pre-activations of a layer; a backward pass where the noise acts inside the product."""
+        """A layer's activations; from the gradient before ReLU back where the noise acts inside the product."""
         W, b = self.weights[layer - 1], self.biases[layer - 1]
         place = layer - 1 if self.noise.reads else layer
         on_weight = "weight" in self._hooks
         acts = place < PLACES and (on_weight or "product" in self._hooks)
         rate = rates[place] if acts else 0.0
         if isinstance(rate, float) and rate == 0:
-            return self._affine(layer, x, self._room(x).outputs[layer - 1]), None
+            return self._affine(layer, x), None
         site = self._sites[place].at(draws(place))
         if not self.autograd:
             if on_weight:
@@ -227,7 +236,7 @@ class MLP:
                 self._learn(layer, dW, db)
                 return delta if dx is None else dx
 
-            return z, by_hand
+            return _activated(layer, z), by_hand
         with torch.enable_grad():
             # at layer 1 the gradient at the input would be a product that nobody reads
             X = x.detach().requires_grad_(layer > 1)
@@ -245,13 +254,13 @@ class MLP:
             self._learn(layer, dW, db)
             return dx[0] if dx else delta
 
-        return z.detach(), backward
+        return _activated(layer, z.detach()), backward
 
     def _product_of(
         self, layer: int, x: Tensor, noisy: Tensor, to_weight: Backward
     ) -> tuple[Tensor, Backward]:
         """The layer's product with noisy weights; `to_weight` takes their gradient to that of the weights."""
-        z = self._affine(layer, x, self._room(x).outputs[layer - 1], noisy.mT)
+        z = self._affine(layer, x, noisy.mT)
 
         def backward(delta: Tensor) -> Tensor:
             into = self._into(layer, delta, noisy)
@@ -268,6 +277,10 @@ class MLP:
         if n not in self._rooms:
             self._rooms[n] = _Room(n, self.weights)
         return self._rooms[n]
+
+
+def _activated(layer: int, z: Tensor) -> Tensor:
+    return z.relu_() if layer < 3 else z
 
 
 class _Room:

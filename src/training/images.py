@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src import gpu
 from src.data import Dataset
 
 PROBE_IMAGES = 256
@@ -42,7 +43,9 @@ class Images:
     def batch(self, index: Tensor) -> Tensor:
         """Training images in [0, 1] at `index`, (n,) or (R, n); valid until the next call."""
         if self._train_array is None or index.dim() > 1:
-            return self.train[index].to(torch.float32).div_(self.scale)
+            if gpu.fuses(self.device):
+                return gpu.batch(self.train, index.contiguous(), self.scale)
+            return self.train[index] / self.scale
         # gathering bytes and scaling them in a reused buffer moves a quarter of the memory that floats would
         n = len(index)
         if n not in self._buffers:

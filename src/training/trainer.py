@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,8 @@ from src.training.evaluation import evaluate, mean_metrics
 from src.training.images import Images
 from src.training.probes import activations, evaluate_test_time, layer_variances
 
-STEPS_AHEAD = 64
-"""Steps whose noise a GPU draws at once."""
+DRAWING = 4
+"""Threads that draw the orders of the images where a GPU trains."""
 
 Row = dict[str, Any]
 """Metrics of one run and epoch, by the names of `store.METRICS`; beside them those of places after the second."""
@@ -81,9 +83,10 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
     configured = _configured(runs, _count_places(runs, images, classes))
     nets = [models.build(run.model, features, classes, run.seed) for run in runs]
     stack: Stack = models.stack_class(first.model["name"])(nets, noise.make(first.noise), images.device)
+    kernels.check_precision(first.precision, images.device.type)
     matmul = kernels.resolve(first.matmul) if images.device.type == "cpu" else "torch"
     # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
-    with torch.inference_mode(not stack.autograd), kernels.using(matmul):
+    with torch.inference_mode(not stack.autograd), kernels.using(matmul, first.precision):
         return _train(runs, images, nets, stack, configured, report)
 
 
@@ -109,9 +112,8 @@ def _train(
 
     probed: list[dict[str, Any]] = []
     diverged_in: list[int | None] = [None] * len(runs)
-    for epoch in range(1, first.epochs + 1):
+    for epoch, order in enumerate(_orders(runs, len(images.train), device), 1):
         started = time.perf_counter()
-        order = _order(runs, epoch, len(images.train), device)
         labels = images.train_labels[order]
         batches = zip(order.split(first.batch_size, -1), labels.split(first.batch_size, -1), strict=True)
         log_p = []
@@ -198,19 +200,56 @@ def _scheduled(runs: Sequence[Run], configured: np.ndarray, steps: int) -> np.nd
 
 
 def _by_step(values: np.ndarray, device: torch.device) -> Callable[..., list[Rate]]:
-    """Values (k, steps, R) as a function of the step: k floats for one run, k tensors (R, 1, 1) for a stack."""
+    """Values (k, steps, R) as a function of the step: k floats for one run, k tensors (R, 1, 1) for a stack.
+
+    Where all are 0 it is the float 0 for a stack as well: nothing is drawn there.
+    """
     if values.shape[-1] == 1:
         floats = values[..., 0].T.tolist()
         return lambda step, squeeze=False: floats[step]
-    resident = torch.from_numpy(values).to(device, torch.float32)[..., None, None]
-    return lambda step, squeeze=False: list(resident[:, step, :, :, 0] if squeeze else resident[:, step])
+    resident = [
+        torch.from_numpy(numbers).to(device, torch.float32)[..., None, None].unbind()
+        if numbers.any()
+        else None
+        for numbers in values
+    ]
+    return lambda step, squeeze=False: [
+        0.0 if by_step is None else by_step[step].squeeze(-1) if squeeze else by_step[step]
+        for by_step in resident
+    ]
 
 
-def _order(runs: Sequence[Run], epoch: int, n: int, device: torch.device) -> Tensor:
-    """This epoch's order of the training images: (n,) or (R, n); the same for runs of one seed."""
-    orders = {run.seed: streams.generator(run.seed, "order", epoch).permutation(n) for run in runs}
-    stacked = np.stack([orders[run.seed] for run in runs])
-    return torch.from_numpy(stacked[0] if len(runs) == 1 else stacked).to(device)
+def _orders(runs: Sequence[Run], n: int, device: torch.device) -> Iterator[Tensor]:
+    """Each epoch's order of the training images: (n,) or (R, n); the same for runs of one seed."""
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    epochs = range(1, runs[0].epochs + 1)
+
+    def drawn(seed: int, epoch: int) -> Any:
+        return streams.generator(seed, "order", epoch).permutation(n)
+
+    if device.type != "cuda":
+        rows = [seeds.index(run.seed) for run in runs]
+        for epoch in epochs:
+            orders = np.stack([drawn(seed, epoch) for seed in seeds])
+            yield torch.from_numpy(orders[rows[0] if len(runs) == 1 else rows]).to(device)
+        return
+
+    # on a GPU an epoch of many runs takes little longer than their orders: they are drawn meanwhile, by threads
+    with ThreadPoolExecutor(DRAWING) as threads, ThreadPoolExecutor(1) as ahead:
+        rows_there = torch.tensor([seeds.index(run.seed) for run in runs], device=device)
+
+        def uploaded(epoch: int) -> Tensor:
+            order = torch.empty(len(seeds), n, dtype=torch.int32, pin_memory=True)
+            for row, permutation in zip(order.numpy(), threads.map(drawn, seeds, repeat(epoch)), strict=True):
+                row[:] = permutation
+            return order.to(device, non_blocking=True)
+
+        following = ahead.submit(uploaded, 1)
+        for epoch in epochs:
+            order = following.result()[rows_there]
+            if epoch < epochs[-1]:
+                following = ahead.submit(uploaded, epoch + 1)
+            yield order[0] if len(runs) == 1 else order
 
 
 def _draws(runs: Sequence[Run], purpose: str, device: torch.device) -> Callable[[int], DrawsAt]:
@@ -219,6 +258,6 @@ def _draws(runs: Sequence[Run], purpose: str, device: torch.device) -> Callable[
     @cache
     def at_place(place: int) -> Draws:
         keys = [streams.key(run.seed, f"{purpose}{place}") for run in runs]
-        return Draws(keys, 0, device, ahead=STEPS_AHEAD if purpose == "noise" else 1)
+        return Draws(keys, 0, device)
 
     return lambda step: lambda place: at_place(place).at(step)

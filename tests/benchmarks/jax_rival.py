@@ -53,8 +53,7 @@ def loss(params: Params, x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[ja
     return -jnp.take_along_axis(log_p, y[:, None], 1).mean(), (log_p.argmax(1) == y).sum()
 
 
-@partial(jax.jit, donate_argnums=0)
-def epoch(params: Params, order: jax.Array, key: jax.Array, data: tuple[jax.Array, ...]) -> Any:
+def one_epoch(params: Params, order: jax.Array, key: jax.Array, data: tuple[jax.Array, ...]) -> Any:
     """The params after an epoch, and its training loss and accuracy and test loss and accuracy."""
     x_train, y_train, x_test, y_test = data
 
@@ -75,6 +74,11 @@ def epoch(params: Params, order: jax.Array, key: jax.Array, data: tuple[jax.Arra
     log_p = log_probabilities(params, x_test)
     test = -jnp.take_along_axis(log_p, y_test[:, None], 1).mean(), (log_p.argmax(1) == y_test).mean()
     return params, (total / len(order), hits / len(order), *test)
+
+
+epoch = partial(jax.jit, donate_argnums=0)(one_epoch)
+stacked_epoch = partial(jax.jit, donate_argnums=0)(jax.vmap(one_epoch, in_axes=(0, 0, 0, None)))
+"""The same of R runs at once: params, order and key have R in front, the data are shared."""
 
 
 class Training:
@@ -98,3 +102,28 @@ class Training:
         self._params, metrics = epoch(self._params, order, key, self._data)
         self._epochs += 1
         return tuple(float(value) for value in metrics)
+
+
+class StackTraining:
+    """R runs at once, as `Training`; `precision` is one of JAX's names for that of products."""
+
+    def __init__(self, data: tuple[np.ndarray, ...], precision: str) -> None:
+        self._data = tuple(jnp.asarray(part) for part in data)
+        self._random = np.random.default_rng(0)
+        self._precision = precision
+
+    def begin(self, runs: int) -> None:
+        """New initial weights."""
+        self._params = jax.tree.map(lambda *layers: jnp.stack(layers), *(initial(s) for s in range(runs)))
+        self._keys = jnp.stack([jax.random.key(seed, impl="rbg") for seed in range(runs)])
+
+    def orders(self) -> np.ndarray:
+        """An epoch's order of the images for each run, (R, n); apart, as ours are drawn beside the training."""
+        n = len(self._data[0])
+        return np.stack([self._random.permutation(n).astype(np.int32) for _ in range(len(self._keys))])
+
+    def epoch(self, orders: np.ndarray) -> np.ndarray:
+        """Training loss and accuracy, test loss and accuracy: (4, R)."""
+        with jax.default_matmul_precision(self._precision):
+            self._params, metrics = stacked_epoch(self._params, jnp.asarray(orders), self._keys, self._data)
+        return np.stack([np.asarray(metric) for metric in metrics])

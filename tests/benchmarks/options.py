@@ -26,6 +26,8 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "--search": "Measures a search in batches of 8 beside a plain sweep of as many runs of about a second.",
         "--engines": "Measures what Ray and Dask cost each pack over loky, and a sweep on two Ray nodes of a "
         "core each beside one; an engine that is not installed is left out.",
+        "--gpu": "Measures stacks of runs on a GPU beside its products, runs one after another and a JAX script, "
+        "with and without TF32, and a sweep of 1,000 runs; nothing where there is none.",
         "--scale": "Measures what a sweep of 10,000 tiny runs and one of a tenth of them cost, and reckons from "
         "both what sweeps of 1,000, 100,000 and 10,000,000 runs cost: the tables of sweeps/SCALE.md. Not part of "
         "--all, as it takes about ten minutes.",

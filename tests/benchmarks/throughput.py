@@ -24,7 +24,7 @@ from loky import cpu_count
 if __package__ in (None, ""):
     sys.exit("Run it from the repository's root as `python -m tests.benchmarks.throughput`.")
 
-from tests.benchmarks import arms, collect, commands, scale
+from tests.benchmarks import arms, collect, commands, gpu, scale
 from tests.benchmarks.arms import Worker
 from tests.benchmarks.commands import our_runs, recipe_runs, run_epochs, span, start_up
 from tests.benchmarks.options import parse_arguments
@@ -38,6 +38,18 @@ SWEEP = ("sweep=rate_order", "seed=0,1,2,3", "device=cpu")
 RECIPE_SWEEP = ("rates=[0.2,0.5],[0.5,0.2]", "seed=0,1,2,3")
 TINY = ("data=digits", "epochs=1", "batch_size=1437", "model.hidden1=8", "model.hidden2=8", "device=cpu")
 """A run that trains in a few milliseconds: one step of a net of 690 parameters."""
+
+PACKED = 256
+"""Runs in a stack on a GPU."""
+
+GPU_SWEEP = (
+    "1,000 runs of 10 epochs",
+    ("device=cuda", "epochs=10", "dropout1=0.2,0.5", "seed=range(500)"),
+)
+
+MILLI = "ms per run-epoch"
+PAIRS = (60, 50)
+"""Seeds and epochs of the runs that tell what a precision does to the accuracy."""
 
 COLLECTED = 10_000
 """Runs of the sweep that is collected."""
@@ -497,6 +509,73 @@ def _engine_arm(name: str, packs: int) -> Callable[[], float]:
     return arm
 
 
+def gpus(epochs: int, repeats: int) -> list[Line]:
+    """Runs packed into stacks on a GPU, beside its products, runs one after another, and a JAX script."""
+    with workers(1, 1) as (our, their):
+        card = our.do(gpu.card)
+        if card is None:
+            say("This machine has no GPU: its lines are left out")
+            return []
+        say(f"Stacks of {PACKED} runs on {card}")
+        measured = {name: _stacked(our, their, name, epochs, repeats) for name in gpu.PRECISIONS}
+        alone = [our.do(gpu.ours, 1, 1) for _ in range(repeats)]
+        flops = our.do(arms.epoch_flops)
+        pairs = [
+            our.do(gpu.accuracies, PAIRS[0], PAIRS[1], "optimizer.decay=cosine", f"precision={name}")
+            for name in gpu.PRECISIONS
+        ]
+    lines = [Line("card", card)]
+    for name, figures in measured.items():
+        exact = name == "float32"
+        shares = [
+            1e-12 * flops / s / rate for s, rate in zip(figures["ours"], figures["product"], strict=True)
+        ]
+        lines += [
+            line(f"{name}: a large product", figures["product"], "TFLOP/s"),
+            line(f"{name}: ours, {PACKED} in a stack", [1e3 * s for s in figures["ours"]], MILLI),
+            line(
+                f"{name}: ours, of the large product's rate", shares, "of 1", at_least=0.4 if exact else None
+            ),
+        ]
+        if "jax" in figures:
+            faster = ratios(figures["jax"], figures["ours"])
+            lines += [
+                line(f"{name}: JAX, vmap of {PACKED}", [1e3 * s for s in figures["jax"]], MILLI),
+                line(f"{name}: ours faster than JAX", faster, "×", at_least=1 if exact else None),
+            ]
+    exact, rounded = (figures["ours"] for figures in measured.values())
+    say(f"A sweep of {GPU_SWEEP[0]}")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["-m", *GPU_SWEEP[1], f"output={folder}/outputs"]
+        whole = commands.run("src.train", arguments, Path(folder)).seconds
+    low, high = gpu.paired_interval(*pairs)
+    return [
+        *lines,
+        line("float32: one run after another", [1e3 * s for s in alone], MILLI),
+        line(f"float32: {PACKED} in a stack faster than one after another", ratios(alone, exact), "×"),
+        line("tf32 faster than float32", ratios(exact, rounded), "×", at_least=1.25),
+        Line(
+            f"tf32 less float32, test accuracy after {PAIRS[1]} epochs (cosine), {PAIRS[0]} seeds: 95 % interval",
+            f"{low:+.3f} to {high:+.3f} points",
+            "within ±0.2 points",
+            low > -0.2 and high < 0.2,
+        ),
+        line(f"a sweep of {GPU_SWEEP[0]}, whole command", [whole], "s", at_most=60),
+    ]
+
+
+def _stacked(our: Worker, their: Worker, precision: str, epochs: int, repeats: int) -> dict[str, list[float]]:
+    stack_arms = {
+        "ours": lambda: our.do(gpu.ours, PACKED, epochs, f"precision={precision}"),
+        "product": lambda: our.do(gpu.product_rate, precision),
+    }
+    if find_spec("jax"):
+        stack_arms["jax"] = lambda: their.do(gpu.jax, PACKED, epochs, gpu.PRECISIONS[precision])
+    for arm in stack_arms.values():
+        arm()
+    return rounds(stack_arms, repeats)
+
+
 def measure(options: argparse.Namespace) -> list[Line]:
     """All lines that the options ask for; each section is printed as soon as it is there."""
     only_one = not (
@@ -507,6 +586,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
         or options.collect
         or options.search
         or options.engines
+        or options.gpu
     )
     sections: list[tuple[bool, Callable[[], list[Line]]]] = [
         (only_one or options.all, lambda: single_runs(options.epochs, options.repeats)),
@@ -524,6 +604,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
             options.engines or options.all,
             lambda: engines(options.packs, options.sweep_epochs, options.sweep_repeats),
         ),
+        (options.gpu or options.all, lambda: gpus(options.epochs, options.repeats)),
     ]
     lines: list[Line] = []
     for wanted, section in sections:

@@ -12,21 +12,21 @@ import hashlib
 import math
 import threading
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from src import gpu
+from src.streams import philox
+
 LEVELS = 1 << 16
 """Random numbers are 16 bits wide: a Bernoulli mask, a uniform or a normal number needs no more of them."""
 
 AT_ONCE = 1 << 15
 """Numbers that a CPU draws in one call: from twice as many on, malloc would map their memory anew each time."""
-
-MOST_WORDS = 1 << 24
-"""Words of 64 bits that a GPU draws ahead at the most: 128 MiB, and some times that while they are made."""
 
 MOST_STATES = 64
 """Streams whose generator state a thread remembers."""
@@ -63,6 +63,13 @@ def keep_threshold(rate: Rate) -> int | Tensor:
         levels = torch.round((1 - rate.double()) * LEVELS)
         return torch.where(rate < 1, levels.clamp(min=1), torch.zeros_like(levels)).to(torch.int32)
     return max(1, round((1 - rate) * LEVELS)) if rate < 1 else 0
+
+
+def _scale(threshold: int | Tensor) -> Rate:
+    """1/q, by which what is kept is multiplied, from q's `keep_threshold`; 0 where the rate is 1."""
+    if isinstance(threshold, Tensor):
+        return torch.where(threshold > 0, LEVELS / threshold, 0.0).to(torch.float32)
+    return LEVELS / threshold if threshold else 0.0
 
 
 def _random_raw(key: int, step: int, start: int, words: int) -> np.ndarray:
@@ -160,10 +167,10 @@ class Draws:
     first one stopped.
     """
 
-    def __init__(self, keys: Sequence[int], step: int, device: torch.device, ahead: int = 1) -> None:
-        self._keys, self._step, self._device, self._ahead = keys, step, device, ahead
+    def __init__(self, keys: Sequence[int], step: int, device: torch.device) -> None:
+        self._keys, self._step, self._device = keys, step, device
         self._drawn = 0
-        self._windows: dict[tuple[int, int], tuple[int, Tensor]] = {}
+        self._fused = gpu.fuses(device)
         self._is_fast = device.type == "cpu" and len(keys) == 1
         self._masks: dict[tuple[int, int], _Mask] = {}
         self._numbers: dict[tuple[int, int], _Numbers] = {}
@@ -205,26 +212,29 @@ class Draws:
         """Bits on any device: int32 tensor in [0, 65536)."""
         if self._device.type == "cpu":
             return torch.from_numpy(self._words(shape).astype(np.int32))
-        start, blocks, count = self._take(shape)
-        words = self._words_ahead(start, blocks)
-        return split_words(words)[:, :count].reshape(tuple(shape))
+        start, _, count = self._take(shape)
+        levels = gpu.levels if self._fused else philox.levels
+        return levels(self._key_words, self._step, start, count).view(tuple(shape))
 
-    def _words_ahead(self, start: int, blocks: int) -> Tensor:
-        """Words of this step, (R, 4 * blocks), on a GPU: some steps are drawn at once, to launch fewer kernels."""
-        first, words = self._windows.get((start, blocks), (0, None))
-        if words is None or not 0 <= self._step - first < words.shape[1]:
-            runs = len(self._keys)
-            steps = min(self._ahead, max(1, MOST_WORDS // (4 * blocks * runs)))
-            words = philox_words(self._keys, self._step, start, blocks, self._device, steps=steps)
-            first, words = self._step, words.view(runs, steps, 4 * blocks)
-            self._windows[start, blocks] = first, words
-        return words[:, self._step - first].contiguous()
+    @property
+    def _key_words(self) -> Tensor:
+        return philox.key_words(tuple(self._keys), self._device)
+
+    def _by_run(self, rate: Rate) -> Tensor:
+        """A rate as (R,) numbers on the device."""
+        if isinstance(rate, Tensor):
+            return rate.reshape(-1)
+        return torch.full((len(self._keys),), rate, dtype=torch.float64, device=self._device)
 
     def keep(self, shape: Sequence[int], rate: Rate) -> Tensor:
         """Bernoulli mask: float32, 1 (kept) with probability 1 - rate rounded to 1/65536, else 0.
 
         Valid until the same draw of another step: on a CPU its memory is used again.
         """
+        if self._fused:
+            start, _, count = self._take(shape)
+            kept = gpu.keep(self._key_words, self._step, start, count, self._by_run(rate))
+            return kept.view(tuple(shape))
         threshold = keep_threshold(rate)
         if self._is_fast and isinstance(threshold, int):
             return self._keep_on_cpu(tuple(shape), threshold)
@@ -248,20 +258,20 @@ class Draws:
         Returns:
             1/q, by which what was kept is multiplied; 0 where the rate is 1. A float, or (R, 1, 1).
         """
+        if self._fused:
+            start, _, _ = self._take(h.shape)
+            scales = gpu.drop_(h, self._key_words, self._step, start, self._by_run(rate))
+            return scales.view(rate.shape) if isinstance(rate, Tensor) else _scale(keep_threshold(rate))
         threshold = keep_threshold(rate)
-        if isinstance(threshold, Tensor):
-            scales = torch.where(threshold > 0, LEVELS / threshold, 0.0).to(h.dtype)
-            h.mul_(self.keep(h.shape, rate)).mul_(scales)
-            return scales
-        if not self._is_fast or threshold in (0, LEVELS):
-            scale = LEVELS / threshold if threshold else 0.0
+        scale = _scale(threshold)
+        if not self._is_fast or isinstance(scale, Tensor) or threshold in (0, LEVELS):
             h.mul_(self.keep(h.shape, rate)).mul_(scale)
             return scale
         start, _, count = self._take(h.shape)
-        mask = _OWN.mask(count).draw(_philox_at(self._keys[0], self._step, start), threshold)
+        mask = _OWN.mask(count).draw(_philox_at(self._keys[0], self._step, start), int(threshold))
         # both products in one pass, with the same digits as one after the other
-        torch.addcmul(_OWN.zero, h, mask.view_as(h), value=LEVELS / threshold, out=h)
-        return LEVELS / threshold
+        torch.addcmul(_OWN.zero, h, mask.view_as(h), value=scale, out=h)
+        return scale
 
     def _next_numbers(self, shape: Sequence[int]) -> tuple[_Numbers, np.random.Philox]:
         """Memory for the next numbers of one run on a CPU, and the generator that stands where they begin."""
@@ -291,60 +301,3 @@ class Draws:
             numbers, philox = self._next_numbers(shape)
             return numbers.looked_up(philox, table.numpy()).view(tuple(shape))
         return table.index_select(0, self._levels(shape).reshape(-1)).reshape(tuple(shape))
-
-
-_M0, _M1 = 0xD2E7470EE14C6C93, 0xCA5A826395121157
-_W0, _W1 = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
-
-
-def philox_words(
-    keys: Sequence[int], step: int, start: int, blocks: int, device: torch.device, *, steps: int = 1
-) -> Tensor:
-    """Philox4x64-10 in plain torch: what numpy's generator yields after `start` blocks of step `step`.
-
-    Args:
-        steps: for how many steps in a row, each with its own `blocks`.
-
-    Returns:
-        (R, steps * 4 * blocks) int64, the bit patterns of numpy's uint64, for R keys.
-    """
-    index = torch.arange(start + 1, start + blocks + 1, device=device).repeat(steps)
-    index = index.expand(len(keys), steps * blocks)
-    zero = torch.zeros_like(index)
-    later = torch.arange(steps, device=device).repeat_interleave(blocks)
-    k0, k1 = _key_words(tuple(keys), device)
-    c0, c1, c2, c3 = index, zero + later + step, zero, zero
-    for _ in range(10):
-        high0, low0 = _multiply(c0, _M0)
-        high1, low1 = _multiply(c2, _M1)
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = k0 + _signed(_W0), k1 + _signed(_W1)
-    return torch.stack((c0, c1, c2, c3), -1).reshape(len(keys), steps * 4 * blocks)
-
-
-@lru_cache(maxsize=MOST_STATES)
-def _key_words(keys: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Low and high words of R keys, (R, 1) each; kept on the device, as every upload makes the host wait."""
-    low = torch.tensor([[_signed(key & (2**64 - 1))] for key in keys], device=device)
-    return low, torch.tensor([[_signed(key >> 64)] for key in keys], device=device)
-
-
-def split_words(words: Tensor) -> Tensor:
-    """(R, m) int64 bit patterns into (R, 4m) 16-bit numbers as int32, lowest bits first as numpy views them."""
-    return (words.view(torch.int16).to(torch.int32)) & (LEVELS - 1)
-
-
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word
-
-
-def _multiply(a: Tensor, constant: int) -> tuple[Tensor, Tensor]:
-    """High and low 64 bits of the unsigned product a * constant, from 32-bit halves."""
-    mask = 0xFFFFFFFF
-    a_low, a_high = a & mask, (a >> 32) & mask
-    b_low, b_high = constant & mask, constant >> 32
-    low_low, high_low = a_low * b_low, a_high * b_low
-    low_high, high_high = a_low * b_high, a_high * b_high
-    middle = (high_low & mask) + (low_high & mask) + ((low_low >> 32) & mask)
-    high = high_high + ((high_low >> 32) & mask) + ((low_high >> 32) & mask) + ((middle >> 32) & mask)
-    return high, a * _signed(constant)
