@@ -14,9 +14,9 @@ import pytest
 from configs import REPOSITORY
 
 LAYERS = """
-src src.gpu src.stats src.terminal
-src.errors src.streams
-src.checks src.source
+src src.fused src.stats src.terminal
+src.errors src.gpu
+src.checks src.source src.streams
 src.components src.kernels
 src.data src.noise src.schedules
 src.data.__main__ src.provenance src.stacks

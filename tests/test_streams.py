@@ -225,7 +225,7 @@ def as_on_a_gpu() -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(philox, "key_words", lambda keys, device: key_words(keys, CPU))
         patch.setattr(draws, "_normal_quantiles", lambda device: table)
-        patch.setattr(gpu, "fuses", lambda device: False)
+        patch.setattr(gpu, "fused", lambda device: None)
         yield SimpleNamespace(type="cuda")
 
 

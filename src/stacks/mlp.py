@@ -48,7 +48,7 @@ class MLP:
         self._sites = [Site(place, first=place == (0 if noise.reads else 1)) for place in range(PLACES)]
         self._rooms: dict[int, _Room] = {}
         self._descending = False
-        self._fused = gpu.fuses(device)
+        self._fused = gpu.fused(device)
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         self._descending = False
@@ -101,7 +101,7 @@ class MLP:
                 delta = self._affine_backward(layer, inputs[layer - 1], delta)
             if layer > 1:
                 if isinstance(back, Tensor) and self._fused:
-                    gpu.relu_backward_(delta, active[layer - 2], back)
+                    self._fused.relu_backward_(delta, active[layer - 2], back)
                     continue
                 if callable(back):
                     delta = back(delta)
@@ -153,7 +153,8 @@ class MLP:
         W = self._transposed[layer - 1] if transposed is None else transposed
         out, b = self._room(x).outputs[layer - 1], self.biases[layer - 1]
         if self._fused and layer < 3:
-            return gpu.add_relu_(multiply(out, x, W), b)
+            activations: Tensor = self._fused.add_relu_(multiply(out, x, W), b)
+            return activations
         return _activated(layer, multiply(out.copy_(b.unsqueeze(-2)), x, W, beta=1))
 
     def _affine_backward(self, layer: int, x: Tensor, delta: Tensor, factor: float = 1.0) -> Tensor:

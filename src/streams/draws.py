@@ -170,7 +170,7 @@ class Draws:
     def __init__(self, keys: Sequence[int], step: int, device: torch.device) -> None:
         self._keys, self._step, self._device = keys, step, device
         self._drawn = 0
-        self._fused = gpu.fuses(device)
+        self._fused = gpu.fused(device)
         self._is_fast = device.type == "cpu" and len(keys) == 1
         self._masks: dict[tuple[int, int], _Mask] = {}
         self._numbers: dict[tuple[int, int], _Numbers] = {}
@@ -210,10 +210,10 @@ class Draws:
 
     def _levels(self, shape: Sequence[int]) -> Tensor:
         """Bits on any device: int32 tensor in [0, 65536)."""
-        if self._device.type == "cpu":
+        if self._device.type == "cpu" and self._fused is None:
             return torch.from_numpy(self._words(shape).astype(np.int32))
         start, _, count = self._take(shape)
-        levels = gpu.levels if self._fused else philox.levels
+        levels = self._fused.levels if self._fused else philox.levels
         return levels(self._key_words, self._step, start, count).view(tuple(shape))
 
     @property
@@ -223,7 +223,7 @@ class Draws:
     def _by_run(self, rate: Rate) -> Tensor:
         """A rate as (R,) numbers on the device."""
         if isinstance(rate, Tensor):
-            return rate.reshape(-1)
+            return rate.reshape(-1).contiguous()  # a step's rates are a column of all steps'
         return torch.full((len(self._keys),), rate, dtype=torch.float64, device=self._device)
 
     def keep(self, shape: Sequence[int], rate: Rate) -> Tensor:
@@ -233,7 +233,7 @@ class Draws:
         """
         if self._fused:
             start, _, count = self._take(shape)
-            kept = gpu.keep(self._key_words, self._step, start, count, self._by_run(rate))
+            kept = self._fused.keep(self._key_words, self._step, start, count, self._by_run(rate))
             return kept.view(tuple(shape))
         threshold = keep_threshold(rate)
         if self._is_fast and isinstance(threshold, int):
@@ -260,7 +260,7 @@ class Draws:
         """
         if self._fused:
             start, _, _ = self._take(h.shape)
-            scales = gpu.drop_(h, self._key_words, self._step, start, self._by_run(rate))
+            scales = self._fused.drop_(h, self._key_words, self._step, start, self._by_run(rate))
             return scales.view(rate.shape) if isinstance(rate, Tensor) else _scale(keep_threshold(rate))
         threshold = keep_threshold(rate)
         scale = _scale(threshold)

@@ -43,8 +43,9 @@ class Images:
     def batch(self, index: Tensor) -> Tensor:
         """Training images in [0, 1] at `index`, (n,) or (R, n); valid until the next call."""
         if self._train_array is None or index.dim() > 1:
-            if gpu.fuses(self.device):
-                return gpu.batch(self.train, index.contiguous(), self.scale)
+            if fused := gpu.fused(self.device):
+                batch: Tensor = fused.batch(self.train, index.contiguous(), self.scale)
+                return batch
             return self.train[index] / self.scale
         # gathering bytes and scaling them in a reused buffer moves a quarter of the memory that floats would
         n = len(index)
