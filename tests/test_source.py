@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src import components, config, data, provenance, source
-from src.runs import job as runs
 from src.runs import store
 from src.runs.job import Job
+from src.runs.pack import train_jobs
+from src.runs.record import make_record
 from src.sweeping.campaign import _own
 
 SOURCE = textwrap.dedent('''\
@@ -242,13 +243,13 @@ def test_a_worker_whose_file_differs_fails_that_run_alone(
     ]
     sent = pickle.loads(pickle.dumps(jobs))
     edited(scale=1.6)
-    failed, trained = runs.train_jobs(sent)
+    failed, trained = train_jobs(sent)
     assert failed["error"] == "src/noise/mine.py changed while the sweep ran"
     assert (failed["state"], trained["state"]) == (store.FAILED, store.FINISHED)
     assert [record["id"] for record in (failed, trained)] == [job.id for job in jobs]
     assert failed["code"]["files"] == dict(jobs[0].provenance.files)
     edited(scale=1.5)
-    assert runs.train_jobs(pickle.loads(pickle.dumps(jobs)))[0]["state"] == store.FINISHED
+    assert train_jobs(pickle.loads(pickle.dumps(jobs)))[0]["state"] == store.FINISHED
 
 
 def test_a_worker_whose_data_differ_fails_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +284,7 @@ def test_a_launcher_whose_process_found_other_code_fails_that_run_alone(
     edited()
     job = planned()
     edited(scale=1.6)
-    there = runs._record(planned(), store.FINISHED, [], 0.0, None, None)
+    there = make_record(planned(), store.FINISHED)
     failed = _own(job, there)
     assert (failed["id"], failed["state"]) == (job.id, store.FAILED)
     assert failed["error"] == "src/noise/mine.py changed while the sweep ran"

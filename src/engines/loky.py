@@ -19,8 +19,8 @@ from src.engines import Death, Engine, Outcome, Place, nodes
 from src.engines import queue as packs
 from src.engines.child import die_with
 from src.engines.settings import ONE_THREAD, Settings
-from src.runs import job as runs
 from src.runs.job import Job, Record
+from src.runs.pack import train_jobs
 
 ENVIRONMENT = {**ONE_THREAD, "LOKY_MAX_MEMORY_LEAK_SIZE": "2e9"}
 """Of a worker. It may grow by 2 GB before loky starts it anew; by default by 300 MB, which a data set takes."""
@@ -68,7 +68,7 @@ class Backend(Engine):
         if self._executor is None:
             self._executor = self._start()
         try:
-            self._running[self._executor.submit(runs.train_jobs, pack)] = pack
+            self._running[self._executor.submit(train_jobs, pack)] = pack
         except (BrokenProcessPool, TerminatedWorkerError):
             self._lost.append((pack, DEATH))
 

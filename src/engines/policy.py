@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from src.engines import Death, Engine
 from src.engines.queue import Queue
-from src.runs import job as runs
-from src.runs.job import Job, Record
+from src.runs.job import Job, Record, final_record
+from src.runs.record import record_death
 
 DEATHS_ALLOWED = 1
 """A run is tried again after its worker died this many times; the next death marks it failed."""
@@ -59,9 +59,9 @@ def train(engine: Engine, queue: Queue, ended: Ended) -> None:
 
 def _judged(job: Job, deaths: int, death: Death, ended: Ended) -> bool:
     """Whether a job whose worker died needs no other try: it had finished before, or this was its last."""
-    record = runs.ended(job)
+    record = final_record(job)
     if record is None and deaths > DEATHS_ALLOWED:
-        record = runs.record_death(job, f"its worker process died {deaths} times ({death.reason})")
+        record = record_death(job, f"its worker process died {deaths} times ({death.reason})")
     if record is not None:
         ended(job, record)
     return record is not None

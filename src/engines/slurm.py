@@ -27,8 +27,7 @@ from src.engines import Death, Engine, EngineError, Outcome, Place, nodes, parce
 from src.engines.queue import GPU_MEMORY, GPU_MEMORY_PER_RUN
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
 from src.errors import InputError
-from src.runs import job as runs
-from src.runs.job import Job, Record
+from src.runs.job import Job, Record, final_record
 
 NAME = "dropout-sweeps"
 """Of every job, for squeue."""
@@ -135,7 +134,7 @@ class Backend(Engine):
                 self._forget(number)
             else:
                 for job in pack:
-                    if not (record := runs.ended(job)):
+                    if not (record := final_record(job)):
                         break
                     records.append(record)
             if records:

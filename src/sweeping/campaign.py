@@ -13,9 +13,9 @@ from src.engines import Engine
 from src.engines import policy as workers
 from src.engines.policy import Ended
 from src.engines.queue import Queue
-from src.runs import job as runs
 from src.runs import store
-from src.runs.job import Job, Record
+from src.runs.job import Job, Record, final_record, is_final
+from src.runs.record import record_death
 from src.sweeping.display import Display
 from src.sweeping.table import Table
 
@@ -93,9 +93,9 @@ class Campaign:
         waiting = []
         for job in {job.id: job for job in jobs}.values():
             record = self.table.records.get(job.id)
-            if record is not None and runs.is_final(record):
+            if record is not None and is_final(record):
                 ended(job, record)  # an earlier batch had the same run
-            elif record := runs.ended(job):
+            elif record := final_record(job):
                 self.table.add(record)
                 self.display.skip(record)
                 ended(job, record)
@@ -135,7 +135,7 @@ def _own(job: Job, record: Record) -> Record:
     changed = provenance.changes(job.provenance.files, files) or [
         f"the arrays of data={job.run.data['name']}"
     ]
-    return runs.ended(job) or runs.record_death(job, f"{changed[0]} changed while the sweep ran")
+    return final_record(job) or record_death(job, f"{changed[0]} changed while the sweep ran")
 
 
 class Launched(Campaign):

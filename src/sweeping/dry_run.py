@@ -15,9 +15,8 @@ from src import config
 from src.config import Run
 from src.engines import queue as packs
 from src.engines.settings import BACKENDS, Settings
-from src.runs import job as runs
 from src.runs import store
-from src.runs.job import Job
+from src.runs.job import Job, final_record, ready
 
 MOST_READ = 200
 """Runs on disk that are read to learn how long such runs take."""
@@ -48,12 +47,10 @@ def show(
     Raises:
         InputError: as `run.ready`; but nothing is written.
     """
-    runs.ready(
-        [job.run for job in jobs], here=settings is None or BACKENDS[settings.backend].here, writes=False
-    )
+    ready([job.run for job in jobs], here=settings is None or BACKENDS[settings.backend].here, writes=False)
     different = list({job.id: job for job in jobs}.values())
     if total is None:
-        records = [record for job in different if (record := runs.ended(job))]
+        records = [record for job in different if (record := final_record(job))]
         ended = {record["id"] for record in records}
         waiting = [job for job in different if job.id not in ended]
         total, done = len(different), len(ended)

@@ -21,9 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 from src.engines import Engine
 from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
-from src.runs import job as runs
 from src.runs import store, sweep_folder
-from src.runs.job import Job, Record
+from src.runs.job import Job, Record, final_record, ready
 from src.sweeping import dry_run, planning, search_options, space, study
 from src.sweeping.campaign import Campaign, Launched
 from src.sweeping.display import Display, outcome
@@ -57,7 +56,7 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
     with started(chosen) as engine:
         corners = [planner.job(overrides, 0) for overrides in found.corners()]
         search_options.check_validation(corners)
-        runs.ready([job.run for job in corners], here=trains_here(chosen))
+        ready([job.run for job in corners], here=trains_here(chosen))
         about = search_options.about(found, options)
         search_options.check_same(folder, about)
         with _alone(folder):
@@ -159,7 +158,7 @@ class Search:
             job = self._plan(trial, campaign)
             if job is None:
                 continue
-            if trial.state == TrialState.COMPLETE and runs.ended(job) is None:
+            if trial.state == TrialState.COMPLETE and final_record(job) is None:
                 self._again.append(trial.number)
             elif trial.state.is_finished() and (record := _record(job)):
                 self._records[job.id] = record

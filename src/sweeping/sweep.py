@@ -16,9 +16,8 @@ from src import engines
 from src.engines import Engine, settings
 from src.engines.settings import BACKENDS, Settings
 from src.errors import SOME_RUNS_LOST, InputError
-from src.runs import job as runs
 from src.runs import store, sweep_folder
-from src.runs.job import Job, Record
+from src.runs.job import Job, Record, ready
 from src.sweeping import dry_run, naming, planning
 from src.sweeping.campaign import Campaign, Launched
 from src.sweeping.display import Display, summary
@@ -41,7 +40,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
         return []
     with started(chosen) as engine:
         jobs = planning.distinct(plan(sweeper, job_overrides), swept)
-        runs.ready([job.run for job in jobs], here=trains_here(chosen))
+        ready([job.run for job in jobs], here=trains_here(chosen))
         sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output)
         save_multirun(folder, sweeper.config)
         display = Display([], swept)
@@ -64,7 +63,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: 
     planning.check_keys(job_overrides)
     jobs = plan(launcher, job_overrides, first_number)
     sweep_folder.check(folder, text_of(launcher.config))
-    runs.ready([job.run for job in jobs], here=trains_here(chosen))
+    ready([job.run for job in jobs], here=trains_here(chosen))
     sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
     with started(chosen) as engine:
         assert engine is not None

@@ -225,7 +225,7 @@ def writing(overrides: Sequence[str], folder: Path, repeats: int = 5) -> float:
     """Seconds to write `runs.csv` of a sweep that has ended, all its rows, into a folder: median of several."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from src.runs import job as run
+    from src.runs.job import final_record
     from src.sweeping import planning
     from src.sweeping.table import Table
 
@@ -235,7 +235,7 @@ def writing(overrides: Sequence[str], folder: Path, repeats: int = 5) -> float:
         planned = [planner.job(job, number) for number, job in enumerate(jobs)]
     table = Table(folder, planned, planning.swept_keys(jobs))
     for job in planned:
-        if record := run.ended(job):
+        if record := final_record(job):
             table.add(record)
     seconds = []
     for _ in range(repeats):

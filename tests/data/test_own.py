@@ -22,8 +22,9 @@ from src.checks import integer
 from src.data import Arrays, checksum
 from src.data._arrays import checked
 from src.errors import InputError
-from src.runs import job as run
 from src.runs import store
+from src.runs.job import Job, final_record, ready
+from src.runs.pack import train_jobs
 from src.training.trainer import Images, train
 
 Mine = Callable[..., None]
@@ -66,7 +67,7 @@ MINE = {**DIGITS, "name": "mine"}
 def trained(device: str = "cpu", **changes: Any) -> list[dict[str, Any]]:
     """The rows of a short run on `mine`."""
     job = make_run(data={**MINE, **changes}, epochs=2, batch_size=16, model={"hidden1": 8, "hidden2": 8})
-    run.ready([job])
+    ready([job])
     rows: list[dict[str, Any]] = []
     held = data.load_bytes(**job.data)
     train([job], Images(held, torch.device(device)), held.classes, lambda epoch: rows.extend(epoch))
@@ -151,7 +152,7 @@ def test_what_does_not_fit_together_is_said_in_one_line(
 ) -> None:
     mine(lambda options: blobs(**changes))
     with pytest.raises(InputError) as caught:
-        run.ready([make_run(data=MINE, batch_size=16)])
+        ready([make_run(data=MINE, batch_size=16)])
     assert str(caught.value).startswith("data=mine: ") and said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -235,7 +236,7 @@ def test_a_batch_larger_than_a_small_training_set_is_refused() -> None:
     with pytest.raises(
         InputError, match="batch_size=256: must be at most 100, the number of training images"
     ):
-        run.ready([make_run(data={**DIGITS, "train": 100})])
+        ready([make_run(data={**DIGITS, "train": 100})])
 
 
 # Options
@@ -371,8 +372,8 @@ def test_ids_of_the_data_sets_that_were_always_there_stay() -> None:
 def test_a_run_is_recorded_under_that_id(mine: Mine, tmp_path: Path) -> None:
     mine(lambda options: blobs())
     raw = plain(data=MINE, output=str(tmp_path), batch_size=16, epochs=1)
-    (record,) = run.train_jobs([run.Job(config.parse(raw), raw, [], {})])
+    (record,) = train_jobs([Job(config.parse(raw), raw, [], {})])
     assert record["state"] == store.FINISHED
-    assert run.ended(run.Job(config.parse(raw), raw, [], {})) == record
+    assert final_record(Job(config.parse(raw), raw, [], {})) == record
     mine(lambda options: blobs(seed=1))
-    assert run.ended(run.Job(config.parse(raw), raw, [], {})) is None, "other arrays are another run"
+    assert final_record(Job(config.parse(raw), raw, [], {})) is None, "other arrays are another run"

@@ -51,7 +51,7 @@ def test_a_gpu_trains_what_it_holds_and_the_others_are_handed_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A card of two runs, on whose machine everything is trained on the CPU."""
-    monkeypatch.setattr("src.runs.job.config.resolve_device", lambda device: "cpu")
+    monkeypatch.setattr("src.config.resolve_device", lambda device: "cpu")
     monkeypatch.setattr("src.engines.nodes.gpu_memory", lambda: 2 * GPU_MEMORY_PER_RUN)
     jobs = pack(str(tmp_path), 5, device="cuda")
     sent = parcels.wrap(jobs, Settings(shared=True), gpu=True)

@@ -122,7 +122,7 @@ def test_what_had_finished_before_its_worker_died_is_not_tried_again(
 ) -> None:
     on_disk: set[int | None] = {0}
     monkeypatch.setattr(
-        "src.engines.policy.runs.ended", lambda job: record(job) if job.number in on_disk else None
+        "src.engines.policy.final_record", lambda job: record(job) if job.number in on_disk else None
     )
     engine = Scripted(lambda job, time: job.number == 1 and time == 1)
     sweep(tmp_path, engine)

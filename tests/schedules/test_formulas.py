@@ -21,8 +21,8 @@ from lockstep import Lockstep
 from src import components, schedules
 from src.config import parse
 from src.errors import InputError
-from src.runs import job as run
 from src.runs.job import Job
+from src.runs.pack import train_jobs
 from src.training.trainer import Images, train
 
 NAMES = components.names("schedule")
@@ -184,7 +184,7 @@ def test_metrics_record_what_the_last_step_of_each_epoch_used(tmp_path: Path) ->
         settings = plain(data=DIGITS, epochs=3, dropout1=0.3, dropout2=0.8, output=str(tmp_path))
         settings["schedule"] = dict(defaults(name))
         jobs.append(Job(parse(settings), settings, [], hydra))
-    run.train_jobs(jobs)
+    train_jobs(jobs)
     recorded = set()
     for name, job in zip(NAMES, jobs, strict=True):
         own = {key: value for key, value in defaults(name).items() if key != "name"}
