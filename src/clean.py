@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from src.errors import InputError, command
+from src.errors import InputError, Parser, command
 from src.runs import store
 
 TABLE = "runs.csv"
@@ -44,13 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{count:,} run{'' if count == 1 else 's'}, {store.size_text(deleted)}: {end}")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; `{self.prog} --help` says what is right")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m src.clean",
         description=f"Lists the runs in an output folder that no {TABLE} below it names, with their size: those of "
         "single runs, of sweeps that were deleted, and of components as they were before they were edited.",

@@ -6,6 +6,7 @@ machine gave out (`MachineError`, and any other OSError); 130 interrupted, 129 a
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import functools
@@ -18,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, ParamSpec
+from typing import Any, NoReturn, ParamSpec
 
 from src import terminal
 
@@ -112,6 +113,13 @@ def shown(value: object) -> str:
 
 
 # Commands
+
+
+class Parser(argparse.ArgumentParser):
+    """Of a command's arguments; what is wrong with them is bad input like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` says what is right")
 
 
 def command(main: Callable[P, int | None]) -> Callable[P, int]:

@@ -68,7 +68,7 @@ def jobs_of(output: Path, *seeds: int) -> list[Job]:
 def campaign(output: Path, engine: Engine, **options: int) -> Campaign:
     folder = output / "sweeps" / "tried"
     folder.mkdir(parents=True, exist_ok=True)
-    return Campaign(folder, ["seed"], engine, Display([], ["seed"]), **options)  # type: ignore[arg-type]
+    return Campaign(folder, ["seed"], engine, Display(["seed"]), **options)  # type: ignore[arg-type]
 
 
 def states(output: Path) -> list[str]:

@@ -24,7 +24,7 @@ def record(of: Job, accuracy: float) -> Record:
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(0, 1)), min_size=1, max_size=30))
 def test_the_best_arm_is_the_one_of_the_best_mean_at_every_moment(ends: list[tuple[int, float]]) -> None:
-    display = Display([], ["arm", "seed"], skipped=[])
+    display = Display(["arm", "seed"])
     scores: dict[str, list[float]] = {}
     for seed, (arm, accuracy) in enumerate(ends):
         one = job(arm, seed)
@@ -43,7 +43,8 @@ def test_showing_the_best_arm_looks_at_few_arms_at_each_run(monkeypatch: pytest.
     mean = Display._mean
     monkeypatch.setattr(Display, "_mean", lambda self, arm: looked.append(arm) or mean(self, arm))
     jobs = [job(seed, seed) for seed in range(500)]
-    display = Display(jobs, ["arm", "seed"], skipped=[])
+    display = Display(["arm", "seed"])
+    display.add(jobs)
     for number, one in enumerate(jobs):
         display.ended(one, record(one, number * 7919 % 500 / 500))
     assert len(looked) <= 4 * len(jobs)

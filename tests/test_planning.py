@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from configs import make_run, plain
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.errors import InputError
-from src.sweeping.planning import Planner, _with, expand, resolved, swept_keys
+from src.runs.job import Job
+from src.sweeping.planning import Planner, _with, configured, expand, resolved, swept_keys
 
 PARSER = OverridesParser.create()
 
@@ -214,3 +216,12 @@ def test_interpolations_are_resolved_against_the_jobs_own_values() -> None:
     assert resolved(plain) == {"a": 1, "b": {"c": 1}}
     untouched = {"a": 1}
     assert resolved(untouched) is untouched
+
+
+def test_without_noise_runs_of_any_rates_are_the_same_run_and_their_rows_say_0() -> None:
+    noise = {"name": "none"}
+    jobs = [
+        Job(make_run(noise=noise, dropout1=p), plain(noise=noise, dropout1=p), [], {}) for p in (0.1, 0.4)
+    ]
+    assert len({job.id for job in jobs}) == 1
+    assert [configured(job, "dropout1") for job in jobs] == [0, 0]

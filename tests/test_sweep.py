@@ -358,7 +358,8 @@ def test_the_table_is_written_while_a_sweep_goes_on(tmp_path: Path, monkeypatch:
     ended = [{"id": job.id, "state": "finished", "final": {"test_acc": 0.5}} for job in jobs]
     clock = [100.0]
     monkeypatch.setattr("src.sweeping.table.time.monotonic", lambda: clock[0])
-    going = Table(tmp_path, jobs, ["seed"])
+    going = Table(tmp_path, ["seed"])
+    going.extend(jobs)
 
     def states() -> list[str]:
         with (tmp_path / "runs.csv").open(newline="") as file:
@@ -387,7 +388,8 @@ def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
         writing[0] += 2.0
 
     monkeypatch.setattr("src.sweeping.table.store.write_whole", takes_two_seconds)
-    going = Table(tmp_path, [job], [])
+    going = Table(tmp_path, [])
+    going.extend([job])
     for _ in range(10_000):
         clock[0] += 0.1
         going.add({"id": job.id, "state": "finished", "final": {}})
@@ -397,7 +399,8 @@ def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
 def test_little_of_a_record_is_kept_and_the_table_is_whole(tmp_path: Path) -> None:
     job = Job(make_run(dropout1=0.3), plain(dropout1=0.3), ["dropout1=0.3"], {}, 0)
     final = json.loads('{"test_acc": 0.5, "dropout1": 0.1, "of_its_own": 7}')
-    table = Table(tmp_path, [job], ["dropout1", "seed"])
+    table = Table(tmp_path, ["dropout1", "seed"])
+    table.extend([job])
     table.add({"id": job.id, "state": "finished", "final": final, "config": job.config, "versions": {}})
     assert table.records[job.id] == {"id": job.id, "state": "finished", "final": final}
     table.write()

@@ -29,10 +29,7 @@ from src.data._arrays import Arrays as Arrays
 from src.data._arrays import DataError as DataError
 from src.data._arrays import checked
 from src.data._split import partition
-from src.errors import InputError
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-DEFAULT_ROOT = ".data"
+from src.errors import REPOSITORY, InputError
 
 OPTIONS: dict[str, Check] = {
     "root": optional(text),
@@ -137,7 +134,7 @@ def defaults(name: str) -> dict[str, Any]:
 
 def resolve(root: str | Path | None) -> Path:
     """`data.root` as an absolute folder: from the repository's root, wherever the process runs."""
-    return REPOSITORY / Path(root or DEFAULT_ROOT).expanduser()
+    return REPOSITORY / Path(root or ".data").expanduser()
 
 
 def load_bytes(

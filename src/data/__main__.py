@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
-from typing import NoReturn
 
 from src import components, data, errors
 from src.data import fashion_mnist
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise data.DataError(message)
-
-
 @errors.command
 def main(arguments: list[str] | None = None) -> None:
     """Gets a data set, and says where it is."""
-    parser = _Parser(
+    parser = errors.Parser(
         prog="python -m src.data",
         description="Gets a data set, checks it, and says where it is and where it came from. Fashion-MNIST is "
         f"looked for in the folder itself, in {fashion_mnist.SYSTEM}, in torchvision's download and in Debian's "

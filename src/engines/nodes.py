@@ -12,8 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from src.data import REPOSITORY, resolve
 from src.data import fashion_mnist as fashion
+from src.data import resolve
+from src.errors import REPOSITORY
 from src.runs.job import Job
 
 SOURCE = "sent by the main process of a sweep"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +18,7 @@ from omegaconf import OmegaConf
 
 from src import components, config, schedules
 from src.config import Run
-from src.errors import REPOSITORY, InputError, command
+from src.errors import REPOSITORY, InputError, Parser, command
 from src.sweeping.planning import expand
 
 STEPS = 1000
@@ -30,15 +29,10 @@ MOST_PANELS = 48
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
-
-
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m src.schedules",
         description="Draws the rates dropout1 and dropout2 over training, one panel for each config. Without a "
         "schedule among the overrides it draws every schedule there is.",

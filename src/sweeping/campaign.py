@@ -54,7 +54,7 @@ class Campaign:
         at_once: int | None = None,
         kept: Callable[[], str] | None = None,
     ) -> None:
-        self.table = Table(folder, [], swept)
+        self.table = Table(folder, swept)
         self.display = display
         self._engine, self._pack_size, self._at_once = engine, pack_size, at_once
         self._kept = kept or self.table.kept

@@ -55,38 +55,25 @@ class Display:
     """Follows a sweep while it goes on.
 
     Args:
-        jobs: every job of the sweep, each once, as far as they are known.
         swept: the swept keys.
-        skipped: records of those that need no training.
-        to_come: how many more jobs `add` will bring.
         best: gives the line on the best result so far; without it the arm of the best mean `score`.
     """
 
-    def __init__(
-        self,
-        jobs: Iterable[Job],
-        swept: Sequence[str],
-        skipped: Iterable[Record] = (),
-        to_come: int = 0,
-        best: Callable[[], str] | None = None,
-    ) -> None:
+    def __init__(self, swept: Sequence[str], best: Callable[[], str] | None = None) -> None:
         self._jobs: dict[str, Job] = {}
         self._swept = swept
         self._states: Counter[str] = Counter()
         self._scores: dict[str, tuple[float, int]] = {}
         """Of each arm the sum of its runs' scores, and their number."""
         self._leader: str | None = None
-        self._skipped = self._to_come = 0
+        self._runs = self._skipped = self._to_come = 0
         self._has_begun = False
-        self._epochs_done = self._epochs_skipped = 0
+        self._epochs = self._epochs_done = self._epochs_skipped = 0
         self._best = best or self._best_arm
         self._started = self._last = time.monotonic()
         columns = (BarColumn(bar_width=None), _Line(self._line))
         self._bar = TwoLines(*columns, console=Console(), disable=not sys.stdout.isatty(), expand=True)
         self._task = self._bar.add_task("", total=1)
-        self.add(jobs, to_come)
-        for record in skipped:
-            self.skip(record)
 
     def add(self, jobs: Iterable[Job], to_come: int | None = None) -> None:
         """More jobs of the sweep, and how many are still `to_come`: as long ones as these, for all we know."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from src import config
 from src.config import Run
-from src.engines import queue as packs
-from src.engines.settings import BACKENDS, Settings
+from src.engines.queue import cores
+from src.engines.settings import Settings
 from src.runs import store
 from src.runs.job import Job, final_record, ready
 
@@ -47,7 +47,7 @@ def show(
     Raises:
         InputError: as `run.ready`; but nothing is written.
     """
-    ready([job.run for job in jobs], here=settings is None or BACKENDS[settings.backend].here, writes=False)
+    ready([job.run for job in jobs], here=settings is None or settings.here, writes=False)
     different = list({job.id: job for job in jobs}.values())
     if total is None:
         records = [record for job in different if (record := final_record(job))]
@@ -71,7 +71,7 @@ def show(
 def _workers(settings: Settings | None) -> int:
     if settings is None:
         return 1
-    return settings.n_jobs or (packs.cores() if BACKENDS[settings.backend].here else 1)
+    return settings.n_jobs or (cores() if settings.here else 1)
 
 
 def _seconds(waiting: Sequence[Job]) -> tuple[float, str]:

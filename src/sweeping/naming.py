@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import REPOSITORY, InputError
-from src.errors import key_of as key_of
+from src.errors import REPOSITORY, InputError, key_of
 
 WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep"}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""

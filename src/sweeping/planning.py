@@ -17,9 +17,9 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
 from src import config
-from src.errors import InputError, shown
+from src.errors import InputError, key_of, shown
 from src.runs.job import Job
-from src.sweeping.naming import check_swept, key_of
+from src.sweeping.naming import check_swept
 
 MOST_RUNS = 10_000_000
 """Of a sweep; what so many cost stands in sweeps/SCALE.md."""

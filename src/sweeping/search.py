@@ -120,7 +120,7 @@ class Search:
     def campaign(self, engine: Engine | None, chosen: Settings | None, sweeper: Any) -> Campaign:
         """What trains this search's batches: on the engine, or without one by the launcher that Hydra has."""
         swept = [axis.key for axis in self._space.axes]
-        display = Display([], swept, best=self._best_line)
+        display = Display(swept, best=self._best_line)
         if engine is not None and chosen is not None:
             return Campaign(
                 self._folder,

@@ -11,10 +11,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from src.checks import Check, check_keys, integer, one_of
-from src.errors import InputError
+from src.errors import InputError, key_of
 from src.runs.job import Job
 from src.sweeping import space, study
-from src.sweeping.naming import WITHOUT_EFFECT, key_of
+from src.sweeping.naming import WITHOUT_EFFECT
 
 BETTER: dict[str, study.Direction] = {"val_acc": "maximize", "val_loss": "minimize"}
 """What a search may optimise, and where that is better. The test set is not for searching."""

@@ -23,8 +23,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from src.errors import InputError, shown
-from src.sweeping.naming import check_swept, key_of
+from src.errors import InputError, key_of, shown
+from src.sweeping.naming import check_swept
 from src.sweeping.planning import as_typed
 
 MOST_CHECKED = 200

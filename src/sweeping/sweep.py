@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import engines
 from src.engines import Engine, settings
-from src.engines.settings import BACKENDS, Settings
+from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
 from src.runs import store, sweep_folder
 from src.runs.job import Job, Record, ready
@@ -43,7 +43,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
         ready([job.run for job in jobs], here=trains_here(chosen))
         sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output)
         save_multirun(folder, sweeper.config)
-        display = Display([], swept)
+        display = Display(swept)
         campaign = (
             Campaign(folder, swept, engine, display, pack_size=chosen.pack_size)
             if engine and chosen
@@ -67,7 +67,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: 
     sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
     with started(chosen) as engine:
         assert engine is not None
-        with Campaign(folder, swept, engine, Display([], swept), pack_size=chosen.pack_size) as campaign:
+        with Campaign(folder, swept, engine, Display(swept), pack_size=chosen.pack_size) as campaign:
             records = campaign.train(jobs)
     if _end(campaign, jobs, records):
         launcher.hydra_context.callbacks.callbacks.insert(0, _SomeFailed())
@@ -105,7 +105,7 @@ def packed(config: DictConfig) -> Settings | None:
 
 def trains_here(chosen: Settings | None) -> bool:
     """Whether runs train on this machine's devices."""
-    return chosen is None or BACKENDS[chosen.backend].here
+    return chosen is None or chosen.here
 
 
 @contextlib.contextmanager

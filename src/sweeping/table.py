@@ -25,11 +25,10 @@ KEPT = ("id", "state", "final", "seconds", "error")
 class Table:
     """The rows, and what is kept of each run's record; written to `runs.csv` from time to time."""
 
-    def __init__(self, folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> None:
+    def __init__(self, folder: Path, swept: Sequence[str]) -> None:
         self.folder, self.swept = folder, list(swept)
         self._jobs: dict[int | None, Job] = {}
         """By their place in the sweep."""
-        self.extend(jobs)
         self.records: dict[str, Record] = {}
         self._next = 0.0
 

@@ -233,7 +233,8 @@ def writing(overrides: Sequence[str], folder: Path, repeats: int = 5) -> float:
         jobs = planning.expand(OverridesParser.create(loader).parse_overrides(list(overrides)), [])
         planner = planning.Planner(loader, master)
         planned = [planner.job(job, number) for number, job in enumerate(jobs)]
-    table = Table(folder, planned, planning.swept_keys(jobs))
+    table = Table(folder, planning.swept_keys(jobs))
+    table.extend(planned)
     for job in planned:
         if record := final_record(job):
             table.add(record)

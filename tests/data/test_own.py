@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, REPOSITORY, make_run, plain
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
@@ -253,7 +253,7 @@ def test_its_own_options(mine: Mine) -> None:
     options = {**MINE, "root": "here", "seed": 5, "sizes": [1, 2]}
     assert dict(make_run(data=options).data) == options
     held = data.load_bytes(**options)
-    assert seen == [{"name": "mine", "root": data.REPOSITORY / "here", "seed": 5, "sizes": [1, 2]}]
+    assert seen == [{"name": "mine", "root": REPOSITORY / "here", "seed": 5, "sizes": [1, 2]}]
     assert np.array_equal(held.train_images.numpy(), blobs(seed=5).train_images.reshape(45, 12))
     other = data.load_bytes(**{**options, "seed": 6})
     assert not torch.equal(other.train_images, held.train_images)
