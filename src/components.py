@@ -79,14 +79,14 @@ def find(group: str, name: str) -> ModuleType:
 def find_class(group: str, name: str, base: type[T]) -> type[T]:
     """The one subclass of `base` that a component's file defines."""
     module = find(group, name)
-    own = [
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
-    if len(own) != 1:
+    if len(classes) != 1:
         raise InputError(group, name, f"{module.__file__} must define one subclass of {base.__name__}")
-    return own[0]
+    return classes[0]
 
 
 def check_options(group: str, values: dict[str, Any]) -> Options:

@@ -11,7 +11,7 @@ import pytest
 from configs import make_run, plain
 
 from src import terminal
-from src.engines import Engine, Outcome, Place
+from src.engines import Engine, Outcome, Slot
 from src.errors import MachineError
 from src.runs import store
 from src.runs.job import Job, Record
@@ -33,8 +33,8 @@ class Scripted(Engine):
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self.prepared.append(at_once)
 
-    def room(self) -> Place | None:
-        return Place() if len(self._under_way) < self.workers else None
+    def slot(self) -> Slot | None:
+        return Slot() if len(self._under_way) < self.workers else None
 
     def submit(self, pack: list[Job]) -> None:
         self._under_way.append(pack)

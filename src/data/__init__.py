@@ -127,9 +127,9 @@ def defaults(name: str) -> dict[str, Any]:
     """
     components.find("data", name)
     path = REPOSITORY / "conf" / "data" / f"{name}.yaml"
-    own = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    specific = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     shared = yaml.safe_load((REPOSITORY / "conf" / "data_defaults.yaml").read_text(encoding="utf-8"))
-    return {**shared, **(own or {}), "name": name}
+    return {**shared, **(specific or {}), "name": name}
 
 
 def resolve(root: str | Path | None) -> Path:
@@ -215,20 +215,20 @@ Key = tuple[str, Path, str]
 
 
 def _key(options: Mapping[str, Any]) -> Key:
-    own = {key: value for key, value in options.items() if key not in ("name", *OPTIONS)}
-    return options["name"], resolve(options["root"]), json.dumps(own, sort_keys=True)
+    specific = {key: value for key, value in options.items() if key not in ("name", *OPTIONS)}
+    return options["name"], resolve(options["root"]), json.dumps(specific, sort_keys=True)
 
 
 # A sweep may try many splits, or options, of a data set: no process keeps more than the last few.
 
 
 @functools.lru_cache(maxsize=4)
-def _read(name: str, root: Path, own: str) -> Arrays:
+def _read(name: str, root: Path, specific: str) -> Arrays:
     module = components.find("data", name)
     if not hasattr(module, "read"):
         raise InputError("data", name, f"src/data/{name}.py must define read(options)")
     try:
-        return checked(module.read({"name": name, "root": root, **json.loads(own)}))
+        return checked(module.read({"name": name, "root": root, **json.loads(specific)}))
     except InputError:
         raise
     except Exception as error:
@@ -241,13 +241,13 @@ def _read(name: str, root: Path, own: str) -> Arrays:
 
 
 @functools.lru_cache
-def _checksum(name: str, root: Path, own: str) -> str:
-    return checksum(_read(name, root, own))
+def _checksum(name: str, root: Path, specific: str) -> str:
+    return checksum(_read(name, root, specific))
 
 
 @functools.lru_cache(maxsize=4)
-def _split(name: str, root: Path, own: str, validation: int, split: int, train: int | None) -> Dataset:
-    arrays = _read(name, root, own)
+def _split(name: str, root: Path, specific: str, validation: int, split: int, train: int | None) -> Dataset:
+    arrays = _read(name, root, specific)
     images, labels = arrays.train_images.flatten(1), arrays.train_labels
     train_part, val_part = partition(labels, validation, split, train)
     whole = len(train_part) == len(labels)  # as it is, then: a copy would double the memory

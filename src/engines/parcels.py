@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.engines import nodes
-from src.engines import queue as packs
+from src.engines.queue import fitting
 from src.engines.settings import PREFIX, Settings
 from src.errors import InputError
 from src.runs.job import Job, Record
@@ -19,7 +19,7 @@ Trained = tuple[Record, dict[str, bytes]]
 
 
 def gpus(settings: Settings, jobs: Sequence[Job]) -> int:
-    """GPUs that each of these packs takes: what is asked for, else 1 with device=cuda.
+    """GPUs that a pack of these jobs takes: what is asked for, else 1 with device=cuda.
 
     Raises:
         InputError: if it does not go with the device.
@@ -60,7 +60,7 @@ def train(jobs: Sequence[Job], shared: bool, supply: Callable[[], bytes]) -> tup
     gpu_memory = 0
     if jobs[0].run.device == "cuda":
         gpu_memory = nodes.gpu_memory()
-        jobs = jobs[: packs.fitting(gpu_memory)]
+        jobs = jobs[: fitting(gpu_memory)]
     if root := nodes.data_root(jobs):
         root = nodes.held_data(root, supply)
         jobs = [_with(job, data=job.run.data.changed(root=root)) for job in jobs]

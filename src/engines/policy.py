@@ -16,7 +16,7 @@ DEATHS_ALLOWED = 1
 Ended = Callable[[Job, Record], None]
 
 
-def train(engine: Engine, queue: Queue, ended: Ended) -> None:
+def drain(engine: Engine, queue: Queue, ended: Ended) -> None:
     """Train all jobs of the queue; `ended` is called in this process as each one ends.
 
     When a worker dies, all unfinished runs of its pack are suspects. Each is tried again in a pack of its own, so
@@ -31,13 +31,13 @@ def train(engine: Engine, queue: Queue, ended: Ended) -> None:
     under_way = 0  # jobs
     alone = False  # whether a suspect has the engine to itself
     while True:
-        while not alone and (place := engine.room()):
+        while not alone and (slot := engine.slot()):
             if suspects:
                 if under_way and engine.shares_fate:
                     break
                 pack, alone = [suspects.popleft()], engine.shares_fate
             else:
-                pack = queue.next_pack(place.gpu_memory)
+                pack = queue.next_pack(slot.gpu_memory)
             if not pack:
                 break
             under_way += len(pack)

@@ -93,7 +93,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def check(launcher: Any) -> Settings:
+def parse(launcher: Any) -> Settings:
     """The settings of a launcher plugin.
 
     Raises:

@@ -33,7 +33,7 @@ class Job:
     hydra: dict[str, Any]
     """Hydra's own config as plain dicts, for `.hydra/hydra.yaml`; empty where another process writes `.hydra/`."""
     number: int | None = None
-    """Its place in the sweep; None for a single run."""
+    """In the sweep, from 0; None for a single run."""
     planned: Provenance | None = None
     """The code and data that it is to be trained with: those of the process that makes the job."""
 

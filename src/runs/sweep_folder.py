@@ -39,21 +39,20 @@ def claim(folder: Path, text: str, output: str | Path) -> None:
     """
     check(folder, text)
     folder.mkdir(parents=True, exist_ok=True)
-    root, own = Path(output).resolve(), folder.resolve()
-    runs = store.run_folder(root, "").resolve()
-    recorded = (
-        str(Path(*[".."] * len(own.relative_to(root).parts), "runs")) if root in own.parents else str(runs)
-    )
-    store.write_whole(folder / FILE, json.dumps({"sweep": text, "runs": recorded}, indent=2) + "\n")
+    root, absolute = Path(output).resolve(), folder.resolve()
+    runs = (root / "runs").resolve()
+    if root in absolute.parents:
+        runs = Path(*[".."] * len(absolute.relative_to(root).parts), "runs")
+    store.write_whole(folder / FILE, json.dumps({"sweep": text, "runs": str(runs)}, indent=2) + "\n")
 
 
 def runs_of(folder: Path) -> Path:
     """The folder of a sweep's runs: the one recorded, else `runs` beside `sweeps`."""
-    own = folder.resolve()
-    recorded = _read(own).get("runs")
-    if isinstance(recorded, str) and (own / recorded).is_dir():
-        return (own / recorded).resolve()
-    return own.parent.parent / "runs"
+    absolute = folder.resolve()
+    recorded = _read(absolute).get("runs")
+    if isinstance(recorded, str) and (absolute / recorded).is_dir():
+        return (absolute / recorded).resolve()
+    return absolute.parent.parent / "runs"
 
 
 def _read(folder: Path) -> dict[str, Any]:

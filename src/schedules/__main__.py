@@ -82,15 +82,15 @@ def composed(overrides: Sequence[str]) -> list[Run]:
                 raise InputError(key, value, "say of which schedule: add schedule=NAME")
         every = ",".join(components.names("schedule"))
         parsed = OverridesParser.create().parse_overrides([*overrides, f"schedule={every}"])
-    combinations, found = expand(parsed, []), {}
+    combinations, runs = expand(parsed, []), {}
     if len(combinations) > MOST_PANELS:
         raise InputError(f"these are {len(combinations)} configs; the figure has room for {MOST_PANELS}")
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        for own in combinations:
-            plain: Any = OmegaConf.to_container(hydra.compose("config", own), resolve=True)
+        for settings in combinations:
+            plain: Any = OmegaConf.to_container(hydra.compose("config", settings), resolve=True)
             run = config.parse(plain)
-            found[repr((run.schedule, run.dropout1, run.dropout2))] = run
-    return list(found.values())
+            runs[repr((run.schedule, run.dropout1, run.dropout2))] = run
+    return list(runs.values())
 
 
 def draw(runs: Sequence[Run]) -> Figure:

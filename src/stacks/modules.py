@@ -34,10 +34,10 @@ class Modules:
         parameters = self.parameters if len(nets) > 1 else [self.parameters]
         gradients = self.gradients if len(nets) > 1 else [self.gradients]
         for net, flat, flat_gradients in zip(self.nets, parameters, gradients, strict=True):
-            own = list(net.parameters())
-            shapes = [parameter.shape for parameter in own]
+            net_parameters = list(net.parameters())
+            shapes = [parameter.shape for parameter in net_parameters]
             for parameter, values, gradient in zip(
-                own, views(flat, shapes), views(flat_gradients, shapes), strict=True
+                net_parameters, views(flat, shapes), views(flat_gradients, shapes), strict=True
             ):
                 parameter.data, parameter.grad = values, gradient
         self._injectors = [Injector(net, noise) for net in self.nets]

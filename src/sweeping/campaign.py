@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from src import provenance, terminal
-from src.engines import Engine
-from src.engines import policy as workers
+from src.engines import Engine, policy
 from src.engines.policy import Ended
 from src.engines.queue import Queue
 from src.runs import store
@@ -124,7 +123,7 @@ class Campaign:
             pack_seconds=engine.pack_seconds,
             largest=engine.largest_pack,
         )
-        workers.train(engine, queue, ended)
+        policy.drain(engine, queue, ended)
 
 
 def _own(job: Job, record: Record) -> Record:

@@ -33,16 +33,18 @@ def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) ->
     """
     outside = _axes(overrides)
     sets = [
-        own
+        settings
         for arm in arms
-        for own in itertools.product(*_axes([o for o in arm if o.get_key_element() not in outside]).values())
+        for settings in itertools.product(
+            *_axes([o for o in arm if o.get_key_element() not in outside]).values()
+        )
     ]
     count = math.prod(map(len, outside.values())) * max(1, len(sets))
     if count > MOST_RUNS:
         raise InputError(f"a sweep of {count:,} runs is too large; at most {MOST_RUNS:,} are right")
     jobs = [
-        [*own, *values]
-        for own in dict.fromkeys(sets or [()])
+        [*settings, *values]
+        for settings in dict.fromkeys(sets or [()])
         for values in itertools.product(*outside.values())
     ]
     check_keys(jobs)
@@ -135,8 +137,8 @@ def swept_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
             values.setdefault(key_of(override), []).append(override.partition("=")[2])
     return [
         key
-        for key, found in values.items()
-        if (len(set(found)) > 1 or len(found) < len(job_overrides))
+        for key, settings in values.items()
+        if (len(set(settings)) > 1 or len(settings) < len(job_overrides))
         and not key.startswith(("hydra.", "hydra/"))
     ]
 
@@ -213,5 +215,5 @@ def resolved(values: dict[str, Any]) -> dict[str, Any]:
     """A plain config with its interpolations resolved; untouched where it has none."""
     if "${" not in str(values):
         return values
-    found: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
-    return found
+    plain: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    return plain

@@ -23,9 +23,11 @@ from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
 from src.runs import store, sweep_folder
 from src.runs.job import Job, Record, final_record, ready
-from src.sweeping import dry_run, planning, search_options, space, study
+from src.sweeping import dry_run, planning, search_options, study
 from src.sweeping.campaign import Campaign, Launched
 from src.sweeping.display import Display, outcome
+from src.sweeping.space import Space
+from src.sweeping.space import parse as parse_space
 from src.sweeping.sweep import packed, save_multirun, started, text_of, trains_here
 
 MOST_SHOWN = 10
@@ -42,35 +44,39 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     params = [f"{key}={value}" for key, value in sweeper.params.items()]
     given = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
-    found = space.parse(given)
-    search_options.check_space(found, options)
+    space = parse_space(given)
+    search_options.check_space(space, options)
     chosen, folder = packed(sweeper.config), Path(sweeper.config.hydra.sweep.dir)
     planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
     sweep_folder.check(folder, text_of(sweeper.config))
     if sweeper.plan:
-        corners = [planner.job(overrides, 0) for overrides in found.corners()]
-        search_options.check_validation(corners)
-        total, done = search_options.total(found, options), search_options.ended_before(folder)
-        dry_run.show(corners, folder, chosen, total, done)
+        total, done = search_options.total(space, options), search_options.ended_before(folder)
+        dry_run.show(_corners(planner, space), folder, chosen, total, done)
         return []
     with started(chosen) as engine:
-        corners = [planner.job(overrides, 0) for overrides in found.corners()]
-        search_options.check_validation(corners)
+        corners = _corners(planner, space)
         ready([job.run for job in corners], here=trains_here(chosen))
-        about = search_options.about(found, options)
+        about = search_options.about(space, options)
         search_options.check_same(folder, about)
         with _alone(folder):
             sweep_folder.claim(folder, text_of(sweeper.config), corners[0].run.output)
             save_multirun(folder, sweeper.config)
             sampler = study.sampler_by_name(
-                options.sampler, options.seed, options.batch_size, search_options.grid(found, options)
+                options.sampler, options.seed, options.batch_size, search_options.grid(space, options)
             )
-            memory = study.Study(folder, options.directions, found.distributions, sampler, about)
-            searching = Search(planner, found, options, memory, folder)
+            memory = study.Study(folder, options.directions, space.distributions, sampler, about)
+            searching = Search(planner, space, options, memory, folder)
             returned = searching.run(searching.campaign(engine, chosen, sweeper))
     if searching.end():
         raise SystemExit(SOME_RUNS_LOST)
     return returned
+
+
+def _corners(planner: planning.Planner, space: Space) -> list[Job]:
+    """Jobs that show what is wrong with any value of the space."""
+    corners = [planner.job(overrides, 0) for overrides in space.corners()]
+    search_options.check_validation(corners)
+    return corners
 
 
 @contextmanager
@@ -91,7 +97,7 @@ class Search:
 
     Args:
         planner: makes the trials' jobs.
-        found: what is searched over.
+        space: what is searched over.
         options: how.
         memory: the study, with the trials of an earlier start.
         folder: the sweep's.
@@ -100,12 +106,12 @@ class Search:
     def __init__(
         self,
         planner: planning.Planner,
-        found: space.Space,
+        space: Space,
         options: search_options.Options,
         memory: study.Study,
         folder: Path,
     ) -> None:
-        self._planner, self._space, self._options = planner, found, options
+        self._planner, self._space, self._options = planner, space, options
         self._study, self._folder = memory, folder
         self._jobs: dict[int, Job] = {}
         """By the trial's number; a trial whose settings do not go together has none."""
@@ -115,7 +121,7 @@ class Search:
         """Trials that wait for the run of this ID."""
         self._again: list[int] = []
         """Trials that were told before, but whose runs are gone."""
-        self._total = search_options.total(found, options)
+        self._total = search_options.total(space, options)
 
     def campaign(self, engine: Engine | None, chosen: Settings | None, sweeper: Any) -> Campaign:
         """What trains this search's batches: on the engine, or without one by the launcher that Hydra has."""

@@ -58,7 +58,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: int) -> Sequence[JobReturn]:
     """The packed launcher's work under another sweeper than ours, which may launch once or several times."""
-    chosen = settings.check(launcher.config.hydra.launcher)
+    chosen = settings.parse(launcher.config.hydra.launcher)
     folder, swept = Path(launcher.config.hydra.sweep.dir), planning.swept_keys(job_overrides)
     planning.check_keys(job_overrides)
     jobs = plan(launcher, job_overrides, first_number)
@@ -100,7 +100,7 @@ def plan(plugin: Any, job_overrides: Sequence[Sequence[str]], first_number: int 
 def packed(config: DictConfig) -> Settings | None:
     """What the config says of our own launcher, checked; None where it names another one."""
     is_ours = config.hydra.launcher._target_.endswith(".PackedLauncher")
-    return settings.check(config.hydra.launcher) if is_ours else None
+    return settings.parse(config.hydra.launcher) if is_ours else None
 
 
 def trains_here(chosen: Settings | None) -> bool:

@@ -51,13 +51,13 @@ class Table:
 
     def write(self) -> None:
         started = time.monotonic()
-        found = [(job, self.records.get(job.id)) for job in self._jobs.values()]
+        records = [(job, self.records.get(job.id)) for job in self._jobs.values()]
         keys = [key for key in self.swept if key != "seed"]
-        extra = {name: None for _, record in found for name in _metrics(record)}
+        extra = {name: None for _, record in records for name in _metrics(record)}
         metrics = [_metric_column(name, self.swept) for name in (*store.METRICS, *extra)]
         columns = list(dict.fromkeys(["id", "state", *keys, "seed", *metrics]))
         # a row at a time, as all together take 2 kB each
-        rows = (_row(job, record, self.swept) for job, record in found)
+        rows = (_row(job, record, self.swept) for job, record in records)
         store.write_whole(self.folder / "runs.csv", store.csv_text(columns, rows))
         ended = time.monotonic()
         self._next = ended + max(TABLE_EVERY, (ended - started) / TABLE_SHARE)

@@ -46,7 +46,7 @@ def activations(
     off; `dead`: share of units that are 0 for every image; `mean_square`: E[h²], pooled, with the noise off.
     """
     clean, noisy = stack.hidden(images), stack.hidden(images, rates, draws)
-    found = []
+    layers = []
     for layer in range(1, len(clean) + 1):
         alone = [rate if place == layer else rate * 0 for place, rate in enumerate(rates)]
         masked = stack.hidden(images, alone, draws)[layer - 1]
@@ -58,8 +58,8 @@ def activations(
         row["zeros"] = silent.double().mean((-2, -1))
         row["dead"] = silent.all(-2).double().mean(-1)
         row["mean_square"] = clean[layer - 1].square().mean((-2, -1))
-        found.append(row)
-    return found
+        layers.append(row)
+    return layers
 
 
 def evaluate_test_time(

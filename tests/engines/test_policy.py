@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from configs import make_run, plain
 
-from src.engines import Death, Engine, Outcome, Place
-from src.engines import policy as workers
+from src.engines import Death, Engine, Outcome, Slot, policy
 from src.engines.queue import GPU_MEMORY_PER_RUN, Queue
 from src.runs.job import Job, Record
 
@@ -42,13 +41,13 @@ class Scripted(Engine):
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         pass
 
-    def room(self) -> Place | None:
+    def slot(self) -> Slot | None:
         if len(self.under_way) == self.workers:
             return None
-        return Place(self.memories[len(self.packs) % len(self.memories)])
+        return Slot(self.memories[len(self.packs) % len(self.memories)])
 
     def submit(self, pack: list[Job]) -> None:
-        assert self.room() is not None
+        assert self.slot() is not None
         self.under_way.append(pack)
         self.packs.append([job.number for job in pack])
 
@@ -80,7 +79,7 @@ def sweep(tmp_path: Path, engine: Scripted, size: int | None = 2) -> dict[int | 
         assert job.number not in ended, "a run ends once"
         ended[job.number] = record
 
-    workers.train(engine, Queue(jobs, 3, size), end)
+    policy.drain(engine, Queue(jobs, 3, size), end)
     assert len(ended) == 8
     return ended
 
@@ -138,7 +137,7 @@ def test_what_is_handed_back_is_trained_and_not_to_blame(tmp_path: Path) -> None
     assert [2, 3, 4] in engine.packs, "what is handed back comes next"
 
 
-def test_packs_are_of_the_size_of_the_place_that_they_go_to(tmp_path: Path) -> None:
+def test_packs_are_of_the_size_of_the_slot_that_they_go_to(tmp_path: Path) -> None:
     engine = Scripted(lambda job, time: False, memories=[GPU_MEMORY_PER_RUN, 2 * GPU_MEMORY_PER_RUN])
     sweep(tmp_path, engine, size=None)
     assert [len(pack) for pack in engine.packs] == [1, 2, 1, 2, 1, 1]
