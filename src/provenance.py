@@ -61,7 +61,7 @@ def check(run: Any, planned: Provenance) -> None:
     if changed := changes(planned.files, _files(_modules(run))):
         raise InputError(f"{changed[0]} changed while the sweep ran")
     if data.arrays_checksum(run.data) != planned.data:
-        raise InputError(f"the arrays of data={run.data['name']} changed while the sweep ran")
+        raise InputError(f"the arrays of data={run.data.name} changed while the sweep ran")
 
 
 def changes(planned: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
@@ -71,7 +71,7 @@ def changes(planned: Mapping[str, str], present: Mapping[str, str]) -> list[str]
 
 
 def _modules(run: Any) -> tuple[ModuleType, ...]:
-    return tuple(components.find(group, getattr(run, group)["name"]) for group in GROUPS)
+    return tuple(components.find(group, getattr(run, group).name) for group in GROUPS)
 
 
 @cache

@@ -81,7 +81,7 @@ def folder(root: Path) -> Path:
         DataError: if `root` cannot be used, holds a damaged file, or no source has the files.
     """
     try:
-        target = _complete(root) or _fetched(root)
+        target = complete(root) or _fetched(root)
         for name in FILES:
             verify(target / name)
     except DamagedError as damage:
@@ -96,7 +96,8 @@ def verify(path: Path) -> None:
     content(path, path.name)
 
 
-def _complete(root: Path) -> Path | None:
+def complete(root: Path) -> Path | None:
+    """The folder at or in `root` that has all files, decompressed; None if none has."""
     return next((at for at in (root / LAYOUT, root) if all((at / name).is_file() for name in FILES)), None)
 
 
@@ -109,7 +110,7 @@ def _fetched(root: Path) -> Path:
     private = target.parent / ".fetch"
     # A lock of the operating system: a process that dies gives it back.
     with FileLock(target.parent / ".lock"):
-        if _complete(target):  # another process may have been here while we waited
+        if complete(target):  # another process may have been here while we waited
             return target
         for source, give in SOURCES.items():
             log.info("Fashion-MNIST: trying %s", source)

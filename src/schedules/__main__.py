@@ -109,7 +109,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             used = schedules.rates(run.schedule, p, STEPS)
             label = layer if rates_differ else f"{layer} = {p:g}"
             axis.plot([step / STEPS for step in range(STEPS)], used, dash, color=color, label=label, lw=1.8)
-        axis.set_title(run.schedule["name"], loc="left", fontsize=11, fontweight="bold", pad=18)
+        axis.set_title(run.schedule.name, loc="left", fontsize=11, fontweight="bold", pad=18)
         settings = _settings(run, rates_differ)
         axis.text(0, 1.03, settings, transform=axis.transAxes, fontsize=8, color="0.35").set_in_layout(False)
         axis.set(xlim=(0, 1), ylim=(-0.03 * (highest or 1), 1.06 * (highest or 1)))

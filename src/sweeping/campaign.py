@@ -131,9 +131,7 @@ def _own(job: Job, record: Record) -> Record:
     if record["id"] == job.id:
         return record
     files = record.get("code", {}).get("files", {})
-    changed = provenance.changes(job.provenance.files, files) or [
-        f"the arrays of data={job.run.data['name']}"
-    ]
+    changed = provenance.changes(job.provenance.files, files) or [f"the arrays of data={job.run.data.name}"]
     return final_record(job) or record_death(job, f"{changed[0]} changed while the sweep ran")
 
 

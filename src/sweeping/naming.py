@@ -22,6 +22,11 @@ ARMS = f"{SWEEPER}.arms"
 LONGEST = 100
 
 
+def sets_hydra(override: str) -> bool:
+    """Whether an override sets something of Hydra's, and no key of a run."""
+    return key_of(override).startswith(("hydra.", "hydra/"))
+
+
 def check_swept(key: str, values: str) -> None:
     """Raises InputError for a key that changes no result: of two values one run would stand for both."""
     if key in WITHOUT_EFFECT:
@@ -82,7 +87,7 @@ def _parts(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _counts(key: str) -> bool:
     """Whether it says what is swept."""
-    if key.startswith(("hydra.", "hydra/")):
+    if sets_hydra(key):
         return key == ARMS or f"{key}.".startswith(f"{SWEEPER}.params.")
     return key not in WITHOUT_EFFECT
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from src import config
 from src.errors import InputError, key_of, shown
 from src.runs.job import Job
-from src.sweeping.naming import check_swept
+from src.sweeping.naming import check_swept, sets_hydra
 
 MOST_RUNS = 10_000_000
 """Of a sweep; what so many cost stands in sweeps/SCALE.md."""
@@ -108,7 +108,7 @@ def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
 def _values(key: str, override: Override) -> list[str]:
     """Each value of a key that is swept, as text."""
     typed = str(override.input_line).partition("=")[2]
-    if key_of(key).startswith(("hydra.", "hydra/")):
+    if sets_hydra(key):
         raise InputError(key, typed, "takes one value in a sweep, as it changes no result")
     value: Any = override.value()
     if isinstance(value, RangeSweep):
@@ -138,8 +138,7 @@ def swept_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
     return [
         key
         for key, settings in values.items()
-        if (len(set(settings)) > 1 or len(settings) < len(job_overrides))
-        and not key.startswith(("hydra.", "hydra/"))
+        if (len(set(settings)) > 1 or len(settings) < len(job_overrides)) and not sets_hydra(key)
     ]
 
 
@@ -174,7 +173,7 @@ class Planner:
         if values is None:
             values, hydra = self._base(tuple(overrides))  # Hydra says what is wrong with the key
         values = resolved(values)
-        task = [override for override in overrides if not key_of(override).startswith(("hydra.", "hydra/"))]
+        task = [override for override in overrides if not sets_hydra(override)]
         return Job(config.parse(values), values, task, hydra, number)
 
     def _parse(self, text: str) -> Override:

@@ -14,7 +14,7 @@ from src.checks import Check, check_keys, integer, one_of
 from src.errors import InputError, key_of
 from src.runs.job import Job
 from src.sweeping import study
-from src.sweeping.naming import WITHOUT_EFFECT
+from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra
 from src.sweeping.space import Space, as_override
 
 BETTER: dict[str, study.Direction] = {"val_acc": "maximize", "val_loss": "minimize"}
@@ -150,7 +150,7 @@ def about(space: Space, options: Options) -> dict[str, Any]:
     fixed = [
         override
         for override in space.fixed
-        if key_of(override) not in WITHOUT_EFFECT and not key_of(override).startswith(("hydra.", "hydra/"))
+        if key_of(override) not in WITHOUT_EFFECT and not sets_hydra(override)
     ]
     return {
         "metric": list(options.metrics),

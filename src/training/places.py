@@ -86,7 +86,7 @@ def of_run(run: Run, shape: Sequence[int], classes: int) -> Places:
 
 
 def _check_rates(run: Run, places: Places) -> None:
-    model, noise = run.model["name"], run.noise["name"]
+    model, noise = run.model.name, run.noise.name
     above = {key: rate for key, rate in run.rates.items() if rate > 0}
     beyond = {key: rate for key, rate in above.items() if RATES.index(key) >= places.count}
     if beyond:
@@ -106,7 +106,7 @@ def _check_rates(run: Run, places: Places) -> None:
 
 
 def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
-    noise, name = noises.make(run.noise), run.model["name"]
+    noise, name = noises.make(run.noise), run.model.name
     try:
         net = models.build(run.model, math.prod(shape), classes, seed=0)
         stack = models.stack_class(name)
@@ -147,12 +147,12 @@ def _try(
 ) -> None:
     said = _trial.problem(noise, shape)
     if said is not None:
-        name = run.noise["name"]
+        name = run.noise.name
         problems[place] = InputError("noise", name, f"{_file('noise', name)}: {said}")
 
 
 def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> Places:
-    name = run.model["name"]
+    name = run.model.name
     try:
         calls, unused = trial.calls(net, noise, shape, classes)
     except trial.WrongModelError as error:
@@ -180,7 +180,7 @@ def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], cla
             f"{_file('model', name)} calls {count} dropouts, and there are rates for {len(RATES)} places"
         )
         problems |= {place: InputError("model", name, problem) for place in range(1, count + 1)}
-    counted = "place" if not in_layers else f"place in its layers for noise={run.noise['name']}"
+    counted = "place" if not in_layers else f"place in its layers for noise={run.noise.name}"
     return Places(count, counted, problems)
 
 
