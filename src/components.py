@@ -2,7 +2,7 @@
 
 Such a module may hold `OPTIONS`, a dict from each key of its YAML to the check of its value
 (see `src.checks`), and `check(options)`, which raises InputError for values that do not go together.
-A package's own `OPTIONS` are the keys that all its files share. Its code is part of a run's ID (see `src.source`).
+A package's `OPTIONS` are the keys that all its files share. A file's code is part of a run's ID (`src.provenance`).
 """
 
 from __future__ import annotations

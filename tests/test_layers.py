@@ -16,7 +16,7 @@ from configs import REPOSITORY
 LAYERS = """
 src src.gpu src.stats src.terminal
 src.errors src.streams
-src.checks src.source
+src.checks
 src.components src.kernels
 src.data src.noise src.schedules
 src.data.__main__ src.provenance src.stacks

@@ -21,10 +21,10 @@ from src.training.probes import (
     activations,
     calibration_error,
     evaluate_test_time,
+    layer_variances,
     log_probabilities,
     mean_metrics,
     of_run,
-    variances,
 )
 
 CPU = torch.device("cpu")
@@ -37,7 +37,9 @@ def evaluate(stack: Stack, images: Tensor, labels: Tensor) -> tuple[Tensor, Tens
 def activation_variances(
     stack: Stack, images: Tensor, rates: Sequence[Rate], draws: DrawsAt
 ) -> tuple[list[Tensor], list[Tensor]]:
-    return variances(stack.hidden(images)), variances(stack.hidden(images, rates, draws))
+    columns = layer_variances(stack, images, rates, draws)
+    clean, noisy = ([columns[f"{name}{layer}"] for layer in (1, 2)] for name in ("var", "noisy_var"))
+    return clean, noisy
 
 
 def stack_of(

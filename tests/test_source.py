@@ -12,7 +12,8 @@ from configs import REPOSITORY, make_run, plain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import components, config, data, provenance, source
+from src import components, config, data, provenance
+from src.provenance import source
 from src.runs import store
 from src.runs.job import Job
 from src.runs.pack import train_jobs
@@ -188,10 +189,10 @@ def test_the_list_of_the_frameworks_own_is_right() -> None:
                 ), f"{path}, of {group}={name}, belongs into source.FRAMEWORK"
 
 
-@pytest.mark.parametrize("name", data.SHIPPED)
+@pytest.mark.parametrize("name", provenance.SHIPPED)
 def test_what_is_known_of_the_shipped_data_sets_is_right(name: str) -> None:
-    own, arrays = data.SHIPPED[name]
-    assert source.total(source.files(components.find("data", name))) == own, (
+    code, arrays = provenance.SHIPPED[name]
+    assert source.total(source.files(components.find("data", name))) == code, (
         "edited? then write the new one there"
     )
     assert data._checksum(*data._key(data.defaults(name))) == arrays
@@ -255,7 +256,7 @@ def test_a_worker_whose_file_differs_fails_that_run_alone(
 def test_a_worker_whose_data_differ_fails_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(make_run(), plain(), [], {})
     provenance.check(job.run, job.provenance)
-    monkeypatch.setattr(data, "arrays_checksum", lambda options: "other")
+    monkeypatch.setattr(provenance, "arrays_checksum", lambda options: "other")
     with pytest.raises(ValueError, match=r"^the arrays of data=fashion_mnist changed while the sweep ran$"):
         provenance.check(job.run, job.provenance)
 
@@ -272,7 +273,7 @@ def test_the_record_names_code_and_commit(tmp_path: Path) -> None:
         *("src/schedules/constant.py", "src/optimizers/sgd.py"),
     }
     assert record["code"]["checksum"] == source.total(record["code"]["files"])
-    assert record["arrays"] == data.SHIPPED["fashion_mnist"][1]
+    assert record["arrays"] == provenance.SHIPPED["fashion_mnist"][1]
 
 
 def test_a_launcher_whose_process_found_other_code_fails_that_run_alone(

@@ -211,15 +211,6 @@ def _cell(row: Mapping[str, Any], key: str) -> str:
     return "" if value is None else str(value)
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether the run in `folder` is whole and finished; a damaged one is not, and is trained again."""
-    try:
-        record = read_record(folder)
-    except Damaged:
-        return False
-    return record is not None and record["state"] == FINISHED
-
-
 def size_text(count: float) -> str:
     """A number of bytes for people.
 
