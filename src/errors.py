@@ -45,13 +45,13 @@ class InputError(ValueError):
     dropout1=1.5: must be a number from 0 to 1
     """
 
-    def __init__(self, said: str, value: object = _NO_VALUE, right: str = "") -> None:
+    def __init__(self, message: str, value: object = _NO_VALUE, right: str = "") -> None:
         # exceptions are pickled by their arguments
-        super().__init__(*((said,) if value is _NO_VALUE else (said, value, right)))
+        super().__init__(*((message,) if value is _NO_VALUE else (message, value, right)))
         is_message = value is _NO_VALUE
-        self.key = None if is_message else said
+        self.key = None if is_message else message
         self.value = None if is_message else value
-        self.right = said if is_message else right
+        self.right = message if is_message else right
 
     def __str__(self) -> str:
         return self.right if self.key is None else f"{self.key}={shown(self.value)}: {self.right}"
@@ -131,7 +131,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
     """
 
     @functools.wraps(main)
-    def ended(*args: P.args, **kwargs: P.kwargs) -> int:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
         wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
         with terminal.tolerant(), _signals():
             try:
@@ -141,7 +141,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             except (Exception, KeyboardInterrupt) as error:
                 return _said(error, wants_trace)
 
-    return ended
+    return wrapped
 
 
 def _said(error: BaseException, wants_trace: bool) -> int:

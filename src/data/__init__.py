@@ -226,8 +226,8 @@ def _read(name: str, root: Path, specific: str) -> Arrays:
             frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__
         ]
         where = f"src/data/{name}.py, line {frames[-1].lineno}: " if frames else ""
-        said = " ".join(str(error).split())
-        raise DataError(f"data={name}: {where}{type(error).__name__}: {said}") from error
+        message = " ".join(str(error).split())
+        raise DataError(f"data={name}: {where}{type(error).__name__}: {message}") from error
 
 
 @functools.lru_cache

@@ -120,23 +120,23 @@ def _problem(noise: Noise, shape: tuple[int, ...]) -> str | None:
     plain = _plain(hook, _tensors(hook, shape))
     absent, idle = True, True
     for step in range(STEPS):
-        given = _given(noise, hook, shape, rate, step)
-        if isinstance(given, tuple) and len(given) == 2 and hook != "factor":
-            given = given[0]
-        if given is None:
+        output = _given(noise, hook, shape, rate, step)
+        if isinstance(output, tuple) and len(output) == 2 and hook != "factor":
+            output = output[0]
+        if output is None:
             continue
         absent = False
-        if not isinstance(given, Tensor):
+        if not isinstance(output, Tensor):
             return (
-                f"{hook} gave {type(given).__name__} at rate {rate:g}; it must give a tensor{_or_pair(hook)}"
+                f"{hook} gave {type(output).__name__} at rate {rate:g}; it must give a tensor{_or_pair(hook)}"
             )
-        if given.shape != plain.shape:
+        if output.shape != plain.shape:
             right = "x Wᵀ + b's" if hook == "product" else {"weight": "W's"}.get(hook, "h's")
-            return f"{hook} gave {tuple(given.shape)} and must give {right} shape, here {tuple(plain.shape)}"
+            return f"{hook} gave {tuple(output.shape)} and must give {right} shape, here {tuple(plain.shape)}"
         if hook == "product":
-            idle &= torch.allclose(given, plain, rtol=1e-5, atol=1e-6)
+            idle &= torch.allclose(output, plain, rtol=1e-5, atol=1e-6)
         else:
-            idle &= torch.equal(given, plain)
+            idle &= torch.equal(output, plain)
     if absent:
         return f"{hook} gave None at rate {rate:g}; it must return a tensor{_or_pair(hook)}"
     if idle:

@@ -167,8 +167,8 @@ def _failed(job: Job, rows: Sequence[Row], error: Exception, log: logging.Logger
     """Records a run in which an exception was raised."""
     log.error("failed: %s", error, exc_info=error)
     store.write_metrics(job.folder, rows)
-    said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    record = make_record(job, store.FAILED, said, rows=rows, seconds=seconds)
+    message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    record = make_record(job, store.FAILED, message, rows=rows, seconds=seconds)
     store.write_record(job.folder, record)
     return record
 

@@ -87,8 +87,8 @@ def record_broken(job: Job, error: OSError) -> Record:
     """
     if is_of_the_disk(error):
         raise error
-    said = f"{error.filename or job.folder}: {error.strerror or error}"
-    record = make_record(job, store.FAILED, f"{said}; remove what stands there, or free it", began=False)
+    message = f"{error.filename or job.folder}: {error.strerror or error}"
+    record = make_record(job, store.FAILED, f"{message}; remove what stands there, or free it", began=False)
     with contextlib.suppress(OSError):  # `run.json` itself may be what is broken
         store.write_record(job.folder, record)
     return record

@@ -25,9 +25,11 @@ def check(folder: Path, text: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError("hydra.sweep.dir", folder, "must be a folder; a file stands there")
-    was = _read(folder).get("sweep", text)
-    if was != text:
-        right = f"holds the sweep {was or 'book'!s}, and this one is {text or 'book'!s}; take another folder"
+    recorded = _read(folder).get("sweep", text)
+    if recorded != text:
+        right = (
+            f"holds the sweep {recorded or 'book'!s}, and this one is {text or 'book'!s}; take another folder"
+        )
         raise InputError("hydra.sweep.dir", folder, right)
 
 
@@ -58,7 +60,7 @@ def runs_of(folder: Path) -> Path:
 def _read(folder: Path) -> dict[str, Any]:
     """What the folder keeps of its sweep; nothing where it is lost or damaged."""
     try:
-        kept = json.loads((folder / FILE).read_bytes())
+        content = json.loads((folder / FILE).read_bytes())
     except (OSError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -128,10 +128,10 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def _settings(run: Run, with_rates: bool) -> str:
     """The panel's settings in small print."""
-    said = [_said(key, value) for key, value in run.schedule.items() if key != "name" and value is not False]
+    words = [_said(key, value) for key, value in run.schedule.items() if key != "name" and value is not False]
     if with_rates:
-        said.append(f"rates {run.dropout1:g} and {run.dropout2:g}")
-    return textwrap.shorten(", ".join(said), 44, placeholder=" …")
+        words.append(f"rates {run.dropout1:g} and {run.dropout2:g}")
+    return textwrap.shorten(", ".join(words), 44, placeholder=" …")
 
 
 def _said(key: str, value: Any) -> str:

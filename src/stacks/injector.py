@@ -128,13 +128,13 @@ class Injector:
         calls = self._dropout_calls, self._layer_calls
         if self._usual is not None and calls != self._usual:
             names = ("dropouts", "layers")
-            said = ", ".join(
+            difference = ", ".join(
                 f"{now} {name} and in another {usual}"
                 for now, usual, name in zip(calls, self._usual, names, strict=True)
                 if now != usual
             )
             raise CallsError(
-                f"calls in one pass {said}: a place in the net is such a call, so that their number must "
+                f"calls in one pass {difference}: a place in the net is such a call, so that their number must "
                 "be the same in each pass, in training and evaluation"
             )
         self._usual = calls
@@ -206,7 +206,7 @@ class Injector:
 
     def _call(self, hook: Callable[..., Any], rate: float, site: Site, *tensors: Tensor) -> Tensor:
         if self._by_hand:
-            return _ByHand.apply(lambda *given: pair(hook(*given, rate, site), hook.__name__), *tensors)
+            return _ByHand.apply(lambda *args: pair(hook(*args, rate, site), hook.__name__), *tensors)
         noised = hook(*tensors, rate, site)
         if not isinstance(noised, Tensor):
             raise TypeError(f"{hook.__name__} gave {type(noised).__name__} and must give a tensor")

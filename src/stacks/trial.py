@@ -48,8 +48,8 @@ def calls(net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> t
             name = functional.names[0]
             raise WrongModelError(f"drops units by {name}, which no rate reaches; make it an nn.Dropout")
         if not isinstance(logits, Tensor) or logits.shape != (n, classes):
-            given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise WrongModelError(f"must give logits of shape {(n, classes)}, not {given}")
+            returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise WrongModelError(f"must give logits of shape {(n, classes)}, not {returned}")
     unread = tap.unread(logits)
     images = _images(BATCHES[-1], shape)
     injector.tap = _Tap()

@@ -184,10 +184,10 @@ def _result(final: Mapping[str, Any]) -> str:
     return f"{name} acc {final[f'{name}_acc']:.4f}"
 
 
-def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: Path) -> None:
+def summary(results: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: Path) -> None:
     """The end of a sweep: arms with mean ± 95% CI, what failed and why, the folder."""
     arms: dict[str, list[Mapping[str, Any]]] = {}
-    for job, record in ended:
+    for job, record in results:
         if record["state"] == store.FINISHED:
             arms.setdefault(arm_name(job, swept), []).append(record["final"])
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -208,17 +208,17 @@ def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: P
         console.print(table)
         if len(arms) > MOST_ARMS:
             print(f"… and {len(arms) - MOST_ARMS} more arms in runs.csv")
-    outcome(ended, folder)
+    outcome(results, folder)
 
 
-def outcome(ended: Sequence[tuple[Job, Record]], folder: Path) -> None:
+def outcome(results: Sequence[tuple[Job, Record]], folder: Path) -> None:
     """What failed and why, and where everything is."""
-    bad = [(job, record) for job, record in ended if record["state"] != store.FINISHED]
+    bad = [(job, record) for job, record in results if record["state"] != store.FINISHED]
     for job, record in bad[:MOST_FAILURES]:
         print(f"{record['state']}: {job.id} {' '.join(job.overrides)}: {_reason(record)}")
     if len(bad) > MOST_FAILURES:
         print(f"… and {len(bad) - MOST_FAILURES} more that failed or diverged, in runs.csv")
-    print(f"{len(ended) - len(bad)} finished, {len(bad)} failed or diverged")
+    print(f"{len(results) - len(bad)} finished, {len(bad)} failed or diverged")
     print(f"report: python -m analysis.compare {shlex.quote(str(folder))}")
     print(f"results: {folder}")
 

@@ -51,9 +51,9 @@ def show(
     different = list({job.id: job for job in jobs}.values())
     if total is None:
         records = [record for job in different if (record := final_record(job))]
-        ended = {record["id"] for record in records}
-        waiting = [job for job in different if job.id not in ended]
-        total, done = len(different), len(ended)
+        finished = {record["id"] for record in records}
+        waiting = [job for job in different if job.id not in finished]
+        total, done = len(different), len(finished)
     else:
         waiting = list(itertools.islice(itertools.cycle(different), max(0, total - done)))
     print("plan: nothing is trained")

@@ -155,8 +155,8 @@ class Search:
         return self._space.overrides(self._study.trials[job.number or 0].params)
 
     def _kept(self) -> str:
-        ended = sum(trial.state.is_finished() for trial in self._study.trials)
-        return f"{ended} of {self._total} trials are done and kept"
+        done = sum(trial.state.is_finished() for trial in self._study.trials)
+        return f"{done} of {self._total} trials are done and kept"
 
     def _take_up(self, campaign: Campaign) -> None:
         """Jobs and records of the trials of an earlier start."""
@@ -258,8 +258,8 @@ class Search:
             for trial in best[:MOST_SHOWN]:
                 print(f"  {self._told(trial)}")
         records = self._records
-        ended = {job.id: (job, records[job.id]) for job in self._jobs.values() if job.id in records}
-        outcome(list(ended.values()), self._folder)
+        results = {job.id: (job, records[job.id]) for job in self._jobs.values() if job.id in records}
+        outcome(list(results.values()), self._folder)
         return any(trial.state != TrialState.COMPLETE for trial in trials)
 
 

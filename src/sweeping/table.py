@@ -59,8 +59,8 @@ class Table:
         # a row at a time, as all together take 2 kB each
         rows = (_row(job, record, self.swept) for job, record in records)
         store.write_whole(self.folder / "runs.csv", store.csv_text(columns, rows))
-        ended = time.monotonic()
-        self._next = ended + max(TABLE_EVERY, (ended - started) / TABLE_SHARE)
+        now = time.monotonic()
+        self._next = now + max(TABLE_EVERY, (now - started) / TABLE_SHARE)
 
 
 def _metric_column(name: str, swept: Sequence[str]) -> str:

@@ -116,8 +116,8 @@ def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     except InputError:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        right = f"{_file('model', name)} cannot take an image of shape {tuple(shape)}: {said}"
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        right = f"{_file('model', name)} cannot take an image of shape {tuple(shape)}: {message}"
         raise Misfit("model", name, right) from error
 
 
@@ -145,10 +145,10 @@ def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int)
 def _try(
     problems: dict[int, InputError | str], place: int, run: Run, noise: Noise, shape: Sequence[int]
 ) -> None:
-    said = _trial.problem(noise, shape)
-    if said is not None:
+    message = _trial.problem(noise, shape)
+    if message is not None:
         name = run.noise.name
-        problems[place] = InputError("noise", name, f"{_file('noise', name)}: {said}")
+        problems[place] = InputError("noise", name, f"{_file('noise', name)}: {message}")
 
 
 def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> Places:
@@ -164,11 +164,13 @@ def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], cla
         calls = calls[1:]  # place k is read by the next layer
     problems: dict[int, InputError | str] = {}
     for place, call in enumerate(calls, 1):
-        at = f"layer {place + noise.reads}" if in_layers else f"place {place}"
+        location = f"layer {place + noise.reads}" if in_layers else f"place {place}"
         if problem := _problem_of(call, noise):
-            problems[place] = f"{at} is an nn.{call.kind.__name__}{problem}"
+            problems[place] = f"{location} is an nn.{call.kind.__name__}{problem}"
         elif place + (noise.reads and in_layers) in unused:
-            problems[place] = f"what {at}, an nn.{call.kind.__name__}, gives has no effect on the logits"
+            problems[place] = (
+                f"what {location}, an nn.{call.kind.__name__}, gives has no effect on the logits"
+            )
         else:
             _try(problems, place, run, noise, _units(call))
     problems[0] = (
