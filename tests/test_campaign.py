@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from configs import make_run, plain
+from configs import make_job
 
 from src import terminal
 from src.engines import Engine, Outcome, Slot
@@ -62,7 +62,7 @@ def written(job: Job) -> Record:
 
 def jobs_of(output: Path, *seeds: int) -> list[Job]:
     runs = [{"seed": seed, "epochs": 1, "output": str(output)} for seed in seeds]
-    return [Job(make_run(**run), plain(**run), [f"seed={run['seed']}"], {}, i) for i, run in enumerate(runs)]
+    return [make_job(i, [f"seed={run['seed']}"], **run) for i, run in enumerate(runs)]
 
 
 def campaign(output: Path, engine: Engine, **options: int) -> Campaign:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 
 from src.errors import MachineError, writing
 from src.runs import store
@@ -16,16 +16,11 @@ from src.runs.job import Job
 from src.runs.pack import train_jobs
 from src.runs.record import _LogFile
 
+SMALL: dict[str, Any] = {"data": DIGITS, "model": {"hidden1": 8, "hidden2": 8}, "epochs": 2}
+
 
 def job(output: Path, **changes: Any) -> Job:
-    small = {
-        "data": DIGITS,
-        "model": {"hidden1": 8, "hidden2": 8},
-        "epochs": 2,
-        "output": str(output),
-        **changes,
-    }
-    return Job(make_run(**small), plain(**small), [], {}, 0)
+    return make_job(output=str(output), **{**SMALL, **changes})
 
 
 def fails_at(name: str, code: int) -> Callable[..., None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from configs import make_run, plain
+from configs import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from src.sweeping.display import Display
 
 
 def job(arm: int, seed: int) -> Job:
-    return Job(make_run(seed=seed), plain(seed=seed), [f"arm={arm}", f"seed={seed}"], {}, seed)
+    return make_job(seed, [f"arm={arm}", f"seed={seed}"], seed=seed)
 
 
 def record(of: Job, accuracy: float) -> Record:

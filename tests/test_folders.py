@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 
 from src.errors import InputError
 from src.runs import store
@@ -21,15 +21,11 @@ from src.runs.record import record_death
 PROBES = {"every": "epoch", "test_time": True}
 
 
+SMALL: dict[str, Any] = {"data": DIGITS, "model": {"hidden1": 6, "hidden2": 4}, "epochs": 1}
+
+
 def job(output: Path, **changes: Any) -> Job:
-    small = {
-        "data": DIGITS,
-        "model": {"hidden1": 6, "hidden2": 4},
-        "epochs": 1,
-        "output": str(output),
-        **changes,
-    }
-    return Job(make_run(**small), plain(**small), [], {}, 0)
+    return make_job(output=str(output), **{**SMALL, **changes})
 
 
 def content(folder: Path) -> dict[str, Any]:

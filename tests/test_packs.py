@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +37,7 @@ TOGETHER: list[dict[str, Any]] = [
 
 
 def job(number: int = 0, **changes: Any) -> Job:
-    return Job(make_run(**changes), plain(**changes), [], {}, number)
+    return make_job(number, **changes)
 
 
 JOBS = [job(number, **changes) for number, changes in enumerate(APART)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from configs import make_run, plain
+from configs import make_job
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.errors import InputError
-from src.runs.job import Job
 from src.sweeping.planning import Planner, _with, configured, expand, resolved, swept_keys
 
 PARSER = OverridesParser.create()
@@ -220,8 +219,6 @@ def test_interpolations_are_resolved_against_the_jobs_own_values() -> None:
 
 def test_without_noise_runs_of_any_rates_are_the_same_run_and_their_rows_say_0() -> None:
     noise = {"name": "none"}
-    jobs = [
-        Job(make_run(noise=noise, dropout1=p), plain(noise=noise, dropout1=p), [], {}) for p in (0.1, 0.4)
-    ]
+    jobs = [make_job(noise=noise, dropout1=p) for p in (0.1, 0.4)]
     assert len({job.id for job in jobs}) == 1
     assert [configured(job, "dropout1") for job in jobs] == [0, 0]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from configs import REPOSITORY, make_run, plain
+from configs import REPOSITORY, make_job, make_run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,10 +238,7 @@ def test_a_worker_whose_file_differs_fails_that_run_alone(
     small = {"data": {"name": "digits", "root": None, "validation": 0, "split": 0, "train": None}}
     small |= {"epochs": 1, "output": str(tmp_path), "model": {"hidden1": 8, "hidden2": 8}}
     edited()
-    jobs = [
-        Job(make_run(**small, noise=noise), plain(**small, noise=noise), [], {}, number)
-        for number, noise in enumerate([MINE, {"name": "none"}])
-    ]
+    jobs = [make_job(number, noise=noise, **small) for number, noise in enumerate([MINE, {"name": "none"}])]
     sent = pickle.loads(pickle.dumps(jobs))
     edited(scale=1.6)
     failed, trained = train_jobs(sent)
@@ -254,7 +251,7 @@ def test_a_worker_whose_file_differs_fails_that_run_alone(
 
 
 def test_a_worker_whose_data_differ_fails_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(make_run(), plain(), [], {})
+    job = make_job()
     provenance.check(job.run, job.provenance)
     monkeypatch.setattr(provenance, "arrays_checksum", lambda options: "other")
     with pytest.raises(ValueError, match=r"^the arrays of data=fashion_mnist changed while the sweep ran$"):
@@ -262,12 +259,12 @@ def test_a_worker_whose_data_differ_fails_that_run(monkeypatch: pytest.MonkeyPat
 
 
 def test_jobs_of_a_sweep_share_their_provenance() -> None:
-    first, second = (Job(make_run(seed=seed), plain(), [], {}) for seed in range(2))
+    first, second = (make_job(seed=seed) for seed in range(2))
     assert first.planned is second.planned
 
 
 def test_the_record_names_code_and_commit(tmp_path: Path) -> None:
-    record = Job(make_run(), plain(), [], {}).provenance.record()
+    record = make_job().provenance.record()
     assert set(record["code"]["files"]) == {
         *("src/models/scratch.py", "src/noise/dropout.py"),
         *("src/schedules/constant.py", "src/optimizers/sgd.py"),
@@ -280,7 +277,7 @@ def test_a_launcher_whose_process_found_other_code_fails_that_run_alone(
     edited: Callable[..., None], tmp_path: Path
 ) -> None:
     def planned() -> Job:
-        return Job(make_run(noise=MINE, output=str(tmp_path)), plain(noise=MINE), [], {}, 0)
+        return make_job(noise=MINE, output=str(tmp_path))
 
     edited()
     job = planned()

@@ -17,9 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from configs import REPOSITORY, heed_ctrl_c, make_run, plain
+from configs import REPOSITORY, heed_ctrl_c, make_job
 
-from src.runs.job import Job
 from src.sweeping.table import Table
 
 BUGGY = """
@@ -354,7 +353,7 @@ def test_two_sweeps_at_once_share_the_work(workshop: Path) -> None:
 
 
 def test_the_table_is_written_while_a_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = [Job(make_run(seed=seed), plain(seed=seed), [f"seed={seed}"], {}, seed) for seed in range(3)]
+    jobs = [make_job(seed, [f"seed={seed}"], seed=seed) for seed in range(3)]
     ended = [{"id": job.id, "state": "finished", "final": {"test_acc": 0.5}} for job in jobs]
     clock = [100.0]
     monkeypatch.setattr("src.sweeping.table.time.monotonic", lambda: clock[0])
@@ -379,7 +378,7 @@ def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A table of 100,000 rows takes two seconds to write: once a second, that would be all that the sweep does."""
-    job = Job(make_run(), plain(), [], {}, 0)
+    job = make_job()
     clock, writing = [0.0], [0.0]
     monkeypatch.setattr("src.sweeping.table.time.monotonic", lambda: clock[0])
 
@@ -397,7 +396,7 @@ def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
 
 
 def test_little_of_a_record_is_kept_and_the_table_is_whole(tmp_path: Path) -> None:
-    job = Job(make_run(dropout1=0.3), plain(dropout1=0.3), ["dropout1=0.3"], {}, 0)
+    job = make_job(0, ["dropout1=0.3"], dropout1=0.3)
     final = json.loads('{"test_acc": 0.5, "dropout1": 0.1, "of_its_own": 7}')
     table = Table(tmp_path, ["dropout1", "seed"])
     table.extend([job])

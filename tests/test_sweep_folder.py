@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configs import make_run, plain
+from configs import make_job
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_train import SMALL, Train, train_here
 
@@ -110,7 +110,7 @@ def test_a_single_run_refuses_what_it_would_ignore(
 
 
 def job(number: int, **changes: Any) -> Job:
-    return Job(make_run(**changes), plain(**changes), [], {"runtime": {"choices": {}}}, number)
+    return make_job(number, hydra={"runtime": {"choices": {}}}, **changes)
 
 
 def test_equal_values_are_one_row_and_numbers_have_no_gaps() -> None:

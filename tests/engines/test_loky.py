@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 
 from src.engines import Slot, policy
 from src.engines.loky import Backend
@@ -25,7 +25,7 @@ def engine() -> Iterator[Backend]:
 
 def batch(output: Path, *seeds: int) -> list[Job]:
     changes = {"data": DIGITS, "epochs": 1, "output": str(output), "device": "cpu"}
-    return [Job(make_run(seed=seed, **changes), plain(seed=seed, **changes), [], {}, seed) for seed in seeds]
+    return [make_job(seed, seed=seed, **changes) for seed in seeds]
 
 
 def test_batches_train_on_the_processes_of_the_first(tmp_path: Path, engine: Backend) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 
 from src.engines import parcels
 from src.engines.queue import GPU_MEMORY_PER_RUN
@@ -22,7 +22,7 @@ def pack(output: str, count: int = 3, **more: object) -> list[Job]:
     jobs = []
     for seed in range(count):
         values = {"seed": seed, **changes}
-        jobs.append(Job(make_run(**values), plain(**values), [f"seed={seed}"], HYDRA, seed))
+        jobs.append(make_job(seed, [f"seed={seed}"], HYDRA, **values))
     return jobs
 
 

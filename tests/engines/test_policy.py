@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from configs import make_run, plain
+from configs import make_job
 
 from src.engines import Death, Engine, Outcome, Slot, policy
 from src.engines.queue import GPU_MEMORY_PER_RUN, Queue
@@ -72,7 +72,7 @@ def record(job: Job) -> Record:
 
 def sweep(tmp_path: Path, engine: Scripted, size: int | None = 2) -> dict[int | None, Record]:
     runs = [{"seed": seed, "output": str(tmp_path)} for seed in range(8)]
-    jobs = [Job(make_run(**run), plain(**run), [], {}, number) for number, run in enumerate(runs)]
+    jobs = [make_job(number, **run) for number, run in enumerate(runs)]
     ended: dict[int | None, Record] = {}
 
     def end(job: Job, record: Record) -> None:
