@@ -85,7 +85,7 @@ def test_every_combination_once(axes: dict[str, list[int]], arms: list[int]) -> 
     count = max(1, len(set(arms)))
     for values in axes.values():
         count *= len(values)
-    assert len(jobs) == len({tuple(own) for own in jobs}) == count
+    assert len(jobs) == len({tuple(overrides) for overrides in jobs}) == count
     assert set(swept_keys(jobs)) == {
         *(key for key, values in axes.items() if len(values) > 1),
         *(("x", "y") if len(set(arms)) > 1 else ()),
@@ -127,11 +127,13 @@ def test_jobs_are_composed_as_hydra_composes_them(
     job = Planner(hydra_loader, master).job(overrides, 3)
     composed = hydra_loader.load_sweep_config(master, overrides)
     hydra_part = OmegaConf.to_container(composed, enum_to_str=True)["hydra"]
-    own = OmegaConf.to_container(
+    composed = OmegaConf.to_container(
         OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]), resolve=True
     )
-    assert job.config == own
-    assert [(key, type(value)) for key, value in job.config.items()] == [(k, type(v)) for k, v in own.items()]
+    assert job.config == composed
+    assert [(key, type(value)) for key, value in job.config.items()] == [
+        (k, type(v)) for k, v in composed.items()
+    ]
     assert job.hydra["runtime"]["choices"] == hydra_part["runtime"]["choices"]
     assert (job.overrides, job.number) == (overrides, 3)
 

@@ -81,21 +81,21 @@ def test_different_rates_in_one_pack_really_differ(tmp_path: Path) -> None:
 
 
 def test_record_is_as_the_contract_has_it(tmp_path: Path) -> None:
-    one = job(tmp_path, save_model=True)
-    (record,) = train_jobs([one])
+    whole = job(tmp_path, save_model=True)
+    (record,) = train_jobs([whole])
     assert list(record) == [
         "id", "state", "config", "overrides", "final", "seconds", "parameters", "versions", "code", "arrays",
         "device", "processor", "matmul", "error", "files",
     ]  # fmt: skip
-    assert json.loads((one.folder / "run.json").read_text()) == record
+    assert json.loads((whole.folder / "run.json").read_text()) == record
     assert record["parameters"] == 64 * 12 + 12 + 12 * 8 + 8 + 8 * 10 + 10
     assert record["state"] == store.FINISHED and record["error"] is None
-    rows = metrics(one.folder)
+    rows = metrics(whole.folder)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert rows[-1]["test_acc"] == str(record["final"]["test_acc"])
     net = models.build(SMALL, 64, 10, seed=0)
-    net.load_state_dict(torch.load(one.folder / "model.pt"))
-    data = load_bytes(**one.run.data)
+    net.load_state_dict(torch.load(whole.folder / "model.pt"))
+    data = load_bytes(**whole.run.data)
     right = net.eval()(data.test_images.float() / data.scale).argmax(-1) == data.test_labels
     assert float(right.double().mean()) == pytest.approx(record["final"]["test_acc"], abs=0.01)
 
@@ -148,13 +148,13 @@ def test_a_stack_on_disk_equals_its_runs_but_for_rounding(tmp_path: Path) -> Non
 
 
 def test_probes_write_their_files(tmp_path: Path) -> None:
-    one = job(tmp_path, probe={"every": 3, "test_time": True, "train": True})
-    (record,) = train_jobs([one])
+    whole = job(tmp_path, probe={"every": 3, "test_time": True, "train": True})
+    (record,) = train_jobs([whole])
     assert record["final"]["eval_train_acc"] > 0
-    with (one.folder / "probe.csv").open(newline="") as file:
+    with (whole.folder / "probe.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["step"], row["layer"]) for row in rows] == [(step, n) for step in ("3", "6") for n in "12"]
-    with (one.folder / "test_time.csv").open(newline="") as file:
+    with (whole.folder / "test_time.csv").open(newline="") as file:
         first = next(csv.DictReader(file))
     assert float(first["accuracy"]) == pytest.approx(record["final"]["test_acc"])
     assert float(first["cross_entropy"]) == pytest.approx(record["final"]["test_loss"])

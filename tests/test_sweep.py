@@ -93,7 +93,7 @@ def without_seconds(text: str) -> list[str]:
 
 def everything(output: Path) -> dict[str, str]:
     """Every file of an output folder, without wall times, times of day and the folder's own name."""
-    found = {}
+    texts = {}
     for path in sorted(output.rglob("*")):
         if path.is_file() and path.name != "curves.png" and path.parent.name != ".locks":
             text = path.read_text()
@@ -102,8 +102,8 @@ def everything(output: Path) -> dict[str, str]:
             text = re.sub(r'"seconds": [\d.e-]+', "", text)
             text = re.sub(r"^\S+ \S+ (INFO|ERROR)", "", text, flags=re.M)
             text = re.sub(r"  [\d.]+ s$", "", text, flags=re.M)
-            found[str(path.relative_to(output))] = text.replace(output.name, "OUTPUT")
-    return found
+            texts[str(path.relative_to(output))] = text.replace(output.name, "OUTPUT")
+    return texts
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +158,9 @@ def test_parts_with_one_output_are_found_finished_by_the_whole(workshop: Path, u
     sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={output.name}")
     assert before == {path: path.stat().st_mtime_ns for path in output.glob("runs/*/*")}
     (whole,) = uninterrupted.glob("sweeps/*/runs.csv")
-    own = (output / whole.relative_to(uninterrupted)).read_text()
-    assert without_seconds(own) == without_seconds(whole.read_text())
-    assert [row["state"] for row in csv.DictReader(own.splitlines())] == ["finished"] * 12
+    table = (output / whole.relative_to(uninterrupted)).read_text()
+    assert without_seconds(table) == without_seconds(whole.read_text())
+    assert [row["state"] for row in csv.DictReader(table.splitlines())] == ["finished"] * 12
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_same_files_with_any_workers_packs_and_launcher(
     output = workshop / f"same-{how[0].partition('=')[2]}"
     sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={output.name}", *how)
     assert results(output) == results(uninterrupted)
-    own, expected = everything(output), everything(uninterrupted)
-    assert own.keys() == expected.keys()
-    differing = [name for name in own if own[name] != expected[name] and not name.endswith("yaml")]
+    files, expected = everything(output), everything(uninterrupted)
+    assert files.keys() == expected.keys()
+    differing = [name for name in files if files[name] != expected[name] and not name.endswith("yaml")]
     assert [name for name in differing if name.endswith((".csv", ".log"))] == []
 
 

@@ -158,8 +158,8 @@ def compose(*overrides: str) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        found: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
-    return found
+        plain: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+    return plain
 
 
 @functools.cache
