@@ -87,7 +87,7 @@ def test_a_wrong_value_is_named_with_what_is_right(changes: dict[str, Any], said
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", [key for key in BOOK if key not in config.FURTHER])
+@pytest.mark.parametrize("key", [key for key in BOOK if key not in (*config.FURTHER, "precision")])
 def test_a_missing_key_is_named(key: str) -> None:
     raw = plain()
     del raw[key]
@@ -140,6 +140,7 @@ OTHER_VALUES: dict[str, Any] = {
     "noise.input_rate": 0.1,
     "noise.name": "none",
     "schedule.name": None,
+    "precision": "tf32",
     "optimizer.lr": 0.1,
     "optimizer.momentum": 0.9,
     "optimizer.weight_decay": 1e-4,
@@ -192,7 +193,7 @@ def test_all_else_changes_the_id() -> None:
 def test_result_config_holds_each_of_those_keys() -> None:
     # at their defaults these keys keep the IDs that were before them
     further = dict.fromkeys(config.FURTHER, 0.1)
-    content = config.result_config(make_run(**further, data={"split": 1, "train": 1000}))
+    content = config.result_config(make_run(**further, precision="tf32", data={"split": 1, "train": 1000}))
     assert sorted(keys_of(content)) == sorted([*OTHER_VALUES, "code", "data.arrays"])
 
 

@@ -19,7 +19,13 @@ from src.errors import REPOSITORY
 FRAMEWORK = frozenset(
     {
         *("src", "src.checks", "src.components", "src.config", "src.errors", "src.gpu", "src.kernels"),
-        *("src.provenance", "src.provenance.source", "src.streams", "src.streams.draws", "src.streams.philox"),
+        *(
+            "src.provenance",
+            "src.provenance.source",
+            "src.streams",
+            "src.streams.draws",
+            "src.streams.philox",
+        ),
         "src.terminal",
         *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
         *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),
