@@ -28,7 +28,7 @@ def test_the_best_arm_is_the_one_of_the_best_mean_at_every_moment(ends: list[tup
     scores: dict[str, list[float]] = {}
     for seed, (arm, accuracy) in enumerate(ends):
         run = job(arm, seed)
-        display.ended(run, record(run, accuracy))
+        display.advance(run, record(run, accuracy))
         scores.setdefault(f"arm={arm}", []).append(accuracy)
         shown, _, name = display._best().removeprefix("best so far ").partition("%  ")
         best = max(map(statistics.fmean, scores.values()))
@@ -46,5 +46,5 @@ def test_showing_the_best_arm_looks_at_few_arms_at_each_run(monkeypatch: pytest.
     display = Display(["arm", "seed"])
     display.add(jobs)
     for number, run in enumerate(jobs):
-        display.ended(run, record(run, number * 7919 % 500 / 500))
+        display.advance(run, record(run, number * 7919 % 500 / 500))
     assert len(looked) <= 4 * len(jobs)

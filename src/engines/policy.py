@@ -13,11 +13,11 @@ from src.runs.record import record_death
 DEATHS_ALLOWED = 1
 """A run is tried again after its worker died this many times; the next death marks it failed."""
 
-Ended = Callable[[Job, Record], None]
+Report = Callable[[Job, Record], None]
 
 
-def drain(engine: Engine, queue: Queue, ended: Ended) -> None:
-    """Train all jobs of the queue; `ended` is called in this process as each one ends.
+def drain(engine: Engine, queue: Queue, report: Report) -> None:
+    """Train all jobs of the queue; `report` is called in this process as each one ends.
 
     When a worker dies, all unfinished runs of its pack are suspects. Each is tried again in a pack of its own, so
     that the next death tells whose it is: that run is marked failed, and all others end as if nothing had happened.
@@ -49,19 +49,19 @@ def drain(engine: Engine, queue: Queue, ended: Ended) -> None:
             alone = False
             if isinstance(outcome, Death):
                 deaths.update(job.id for job in jobs)
-                suspects.extend(job for job in jobs if not _judged(job, deaths[job.id], outcome, ended))
+                suspects.extend(job for job in jobs if not _judged(job, deaths[job.id], outcome, report))
                 continue
             for job, record in zip(jobs, outcome, strict=False):
                 queue.measured(job, record["seconds"])
-                ended(job, record)
+                report(job, record)
             queue.put_back(jobs[len(outcome) :])
 
 
-def _judged(job: Job, deaths: int, death: Death, ended: Ended) -> bool:
+def _judged(job: Job, deaths: int, death: Death, report: Report) -> bool:
     """Whether a job whose worker died needs no other try: it had finished before, or this was its last."""
     record = final_record(job)
     if record is None and deaths > DEATHS_ALLOWED:
         record = record_death(job, f"its worker process died {deaths} times ({death.reason})")
     if record is not None:
-        ended(job, record)
+        report(job, record)
     return record is not None

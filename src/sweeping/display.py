@@ -110,8 +110,8 @@ class Display:
         if self._has_begun:
             self._bar.stop()
 
-    def ended(self, job: Job, record: Record) -> None:
-        """One more run has ended."""
+    def advance(self, job: Job, record: Record) -> None:
+        """A run has finished or failed."""
         self._states[record["state"]] += 1
         self._epochs_done += job.run.epochs
         self._last = time.monotonic()

@@ -216,9 +216,9 @@ class Search:
             if not self._study.trials[job.number or 0].state.is_finished():
                 self._running.setdefault(job.id, []).append(job.number or 0)
         campaign.display.add(jobs, to_come=self._total - len(self._study.trials))
-        return campaign.train(jobs, self._ended)
+        return campaign.train(jobs, self._tell)
 
-    def _ended(self, job: Job, record: Record) -> None:
+    def _tell(self, job: Job, record: Record) -> None:
         """Tell the study how a job ended.
 
         A run that failed says nothing about its settings, and FAIL is what samplers leave out. One that diverged
