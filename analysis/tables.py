@@ -27,8 +27,9 @@ import pandas as pd
 
 from analysis import runs
 from analysis.runs import InputError, Problem
+from src.errors import key_of
 from src.runs import store, sweep_folder
-from src.sweeping.naming import WITHOUT_EFFECT, key_of
+from src.sweeping.naming import WITHOUT_EFFECT
 
 EXTRAS = ("probe", "test_time")
 """Files that a probe leaves in a run's folder, NAME.csv."""

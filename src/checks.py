@@ -6,14 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from src.errors import InputError as InputError
+from src.errors import InputError
 
 Check = Callable[[Any], Any]
 """Takes a raw value, returns it typed; raises ValueError with what would be right ("a number from 0 to 1")."""
-
-
-ConfigError = InputError
-"""An older name."""
 
 
 def real(

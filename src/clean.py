@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from src.errors import InputError, command
+from src.errors import InputError, Parser, command
 from src.runs import store
 
 TABLE = "runs.csv"
@@ -22,35 +21,30 @@ TABLE = "runs.csv"
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Lists runs that no `runs.csv` names, and deletes them where that is asked for."""
-    given = _parser().parse_args(arguments)
-    output = Path(given.output)
+    options = _parser().parse_args(arguments)
+    output = Path(options.output)
     if not (output / "runs").is_dir():
         raise InputError(f"{output} holds no runs; the folder that `output` names in the config is right")
-    named = named_runs([output, *map(Path, given.sweeps)])
+    named = named_runs([output, *map(Path, options.sweeps)])
     unnamed = [folder for folder in run_folders(output) if folder.name not in named]
     count = deleted = 0
     for folder in unnamed:
         size = size_of(folder)
-        kept = given.yes and not delete(output, folder)
+        is_kept = options.yes and not delete(output, folder)
         print(
-            f"{folder.name}  {store.size_text(size):>9}  {'is being trained: kept' if kept else _said(folder)}"
+            f"{folder.name}  {store.size_text(size):>9}  {'is being trained: kept' if is_kept else _said(folder)}"
         )
-        if not kept:
+        if not is_kept:
             count, deleted = count + 1, deleted + size
     if not unnamed:
         print(f"each run in {output} is named by a {TABLE}")
     else:
-        end = "deleted" if given.yes else f"named by no {TABLE}; --yes deletes them"
+        end = "deleted" if options.yes else f"named by no {TABLE}; --yes deletes them"
         print(f"{count:,} run{'' if count == 1 else 's'}, {store.size_text(deleted)}: {end}")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; `{self.prog} --help` says what is right")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m src.clean",
         description=f"Lists the runs in an output folder that no {TABLE} below it names, with their size: those of "
         "single runs, of sweeps that were deleted, and of components as they were before they were edited.",

@@ -2,7 +2,7 @@
 
 Such a module may hold `OPTIONS`, a dict from each key of its YAML to the check of its value
 (see `src.checks`), and `check(options)`, which raises InputError for values that do not go together.
-A package's own `OPTIONS` are the keys that all its files share. Its code is part of a run's ID (see `src.source`).
+A package's `OPTIONS` are the keys that all its files share. A file's code is part of a run's ID (`src.provenance`).
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ def find(group: str, name: str) -> ModuleType:
 def find_class(group: str, name: str, base: type[T]) -> type[T]:
     """The one subclass of `base` that a component's file defines."""
     module = find(group, name)
-    own = [
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
-    if len(own) != 1:
+    if len(classes) != 1:
         raise InputError(group, name, f"{module.__file__} must define one subclass of {base.__name__}")
-    return own[0]
+    return classes[0]
 
 
 def check_options(group: str, values: dict[str, Any]) -> Options:

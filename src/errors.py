@@ -6,6 +6,7 @@ machine gave out (`MachineError`, and any other OSError); 130 interrupted, 129 a
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import functools
@@ -18,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, ParamSpec
+from typing import Any, NoReturn, ParamSpec
 
 from src import terminal
 
@@ -44,13 +45,13 @@ class InputError(ValueError):
     dropout1=1.5: must be a number from 0 to 1
     """
 
-    def __init__(self, said: str, value: object = _NO_VALUE, right: str = "") -> None:
+    def __init__(self, message: str, value: object = _NO_VALUE, right: str = "") -> None:
         # exceptions are pickled by their arguments
-        super().__init__(*((said,) if value is _NO_VALUE else (said, value, right)))
+        super().__init__(*((message,) if value is _NO_VALUE else (message, value, right)))
         is_message = value is _NO_VALUE
-        self.key = None if is_message else said
+        self.key = None if is_message else message
         self.value = None if is_message else value
-        self.right = said if is_message else right
+        self.right = message if is_message else right
 
     def __str__(self) -> str:
         return self.right if self.key is None else f"{self.key}={shown(self.value)}: {self.right}"
@@ -114,6 +115,13 @@ def shown(value: object) -> str:
 # Commands
 
 
+class Parser(argparse.ArgumentParser):
+    """Of a command's arguments; what is wrong with them is bad input like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` says what is right")
+
+
 def command(main: Callable[P, int | None]) -> Callable[P, int]:
     """Gives a command its exit codes: an error becomes one line on stderr and a code, as the module says.
 
@@ -123,7 +131,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
     """
 
     @functools.wraps(main)
-    def ended(*args: P.args, **kwargs: P.kwargs) -> int:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
         wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
         with terminal.tolerant(), _signals():
             try:
@@ -133,7 +141,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             except (Exception, KeyboardInterrupt) as error:
                 return _said(error, wants_trace)
 
-    return ended
+    return wrapped
 
 
 def _said(error: BaseException, wants_trace: bool) -> int:

@@ -77,13 +77,13 @@ class Bounded:
         log_p = torch.log_softmax(self.value, -1)
         inherited = self.error + self.error.amax(-1, keepdim=True)
         spread = self.value.amax(-1, keepdim=True) - self.value
-        own = gamma(self.value.shape[-1] + 4) + ELEMENTARY + gamma(4) * (spread + log_p.abs())
-        return Bounded(log_p, inherited + own)
+        rounding = gamma(self.value.shape[-1] + 4) + ELEMENTARY + gamma(4) * (spread + log_p.abs())
+        return Bounded(log_p, inherited + rounding)
 
     def exp(self) -> Bounded:
         value = self.value.exp()
         return Bounded(value, value * (torch.expm1(self.error) + ELEMENTARY * self.error.exp()))
 
-    def holds(self, found: Tensor) -> bool:
+    def holds(self, values: Tensor) -> bool:
         """Whether what float32 gave lies within the bound."""
-        return bool(((found.double() - self.value).abs() <= self.error).all())
+        return bool(((values.double() - self.value).abs() <= self.error).all())

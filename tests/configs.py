@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from src.config import Run, parse
+from src.runs.job import Job
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -61,6 +62,16 @@ def plain(**changes: Any) -> dict[str, Any]:
 
 def make_run(**changes: Any) -> Run:
     return parse(plain(**changes))
+
+
+def make_job(
+    number: int | None = 0,
+    overrides: Sequence[str] = (),
+    hydra: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Job:
+    """The book's run with some keys changed, as a job."""
+    return Job(make_run(**changes), plain(**changes), list(overrides), hydra or {}, number)
 
 
 DIGITS = {"name": "digits", "root": None, "validation": 0, "split": 0, "train": None}

@@ -86,8 +86,8 @@ def compose(hydra_loader: Any) -> Compose:
         config = hydra_loader.load_configuration("config", list(overrides), RunMode.RUN)
         with open_dict(config):
             del config["hydra"]
-        found: Any = OmegaConf.to_container(config, resolve=True)
-        return found
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        return plain
 
     return composed
 
@@ -95,8 +95,8 @@ def compose(hydra_loader: Any) -> Compose:
 @pytest.fixture
 def component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
     """Makes a component of a text, as if it stood in a file of its group: group, name, text."""
-    names, own = components.names, dict[str, list[str]]()
-    monkeypatch.setattr(components, "names", lambda group: (*names(group), *own.get(group, ())))
+    names, added = components.names, dict[str, list[str]]()
+    monkeypatch.setattr(components, "names", lambda group: (*names(group), *added.get(group, ())))
     monkeypatch.setattr(places, "_known", {})
     components.find.cache_clear()
 
@@ -108,7 +108,7 @@ def component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
-        own.setdefault(group, []).append(name)
+        added.setdefault(group, []).append(name)
         components.find.cache_clear()
 
     return make

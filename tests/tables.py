@@ -66,9 +66,9 @@ def made(
                 }
             )
             for epoch in range(1, last + 1):
-                found = {**METRICS, **metrics(arm, seed, epoch)}
-                found = {f"{key}_used" if key in keys else key: value for key, value in found.items()}
-                rows.append({"id": run, **arm, "seed": seed, "epoch": epoch, **found})
+                measured = {**METRICS, **metrics(arm, seed, epoch)}
+                measured = {f"{key}_used" if key in keys else key: value for key, value in measured.items()}
+                rows.append({"id": run, **arm, "seed": seed, "epoch": epoch, **measured})
     return Table(
         name=name,
         keys=keys,

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from configs import make_run, plain
+from configs import make_job
 
 from src import terminal
-from src.engines import Engine, Outcome, Place
+from src.engines import Engine, Outcome, Slot
 from src.errors import MachineError
 from src.runs import store
 from src.runs.job import Job, Record
@@ -33,8 +33,8 @@ class Scripted(Engine):
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         self.prepared.append(at_once)
 
-    def room(self) -> Place | None:
-        return Place() if len(self._under_way) < self.workers else None
+    def slot(self) -> Slot | None:
+        return Slot() if len(self._under_way) < self.workers else None
 
     def submit(self, pack: list[Job]) -> None:
         self._under_way.append(pack)
@@ -62,13 +62,13 @@ def written(job: Job) -> Record:
 
 def jobs_of(output: Path, *seeds: int) -> list[Job]:
     runs = [{"seed": seed, "epochs": 1, "output": str(output)} for seed in seeds]
-    return [Job(make_run(**run), plain(**run), [f"seed={run['seed']}"], {}, i) for i, run in enumerate(runs)]
+    return [make_job(i, [f"seed={run['seed']}"], **run) for i, run in enumerate(runs)]
 
 
 def campaign(output: Path, engine: Engine, **options: int) -> Campaign:
     folder = output / "sweeps" / "tried"
     folder.mkdir(parents=True, exist_ok=True)
-    return Campaign(folder, ["seed"], engine, Display([], ["seed"]), **options)  # type: ignore[arg-type]
+    return Campaign(folder, ["seed"], engine, Display(["seed"]), **options)  # type: ignore[arg-type]
 
 
 def states(output: Path) -> list[str]:

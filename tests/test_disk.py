@@ -8,23 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 
 from src.errors import MachineError, writing
-from src.runs import job as runs
 from src.runs import store
 from src.runs.job import Job
+from src.runs.pack import train_jobs
+from src.runs.record import _LogFile
+
+SMALL: dict[str, Any] = {"data": DIGITS, "model": {"hidden1": 8, "hidden2": 8}, "epochs": 2}
 
 
 def job(output: Path, **changes: Any) -> Job:
-    small = {
-        "data": DIGITS,
-        "model": {"hidden1": 8, "hidden2": 8},
-        "epochs": 2,
-        "output": str(output),
-        **changes,
-    }
-    return Job(make_run(**small), plain(**small), [], {}, 0)
+    return make_job(output=str(output), **{**SMALL, **changes})
 
 
 def fails_at(name: str, code: int) -> Callable[..., None]:
@@ -45,11 +41,11 @@ def test_each_file_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
     with monkeypatch.context() as full:
         full.setattr(Path, "write_bytes", fails_at(name, errno.ENOSPC))
         with pytest.raises(MachineError) as caught:
-            runs.train_jobs([whole])
+            train_jobs([whole])
     assert caught.value.filename == str(whole.folder / name)
     assert store.read_record(whole.folder) is None, "it is not failed, it is not finished"
     assert not list(whole.folder.glob(".*.*.*"))
-    assert runs.train_jobs([whole])[0]["state"] == "finished"
+    assert train_jobs([whole])[0]["state"] == "finished"
 
 
 def test_the_log_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -64,9 +60,9 @@ def test_the_log_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
         close = flush
 
-    monkeypatch.setattr(runs._LogFile, "_open", lambda self: Full())
+    monkeypatch.setattr(_LogFile, "_open", lambda self: Full())
     with pytest.raises(MachineError, match=r"train\.log"):
-        runs.train_jobs([whole])
+        train_jobs([whole])
     assert capsys.readouterr() == ("", "")
 
 
@@ -89,5 +85,5 @@ def test_an_error_of_a_users_noise_still_fails_its_run(
         raise OSError(errno.ENOSPC, "of the user's own file")
 
     monkeypatch.setattr("src.training.trainer.train", fails)
-    (record,) = runs.train_jobs([job(tmp_path)])
+    (record,) = train_jobs([job(tmp_path)])
     assert (record["state"], "the user's own file" in record["error"]) == ("failed", True)

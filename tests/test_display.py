@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from configs import make_run, plain
+from configs import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from src.sweeping.display import Display
 
 
 def job(arm: int, seed: int) -> Job:
-    return Job(make_run(seed=seed), plain(seed=seed), [f"arm={arm}", f"seed={seed}"], {}, seed)
+    return make_job(seed, [f"arm={arm}", f"seed={seed}"], seed=seed)
 
 
 def record(of: Job, accuracy: float) -> Record:
@@ -24,11 +24,11 @@ def record(of: Job, accuracy: float) -> Record:
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(0, 1)), min_size=1, max_size=30))
 def test_the_best_arm_is_the_one_of_the_best_mean_at_every_moment(ends: list[tuple[int, float]]) -> None:
-    display = Display([], ["arm", "seed"], skipped=[])
+    display = Display(["arm", "seed"])
     scores: dict[str, list[float]] = {}
     for seed, (arm, accuracy) in enumerate(ends):
-        one = job(arm, seed)
-        display.ended(one, record(one, accuracy))
+        run = job(arm, seed)
+        display.advance(run, record(run, accuracy))
         scores.setdefault(f"arm={arm}", []).append(accuracy)
         shown, _, name = display._best().removeprefix("best so far ").partition("%  ")
         best = max(map(statistics.fmean, scores.values()))
@@ -43,7 +43,8 @@ def test_showing_the_best_arm_looks_at_few_arms_at_each_run(monkeypatch: pytest.
     mean = Display._mean
     monkeypatch.setattr(Display, "_mean", lambda self, arm: looked.append(arm) or mean(self, arm))
     jobs = [job(seed, seed) for seed in range(500)]
-    display = Display(jobs, ["arm", "seed"], skipped=[])
-    for number, one in enumerate(jobs):
-        display.ended(one, record(one, number * 7919 % 500 / 500))
+    display = Display(["arm", "seed"])
+    display.add(jobs)
+    for number, run in enumerate(jobs):
+        display.advance(run, record(run, number * 7919 % 500 / 500))
     assert len(looked) <= 4 * len(jobs)

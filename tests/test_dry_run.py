@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 from test_campaign import written
 from test_train import SMALL, Train, files_in, train_here
 
@@ -53,7 +53,7 @@ def test_a_search_has_a_plan_too(train_here: Train, tmp_path: Path) -> None:
 
 def job(output: Path, number: int, **changes: object) -> Job:
     run = {"data": DIGITS, "seed": number, "output": str(output), **changes}
-    return Job(make_run(**run), plain(**run), [], {}, number)
+    return make_job(number, **run)
 
 
 def test_finished_runs_like_these_tell_the_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,25 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 
 from src.errors import InputError
-from src.runs import job as runs
 from src.runs import store
-from src.runs.job import Job
+from src.runs.job import Job, final_record, ready
+from src.runs.pack import _train_stack, receive, train_jobs
+from src.runs.record import record_death
 
 PROBES = {"every": "epoch", "test_time": True}
 
 
+SMALL: dict[str, Any] = {"data": DIGITS, "model": {"hidden1": 6, "hidden2": 4}, "epochs": 1}
+
+
 def job(output: Path, **changes: Any) -> Job:
-    small = {
-        "data": DIGITS,
-        "model": {"hidden1": 6, "hidden2": 4},
-        "epochs": 1,
-        "output": str(output),
-        **changes,
-    }
-    return Job(make_run(**small), plain(**small), [], {}, 0)
+    return make_job(output=str(output), **{**SMALL, **changes})
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -45,8 +42,8 @@ def content(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Job:
     whole = job(tmp_path_factory.mktemp("whole"), save_model=True, probe=PROBES)
-    (record,) = runs.train_jobs([whole])
-    assert record["state"] == store.FINISHED and runs.ended(whole) == record
+    (record,) = train_jobs([whole])
+    assert record["state"] == store.FINISHED and final_record(whole) == record
     return whole
 
 
@@ -67,37 +64,37 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 def test_a_file_that_is_not_whole_is_made_again_to_the_same_bytes(trained: Job, name: str, kind: str) -> None:
     before = content(trained.folder)
     DAMAGE[kind](trained.folder / name)
-    assert runs.ended(trained) is None
+    assert final_record(trained) is None
     if name != store.WEIGHTS:
         with pytest.raises(store.Damaged, match=name):
             store.read_record(trained.folder)
-    runs.train_jobs([trained])
-    assert runs.ended(trained) is not None
+    train_jobs([trained])
+    assert final_record(trained) is not None
     assert content(trained.folder) == before
 
 
 def test_weights_asked_for_later_are_made_and_without_the_wish_they_are_not_missed(tmp_path: Path) -> None:
     without = job(tmp_path)
-    (first,) = runs.train_jobs([without])
+    (first,) = train_jobs([without])
     wanted = job(tmp_path, save_model=True)
-    assert (runs.ended(without), runs.ended(wanted), wanted.id) == (first, None, without.id)
-    (second,) = runs.train_jobs([wanted])
-    assert (wanted.folder / store.WEIGHTS).exists() and runs.ended(wanted) == second
+    assert (final_record(without), final_record(wanted), wanted.id) == (first, None, without.id)
+    (second,) = train_jobs([wanted])
+    assert (wanted.folder / store.WEIGHTS).exists() and final_record(wanted) == second
     assert {**first["final"], "seconds": 0} == {**second["final"], "seconds": 0}
     (wanted.folder / store.WEIGHTS).unlink()
-    assert runs.ended(without) == second and store.read_record(without.folder) == second
+    assert final_record(without) == second and store.read_record(without.folder) == second
 
 
 def test_a_diverged_run_owes_its_probes_and_no_weights(tmp_path: Path) -> None:
     wild = job(tmp_path, save_model=True, probe=PROBES, optimizer={"lr": 1e30})
-    (record,) = runs.train_jobs([wild])
+    (record,) = train_jobs([wild])
     assert record["state"] == store.DIVERGED and not (wild.folder / store.WEIGHTS).exists()
-    assert runs.ended(wild) == record
+    assert final_record(wild) == record
     probe = wild.folder / "probe.csv"
     before = probe.read_bytes()
     probe.unlink()
-    assert runs.ended(wild) is None
-    runs.train_jobs([wild])
+    assert final_record(wild) is None
+    train_jobs([wild])
     assert probe.read_bytes() == before
 
 
@@ -107,9 +104,9 @@ def test_a_record_from_before_the_digests_is_read(trained: Job) -> None:
     del record["files"]
     store.write_record(trained.folder, record)
     assert store.read_record(trained.folder) == record
-    assert runs.ended(trained) is None, "nothing says whether its weights are whole"
-    assert runs.ended(replace(trained, run=replace(trained.run, save_model=False))) == record
-    runs.train_jobs([trained])
+    assert final_record(trained) is None, "nothing says whether its weights are whole"
+    assert final_record(replace(trained, run=replace(trained.run, save_model=False))) == record
+    train_jobs([trained])
 
 
 # Broken folders
@@ -143,8 +140,8 @@ def test_a_broken_folder_fails_its_run_and_no_other_each_time(tmp_path: Path, ki
     bad.parent.mkdir()
     BROKEN[kind](bad)
     for _ in range(2):
-        assert runs.ended(jobs[1]) is None
-        records = runs.train_jobs(jobs)
+        assert final_record(jobs[1]) is None
+        records = train_jobs(jobs)
         assert [record["state"] for record in records] == ["finished", "failed", "finished"]
         assert str(tmp_path) in records[1]["error"] and "\n" not in records[1]["error"]
         assert records[1]["id"] == jobs[1].id
@@ -157,18 +154,18 @@ def test_in_a_stack_too_and_where_files_come_from_elsewhere_or_a_worker_died(
     jobs = [job(tmp_path, seed=seed) for seed in range(3)]
     jobs[1].folder.parent.mkdir()
     BROKEN[kind](jobs[1].folder)
-    records = runs._train_stack(jobs, "cpu", None)
+    records = _train_stack(jobs, "cpu", None)
     assert [record["state"] for record in records] == ["finished", "failed", "finished"]
     files = {name: (jobs[0].folder / name).read_bytes() for name in ("metrics.csv", "run.json")}
-    assert runs.receive(jobs[1], files)["state"] == store.FAILED
-    assert runs.record_death(jobs[1], "killed")["state"] == store.FAILED
+    assert receive(jobs[1], files)["state"] == store.FAILED
+    assert record_death(jobs[1], "killed")["state"] == store.FAILED
 
 
 def test_what_cannot_be_read_fails_its_run_and_a_disk_that_gives_out_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = [job(tmp_path, seed=seed) for seed in range(2)]
-    runs.train_jobs(jobs)
+    train_jobs(jobs)
     read = Path.read_bytes
 
     def reading(code: int) -> Callable[[Path], bytes]:
@@ -180,10 +177,10 @@ def test_what_cannot_be_read_fails_its_run_and_a_disk_that_gives_out_does_not(
         return read_bytes
 
     monkeypatch.setattr(Path, "read_bytes", reading(errno.EACCES))
-    assert runs.ended(jobs[0]) is None and runs.ended(jobs[1])
+    assert final_record(jobs[0]) is None and final_record(jobs[1])
     monkeypatch.setattr(Path, "read_bytes", reading(errno.EIO))
     with pytest.raises(OSError, match="refused"):
-        runs.ended(jobs[0])
+        final_record(jobs[0])
 
 
 @pytest.mark.parametrize("name", ["", "runs", ".locks"])
@@ -193,4 +190,4 @@ def test_an_output_whose_folders_are_files_is_bad_input(tmp_path: Path, name: st
     broken.parent.mkdir(exist_ok=True)
     broken.write_text("x")
     with pytest.raises(InputError, match="must be a folder that can be written"):
-        runs.ready([job(output).run])
+        ready([job(output).run])

@@ -24,8 +24,8 @@ def hydras_own_default() -> Iterator[None]:
 def test_discovery() -> None:
     from hydra.plugins.sweeper import Sweeper
 
-    assert PackedLauncher.__name__ in [found.__name__ for found in Plugins.instance().discover(Launcher)]
-    assert ArmsSweeper.__name__ in [found.__name__ for found in Plugins.instance().discover(Sweeper)]
+    assert PackedLauncher.__name__ in [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
+    assert ArmsSweeper.__name__ in [plugin.__name__ for plugin in Plugins.instance().discover(Sweeper)]
 
 
 @pytest.mark.parametrize("launcher_name, overrides", [("packed", [])])

@@ -16,7 +16,7 @@ from configs import REPOSITORY
 LAYERS = """
 src src.fused src.stats src.terminal
 src.errors src.gpu
-src.checks src.source src.streams
+src.checks src.streams
 src.components src.kernels
 src.data src.noise src.schedules
 src.data.__main__ src.provenance src.stacks

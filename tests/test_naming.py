@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from src.sweeping.naming import LONGEST, key_of, sweep_name
+from src.errors import key_of
+from src.sweeping.naming import LONGEST, sweep_name
 
 SAFE = re.compile(r"[A-Za-z0-9_=,+][A-Za-z0-9_=.,+-]*")
 KEYS = st.sampled_from(["dropout1", "seed", "optimizer.lr", "model", "sweep"])

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,14 +37,14 @@ TOGETHER: list[dict[str, Any]] = [
 
 
 def job(number: int = 0, **changes: Any) -> Job:
-    return Job(make_run(**changes), plain(**changes), [], {}, number)
+    return make_job(number, **changes)
 
 
 JOBS = [job(number, **changes) for number, changes in enumerate(APART)]
 
 
 def test_what_cannot_train_together_is_of_different_kinds() -> None:
-    assert len({kind(one) for one in JOBS}) == len(APART)
+    assert len({kind(job) for job in JOBS}) == len(APART)
 
 
 @pytest.mark.parametrize("changes", TOGETHER)
@@ -68,8 +68,8 @@ def test_every_job_is_handed_out_once_in_packs_of_one_kind(
     jobs = [job(number, **APART[which]) for number, which in enumerate(kinds)]
     queue, handed_out = Queue(jobs, workers, size), []
     while pack := queue.next_pack(memory):
-        assert len({kind(one) for one in pack}) == 1
-        assert [one.number for one in pack] == sorted(one.number for one in pack)
+        assert len({kind(job) for job in pack}) == 1
+        assert [job.number for job in pack] == sorted(job.number for job in pack)
         if size is not None:
             assert len(pack) <= size
         elif memory is not None:
@@ -79,7 +79,7 @@ def test_every_job_is_handed_out_once_in_packs_of_one_kind(
         handed_out += pack
         assert len(queue) == len(jobs) - len(handed_out)
         queue.measured(pack[0], seconds[len(handed_out) % len(seconds)])
-    assert sorted(one.number for one in handed_out) == list(range(len(jobs)))
+    assert sorted(job.number for job in handed_out) == list(range(len(jobs)))
     assert queue.next_pack() == []
 
 
@@ -88,11 +88,11 @@ def same(count: int) -> list[Job]:
 
 
 def sizes(queue: Queue, seconds: float, gpu_memory: int | None = None) -> list[int]:
-    found = []
+    lengths = []
     while pack := queue.next_pack(gpu_memory):
-        found.append(len(pack))
+        lengths.append(len(pack))
         queue.measured(pack[0], seconds)
-    return found
+    return lengths
 
 
 def test_before_a_run_is_measured_packs_are_of_one() -> None:
@@ -102,12 +102,12 @@ def test_before_a_run_is_measured_packs_are_of_one() -> None:
 
 @pytest.mark.parametrize("seconds", [0.01, 0.05, 0.2, 3.0])
 def test_packs_fill_their_time_and_grow_small_at_the_end(seconds: float) -> None:
-    found = sizes(Queue(same(400), workers=2), seconds)
+    lengths = sizes(Queue(same(400), workers=2), seconds)
     fitting = max(1, min(int(PACK_SECONDS / seconds), LARGEST_CPU_PACK))
-    assert found[1] == fitting
-    assert max(found) == fitting
-    assert found[-4:] == [1] * 4, "all workers end together"
-    assert sum(found) == 400
+    assert lengths[1] == fitting
+    assert max(lengths) == fitting
+    assert lengths[-4:] == [1] * 4, "all workers end together"
+    assert sum(lengths) == 400
 
 
 def test_the_measure_follows_what_was_measured_last() -> None:
@@ -142,12 +142,12 @@ def test_several_gpus_have_as_much_to_do() -> None:
 
 def test_a_gpu_gets_packs_of_its_own_size() -> None:
     queue = Queue(same(100), workers=2)
-    found = [len(queue.next_pack(held * GPU_MEMORY_PER_RUN)) for held in (5, 30, 5, 30)]
-    assert found == [5, 25, 5, 25]
+    lengths = [len(queue.next_pack(held * GPU_MEMORY_PER_RUN)) for held in (5, 30, 5, 30)]
+    assert lengths == [5, 25, 5, 25]
 
 
 def test_kinds_share_the_gpus() -> None:
-    jobs = [one for which in range(8) for one in [job(which, **APART[which])] * 4]
+    jobs = [made for which in range(8) for made in [job(which, **APART[which])] * 4]
     assert sizes(Queue(jobs, workers=4), 0.1, 30 * GPU_MEMORY_PER_RUN) == [4] * 8
     few = [*same(90), *[JOBS[1]] * 30]
     assert sizes(Queue(few, workers=4), 0.1, 30 * GPU_MEMORY_PER_RUN) == [30, 30, 30, 30]
@@ -160,15 +160,15 @@ def test_what_is_put_back_comes_next() -> None:
     queue.put_back(pack[1:])
     queue.put_back([])
     assert len(queue) == 5
-    assert [one.number for one in queue.next_pack()] == [1, 2, 3, 4]
+    assert [job.number for job in queue.next_pack()] == [1, 2, 3, 4]
 
 
 @given(st.integers(1, 500), st.integers(1, 20), st.integers(1, 50))
 def test_no_pack_is_larger_than_its_gpu_holds(count: int, workers: int, held: int) -> None:
-    found = sizes(Queue(same(count), workers), 0.1, held * GPU_MEMORY_PER_RUN)
-    assert sum(found) == count
-    assert max(found) <= held
-    assert math.ceil(len(found) / workers) == math.ceil(count / (workers * held)), "no round is wasted"
+    lengths = sizes(Queue(same(count), workers), 0.1, held * GPU_MEMORY_PER_RUN)
+    assert sum(lengths) == count
+    assert max(lengths) <= held
+    assert math.ceil(len(lengths) / workers) == math.ceil(count / (workers * held)), "no round is wasted"
 
 
 def test_a_size_that_is_asked_for_is_kept_but_no_gpu_gets_more_than_it_holds() -> None:

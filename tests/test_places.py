@@ -282,6 +282,6 @@ def test_metrics_have_a_column_for_each_place(
     component("model", "own", net("\n".join(["h = self.drop(h)"] * len(rates))))
     rows: list[Any] = []
     train([run("own", rates=rates, epochs=1)], digit_images, 10, rows.extend)
-    own = {key: value for key, value in rows[0].items() if key.startswith("dropout")}
-    assert own == {f"dropout{place}": rate for place, rate in enumerate(rates, 1)}
+    used = {key: value for key, value in rows[0].items() if key.startswith("dropout")}
+    assert used == {f"dropout{place}": rate for place, rate in enumerate(rates, 1)}
     assert (f"var{len(rates)}" in rows[0]) and (f"noisy_var{len(rates) + 1}" not in rows[0])

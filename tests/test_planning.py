@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from configs import make_job
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.errors import InputError
-from src.sweeping.planning import Planner, _with, expand, resolved, swept_keys
+from src.sweeping.planning import Planner, _with, configured, expand, resolved, swept_keys
 
 PARSER = OverridesParser.create()
 
@@ -84,7 +85,7 @@ def test_every_combination_once(axes: dict[str, list[int]], arms: list[int]) -> 
     count = max(1, len(set(arms)))
     for values in axes.values():
         count *= len(values)
-    assert len(jobs) == len({tuple(own) for own in jobs}) == count
+    assert len(jobs) == len({tuple(overrides) for overrides in jobs}) == count
     assert set(swept_keys(jobs)) == {
         *(key for key, values in axes.items() if len(values) > 1),
         *(("x", "y") if len(set(arms)) > 1 else ()),
@@ -126,11 +127,13 @@ def test_jobs_are_composed_as_hydra_composes_them(
     job = Planner(hydra_loader, master).job(overrides, 3)
     composed = hydra_loader.load_sweep_config(master, overrides)
     hydra_part = OmegaConf.to_container(composed, enum_to_str=True)["hydra"]
-    own = OmegaConf.to_container(
+    composed = OmegaConf.to_container(
         OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]), resolve=True
     )
-    assert job.config == own
-    assert [(key, type(value)) for key, value in job.config.items()] == [(k, type(v)) for k, v in own.items()]
+    assert job.config == composed
+    assert [(key, type(value)) for key, value in job.config.items()] == [
+        (k, type(v)) for k, v in composed.items()
+    ]
     assert job.hydra["runtime"]["choices"] == hydra_part["runtime"]["choices"]
     assert (job.overrides, job.number) == (overrides, 3)
 
@@ -214,3 +217,10 @@ def test_interpolations_are_resolved_against_the_jobs_own_values() -> None:
     assert resolved(plain) == {"a": 1, "b": {"c": 1}}
     untouched = {"a": 1}
     assert resolved(untouched) is untouched
+
+
+def test_without_noise_runs_of_any_rates_are_the_same_run_and_their_rows_say_0() -> None:
+    noise = {"name": "none"}
+    jobs = [make_job(noise=noise, dropout1=p) for p in (0.1, 0.4)]
+    assert len({job.id for job in jobs}) == 1
+    assert [configured(job, "dropout1") for job in jobs] == [0, 0]

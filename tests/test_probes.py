@@ -21,10 +21,10 @@ from src.training.probes import (
     activations,
     calibration_error,
     evaluate_test_time,
+    layer_variances,
     log_probabilities,
     mean_metrics,
     of_run,
-    variances,
 )
 
 CPU = torch.device("cpu")
@@ -37,7 +37,9 @@ def evaluate(stack: Stack, images: Tensor, labels: Tensor) -> tuple[Tensor, Tens
 def activation_variances(
     stack: Stack, images: Tensor, rates: Sequence[Rate], draws: DrawsAt
 ) -> tuple[list[Tensor], list[Tensor]]:
-    return variances(stack.hidden(images)), variances(stack.hidden(images, rates, draws))
+    columns = layer_variances(stack, images, rates, draws)
+    clean, noisy = ([columns[f"{name}{layer}"] for layer in (1, 2)] for name in ("var", "noisy_var"))
+    return clean, noisy
 
 
 def stack_of(
@@ -110,13 +112,17 @@ def test_variances_of_a_stack_are_each_runs_own() -> None:
     nets, stack = stack_of("scratch", 3)
     images = torch.randn(40, 5, generator=torch.Generator().manual_seed(1))
     keys = [[streams.key(seed, f"probe{place}") for seed in range(3)] for place in range(3)]
-    rates = [torch.tensor(own).reshape(3, 1, 1) for own in ([0.0] * 3, [0.0, 0.5, 0.9], [0.2, 0.5, 0.0])]
+    rates = [
+        torch.tensor(of_place).reshape(3, 1, 1) for of_place in ([0.0] * 3, [0.0, 0.5, 0.9], [0.2, 0.5, 0.0])
+    ]
     together = activation_variances(stack, images, rates, lambda k: Draws(keys[k], 1, CPU))
     for run, net in enumerate(nets):
         alone = models.stack_class("scratch")([net], noise.make({"name": "dropout", "input_rate": 0.0}), CPU)
         own_rates = [float(rate[run]) for rate in rates]
-        own = activation_variances(alone, images, own_rates, lambda k, run=run: Draws([keys[k][run]], 1, CPU))
-        for layers, own_layers in zip(together, own, strict=True):
+        of_place = activation_variances(
+            alone, images, own_rates, lambda k, run=run: Draws([keys[k][run]], 1, CPU)
+        )
+        for layers, own_layers in zip(together, of_place, strict=True):
             for layer, own_layer in zip(layers, own_layers, strict=True):
                 assert float(layer[run]) == pytest.approx(float(own_layer), rel=1e-5)
 
@@ -188,7 +194,9 @@ def test_test_time_evaluation_against_passes_made_by_hand() -> None:
     images = torch.randn(70, 5, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(70) % 3
     keys = [[streams.key(seed, f"test_time{place}") for seed in range(2)] for place in range(3)]
-    rates = [torch.tensor(own).reshape(2, 1, 1) for own in ([0.0, 0.0], [0.2, 0.5], [0.5, 0.2])]
+    rates = [
+        torch.tensor(of_run_rows).reshape(2, 1, 1) for of_run_rows in ([0.0, 0.0], [0.2, 0.5], [0.5, 0.2])
+    ]
 
     def draws(step: int) -> DrawsAt:
         return lambda place: Draws(keys[place], step, CPU)
@@ -197,13 +205,13 @@ def test_test_time_evaluation_against_passes_made_by_hand() -> None:
     assert [row["passes"] for row in rows] == [0, *(passes for passes in PASSES for _ in range(2))]
     off = mean_metrics(log_probabilities(stack, images), labels)
     for run in range(2):
-        own = [of_run(row, run) for row in rows]
-        assert own[0]["cross_entropy"] == pytest.approx(float(off[0][run]))
+        of_run_rows = [of_run(row, run) for row in rows]
+        assert of_run_rows[0]["cross_entropy"] == pytest.approx(float(off[0][run]))
         passes = [
             torch.softmax(stack.logits(images, rates, draws(step)), -1)[run].double() for step in range(5)
         ]
         mean = torch.stack(passes).mean(0)
-        five = next(row for row in own if row["passes"] == 5 and row["method"] == "arithmetic")
+        five = next(row for row in of_run_rows if row["passes"] == 5 and row["method"] == "arithmetic")
         assert five["cross_entropy"] == pytest.approx(
             float(-mean[torch.arange(70), labels].log().mean()), rel=1e-5
         )
@@ -214,10 +222,10 @@ def test_test_time_evaluation_against_passes_made_by_hand() -> None:
         assert five["disagreement"] == pytest.approx(float(sum(pairs) / len(pairs)))
         geometric = torch.stack([p.log() for p in passes]).mean(0).exp()
         geometric /= geometric.sum(-1, keepdim=True)
-        row = next(row for row in own if row["passes"] == 5 and row["method"] == "geometric")
+        row = next(row for row in of_run_rows if row["passes"] == 5 and row["method"] == "geometric")
         assert row["cross_entropy"] == pytest.approx(
             float(-geometric[torch.arange(70), labels].log().mean()), rel=1e-5
         )
-        one = next(row for row in own if row["passes"] == 1)
-        assert one["disagreement"] is None
-        assert one["cross_entropy"] != own[0]["cross_entropy"]
+        single = next(row for row in of_run_rows if row["passes"] == 1)
+        assert single["disagreement"] is None
+        assert single["cross_entropy"] != of_run_rows[0]["cross_entropy"]

@@ -14,9 +14,11 @@ from configs import DIGITS, plain
 from lockstep import Lockstep
 
 from src import config, models
-from src.runs import job as run
+from src.data import load_bytes
 from src.runs import store
-from src.runs.job import Job
+from src.runs.job import Job, final_record
+from src.runs.pack import _train_stack, train_jobs
+from src.runs.record import record_death
 
 HYDRA: dict[str, Any] = {"overrides": {"task": []}, "runtime": {}, "job": {}, "mode": "RUN"}
 SMALL = {"name": "scratch", "hidden1": 12, "hidden2": 8}
@@ -61,16 +63,16 @@ def test_any_pack_in_any_order_gives_the_bytes_of_a_run_alone(tmp_path: Path, si
     jobs = various(tmp_path / "packed")
     random.Random(size).shuffle(jobs)
     for start in range(0, len(jobs), size):
-        run.train_jobs(jobs[start : start + size])
+        train_jobs(jobs[start : start + size])
     for alone in random.Random(0).sample(various(tmp_path / "alone"), 8):
-        run.train_jobs([alone])
+        train_jobs([alone])
         assert metrics(alone.folder) == metrics(tmp_path / "packed" / "runs" / alone.id)
 
 
 def test_different_rates_in_one_pack_really_differ(tmp_path: Path) -> None:
     """ModelBatch's trap: the first model's rate for all."""
     rates = [0.0, 0.2, 0.5, 0.8]
-    records = run.train_jobs([job(tmp_path, dropout1=rate, dropout2=0.0) for rate in rates])
+    records = train_jobs([job(tmp_path, dropout1=rate, dropout2=0.0) for rate in rates])
     assert [record["final"]["dropout1"] for record in records] == rates
     assert len({record["final"]["train_loss"] for record in records}) == 4
     ratios = [record["final"]["noisy_var1"] / record["final"]["var1"] for record in records]
@@ -79,38 +81,38 @@ def test_different_rates_in_one_pack_really_differ(tmp_path: Path) -> None:
 
 
 def test_record_is_as_the_contract_has_it(tmp_path: Path) -> None:
-    one = job(tmp_path, save_model=True)
-    (record,) = run.train_jobs([one])
+    whole = job(tmp_path, save_model=True)
+    (record,) = train_jobs([whole])
     assert list(record) == [
         "id", "state", "config", "overrides", "final", "seconds", "parameters", "versions", "code", "arrays",
         "device", "processor", "matmul", "error", "files",
     ]  # fmt: skip
-    assert json.loads((one.folder / "run.json").read_text()) == record
+    assert json.loads((whole.folder / "run.json").read_text()) == record
     assert record["parameters"] == 64 * 12 + 12 + 12 * 8 + 8 + 8 * 10 + 10
     assert record["state"] == store.FINISHED and record["error"] is None
-    rows = metrics(one.folder)
+    rows = metrics(whole.folder)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert rows[-1]["test_acc"] == str(record["final"]["test_acc"])
     net = models.build(SMALL, 64, 10, seed=0)
-    net.load_state_dict(torch.load(one.folder / "model.pt"))
-    data = run._data(one.run)
+    net.load_state_dict(torch.load(whole.folder / "model.pt"))
+    data = load_bytes(**whole.run.data)
     right = net.eval()(data.test_images.float() / data.scale).argmax(-1) == data.test_labels
     assert float(right.double().mean()) == pytest.approx(record["final"]["test_acc"], abs=0.01)
 
 
 def test_a_failed_run_is_tried_again_and_a_diverged_one_is_not(tmp_path: Path) -> None:
     good, wild = job(tmp_path), job(tmp_path, optimizer={"lr": 1e30})
-    run.record_death(good, "its worker process died 2 times")
-    assert run.ended(good) is None
-    (record,) = run.train_jobs([wild])
+    record_death(good, "its worker process died 2 times")
+    assert final_record(good) is None
+    (record,) = train_jobs([wild])
     assert record["state"] == store.DIVERGED
     assert record["final"]["test_loss"] is None
-    assert run.ended(wild) == record
+    assert final_record(wild) == record
 
 
 def test_a_death_elsewhere_is_recorded_with_the_device_that_was_asked_for(tmp_path: Path) -> None:
     """The main process of a cluster may have no such device."""
-    record = run.record_death(job(tmp_path, device="cuda"), "its worker process died 2 times")
+    record = record_death(job(tmp_path, device="cuda"), "its worker process died 2 times")
     assert record["device"] == "cuda" and record["state"] == store.FAILED
 
 
@@ -127,7 +129,7 @@ def test_a_stack_that_fails_is_trained_apart(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Dropout, "drop", buggy)
     jobs = [job(tmp_path, dropout1=rate) for rate in (0.2, 0.3, 0.5)]
-    records = run._train_stack(jobs, "cpu", None)
+    records = _train_stack(jobs, "cpu", None)
     assert [record["state"] for record in records] == ["finished", "failed", "finished"]
     assert records[1]["error"] == "RuntimeError: a bug"
     assert "Traceback" in (jobs[1].folder / "train.log").read_text()
@@ -136,23 +138,23 @@ def test_a_stack_that_fails_is_trained_apart(tmp_path: Path, monkeypatch: pytest
 def test_a_stack_on_disk_equals_its_runs_but_for_rounding(tmp_path: Path) -> None:
     lockstep = Lockstep()
     with lockstep.leads():
-        stacked = run._train_stack(various(tmp_path / "stack")[:6], "cpu", None)
+        stacked = _train_stack(various(tmp_path / "stack")[:6], "cpu", None)
     for i, (record, alone) in enumerate(zip(stacked, various(tmp_path / "alone")[:6], strict=True)):
         with lockstep.leading(i):
-            (expected,) = run.train_jobs([alone])
+            (expected,) = train_jobs([alone])
         assert record["id"] == expected["id"]
         for key in ("train_loss", "test_loss", "noisy_var2"):
             assert record["final"][key] == pytest.approx(expected["final"][key], rel=1e-3)
 
 
 def test_probes_write_their_files(tmp_path: Path) -> None:
-    one = job(tmp_path, probe={"every": 3, "test_time": True, "train": True})
-    (record,) = run.train_jobs([one])
+    whole = job(tmp_path, probe={"every": 3, "test_time": True, "train": True})
+    (record,) = train_jobs([whole])
     assert record["final"]["eval_train_acc"] > 0
-    with (one.folder / "probe.csv").open(newline="") as file:
+    with (whole.folder / "probe.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["step"], row["layer"]) for row in rows] == [(step, n) for step in ("3", "6") for n in "12"]
-    with (one.folder / "test_time.csv").open(newline="") as file:
+    with (whole.folder / "test_time.csv").open(newline="") as file:
         first = next(csv.DictReader(file))
     assert float(first["accuracy"]) == pytest.approx(record["final"]["test_acc"])
     assert float(first["cross_entropy"]) == pytest.approx(record["final"]["test_loss"])

@@ -41,8 +41,8 @@ PARSER = OverridesParser.create()
 
 
 def axis(text: str) -> space.Axis:
-    (found,) = space.parse([PARSER.parse_override(text)]).axes
-    return found
+    (axis_,) = space.parse([PARSER.parse_override(text)]).axes
+    return axis_
 
 
 FORMS: list[tuple[str, Any]] = [
@@ -84,12 +84,12 @@ def test_values_are_written_as_they_are_typed() -> None:
 
 
 def test_plain_values_are_fixed_and_the_last_setting_wins() -> None:
-    found = space.parse(
+    parsed = space.parse(
         PARSER.parse_overrides(["a=1", "b=interval(0,1)", "c=1,2", "c=3", "~d", "a=range(2)"])
     )
-    assert (list(found.distributions), found.fixed) == (["a", "b"], ["c=3", "~d"])
-    assert found.overrides({"a": 2, "b": 0.5}) == ["a=2", "b=0.5", "c=3", "~d"]
-    assert found.size() is None
+    assert (list(parsed.distributions), parsed.fixed) == (["a", "b"], ["c=3", "~d"])
+    assert parsed.overrides({"a": 2, "b": 0.5}) == ["a=2", "b=0.5", "c=3", "~d"]
+    assert parsed.size() is None
     assert space.parse(PARSER.parse_overrides(["a=range(1,3)", "b=x,y"])).size() == 6
 
 
@@ -131,13 +131,13 @@ class Launcher:
         self.make: Callable[[Sequence[str]], dict[str, Any]]
 
     def launch(self, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        self.batches.append([list(own) for own in overrides])
+        self.batches.append([list(job_overrides) for job_overrides in overrides])
         if sum(map(len, self.batches)) > self.most:
             raise Stopped
         returned = []
-        for own in overrides:
+        for job_overrides in overrides:
             returned.append(JobReturn(status=JobStatus.COMPLETED))
-            returned[-1].return_value = self.result(self.make(own))
+            returned[-1].return_value = self.result(self.make(job_overrides))
         return returned
 
 
@@ -195,10 +195,10 @@ def run(hydra_loader: Any, tmp_path: Path) -> Iterator[Run]:
     study.optuna.logging.set_verbosity(study.optuna.logging.ERROR)
 
 
-def as_record(job: Any, found: Any) -> dict[str, Any] | None:
+def as_record(job: Any, outcome: Any) -> dict[str, Any] | None:
     """A run's record of a state by name, or finished with the metrics given; written as the run would."""
-    state = found if isinstance(found, str) else store.FINISHED
-    metrics = dict.fromkeys(store.METRICS, 0.5) | ({} if isinstance(found, str) else found) | {"epoch": 2}
+    state = outcome if isinstance(outcome, str) else store.FINISHED
+    metrics = dict.fromkeys(store.METRICS, 0.5) | ({} if isinstance(outcome, str) else outcome) | {"epoch": 2}
     record = {
         "id": job.id,
         "state": state,
@@ -229,17 +229,19 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_batch_is_one_launch_and_all_is_kept(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    found = run(*SPACE, n_trials=10)
-    assert [len(batch) for batch in found.batches] == [4, 4, 2]
-    assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 10
-    assert found.exit_code == 0
-    table = rows(found.folder)
+    searched = run(*SPACE, n_trials=10)
+    assert [len(batch) for batch in searched.batches] == [4, 4, 2]
+    assert [trial.state for trial in searched.trials] == [TrialState.COMPLETE] * 10
+    assert searched.exit_code == 0
+    table = rows(searched.folder)
     assert list(table[0])[:5] == ["id", "state", "dropout1", "optimizer.lr", "seed"]
-    assert [row["id"] for row in table] == [trial.user_attrs["run"] for trial in found.trials]
-    assert [float(row["dropout1"]) for row in table] == [trial.params["dropout1"] for trial in found.trials]
-    assert [float(row["val_acc"]) for row in table] == [trial.value for trial in found.trials]
-    assert "hydra" in yaml.safe_load((found.folder / "multirun.yaml").read_text())
-    best = max(found.trials, key=lambda trial: trial.value or 0)
+    assert [row["id"] for row in table] == [trial.user_attrs["run"] for trial in searched.trials]
+    assert [float(row["dropout1"]) for row in table] == [
+        trial.params["dropout1"] for trial in searched.trials
+    ]
+    assert [float(row["val_acc"]) for row in table] == [trial.value for trial in searched.trials]
+    assert "hydra" in yaml.safe_load((searched.folder / "multirun.yaml").read_text())
+    best = max(searched.trials, key=lambda trial: trial.value or 0)
     out = capsys.readouterr().out
     assert f"best of 10 trials: val_acc {best.value:.4f}  trial {best.number}: dropout1=" in out
     assert "report: python -m analysis.compare" in out
@@ -255,7 +257,8 @@ def test_the_same_seed_asks_for_the_same_trials_even_after_a_kill(run: Run, samp
     again = run(*axes, name="again", **options)
     other = run(*axes, name="other", seed=1, **options)
     assert params_of(first.trials) == params_of(again.trials) != params_of(other.trials)
-    assert len({str(own) for own in params_of(first.trials)}) >= 16  # nsgaii may ask for a setting twice
+    # nsgaii may ask for a setting twice
+    assert len({str(params) for params in params_of(first.trials)}) >= 16
     with pytest.raises(Stopped):
         run(*axes, name="killed", most=8, **options)
     left = trials_of(again.folder.parent / "killed")
@@ -281,9 +284,9 @@ def test_a_sampler_that_learns_beats_chance(run: Run) -> None:
 
 def test_more_trials_go_on_and_fewer_do_nothing(run: Run) -> None:
     run(*SPACE, n_trials=6)
-    found = run(*SPACE, n_trials=9)
-    assert [len(batch) for batch in found.batches] == [2, 1]  # the batch of 4 to 7 is completed first
-    assert params_of(found.trials) == params_of(run(*SPACE, name="whole", n_trials=9).trials)
+    searched = run(*SPACE, n_trials=9)
+    assert [len(batch) for batch in searched.batches] == [2, 1]  # the batch of 4 to 7 is completed first
+    assert params_of(searched.trials) == params_of(run(*SPACE, name="whole", n_trials=9).trials)
     again = run(*SPACE, n_trials=5)
     assert (again.batches, len(again.trials)) == ([], 9)
 
@@ -296,17 +299,17 @@ def test_finished_runs_are_used_again_without_their_study(run: Run) -> None:
 
 
 def test_a_run_that_is_gone_is_trained_again(run: Run) -> None:
-    found = run(*SPACE, n_trials=4)
-    shutil.rmtree(found.folder.parents[1] / "runs" / found.trials[2].user_attrs["run"])
+    searched = run(*SPACE, n_trials=4)
+    shutil.rmtree(searched.folder.parents[1] / "runs" / searched.trials[2].user_attrs["run"])
     again = run(*SPACE, n_trials=4)
-    assert again.batches == [[found.batches[0][2]]]
-    assert params_of(again.trials) == params_of(found.trials)
+    assert again.batches == [[searched.batches[0][2]]]
+    assert params_of(again.trials) == params_of(searched.trials)
 
 
 def test_a_grid_is_every_point_once(run: Run) -> None:
-    found = run("dropout1=range(0,0.4,0.2)", "noise=dropout,gaussian", sampler="grid", n_trials=100)
-    points = {(trial.params["dropout1"], trial.params["noise"]) for trial in found.trials}
-    assert len(found.trials) == len(points) == 6
+    searched = run("dropout1=range(0,0.4,0.2)", "noise=dropout,gaussian", sampler="grid", n_trials=100)
+    points = {(trial.params["dropout1"], trial.params["noise"]) for trial in searched.trials}
+    assert len(searched.trials) == len(points) == 6
 
 
 def test_failed_is_told_as_fail_and_diverged_as_pruned(run: Run) -> None:
@@ -315,19 +318,21 @@ def test_failed_is_told_as_fail_and_diverged_as_pruned(run: Run) -> None:
             return store.FAILED
         return store.DIVERGED if config["dropout1"] > 0.3 else formula(config)
 
-    found = run(*SPACE, result=result, n_trials=16)
+    searched = run(*SPACE, result=result, n_trials=16)
     states = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "diverged", TrialState.FAIL: "failed"}
-    assert {trial.state for trial in found.trials} == set(states)
-    assert [states[trial.state] for trial in found.trials] == [row["state"] for row in rows(found.folder)]
-    assert found.exit_code == 1
+    assert {trial.state for trial in searched.trials} == set(states)
+    assert [states[trial.state] for trial in searched.trials] == [
+        row["state"] for row in rows(searched.folder)
+    ]
+    assert searched.exit_code == 1
     assert run(*SPACE, result=result, n_trials=16).exit_code == 1  # nothing left to do, and it says so again
 
 
 def test_tpe_stays_away_from_what_diverged(run: Run) -> None:
-    found = run(
+    searched = run(
         *SPACE, result=lambda c: store.DIVERGED if c["dropout1"] > 0.4 else formula(c), n_trials=40, seed=3
     )
-    late = [trial.params["dropout1"] > 0.4 for trial in found.trials[20:]]
+    late = [trial.params["dropout1"] > 0.4 for trial in searched.trials[20:]]
     assert sum(late) < 5  # by chance: 10 of 20
 
 
@@ -335,16 +340,16 @@ def test_settings_that_do_not_go_together_are_a_failed_trial(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(space, "MOST_CHECKED", 1)
-    found = run("dropout2=0.5,1", "noise=dropout,gaussian", sampler="grid", n_trials=4)
-    states = {(t.params["dropout2"], t.params["noise"]): t.state for t in found.trials}
+    searched = run("dropout2=0.5,1", "noise=dropout,gaussian", sampler="grid", n_trials=4)
+    states = {(t.params["dropout2"], t.params["noise"]): t.state for t in searched.trials}
     assert states.pop((1, "gaussian")) == TrialState.FAIL
     assert set(states.values()) == {TrialState.COMPLETE}
     assert "cannot be run: dropout2=1.0: must be a finite number from 0 to below 1" in capsys.readouterr().err
-    assert (len(rows(found.folder)), found.exit_code) == (3, 1)
+    assert (len(rows(searched.folder)), searched.exit_code) == (3, 1)
 
 
 def test_several_metrics(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    found = run(
+    searched = run(
         *SPACE,
         "dropout2=interval(0,1)",
         metric=["val_acc", "val_loss"],
@@ -352,15 +357,15 @@ def test_several_metrics(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         n_trials=24,
         batch_size=8,
     )
-    loaded = study.load(found.folder / study.FILE)
+    loaded = study.load(searched.folder / study.FILE)
     assert [direction.name for direction in loaded.directions] == ["MAXIMIZE", "MINIMIZE"]
-    assert all(len(trial.values) == 2 for trial in found.trials)
+    assert all(len(trial.values) == 2 for trial in searched.trials)
     front = {str(trial.params) for trial in loaded.best_trials}
     assert 1 < len(front) < 24
     out = capsys.readouterr().out
     assert f"{len(front)} of 24 trials that no other one beats" in out
     generations = [
-        value for t in found.trials for key, value in t.system_attrs.items() if "generation" in key
+        value for t in searched.trials for key, value in t.system_attrs.items() if "generation" in key
     ]
     assert set(generations) == {0, 1, 2}  # a batch is a generation
 
@@ -423,7 +428,7 @@ def test_a_refusal_as_a_user_sees_it(command: Command, tmp_path: Path, typed: st
 
 
 def test_another_search_in_the_same_folder_is_refused(run: Run) -> None:
-    found = run(*SPACE)
+    searched = run(*SPACE)
     for options in ({"metric": "val_loss"}, {"sampler": "random"}, {"seed": 5}):
         ((key, value),) = options.items()
         with pytest.raises(InputError, match=f"^hydra.sweeper.{key}=.*{value}.* holds a search with "):
@@ -431,13 +436,13 @@ def test_another_search_in_the_same_folder_is_refused(run: Run) -> None:
     for axes in (["dropout1=interval(0,0.7)", SPACE[1]], [*SPACE, "dropout2=0.1"]):
         with pytest.raises(InputError, match="holds a search with "):
             run(*axes)
-    assert trials_of(found.folder) == found.trials
+    assert trials_of(searched.folder) == searched.trials
     assert len(run(*SPACE, batch_size=6, n_trials=14).trials) == 14  # how fast and how far may change
 
 
 def test_a_damaged_study_is_named(run: Run) -> None:
-    found = run(*SPACE)
-    (found.folder / study.FILE).write_bytes(b"no database" * 100)
+    searched = run(*SPACE)
+    (searched.folder / study.FILE).write_bytes(b"no database" * 100)
     with pytest.raises(
         InputError, match=r"study.db is no study of Optuna \(.*\); without it the same search finds"
     ):

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from configs import REPOSITORY, make_run, plain
+from configs import REPOSITORY, make_job, make_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import components, config, data, provenance, source
-from src.runs import job as runs
+from src import components, config, data, provenance
+from src.provenance import source
 from src.runs import store
 from src.runs.job import Job
+from src.runs.pack import train_jobs
+from src.runs.record import make_record
 from src.sweeping.campaign import _own
 
 SOURCE = textwrap.dedent('''\
@@ -187,10 +189,10 @@ def test_the_list_of_the_frameworks_own_is_right() -> None:
                 ), f"{path}, of {group}={name}, belongs into source.FRAMEWORK"
 
 
-@pytest.mark.parametrize("name", data.SHIPPED)
+@pytest.mark.parametrize("name", provenance.SHIPPED)
 def test_what_is_known_of_the_shipped_data_sets_is_right(name: str) -> None:
-    own, arrays = data.SHIPPED[name]
-    assert source.total(source.files(components.find("data", name))) == own, (
+    code, arrays = provenance.SHIPPED[name]
+    assert source.total(source.files(components.find("data", name))) == code, (
         "edited? then write the new one there"
     )
     assert data._checksum(*data._key(data.defaults(name))) == arrays
@@ -236,54 +238,51 @@ def test_a_worker_whose_file_differs_fails_that_run_alone(
     small = {"data": {"name": "digits", "root": None, "validation": 0, "split": 0, "train": None}}
     small |= {"epochs": 1, "output": str(tmp_path), "model": {"hidden1": 8, "hidden2": 8}}
     edited()
-    jobs = [
-        Job(make_run(**small, noise=noise), plain(**small, noise=noise), [], {}, number)
-        for number, noise in enumerate([MINE, {"name": "none"}])
-    ]
+    jobs = [make_job(number, noise=noise, **small) for number, noise in enumerate([MINE, {"name": "none"}])]
     sent = pickle.loads(pickle.dumps(jobs))
     edited(scale=1.6)
-    failed, trained = runs.train_jobs(sent)
+    failed, trained = train_jobs(sent)
     assert failed["error"] == "src/noise/mine.py changed while the sweep ran"
     assert (failed["state"], trained["state"]) == (store.FAILED, store.FINISHED)
     assert [record["id"] for record in (failed, trained)] == [job.id for job in jobs]
     assert failed["code"]["files"] == dict(jobs[0].provenance.files)
     edited(scale=1.5)
-    assert runs.train_jobs(pickle.loads(pickle.dumps(jobs)))[0]["state"] == store.FINISHED
+    assert train_jobs(pickle.loads(pickle.dumps(jobs)))[0]["state"] == store.FINISHED
 
 
 def test_a_worker_whose_data_differ_fails_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(make_run(), plain(), [], {})
+    job = make_job()
     provenance.check(job.run, job.provenance)
-    monkeypatch.setattr(data, "arrays_checksum", lambda options: "other")
+    monkeypatch.setattr(provenance, "arrays_checksum", lambda options: "other")
     with pytest.raises(ValueError, match=r"^the arrays of data=fashion_mnist changed while the sweep ran$"):
         provenance.check(job.run, job.provenance)
 
 
 def test_jobs_of_a_sweep_share_their_provenance() -> None:
-    first, second = (Job(make_run(seed=seed), plain(), [], {}) for seed in range(2))
+    first, second = (make_job(seed=seed) for seed in range(2))
     assert first.planned is second.planned
 
 
 def test_the_record_names_code_and_commit(tmp_path: Path) -> None:
-    record = Job(make_run(), plain(), [], {}).provenance.record()
+    record = make_job().provenance.record()
     assert set(record["code"]["files"]) == {
         *("src/models/scratch.py", "src/noise/dropout.py"),
         *("src/schedules/constant.py", "src/optimizers/sgd.py"),
     }
     assert record["code"]["checksum"] == source.total(record["code"]["files"])
-    assert record["arrays"] == data.SHIPPED["fashion_mnist"][1]
+    assert record["arrays"] == provenance.SHIPPED["fashion_mnist"][1]
 
 
 def test_a_launcher_whose_process_found_other_code_fails_that_run_alone(
     edited: Callable[..., None], tmp_path: Path
 ) -> None:
     def planned() -> Job:
-        return Job(make_run(noise=MINE, output=str(tmp_path)), plain(noise=MINE), [], {}, 0)
+        return make_job(noise=MINE, output=str(tmp_path))
 
     edited()
     job = planned()
     edited(scale=1.6)
-    there = runs._record(planned(), store.FINISHED, [], 0.0, None, None)
+    there = make_record(planned(), store.FINISHED)
     failed = _own(job, there)
     assert (failed["id"], failed["state"]) == (job.id, store.FAILED)
     assert failed["error"] == "src/noise/mine.py changed while the sweep ran"

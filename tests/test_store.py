@@ -127,14 +127,12 @@ def test_no_number_that_json_does_not_know_is_written(folder: Path) -> None:
 
 def test_a_finished_run_is_read_back(folder: Path) -> None:
     assert store.read_record(folder) == record(row(3))
-    assert store.is_finished(folder)
 
 
 def test_without_a_record_nothing_is_finished(folder: Path) -> None:
     (folder / "run.json").unlink()
     assert store.read_record(folder) is None
-    assert not store.is_finished(folder)
-    assert not store.is_finished(folder / "nowhere")
+    assert store.read_record(folder / "nowhere") is None
 
 
 @pytest.mark.parametrize("state", [store.FAILED, store.DIVERGED])
@@ -143,7 +141,6 @@ def test_what_failed_is_not_finished(folder: Path, state: str) -> None:
     (folder / "metrics.csv").unlink()
     read = store.read_record(folder)
     assert read is not None and read["state"] == state
-    assert not store.is_finished(folder)
 
 
 def edited(path: Path, change: Callable[[bytes], bytes]) -> None:
@@ -187,7 +184,6 @@ def test_damage_is_told_and_never_taken_for_finished(folder: Path, kind: str) ->
     edited(folder / name, change)
     with pytest.raises(store.Damaged, match=str(folder)):
         store.read_record(folder)
-    assert not store.is_finished(folder)
 
 
 def test_missing_metrics_are_damage(folder: Path) -> None:
@@ -208,7 +204,8 @@ def test_no_truncation_is_ever_taken_for_finished(
     whole = path.read_bytes()
     # the newline after run.json's last brace says nothing
     edited(path, lambda content: content[: data.draw(st.integers(0, len(whole) - 2))])
-    assert not store.is_finished(folder)
+    with pytest.raises(store.Damaged):
+        store.read_record(folder)
 
 
 # IDs and folders

@@ -17,9 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from configs import REPOSITORY, heed_ctrl_c, make_run, plain
+from configs import REPOSITORY, heed_ctrl_c, make_job
 
-from src.runs.job import Job
 from src.sweeping.table import Table
 
 BUGGY = """
@@ -94,7 +93,7 @@ def without_seconds(text: str) -> list[str]:
 
 def everything(output: Path) -> dict[str, str]:
     """Every file of an output folder, without wall times, times of day and the folder's own name."""
-    found = {}
+    texts = {}
     for path in sorted(output.rglob("*")):
         if path.is_file() and path.name != "curves.png" and path.parent.name != ".locks":
             text = path.read_text()
@@ -103,8 +102,8 @@ def everything(output: Path) -> dict[str, str]:
             text = re.sub(r'"seconds": [\d.e-]+', "", text)
             text = re.sub(r"^\S+ \S+ (INFO|ERROR)", "", text, flags=re.M)
             text = re.sub(r"  [\d.]+ s$", "", text, flags=re.M)
-            found[str(path.relative_to(output))] = text.replace(output.name, "OUTPUT")
-    return found
+            texts[str(path.relative_to(output))] = text.replace(output.name, "OUTPUT")
+    return texts
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +158,9 @@ def test_parts_with_one_output_are_found_finished_by_the_whole(workshop: Path, u
     sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={output.name}")
     assert before == {path: path.stat().st_mtime_ns for path in output.glob("runs/*/*")}
     (whole,) = uninterrupted.glob("sweeps/*/runs.csv")
-    own = (output / whole.relative_to(uninterrupted)).read_text()
-    assert without_seconds(own) == without_seconds(whole.read_text())
-    assert [row["state"] for row in csv.DictReader(own.splitlines())] == ["finished"] * 12
+    table = (output / whole.relative_to(uninterrupted)).read_text()
+    assert without_seconds(table) == without_seconds(whole.read_text())
+    assert [row["state"] for row in csv.DictReader(table.splitlines())] == ["finished"] * 12
 
 
 @pytest.mark.parametrize(
@@ -179,9 +178,9 @@ def test_same_files_with_any_workers_packs_and_launcher(
     output = workshop / f"same-{how[0].partition('=')[2]}"
     sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={output.name}", *how)
     assert results(output) == results(uninterrupted)
-    own, expected = everything(output), everything(uninterrupted)
-    assert own.keys() == expected.keys()
-    differing = [name for name in own if own[name] != expected[name] and not name.endswith("yaml")]
+    files, expected = everything(output), everything(uninterrupted)
+    assert files.keys() == expected.keys()
+    differing = [name for name in files if files[name] != expected[name] and not name.endswith("yaml")]
     assert [name for name in differing if name.endswith((".csv", ".log"))] == []
 
 
@@ -354,11 +353,12 @@ def test_two_sweeps_at_once_share_the_work(workshop: Path) -> None:
 
 
 def test_the_table_is_written_while_a_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = [Job(make_run(seed=seed), plain(seed=seed), [f"seed={seed}"], {}, seed) for seed in range(3)]
+    jobs = [make_job(seed, [f"seed={seed}"], seed=seed) for seed in range(3)]
     ended = [{"id": job.id, "state": "finished", "final": {"test_acc": 0.5}} for job in jobs]
     clock = [100.0]
     monkeypatch.setattr("src.sweeping.table.time.monotonic", lambda: clock[0])
-    going = Table(tmp_path, jobs, ["seed"])
+    going = Table(tmp_path, ["seed"])
+    going.extend(jobs)
 
     def states() -> list[str]:
         with (tmp_path / "runs.csv").open(newline="") as file:
@@ -378,7 +378,7 @@ def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A table of 100,000 rows takes two seconds to write: once a second, that would be all that the sweep does."""
-    job = Job(make_run(), plain(), [], {}, 0)
+    job = make_job()
     clock, writing = [0.0], [0.0]
     monkeypatch.setattr("src.sweeping.table.time.monotonic", lambda: clock[0])
 
@@ -387,7 +387,8 @@ def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
         writing[0] += 2.0
 
     monkeypatch.setattr("src.sweeping.table.store.write_whole", takes_two_seconds)
-    going = Table(tmp_path, [job], [])
+    going = Table(tmp_path, [])
+    going.extend([job])
     for _ in range(10_000):
         clock[0] += 0.1
         going.add({"id": job.id, "state": "finished", "final": {}})
@@ -395,9 +396,10 @@ def test_writing_the_table_of_a_huge_sweep_takes_a_small_share_of_the_time(
 
 
 def test_little_of_a_record_is_kept_and_the_table_is_whole(tmp_path: Path) -> None:
-    job = Job(make_run(dropout1=0.3), plain(dropout1=0.3), ["dropout1=0.3"], {}, 0)
+    job = make_job(0, ["dropout1=0.3"], dropout1=0.3)
     final = json.loads('{"test_acc": 0.5, "dropout1": 0.1, "of_its_own": 7}')
-    table = Table(tmp_path, [job], ["dropout1", "seed"])
+    table = Table(tmp_path, ["dropout1", "seed"])
+    table.extend([job])
     table.add({"id": job.id, "state": "finished", "final": final, "config": job.config, "versions": {}})
     assert table.records[job.id] == {"id": job.id, "state": "finished", "final": final}
     table.write()

@@ -87,8 +87,8 @@ def test_anything_but_one_name_is_refused(train_here: Train, choice: str, flag: 
 
 
 def test_hydras_own_sweeper_trains_every_batch_and_the_code_is_1(train_here: Train, tmp_path: Path) -> None:
-    own = ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1", "hydra.launcher.n_jobs=1"]
-    code, out, _ = train_here("-m", *SMALL, *own, "optimizer.lr=1e9,0.5")
+    basic = ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1", "hydra.launcher.n_jobs=1"]
+    code, out, _ = train_here("-m", *SMALL, *basic, "optimizer.lr=1e9,0.5")
     assert (code, out.count("1 runs, 0 of them done before")) == (1, 2)
     assert "0 finished, 1 failed or diverged" in out and "1 finished, 0 failed or diverged" in out
     (folder,) = tmp_path.glob("outputs/sweeps/*")

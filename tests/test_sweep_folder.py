@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configs import make_run, plain
+from configs import make_job
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_train import SMALL, Train, train_here
 
@@ -81,14 +81,16 @@ def test_elsewhere_the_report_command_works_and_another_sweep_is_refused(
 ) -> None:
     from analysis.runs import read_sweep
 
-    own = f"hydra.sweep.dir={tmp_path / 'x'}"
-    assert train_here("-m", *SMALL, *BASIC, "seed=0,1", own).code == 0
+    elsewhere = f"hydra.sweep.dir={tmp_path / 'x'}"
+    assert train_here("-m", *SMALL, *BASIC, "seed=0,1", elsewhere).code == 0
     table = (tmp_path / "x" / "runs.csv").read_bytes()
     assert sorted(read_sweep(tmp_path / "x").seed) == [0, 1]
-    code, _, err = train_here("-m", *SMALL, *BASIC, "seed=2,3", own)
+    code, _, err = train_here("-m", *SMALL, *BASIC, "seed=2,3", elsewhere)
     assert code == 2 and "holds the sweep" in err and "seed=0,1" in err
     assert (tmp_path / "x" / "runs.csv").read_bytes() == table
-    code, _, err = train_here("-m", *SMALL, *BASIC, "seed=0,1", own, "hydra.sweeper.arms=['dropout1=0.3']")
+    code, _, err = train_here(
+        "-m", *SMALL, *BASIC, "seed=0,1", elsewhere, "hydra.sweeper.arms=['dropout1=0.3']"
+    )
     assert code == 2 and (tmp_path / "x" / "runs.csv").read_bytes() == table
 
 
@@ -110,13 +112,13 @@ def test_a_single_run_refuses_what_it_would_ignore(
 
 
 def job(number: int, **changes: Any) -> Job:
-    return Job(make_run(**changes), plain(**changes), [], {"runtime": {"choices": {}}}, number)
+    return make_job(number, hydra={"runtime": {"choices": {}}}, **changes)
 
 
 def test_equal_values_are_one_row_and_numbers_have_no_gaps() -> None:
     jobs = [job(i, dropout1=rate) for i, rate in enumerate((0, 0.0, 0.5, 0))]
     kept = planning.distinct(jobs, ["dropout1"])
-    assert [(one.run.dropout1, one.number) for one in kept] == [(0, 0), (0.5, 1)]
+    assert [(job.run.dropout1, job.number) for job in kept] == [(0, 0), (0.5, 1)]
     none = [job(i, dropout1=rate, noise={"name": "none"}) for i, rate in enumerate((0.2, 0.5))]
     assert len(planning.distinct(none, ["dropout1"])) == 1
 

@@ -31,8 +31,8 @@ def trained(runs: list[Run], images: Images, classes: int = 10) -> tuple[list[li
     rows: list[list[dict[str, Any]]] = [[] for _ in runs]
 
     def report(epoch_rows: Any) -> None:
-        for own, row in zip(rows, epoch_rows, strict=True):
-            own.append(dict(row))
+        for run_rows, row in zip(rows, epoch_rows, strict=True):
+            run_rows.append(dict(row))
 
     return rows, train(runs, images, classes, report)
 
@@ -89,8 +89,8 @@ def book_step(
 
 def layers_of(flat: Tensor, net: nn.Module) -> list[tuple[Tensor, Tensor]]:
     """Weights and biases of each layer inside the flat parameters of a net."""
-    own = views(flat, [parameter.shape for parameter in net.parameters()])
-    return list(zip(own[0::2], own[1::2], strict=True))
+    tensors = views(flat, [parameter.shape for parameter in net.parameters()])
+    return list(zip(tensors[0::2], tensors[1::2], strict=True))
 
 
 def expect(row: dict[str, Any], name: str, log_p: Bounded, y: Tensor) -> None:
@@ -128,13 +128,13 @@ def test_equals_the_books_loop(model: str, fashion: Dataset) -> None:
     n, step, bounds = len(X_train), 0, list[float]()
     for epoch, row in enumerate(rows, 1):
         order = torch.from_numpy(streams.generator(run.seed, "order", epoch).permutation(n))
-        found: list[Bounded] = []
+        batches: list[Bounded] = []
         for index in order.split(run.batch_size):
             X, y = X_train[index], data.train_labels[index]
             rates = (run.dropout1, run.dropout2)
             masks = [mask(len(y), 256, p, run.seed, place, step) for place, p in enumerate(rates, 1)]
             log_p, gradients = book_step(layers_of(weights[step], net), X, y, masks)
-            found.append(log_p)
+            batches.append(log_p)
             before, after = (
                 views(flat, [p.shape for p in net.parameters()]) for flat in weights[step : step + 2]
             )
@@ -144,7 +144,7 @@ def test_equals_the_books_loop(model: str, fashion: Dataset) -> None:
                 assert Bounded(expected.value, expected.error + gamma(len(y) + 2) * w.abs()).holds(updated)
                 bounds.append(float(expected.error.norm() / (updated - w).norm()))
             step += 1
-        together = Bounded(torch.cat([p.value for p in found]), torch.cat([p.error for p in found]))
+        together = Bounded(torch.cat([p.value for p in batches]), torch.cat([p.error for p in batches]))
         expect(row, "train", together, data.train_labels[order])
         logits = Bounded.exact(X_test)
         for layer, (W, b) in enumerate(layers_of(weights[step], net)):

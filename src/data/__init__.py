@@ -23,16 +23,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from src import components, source
+from src import components
 from src.checks import Check, integer, optional, text
 from src.data._arrays import Arrays as Arrays
 from src.data._arrays import DataError as DataError
 from src.data._arrays import checked
 from src.data._split import partition
-from src.errors import InputError
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-DEFAULT_ROOT = ".data"
+from src.errors import REPOSITORY, InputError
 
 OPTIONS: dict[str, Check] = {
     "root": optional(text),
@@ -41,12 +38,6 @@ OPTIONS: dict[str, Check] = {
     "train": optional(integer(1)),
 }
 """The keys that every data set has; their defaults stand in `conf/data_defaults.yaml`."""
-
-SHIPPED = {
-    "fashion_mnist": ("7d12de1038a67dc7", "e87f8654d05a252882328a83009c835230b54eb86c17fab7e260b24e2506e7d5"),
-    "digits": ("057e6a7758ffbaac", "8a8b5be2a18e208ec152903e6c31ecac76c7a1e00f691e0cdbe58ff6e22197e5"),
-}
-"""Checksums of these data sets' code and of the arrays that this code reads: a plan need not read them to know."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,14 +121,14 @@ def defaults(name: str) -> dict[str, Any]:
     """
     components.find("data", name)
     path = REPOSITORY / "conf" / "data" / f"{name}.yaml"
-    own = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    specific = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     shared = yaml.safe_load((REPOSITORY / "conf" / "data_defaults.yaml").read_text(encoding="utf-8"))
-    return {**shared, **(own or {}), "name": name}
+    return {**shared, **(specific or {}), "name": name}
 
 
 def resolve(root: str | Path | None) -> Path:
     """`data.root` as an absolute folder: from the repository's root, wherever the process runs."""
-    return REPOSITORY / Path(root or DEFAULT_ROOT).expanduser()
+    return REPOSITORY / Path(root or ".data").expanduser()
 
 
 def load_bytes(
@@ -189,15 +180,11 @@ def checksum(dataset: Arrays | Dataset) -> str:
 
 
 def arrays_checksum(options: Mapping[str, Any]) -> str:
-    """The checksum of all arrays of a data set, whatever a run trains on; read where it is not known.
+    """The checksum of all arrays of a data set, whatever a run trains on.
 
     Raises:
         DataError, InputError: as `load_bytes`.
     """
-    name = options["name"]
-    shipped = SHIPPED.get(name)
-    if shipped and source.total(source.files(components.find("data", name))) == shipped[0]:
-        return shipped[1]
     return _checksum(*_key(options))
 
 
@@ -218,20 +205,20 @@ Key = tuple[str, Path, str]
 
 
 def _key(options: Mapping[str, Any]) -> Key:
-    own = {key: value for key, value in options.items() if key not in ("name", *OPTIONS)}
-    return options["name"], resolve(options["root"]), json.dumps(own, sort_keys=True)
+    specific = {key: value for key, value in options.items() if key not in ("name", *OPTIONS)}
+    return options["name"], resolve(options["root"]), json.dumps(specific, sort_keys=True)
 
 
 # A sweep may try many splits, or options, of a data set: no process keeps more than the last few.
 
 
 @functools.lru_cache(maxsize=4)
-def _read(name: str, root: Path, own: str) -> Arrays:
+def _read(name: str, root: Path, specific: str) -> Arrays:
     module = components.find("data", name)
     if not hasattr(module, "read"):
         raise InputError("data", name, f"src/data/{name}.py must define read(options)")
     try:
-        return checked(module.read({"name": name, "root": root, **json.loads(own)}))
+        return checked(module.read({"name": name, "root": root, **json.loads(specific)}))
     except InputError:
         raise
     except Exception as error:
@@ -239,18 +226,18 @@ def _read(name: str, root: Path, own: str) -> Arrays:
             frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__
         ]
         where = f"src/data/{name}.py, line {frames[-1].lineno}: " if frames else ""
-        said = " ".join(str(error).split())
-        raise DataError(f"data={name}: {where}{type(error).__name__}: {said}") from error
+        message = " ".join(str(error).split())
+        raise DataError(f"data={name}: {where}{type(error).__name__}: {message}") from error
 
 
 @functools.lru_cache
-def _checksum(name: str, root: Path, own: str) -> str:
-    return checksum(_read(name, root, own))
+def _checksum(name: str, root: Path, specific: str) -> str:
+    return checksum(_read(name, root, specific))
 
 
 @functools.lru_cache(maxsize=4)
-def _split(name: str, root: Path, own: str, validation: int, split: int, train: int | None) -> Dataset:
-    arrays = _read(name, root, own)
+def _split(name: str, root: Path, specific: str, validation: int, split: int, train: int | None) -> Dataset:
+    arrays = _read(name, root, specific)
     images, labels = arrays.train_images.flatten(1), arrays.train_labels
     train_part, val_part = partition(labels, validation, split, train)
     whole = len(train_part) == len(labels)  # as it is, then: a copy would double the memory

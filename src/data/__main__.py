@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
-from typing import NoReturn
 
 from src import components, data, errors
 from src.data import fashion_mnist
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise data.DataError(message)
-
-
 @errors.command
 def main(arguments: list[str] | None = None) -> None:
     """Gets a data set, and says where it is."""
-    parser = _Parser(
+    parser = errors.Parser(
         prog="python -m src.data",
         description="Gets a data set, checks it, and says where it is and where it came from. Fashion-MNIST is "
         f"looked for in the folder itself, in {fashion_mnist.SYSTEM}, in torchvision's download and in Debian's "
@@ -48,12 +41,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _description(options: dict[str, object]) -> str:
-    held = data.load_bytes(**options)  # type: ignore[arg-type]
-    counts = f"{held.name}: {len(held.train_labels):,} training and {len(held.test_labels):,} test images"
-    module = components.find("data", held.name)
+    dataset = data.load_bytes(**options)  # type: ignore[arg-type]
+    counts = (
+        f"{dataset.name}: {len(dataset.train_labels):,} training and {len(dataset.test_labels):,} test images"
+    )
+    module = components.find("data", dataset.name)
     if hasattr(module, "origin"):
         return counts + module.origin({**options, "root": data.resolve(options["root"])})  # type: ignore[arg-type]
-    return f"{counts} of shape {held.shape}, {held.classes} classes, SHA-256 {data.checksum(held)[:12]}…"
+    return f"{counts} of shape {dataset.shape}, {dataset.classes} classes, SHA-256 {data.checksum(dataset)[:12]}…"
 
 
 if __name__ == "__main__":

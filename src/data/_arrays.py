@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.checks import InputError
+from src.errors import InputError
 
 
 class DataError(InputError):

@@ -37,8 +37,8 @@ def partition(
         raise DataError(f"data.validation={validation}: {right}")
     if split and not validation and train is None:
         raise DataError(f"data.split={split}: splits nothing; give data.validation or data.train, too")
-    held = np.sort(order[:validation])
-    rest = np.setdiff1d(np.arange(len(classes)), held)
+    validation_part = np.sort(order[:validation])
+    rest = np.setdiff1d(np.arange(len(classes)), validation_part)
     if train is not None:
         order = _stratified(classes[rest], shuffle[rest])
         least = len(rest) - _last(classes[rest][order][::-1]).min(initial=len(rest))
@@ -48,10 +48,10 @@ def partition(
             )
             raise DataError(
                 f"data.train={train}: {right}, all that are there"
-                + ", data.validation aside" * bool(len(held))
+                + ", data.validation aside" * bool(len(validation_part))
             )
         rest = np.sort(rest[order[:train]])
-    return torch.from_numpy(rest), torch.from_numpy(held)
+    return torch.from_numpy(rest), torch.from_numpy(validation_part)
 
 
 def _stratified(classes: np.ndarray, shuffle: np.ndarray) -> np.ndarray:

@@ -57,18 +57,18 @@ def read(options: dict[str, Any]) -> Arrays:
 
     Source: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.
     """
-    at, mnist = folder(options["root"]), _torchvision.mnist()
-    images = [mnist.read_image_file(str(at / name)).unsqueeze(1) for name in FILES if "images" in name]
-    labels = [mnist.read_label_file(str(at / name)) for name in FILES if "labels" in name]
+    location, mnist = folder(options["root"]), _torchvision.mnist()
+    images = [mnist.read_image_file(str(location / name)).unsqueeze(1) for name in FILES if "images" in name]
+    labels = [mnist.read_label_file(str(location / name)) for name in FILES if "labels" in name]
     return Arrays(images[0], labels[0], images[1], labels[1], scale=255, classes=10)
 
 
 def origin(options: dict[str, Any]) -> str:
     """Where it is and comes from, as a part of a sentence."""
-    at = folder(options["root"])
-    note = at / "SOURCE"
+    location = folder(options["root"])
+    note = location / "SOURCE"
     source = note.read_text(encoding="utf-8").strip() if note.is_file() else "files found in data.root"
-    return f" in {at}, SHA-256 sums verified; source: {source}"
+    return f" in {location}, SHA-256 sums verified; source: {source}"
 
 
 def folder(root: Path) -> Path:
@@ -81,7 +81,7 @@ def folder(root: Path) -> Path:
         DataError: if `root` cannot be used, holds a damaged file, or no source has the files.
     """
     try:
-        target = _complete(root) or _fetched(root)
+        target = complete(root) or _fetched(root)
         for name in FILES:
             verify(target / name)
     except DamagedError as damage:
@@ -96,8 +96,10 @@ def verify(path: Path) -> None:
     content(path, path.name)
 
 
-def _complete(root: Path) -> Path | None:
-    return next((at for at in (root / LAYOUT, root) if all((at / name).is_file() for name in FILES)), None)
+def complete(root: Path) -> Path | None:
+    """The folder at or in `root` that has all files, decompressed; None if none has."""
+    candidates = (root / LAYOUT, root)
+    return next((path for path in candidates if all((path / name).is_file() for name in FILES)), None)
 
 
 def _fetched(root: Path) -> Path:
@@ -109,7 +111,7 @@ def _fetched(root: Path) -> Path:
     private = target.parent / ".fetch"
     # A lock of the operating system: a process that dies gives it back.
     with FileLock(target.parent / ".lock"):
-        if _complete(target):  # another process may have been here while we waited
+        if complete(target):  # another process may have been here while we waited
             return target
         for source, give in SOURCES.items():
             log.info("Fashion-MNIST: trying %s", source)
@@ -126,9 +128,9 @@ def _fetched(root: Path) -> Path:
                     raise
                 continue
             target.mkdir(exist_ok=True)
-            for name, held in files.items():
+            for name, payload in files.items():
                 if name == "SOURCE" or not (target / name).exists():
-                    (private / name).write_bytes(held)
+                    (private / name).write_bytes(payload)
                     (private / name).replace(target / name)
             shutil.rmtree(private)
             return target
@@ -177,12 +179,12 @@ def from_torchvision(root: Path, private: Path) -> Given:
 
     pooch.get_logger().setLevel(logging.WARNING)
     download = pooch.HTTPDownloader(timeout=SILENCE_S, chunk_size=2**16)
-    known, at, reasons = _torchvision.mnist().FashionMNIST, private / "torchvision", []
+    known, location, reasons = _torchvision.mnist().FashionMNIST, private / "torchvision", []
     for mirror in known.mirrors:
         try:
             for archive, md5 in known.resources:
-                pooch.retrieve(mirror + archive, f"md5:{md5}", archive, at, downloader=download)
-            return (at,), f"torchvision's download from {mirror}"
+                pooch.retrieve(mirror + archive, f"md5:{md5}", archive, location, downloader=download)
+            return (location,), f"torchvision's download from {mirror}"
         except (requests.ConnectionError, requests.Timeout):
             reasons.append(f"{mirror} cannot be reached, or is silent for {SILENCE_S} s")
         except (requests.RequestException, ValueError) as error:
@@ -194,19 +196,19 @@ def from_apt(root: Path, private: Path) -> Given:
     """Debian's package, downloaded and unpacked without being installed: this needs no rights of root's."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise SourceError("apt-get is not on this machine")
-    at = private / "apt"
-    shutil.rmtree(at, ignore_errors=True)
+    location = private / "apt"
+    shutil.rmtree(location, ignore_errors=True)
     for part in ("lists/partial", "cache/archives/partial"):
-        (at / part).mkdir(parents=True)
-    (at / "apt.conf").write_text(_APT_OPTIONS.format(at=at), encoding="utf-8")
-    apt_get: list[str | Path] = ["apt-get", "-q", "-c", at / "apt.conf"]
+        (location / part).mkdir(parents=True)
+    (location / "apt.conf").write_text(_APT_OPTIONS.format(location=location), encoding="utf-8")
+    apt_get: list[str | Path] = ["apt-get", "-q", "-c", location / "apt.conf"]
     # Its status is no verdict: a foreign source that is out of reach fails it, too.
-    _run([*apt_get, "update"], at, check=False)
-    _run([*apt_get, "download", PACKAGE], at)
-    if not (package := next(at.glob(f"{PACKAGE}_*.deb"), None)):
+    _run([*apt_get, "update"], location, check=False)
+    _run([*apt_get, "download", PACKAGE], location)
+    if not (package := next(location.glob(f"{PACKAGE}_*.deb"), None)):
         raise SourceError("apt-get reported success and left no package")
-    _run(["dpkg-deb", "-x", package, at], at)
-    return (at / IN_PACKAGE,), f"the Debian package {package.name}, by apt-get download"
+    _run(["dpkg-deb", "-x", package, location], location)
+    return (location / IN_PACKAGE,), f"the Debian package {package.name}, by apt-get download"
 
 
 SOURCES: dict[str, Callable[[Path, Path], Given]] = {
@@ -225,25 +227,31 @@ Acquire::https::Timeout "15";
 Acquire::Retries "1";
 Acquire::Languages "none";
 APT::Sandbox::User "root";
-Dir::State::lists "{at}/lists";
-Dir::Cache "{at}/cache";
+Dir::State::lists "{location}/lists";
+Dir::Cache "{location}/cache";
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 """
 
 
-def _run(command: list[str | Path], at: Path, check: bool = True) -> None:
+def _run(command: list[str | Path], location: Path, check: bool = True) -> None:
     environment, nothing = {**os.environ, "LC_ALL": "C"}, subprocess.DEVNULL
     try:
         done = subprocess.run(
-            command, cwd=at, env=environment, timeout=APT_S, stdin=nothing, capture_output=True, text=True
+            command,
+            cwd=location,
+            env=environment,
+            timeout=APT_S,
+            stdin=nothing,
+            capture_output=True,
+            text=True,
         )
     except subprocess.TimeoutExpired:
         raise SourceError(f"{command[0]} was not done within {APT_S} s") from None
     if check and done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith(("E:", "dpkg"))]
-        raise SourceError(said[0] if said else f"{command[0]} failed with status {done.returncode}")
+        errors = [line for line in done.stderr.splitlines() if line.startswith(("E:", "dpkg"))]
+        raise SourceError(errors[0] if errors else f"{command[0]} failed with status {done.returncode}")
 
 
 def _contents(folders: Sequence[Path]) -> dict[str, bytes]:
@@ -251,12 +259,12 @@ def _contents(folders: Sequence[Path]) -> dict[str, bytes]:
 
     A damaged file is told before a missing one.
     """
-    candidates = {name: [at / f"{name}{end}" for at in folders for end in ("", ".gz")] for name in FILES}
+    candidates = {name: [path / f"{name}{end}" for path in folders for end in ("", ".gz")] for name in FILES}
     paths = {name: next(filter(Path.is_file, places), None) for name, places in candidates.items()}
     contents = {name: content(path, name) for name, path in paths.items() if path is not None}
     if missing := [name for name in FILES if name not in contents]:
         what = "none of the files" if len(missing) == len(FILES) else f"no {', '.join(missing)}"
-        raise SourceError(f"{what} in {' or '.join(str(at) for at in folders)}")
+        raise SourceError(f"{what} in {' or '.join(str(location) for location in folders)}")
     return contents
 
 
@@ -269,18 +277,18 @@ def content(path: Path, name: str) -> bytes:
     right_length, right_digest = FILES[name]
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            held = file.read(right_length + 1)
+            payload = file.read(right_length + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DamagedError(f"{path} is damaged: {_one_line(error)}") from None
-    digest = hashlib.sha256(held).hexdigest()
+    digest = hashlib.sha256(payload).hexdigest()
     if digest == right_digest:
-        return held
+        return payload
     twin = next((other for other, (_, known) in FILES.items() if known == digest), None)
     if twin is not None:
         problem = f"is swapped: it holds {twin}"
-    elif len(held) < right_length:
-        problem = f"is truncated: {len(held)} of {right_length} bytes"
-    elif len(held) > right_length:
+    elif len(payload) < right_length:
+        problem = f"is truncated: {len(payload)} of {right_length} bytes"
+    elif len(payload) > right_length:
         problem = f"is damaged: longer than {right_length} bytes"
     else:
         problem = f"is damaged: its SHA-256 is {digest[:12]}…, not {right_digest[:12]}…"

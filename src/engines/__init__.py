@@ -18,8 +18,8 @@ from src.runs.job import Job, Record
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one more pack can train."""
+class Slot:
+    """Free capacity for one more pack."""
 
     gpu_memory: int | None = None
     """Bytes free on its GPU, as far as is known; None for a CPU."""
@@ -65,8 +65,8 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def room(self) -> Place | None:
-        """A place for one more pack; None while there is none.
+    def slot(self) -> Slot | None:
+        """Where one more pack can train; None while none can.
 
         Raises:
             EngineError: if nothing is left that could train.
@@ -74,7 +74,7 @@ class Engine(ABC):
 
     @abstractmethod
     def submit(self, pack: list[Job]) -> None:
-        """Send a pack of one kind on its way, for which there is room. `wait` reports what goes wrong with it."""
+        """Send a pack of one kind on its way to a free slot. `wait` reports what goes wrong with it."""
 
     @abstractmethod
     def wait(self) -> list[Outcome]:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from src.engines import Engine, EngineError, Outcome, Place, nodes, parcels
+from src.engines import Engine, EngineError, Outcome, Slot, nodes, parcels
 from src.engines.parcels import Trained
 from src.engines.queue import GPU_MEMORY
 from src.engines.settings import PREFIX, Settings
@@ -56,11 +56,11 @@ class Cluster(Engine):
             time.sleep(0.1)
         self.workers = min(self._places, self._settings.n_jobs or self._places)
 
-    def room(self) -> Place | None:
+    def slot(self) -> Slot | None:
         # no more than can train: to hand out late costs less than a pack that waits at a busy worker
         if len(self._running) >= min(self._look(), self._settings.n_jobs or self._places):
             return None
-        return Place(self._gpu_memory or GPU_MEMORY) if self._gpus else Place()
+        return Slot(self._gpu_memory or GPU_MEMORY) if self._gpus else Slot()
 
     def wait(self) -> list[Outcome]:
         if not self._running:

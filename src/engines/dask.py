@@ -19,8 +19,8 @@ from distributed import Client, Future, LocalCluster, wait
 from distributed.utils import TimeoutError as DaskTimeout
 
 from src.engines import Death, EngineError, Outcome, dask_host, nodes, parcels
-from src.engines import queue as packs
 from src.engines.cluster import CONNECT_SECONDS, LOOK_SECONDS, Cluster
+from src.engines.queue import cores
 from src.engines.settings import PREFIX, Settings
 from src.errors import InputError
 from src.runs.job import Job, Record
@@ -33,7 +33,7 @@ class Backend(Cluster):
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         if settings.address is None:
             self._cluster = LocalCluster(
-                n_workers=settings.n_jobs or packs.cores(),
+                n_workers=settings.n_jobs or cores(),
                 threads_per_worker=settings.cpus,
                 memory_limit=settings.memory or 0,
                 dashboard_address=None,

@@ -72,14 +72,14 @@ class Host(WorkerPlugin):
             return DIED
 
     def _begin(self) -> None:
-        self._connection, theirs = connection.Pipe()
-        with theirs:
+        self._connection, child_end = connection.Pipe()
+        with child_end:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "src.engines.child", str(theirs.fileno())],
+                [sys.executable, "-m", "src.engines.child", str(child_end.fileno())],
                 cwd=self._folder,
                 env={**os.environ, **ONE_THREAD},
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child_end.fileno()],
             )
 
     def _end(self) -> None:
@@ -93,9 +93,9 @@ class Host(WorkerPlugin):
 
 def _data(name: str) -> bytes:
     """The data set of sweep `name`; from here, as another worker may be busy for long."""
-    here = get_worker().address
+    address = get_worker().address
     with worker_client() as client:
-        data = client.submit(bytes, Future(name, client), workers=[here], pure=False)
+        data = client.submit(bytes, Future(name, client), workers=[address], pure=False)
         files: bytes = data.result(timeout=DATA_SECONDS)
         return files
 

@@ -15,12 +15,12 @@ from concurrent.futures.process import BrokenProcessPool
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from src import config
-from src.engines import Death, Engine, Outcome, Place, nodes
-from src.engines import queue as packs
+from src.engines import Death, Engine, Outcome, Slot, nodes
 from src.engines.child import die_with
+from src.engines.queue import cores
 from src.engines.settings import ONE_THREAD, Settings
-from src.runs import job as runs
 from src.runs.job import Job, Record
+from src.runs.pack import train_jobs
 
 ENVIRONMENT = {**ONE_THREAD, "LOKY_MAX_MEMORY_LEAK_SIZE": "2e9"}
 """Of a worker. It may grow by 2 GB before loky starts it anew; by default by 300 MB, which a data set takes."""
@@ -34,8 +34,8 @@ class Backend(Engine):
     shares_fate = True
 
     def __init__(self, settings: Settings) -> None:
-        self._most = self.workers = settings.n_jobs or packs.cores()
-        self._place = Place()
+        self._most = self.workers = settings.n_jobs or cores()
+        self._slot = Slot()
         self._running: dict[Future[list[Record]], list[Job]] = {}
         self._lost: list[Outcome] = []
         self._executor: ProcessPoolExecutor | None = self._start()
@@ -53,22 +53,22 @@ class Backend(Engine):
         needed = min(self._most, at_once)
         if config.resolve_device(jobs[0].run.device) == "cuda":
             needed = 1
-            if self._place.gpu_memory is None:  # later what a worker keeps for itself would count as taken
-                self._place = Place(nodes.gpu_memory())
+            if self._slot.gpu_memory is None:  # later what a worker keeps for itself would count as taken
+                self._slot = Slot(nodes.gpu_memory())
         if needed != self.workers:
             self.close()
             self.workers = needed
             self._executor = self._start()
 
-    def room(self) -> Place | None:
+    def slot(self) -> Slot | None:
         # one pack more than can train: it is there when a worker ends its own
-        return None if self._lost or len(self._running) > self.workers else self._place
+        return None if self._lost or len(self._running) > self.workers else self._slot
 
     def submit(self, pack: list[Job]) -> None:
         if self._executor is None:
             self._executor = self._start()
         try:
-            self._running[self._executor.submit(runs.train_jobs, pack)] = pack
+            self._running[self._executor.submit(train_jobs, pack)] = pack
         except (BrokenProcessPool, TerminatedWorkerError):
             self._lost.append((pack, DEATH))
 

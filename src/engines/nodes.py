@@ -12,8 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from src.data import REPOSITORY, resolve
 from src.data import fashion_mnist as fashion
+from src.data import resolve
+from src.errors import REPOSITORY
 from src.runs.job import Job
 
 SOURCE = "sent by the main process of a sweep"
@@ -37,7 +38,7 @@ def unpack_code(into: str | Path) -> None:
 
 def data_root(jobs: Sequence[Job]) -> str | None:
     """The folder that these jobs take files from, as every node is to look for it; None where they need none."""
-    roots = {job.run.data["root"] for job in jobs if job.run.data["name"] == "fashion_mnist"}
+    roots = {job.run.data.root for job in jobs if job.run.data.name == "fashion_mnist"}
     return str(resolve(roots.pop())) if roots else None
 
 
@@ -91,12 +92,12 @@ def gpu_memory() -> int:
 
 
 def _verified(root: Path) -> bool:
-    folder = next(
-        (at for at in (root / fashion.LAYOUT, root) if (at / "train-images-idx3-ubyte").is_file()), None
-    )
+    folder = fashion.complete(root)
+    if folder is None:
+        return False
     try:
-        for name in fashion.FILES if folder else ():
-            fashion.verify(folder / name)  # type: ignore[operator]
+        for name in fashion.FILES:
+            fashion.verify(folder / name)
     except (fashion.DamagedError, OSError):
         return False
-    return folder is not None
+    return True

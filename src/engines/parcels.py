@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.engines import nodes
-from src.engines import queue as packs
+from src.engines.queue import fitting
 from src.engines.settings import PREFIX, Settings
 from src.errors import InputError
-from src.runs import job as runs
 from src.runs.job import Job, Record
+from src.runs.pack import receive, train_jobs
 
 Trained = tuple[Record, dict[str, bytes]]
 """A run's record, and its files where its worker does not write into the output folder itself."""
 
 
 def gpus(settings: Settings, jobs: Sequence[Job]) -> int:
-    """GPUs that each of these packs takes: what is asked for, else 1 with device=cuda.
+    """GPUs that a pack of these jobs takes: what is asked for, else 1 with device=cuda.
 
     Raises:
         InputError: if it does not go with the device.
@@ -60,15 +60,15 @@ def train(jobs: Sequence[Job], shared: bool, supply: Callable[[], bytes]) -> tup
     gpu_memory = 0
     if jobs[0].run.device == "cuda":
         gpu_memory = nodes.gpu_memory()
-        jobs = jobs[: packs.fitting(gpu_memory)]
+        jobs = jobs[: fitting(gpu_memory)]
     if root := nodes.data_root(jobs):
         root = nodes.held_data(root, supply)
         jobs = [_with(job, data=job.run.data.changed(root=root)) for job in jobs]
     if shared:
-        return gpu_memory, [(record, {}) for record in runs.train_jobs(jobs)]
+        return gpu_memory, [(record, {}) for record in train_jobs(jobs)]
     with tempfile.TemporaryDirectory(prefix="dropout-sweeps-") as private:
         jobs = [_with(job, output=private) for job in jobs]
-        records = runs.train_jobs(jobs)
+        records = train_jobs(jobs)
         return gpu_memory, [(record, _files(job.folder)) for job, record in zip(jobs, records, strict=True)]
 
 
@@ -83,6 +83,5 @@ def _with(job: Job, **changes: object) -> Job:
 def unwrap(jobs: Sequence[Job], trained: Sequence[Trained]) -> list[Record]:
     """Back in the main process: the records, once the files that came with them are written."""
     return [
-        runs.receive(job, files) if files else record
-        for job, (record, files) in zip(jobs, trained, strict=True)
+        receive(job, files) if files else record for job, (record, files) in zip(jobs, trained, strict=True)
     ]

@@ -38,7 +38,7 @@ def kind(job: Job) -> Hashable:
     Rates, schedules, seeds and the optimizer's numbers may differ: they are per-run tensors.
     """
     run = job.run
-    parts: tuple[Any, ...] = (run.data, run.model, run.noise, run.optimizer["name"], run.probe)
+    parts: tuple[Any, ...] = (run.data, run.model, run.noise, run.optimizer.name, run.probe)
     return (repr(parts), run.epochs, run.batch_size, run.device, run.precision)
 
 
@@ -101,15 +101,15 @@ class Queue:
             return self._size
         # before a run of this kind is measured, packs are of one; and the last packs are small enough
         # for all workers to end together
-        in_time = int(self._pack_seconds / self._seconds[key]) if self._seconds.get(key) else 1
-        return max(1, min(in_time, self._largest, len(self._waiting[key]) // (2 * self._workers)))
+        in_time = self._pack_seconds / self._seconds[key] if self._seconds.get(key) else 1
+        return max(1, int(min(in_time, self._largest, len(self._waiting[key]) // (2 * self._workers))))
 
-    def _stack(self, key: Hashable, held: int) -> int:
+    def _stack(self, key: Hashable, capacity: int) -> int:
         """Runs for a GPU that trains `held` at once: more would share its death without being faster."""
         if self._size is not None:
-            return min(self._size, held)
+            return min(self._size, capacity)
         # in as few rounds as memory allows, in which all GPUs have as much to do; kinds share the GPUs
         total = self._totals[key]
         gpus = max(1, round(self._workers * total / sum(self._totals.values())))
-        rounds = math.ceil(total / (gpus * held))
+        rounds = math.ceil(total / (gpus * capacity))
         return math.ceil(total / (gpus * rounds))

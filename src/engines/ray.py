@@ -18,9 +18,9 @@ import ray
 from ray import exceptions
 
 from src.engines import Death, EngineError, Outcome, nodes, parcels
-from src.engines import queue as packs
 from src.engines.cluster import CONNECT_SECONDS, LOOK_SECONDS, Cluster
 from src.engines.parcels import Trained
+from src.engines.queue import cores
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
 from src.errors import InputError
 from src.runs.job import Job, Record
@@ -41,7 +41,7 @@ class Backend(Cluster):
         _check_address(settings.address)
         # only a cluster of our own is told its size
         size: dict[str, Any] = {"include_dashboard": False}
-        size["num_cpus"] = (settings.n_jobs or packs.cores()) * settings.cpus
+        size["num_cpus"] = (settings.n_jobs or cores()) * settings.cpus
         with tempfile.TemporaryDirectory(prefix="dropout-sweeps-") as folder:
             nodes.unpack_code(folder)
             try:

@@ -50,6 +50,11 @@ class Settings:
     partition: str | None = None
     time_limit: str | None = None
 
+    @property
+    def here(self) -> bool:
+        """Whether runs train on this machine's devices."""
+        return BACKENDS[self.backend].here
+
 
 def _pattern(pattern: str, right: str) -> Check:
     def check(value: Any) -> str:
@@ -60,12 +65,13 @@ def _pattern(pattern: str, right: str) -> Check:
     return check
 
 
+_size = _pattern(r"[1-9]\d*[KMGT]", "must be a whole number with its unit K, M, G or T, such as 4G")
+
+
 def _bytes(value: Any) -> int:
     """500M, 4G: in powers of 1024, as all three engines take it."""
-    found = re.fullmatch(r"([1-9]\d*)([KMGT])", value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError("must be a whole number with its unit K, M, G or T, such as 4G")
-    return int(found[1]) * 1024 ** ("KMGT".index(found[2]) + 1)
+    text = _size(value)
+    return int(text[:-1]) * 1024 ** ("KMGT".index(text[-1]) + 1)
 
 
 CHECKS: dict[str, Check] = {
@@ -87,7 +93,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def check(launcher: Any) -> Settings:
+def parse(launcher: Any) -> Settings:
     """The settings of a launcher plugin.
 
     Raises:

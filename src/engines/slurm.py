@@ -23,12 +23,11 @@ import submitit
 from filelock import FileLock, Timeout
 from submitit.core.job_environment import JobEnvironment
 
-from src.engines import Death, Engine, EngineError, Outcome, Place, nodes, parcels
+from src.engines import Death, Engine, EngineError, Outcome, Slot, nodes, parcels
 from src.engines.queue import GPU_MEMORY, GPU_MEMORY_PER_RUN
 from src.engines.settings import ONE_THREAD, PREFIX, Settings
 from src.errors import InputError
-from src.runs import job as runs
-from src.runs.job import Job, Record
+from src.runs.job import Job, Record, final_record
 
 NAME = "dropout-sweeps"
 """Of every job, for squeue."""
@@ -54,7 +53,7 @@ class Backend(Engine):
     def __init__(self, settings: Settings) -> None:
         self._settings = replace(settings, shared=True)
         self._most = settings.n_jobs or JOBS
-        self._place = Place()
+        self._slot = Slot()
         self._folder: Path | None = None
         # by Slurm's number a job's runs that have not ended, and where submitit puts its result
         self._running: dict[str, tuple[list[Job], Path]] = {}
@@ -70,11 +69,11 @@ class Backend(Engine):
         if self._gpus:
             # how many GPUs will be free is not known either: few full jobs, and larger ones rather than more
             share = max(math.ceil(at_once / self._most), self._settings.pack_size or 1)
-            self.workers, self._place = 1, Place(max(GPU_MEMORY, share * GPU_MEMORY_PER_RUN))
+            self.workers, self._slot = 1, Slot(max(GPU_MEMORY, share * GPU_MEMORY_PER_RUN))
         if self._folder is None:
-            place = Path(jobs[0].run.output).absolute() / ".slurm"
-            _sweep_up(place)
-            self._folder = place / uuid.uuid4().hex[:12]
+            parent = Path(jobs[0].run.output).absolute() / ".slurm"
+            _sweep_up(parent)
+            self._folder = parent / uuid.uuid4().hex[:12]
             self._fill(self._folder)
         root = nodes.data_root(jobs)
         if root and not (self._folder / "data").exists():
@@ -100,26 +99,26 @@ class Backend(Engine):
             additional_parameters={"chdir": str(folder / "code"), "no-requeue": True},
         )
 
-    def room(self) -> Place | None:
-        return self._place if len(self._running) < self._most else None
+    def slot(self) -> Slot | None:
+        return self._slot if len(self._running) < self._most else None
 
     def submit(self, pack: list[Job]) -> None:
         jobs = parcels.wrap(pack, self._settings, self._gpus > 0)
         try:
             job = self._executor.submit(_train, jobs, str(self._folder))
         except (submitit.core.utils.FailedJobError, OSError, RuntimeError) as error:
-            said = [line.rpartition("error: ")[2] for line in str(error).splitlines() if "error: " in line]
-            why = " ".join("; ".join(said or [str(error)]).split())
+            errors = [line.rpartition("error: ")[2] for line in str(error).splitlines() if "error: " in line]
+            why = " ".join("; ".join(errors or [str(error)]).split())
             raise InputError(f"{PREFIX}backend=slurm: sbatch refuses ({why})") from None
         self._running[job.job_id] = list(pack), job.paths.result_pickle
 
     def wait(self) -> list[Outcome]:
         end = time.monotonic() + LOOK_SECONDS
-        while not (outcomes := self._ended_runs()) and time.monotonic() < end:
+        while not (outcomes := self._on_disk()) and time.monotonic() < end:
             time.sleep(0.1)
         return outcomes + self._deaths()
 
-    def _ended_runs(self) -> list[Outcome]:
+    def _on_disk(self) -> list[Outcome]:
         """Runs that have ended, whether their job has or not: jobs train in order, and write what has ended."""
         outcomes: list[Outcome] = []
         for number, (pack, result) in list(self._running.items()):
@@ -135,7 +134,7 @@ class Backend(Engine):
                 self._forget(number)
             else:
                 for job in pack:
-                    if not (record := runs.ended(job)):
+                    if not (record := final_record(job)):
                         break
                     records.append(record)
             if records:
@@ -188,9 +187,9 @@ def _cancel(numbers: Iterable[str]) -> None:
         subprocess.run(command, capture_output=True, check=False)
 
 
-def _sweep_up(place: Path) -> None:
+def _sweep_up(parent: Path) -> None:
     """Cancels the jobs of sweeps whose main process was killed, and removes their folders."""
-    for folder in place.glob("*/"):
+    for folder in parent.glob("*/"):
         lock = FileLock(folder / "lock")
         with contextlib.suppress(Timeout, OSError):
             lock.acquire(timeout=0)

@@ -20,11 +20,11 @@ from src.components import find
 
 def build(options: Mapping[str, Any], features: int, classes: int, seed: int) -> nn.Module:
     """One run's net with its initial weights, which depend on the seed and the shapes alone."""
-    own = {key: value for key, value in options.items() if key != "name"}
+    arguments = {key: value for key, value in options.items() if key != "name"}
     with torch.random.fork_rng(devices=[]):
         # not torch.manual_seed, which keeps a stack trace of every call for a CUDA that is not there yet
         torch.default_generator.manual_seed(streams.torch_seed(seed, "weights"))
-        return find("model", options["name"]).build(features, classes, **own)
+        return find("model", options["name"]).build(features, classes, **arguments)
 
 
 def stack_class(name: str) -> Any:

@@ -182,8 +182,8 @@ def check_hooks(name: str) -> None:
     kind, file = find_class("noise", name, Noise), find("noise", name).__file__
     hooks = [hook for hook in HOOKS if overrides(kind, hook)]
     if not hooks and name != "none":
-        own = [key for key in vars(kind) if not key.startswith("_") and not hasattr(Noise, key)]
-        similar = [(key, match) for key in own for match in get_close_matches(key, HOOKS, 1)]
+        methods = [key for key in vars(kind) if not key.startswith("_") and not hasattr(Noise, key)]
+        similar = [(key, match) for key in methods for match in get_close_matches(key, HOOKS, 1)]
         meant = f"; is `{similar[0][0]}` meant to be `{similar[0][1]}`?" if similar else ""
         right = f"{file} must define one of {', '.join(HOOKS[1:])}, or it does nothing{meant}"
         raise InputError("noise", name, right)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -36,10 +35,16 @@ def by_hand(noise: Noise, width: int, inputs: int) -> bool:
         width: units of a layer. inputs: units that it reads.
     """
     hook = hook_of(noise)
-    if hook in (None, "factor"):
+    if hook is None or hook == "factor":
         return True
     shape = (IMAGES, width) if hook == "activation" else (width, inputs)
-    return _gives_pair(_Key(noise), shape)
+    key = _key(noise, shape)
+    if key not in _gives_pair:
+        try:
+            _gives_pair[key] = isinstance(_given(_anew(noise), hook, shape, _rate(noise), 0), tuple)
+        except Exception:
+            _gives_pair[key] = False  # the first step raises it, too, and the run keeps it
+    return _gives_pair[key]
 
 
 def problem(noise: Noise, shape: Sequence[int]) -> str | None:
@@ -50,35 +55,38 @@ def problem(noise: Noise, shape: Sequence[int]) -> str | None:
     Args:
         shape: of the activations, (n, units), or of a layer's weights, (out, in), as the noise's hook has it.
     """
-    return _problem(_Key(noise), tuple(shape)) if hook_of(noise) else None
+    key = _key(noise, shape)
+    if key not in _problems:
+        try:
+            _problems[key] = _problem(_anew(noise), tuple(shape))
+        except Exception:
+            _problems[key] = None
+    return _problems[key]
 
 
-class _Key:
-    """A noise that equals others of its class and options."""
+Key = tuple[type[Noise], str, tuple[int, ...]]
+_gives_pair: dict[Key, bool] = {}
+_problems: dict[Key, str | None] = {}
 
-    def __init__(self, noise: Noise) -> None:
-        self.kind, self.options = type(noise), noise.options
 
-    def _text(self) -> tuple[type[Noise], str]:
-        return self.kind, repr(self.options)
+def _key(noise: Noise, shape: Sequence[int]) -> Key:
+    """Noises of one class and options are alike."""
+    return type(noise), repr(noise.options), tuple(shape)
 
-    def __hash__(self) -> int:
-        return hash(self._text())
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._text() == other._text()
+def _anew(noise: Noise) -> Noise:
+    """Another one like it: whatever a trial does to a noise, the run's stays as it is."""
+    return type(noise)(noise.options)
 
-    def noise(self) -> Noise:
-        return self.kind(self.options)
 
-    def rate(self) -> float:
-        check = getattr(sys.modules[self.kind.__module__], "RATE", None)
-        for rate in RATES:
-            try:
-                return float(check(rate)) if check else rate
-            except ValueError:
-                continue
-        return RATES[0]
+def _rate(noise: Noise) -> float:
+    check = getattr(sys.modules[type(noise).__module__], "RATE", None)
+    for rate in RATES:
+        try:
+            return float(check(rate)) if check else rate
+        except ValueError:
+            continue
+    return RATES[0]
 
 
 def _site(step: int) -> Site:
@@ -105,46 +113,35 @@ def _given(noise: Noise, hook: str, shape: tuple[int, ...], rate: float, step: i
         return getattr(noise, hook)(*_tensors(hook, shape), rate, _site(step))
 
 
-@cache
-def _gives_pair(key: _Key, shape: tuple[int, ...]) -> bool:
-    noise = key.noise()
-    hook = str(hook_of(noise))
-    try:
-        return isinstance(_given(noise, hook, shape, key.rate(), 0), tuple)
-    except Exception:
-        return False  # the first step raises it, too, and the run keeps it
-
-
-@cache
-def _problem(key: _Key, shape: tuple[int, ...]) -> str | None:
-    noise, rate = key.noise(), key.rate()
-    hook = str(hook_of(noise))
+def _problem(noise: Noise, shape: tuple[int, ...]) -> str | None:
+    hook, rate = hook_of(noise), _rate(noise)
+    if hook is None:
+        return None
     plain = _plain(hook, _tensors(hook, shape))
     absent, idle = True, True
-    try:
-        for step in range(STEPS):
-            given = _given(noise, hook, shape, rate, step)
-            if isinstance(given, tuple) and hook != "factor":
-                given = given[0] if len(given) == 2 else given
-            if given is None:
-                continue
-            absent = False
-            if not isinstance(given, Tensor):
-                return f"{hook} gave {type(given).__name__} at rate {rate:g}; it must give a tensor{_or_pair(hook)}"
-            if given.shape != plain.shape:
-                right = "x Wᵀ + b's" if hook == "product" else {"weight": "W's"}.get(hook, "h's")
-                return (
-                    f"{hook} gave {tuple(given.shape)} and must give {right} shape, here {tuple(plain.shape)}"
-                )
-            same = torch.allclose(given, plain, rtol=1e-5, atol=1e-6) if hook == "product" else None
-            idle &= torch.equal(given, plain) if same is None else same
-        if absent:
-            return f"{hook} gave None at rate {rate:g}; it must return a tensor{_or_pair(hook)}"
-        if idle:
-            return f"{hook} changes nothing at rate {rate:g} in {STEPS} steps"
-        return _difference(noise, shape, rate) if noise.has("drop") else None
-    except Exception:
-        return None
+    for step in range(STEPS):
+        output = _given(noise, hook, shape, rate, step)
+        if isinstance(output, tuple) and len(output) == 2 and hook != "factor":
+            output = output[0]
+        if output is None:
+            continue
+        absent = False
+        if not isinstance(output, Tensor):
+            return (
+                f"{hook} gave {type(output).__name__} at rate {rate:g}; it must give a tensor{_or_pair(hook)}"
+            )
+        if output.shape != plain.shape:
+            right = "x Wᵀ + b's" if hook == "product" else {"weight": "W's"}.get(hook, "h's")
+            return f"{hook} gave {tuple(output.shape)} and must give {right} shape, here {tuple(plain.shape)}"
+        if hook == "product":
+            idle &= torch.allclose(output, plain, rtol=1e-5, atol=1e-6)
+        else:
+            idle &= torch.equal(output, plain)
+    if absent:
+        return f"{hook} gave None at rate {rate:g}; it must return a tensor{_or_pair(hook)}"
+    if idle:
+        return f"{hook} changes nothing at rate {rate:g} in {STEPS} steps"
+    return _difference(noise, shape, rate) if noise.has("drop") else None
 
 
 def _or_pair(hook: str) -> str:

@@ -139,14 +139,18 @@ def check_file(folder: Path, name: str, record: Mapping[str, Any]) -> None:
         Damaged: if it is neither.
     """
     path, files = folder / name, record.get("files") or {}
+    if files.get(name) != digest(_owed(path, record)):
+        raise Damaged(f"{path} is damaged: it is not the file that run.json speaks of")
+
+
+def _owed(path: Path, record: Mapping[str, Any]) -> bytes:
+    """Content of a file that a run of this state has."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise Damaged(f"{path} is missing though the run is {record['state']}") from None
     except OSError as error:
         raise _unreadable(path, error) from None
-    if files.get(name) != digest(content):
-        raise Damaged(f"{path} is damaged: it is not the file that run.json speaks of")
 
 
 def _unreadable(path: Path, error: OSError) -> Exception:
@@ -181,21 +185,15 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         raise Damaged(f"{path} is damaged: it holds no state")
     if record["state"] == FINISHED:
         _check_metrics(folder / "metrics.csv", record)
-    if record["state"] != FAILED:
-        files = record.get("files")
-        for name in PROBES:
-            if isinstance(files, dict) and name in files:
-                check_file(folder, name, record)
+    files = record.get("files")
+    if record["state"] != FAILED and isinstance(files, dict):
+        for name in filter(files.__contains__, PROBES):
+            check_file(folder, name, record)
     return record
 
 
 def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        raise Damaged(f"{path} is missing though the run is finished") from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    lines = _owed(path, record).split(b"\n")
     try:
         epochs, final = int(record["config"]["epochs"]), dict(record["final"])
     except (KeyError, TypeError, ValueError):
@@ -209,15 +207,6 @@ def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
 def _cell(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
     return "" if value is None else str(value)
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run in `folder` is whole and finished; a damaged one is not, and is trained again."""
-    try:
-        record = read_record(folder)
-    except Damaged:
-        return False
-    return record is not None and record["state"] == FINISHED
 
 
 def size_text(count: float) -> str:

@@ -25,9 +25,11 @@ def check(folder: Path, text: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError("hydra.sweep.dir", folder, "must be a folder; a file stands there")
-    was = _read(folder).get("sweep", text)
-    if was != text:
-        right = f"holds the sweep {was or 'book'!s}, and this one is {text or 'book'!s}; take another folder"
+    recorded = _read(folder).get("sweep", text)
+    if recorded != text:
+        right = (
+            f"holds the sweep {recorded or 'book'!s}, and this one is {text or 'book'!s}; take another folder"
+        )
         raise InputError("hydra.sweep.dir", folder, right)
 
 
@@ -39,27 +41,26 @@ def claim(folder: Path, text: str, output: str | Path) -> None:
     """
     check(folder, text)
     folder.mkdir(parents=True, exist_ok=True)
-    root, own = Path(output).resolve(), folder.resolve()
-    runs = store.run_folder(root, "").resolve()
-    recorded = (
-        str(Path(*[".."] * len(own.relative_to(root).parts), "runs")) if root in own.parents else str(runs)
-    )
-    store.write_whole(folder / FILE, json.dumps({"sweep": text, "runs": recorded}, indent=2) + "\n")
+    root, absolute = Path(output).resolve(), folder.resolve()
+    runs = (root / "runs").resolve()
+    if root in absolute.parents:
+        runs = Path(*[".."] * len(absolute.relative_to(root).parts), "runs")
+    store.write_whole(folder / FILE, json.dumps({"sweep": text, "runs": str(runs)}, indent=2) + "\n")
 
 
 def runs_of(folder: Path) -> Path:
     """The folder of a sweep's runs: the one recorded, else `runs` beside `sweeps`."""
-    own = folder.resolve()
-    recorded = _read(own).get("runs")
-    if isinstance(recorded, str) and (own / recorded).is_dir():
-        return (own / recorded).resolve()
-    return own.parent.parent / "runs"
+    absolute = folder.resolve()
+    recorded = _read(absolute).get("runs")
+    if isinstance(recorded, str) and (absolute / recorded).is_dir():
+        return (absolute / recorded).resolve()
+    return absolute.parent.parent / "runs"
 
 
 def _read(folder: Path) -> dict[str, Any]:
     """What the folder keeps of its sweep; nothing where it is lost or damaged."""
     try:
-        kept = json.loads((folder / FILE).read_bytes())
+        content = json.loads((folder / FILE).read_bytes())
     except (OSError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -23,7 +23,7 @@ def rates(options: Mapping[str, Any], configured: float, steps: int) -> np.ndarr
         configured: p, the rate that the config names.
         steps: number of optimizer steps of the whole run.
     """
-    own = {key: value for key, value in options.items() if key != "name"}
+    arguments = {key: value for key, value in options.items() if key != "name"}
     progress = np.arange(steps) / steps
-    used = find("schedule", options["name"]).rate(progress, configured, **own)
+    used = find("schedule", options["name"]).rate(progress, configured, **arguments)
     return np.asarray(np.broadcast_to(used, (steps,)), dtype=np.float64)

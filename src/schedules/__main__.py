@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +18,7 @@ from omegaconf import OmegaConf
 
 from src import components, config, schedules
 from src.config import Run
-from src.errors import REPOSITORY, InputError, command
+from src.errors import REPOSITORY, InputError, Parser, command
 from src.sweeping.planning import expand
 
 STEPS = 1000
@@ -30,15 +29,10 @@ MOST_PANELS = 48
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
-
-
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m src.schedules",
         description="Draws the rates dropout1 and dropout2 over training, one panel for each config. Without a "
         "schedule among the overrides it draws every schedule there is.",
@@ -88,15 +82,15 @@ def composed(overrides: Sequence[str]) -> list[Run]:
                 raise InputError(key, value, "say of which schedule: add schedule=NAME")
         every = ",".join(components.names("schedule"))
         parsed = OverridesParser.create().parse_overrides([*overrides, f"schedule={every}"])
-    combinations, found = expand(parsed, []), {}
+    combinations, runs = expand(parsed, []), {}
     if len(combinations) > MOST_PANELS:
         raise InputError(f"these are {len(combinations)} configs; the figure has room for {MOST_PANELS}")
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        for own in combinations:
-            plain: Any = OmegaConf.to_container(hydra.compose("config", own), resolve=True)
+        for settings in combinations:
+            plain: Any = OmegaConf.to_container(hydra.compose("config", settings), resolve=True)
             run = config.parse(plain)
-            found[repr((run.schedule, run.dropout1, run.dropout2))] = run
-    return list(found.values())
+            runs[repr((run.schedule, run.dropout1, run.dropout2))] = run
+    return list(runs.values())
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -115,7 +109,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             used = schedules.rates(run.schedule, p, STEPS)
             label = layer if rates_differ else f"{layer} = {p:g}"
             axis.plot([step / STEPS for step in range(STEPS)], used, dash, color=color, label=label, lw=1.8)
-        axis.set_title(run.schedule["name"], loc="left", fontsize=11, fontweight="bold", pad=18)
+        axis.set_title(run.schedule.name, loc="left", fontsize=11, fontweight="bold", pad=18)
         settings = _settings(run, rates_differ)
         axis.text(0, 1.03, settings, transform=axis.transAxes, fontsize=8, color="0.35").set_in_layout(False)
         axis.set(xlim=(0, 1), ylim=(-0.03 * (highest or 1), 1.06 * (highest or 1)))
@@ -134,10 +128,10 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def _settings(run: Run, with_rates: bool) -> str:
     """The panel's settings in small print."""
-    said = [_said(key, value) for key, value in run.schedule.items() if key != "name" and value is not False]
+    words = [_said(key, value) for key, value in run.schedule.items() if key != "name" and value is not False]
     if with_rates:
-        said.append(f"rates {run.dropout1:g} and {run.dropout2:g}")
-    return textwrap.shorten(", ".join(said), 44, placeholder=" …")
+        words.append(f"rates {run.dropout1:g} and {run.dropout2:g}")
+    return textwrap.shorten(", ".join(words), 44, placeholder=" …")
 
 
 def _said(key: str, value: Any) -> str:

@@ -74,8 +74,8 @@ def flatten(nets: Sequence[nn.Module], device: torch.device) -> Tensor:
 
 def views(flat: Tensor, shapes: Iterable[torch.Size]) -> list[Tensor]:
     """The parameters inside `flat`: each of its shape, with R in front in a stack."""
-    found, start = [], 0
+    tensors, start = [], 0
     for shape in shapes:
-        found.append(flat[..., start : start + shape.numel()].unflatten(-1, shape))
+        tensors.append(flat[..., start : start + shape.numel()].unflatten(-1, shape))
         start += shape.numel()
-    return found
+    return tensors

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -70,7 +69,7 @@ class Injector:
             elif self.in_layers and any(type(module).forward is kind.forward for kind in LAYERS):
                 module.forward = partial(self._layer, module)
 
-    def train(self, x: Tensor, rates: Sequence[float], draws: Callable[[int], Draws]) -> Tensor:
+    def train_pass(self, x: Tensor, rates: Sequence[float], draws: Callable[[int], Draws]) -> Tensor:
         """What the net gives in training, with the noise on.
 
         Args:
@@ -82,7 +81,7 @@ class Injector:
         draws(0).seed_torch()
         return self._pass(x, rates, draws)
 
-    def look(
+    def eval_pass(
         self, x: Tensor, rates: Sequence[float] = (), draws: Callable[[int], Draws] | None = None
     ) -> Tensor:
         """What the net gives in evaluation, with the noise alone switched on where rates are given.
@@ -110,10 +109,10 @@ class Injector:
                 owner[name] = buffer.copy_(before)
 
     def hidden(self, *arguments: Any) -> list[Tensor]:
-        """What the dropouts give in `look`, each (n, units)."""
+        """What the dropouts give in `eval_pass`, each (n, units)."""
         self.activations = []
         try:
-            self.look(*arguments)
+            self.eval_pass(*arguments)
             return self.activations
         finally:
             self.activations = None
@@ -121,30 +120,25 @@ class Injector:
     def _pass(self, x: Tensor, rates: Sequence[float], draws: Callable[[int], Draws] | None) -> Tensor:
         self._rates, self._draws = rates, draws
         self._dropout_calls = self._layer_calls = 0
-        with self._one_pass():
+        self._inside = True
+        try:
             logits: Tensor = self.net(x)
+        finally:
+            self._inside = False
         calls = self._dropout_calls, self._layer_calls
         if self._usual is not None and calls != self._usual:
             names = ("dropouts", "layers")
-            said = ", ".join(
+            difference = ", ".join(
                 f"{now} {name} and in another {usual}"
                 for now, usual, name in zip(calls, self._usual, names, strict=True)
                 if now != usual
             )
             raise CallsError(
-                f"calls in one pass {said}: a place in the net is such a call, so that their number must "
+                f"calls in one pass {difference}: a place in the net is such a call, so that their number must "
                 "be the same in each pass, in training and evaluation"
             )
         self._usual = calls
         return logits
-
-    @contextmanager
-    def _one_pass(self) -> Iterator[None]:
-        self._inside = True
-        try:
-            yield
-        finally:
-            self._inside = False
 
     def _rate(self, place: int) -> float:
         return self._rates[place] if place < len(self._rates) else 0.0
@@ -212,7 +206,7 @@ class Injector:
 
     def _call(self, hook: Callable[..., Any], rate: float, site: Site, *tensors: Tensor) -> Tensor:
         if self._by_hand:
-            return _ByHand.apply(lambda *given: pair(hook(*given, rate, site), hook.__name__), *tensors)
+            return _ByHand.apply(lambda *args: pair(hook(*args, rate, site), hook.__name__), *tensors)
         noised = hook(*tensors, rate, site)
         if not isinstance(noised, Tensor):
             raise TypeError(f"{hook.__name__} gave {type(noised).__name__} and must give a tensor")

@@ -46,7 +46,7 @@ class MLP:
         self._hooks = {hook for hook in HOOKS if noise.has(hook)}
         self.autograd = not _trial.by_hand(noise, *self.weights[0].shape[-2:])
         self._sites = [Site(place, first=place == (0 if noise.reads else 1)) for place in range(PLACES)]
-        self._rooms: dict[int, _Room] = {}
+        self._workspaces: dict[int, _Workspace] = {}
         self._descending = False
         self._fused = gpu.fused(device)
 
@@ -70,7 +70,7 @@ class MLP:
         self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt, scale: Rate
     ) -> Tensor:
         """Log-probabilities; what flows back is the gradient of the mean loss times `scale`, a number a run."""
-        room = self._room(x)
+        workspace = self._workspace(x)
         inputs = [self._noised(0, x, rates, draws)[0]]
         active: list[Tensor] = []
         into_noise: list[Backward | Rate | None] = []
@@ -85,8 +85,8 @@ class MLP:
                 inputs.append(h)
         log_p = torch.log_softmax(z.mT, -2)
         columns = (
-            torch.exp(log_p, out=room.columns)
-            .scatter_add_(-2, y.unsqueeze(-2), room.minus_one)
+            torch.exp(log_p, out=workspace.columns)
+            .scatter_add_(-2, y.unsqueeze(-2), workspace.minus_one)
             .mul_(scale / x.shape[-2])
         )
 
@@ -125,12 +125,12 @@ class MLP:
                 first = self._evaluate(1, x).relu_()
                 return [first, self._evaluate(2, first).relu_()]
             x = x.expand(*self.parameters.shape[:-1], *x.shape[-2:])
-            h, found = self._noised(0, x, rates, draws)[0], []
+            h, layers = self._noised(0, x, rates, draws)[0], []
             for layer in (1, 2):
                 z = self._layer(layer, h, rates, draws)[0]
                 h = self._noised(layer, z, rates, draws)[0].clone()
-                found.append(h)
-            return found
+                layers.append(h)
+            return layers
 
     @contextmanager
     def _probing(self) -> Iterator[None]:
@@ -151,7 +151,7 @@ class MLP:
     def _affine(self, layer: int, x: Tensor, transposed: Tensor | None = None) -> Tensor:
         """The activations x Wᵀ + b of a layer, a hidden one's after ReLU."""
         W = self._transposed[layer - 1] if transposed is None else transposed
-        out, b = self._room(x).outputs[layer - 1], self.biases[layer - 1]
+        out, b = self._workspace(x).outputs[layer - 1], self.biases[layer - 1]
         if self._fused and layer < 3:
             activations: Tensor = self._fused.add_relu_(multiply(out, x, W), b)
             return activations
@@ -173,18 +173,18 @@ class MLP:
         """`factor` times the gradient at a layer's input; at layer 1, where it is of no use, delta itself."""
         if layer == 1:
             return delta
-        return multiply(self._room(delta).into[layer - 1], delta, W, alpha=factor)
+        return multiply(self._workspace(delta).into[layer - 1], delta, W, alpha=factor)
 
     def _learn(self, layer: int, dW: Tensor, db: Tensor) -> None:
         """Stores a layer's gradients, or adds them to its parameters."""
-        for parameter, gradient, found in (
+        for parameter, gradient, product in (
             (self.weights[layer - 1], self.weight_gradients[layer - 1], dW),
             (self.biases[layer - 1], self.bias_gradients[layer - 1], db),
         ):
             if self._descending:
-                parameter.add_(found)
-            elif found is not gradient:
-                gradient.copy_(found)
+                parameter.add_(product)
+            elif product is not gradient:
+                gradient.copy_(product)
 
     def _noised(
         self, place: int, h: Tensor, rates: Sequence[Rate], draws: DrawsAt
@@ -203,7 +203,7 @@ class MLP:
             factor = self.noise.factor(h, rate, site)
             if factor is None:
                 return h, None
-            return torch.mul(h, factor, out=self._room(h).noised(place, h)), factor.mul_
+            return torch.mul(h, factor, out=self._workspace(h).noised(place, h)), factor.mul_
         if "activation" in self._hooks:
             if not self.autograd:
                 return pair(self.noise.activation(h, rate, site), "activation")
@@ -272,19 +272,19 @@ class MLP:
 
         return z, backward
 
-    def _room(self, like: Tensor) -> _Room:
+    def _workspace(self, like: Tensor) -> _Workspace:
         """The memory for batches of this size."""
         n = like.shape[-2]
-        if n not in self._rooms:
-            self._rooms[n] = _Room(n, self.weights)
-        return self._rooms[n]
+        if n not in self._workspaces:
+            self._workspaces[n] = _Workspace(n, self.weights)
+        return self._workspaces[n]
 
 
 def _activated(layer: int, z: Tensor) -> Tensor:
     return z.relu_() if layer < 3 else z
 
 
-class _Room:
+class _Workspace:
     """Where the intermediates of batches of n images are kept, the same in each step.
 
     Args:

@@ -34,10 +34,10 @@ class Modules:
         parameters = self.parameters if len(nets) > 1 else [self.parameters]
         gradients = self.gradients if len(nets) > 1 else [self.gradients]
         for net, flat, flat_gradients in zip(self.nets, parameters, gradients, strict=True):
-            own = list(net.parameters())
-            shapes = [parameter.shape for parameter in own]
+            net_parameters = list(net.parameters())
+            shapes = [parameter.shape for parameter in net_parameters]
             for parameter, values, gradient in zip(
-                own, views(flat, shapes), views(flat_gradients, shapes), strict=True
+                net_parameters, views(flat, shapes), views(flat_gradients, shapes), strict=True
             ):
                 parameter.data, parameter.grad = values, gradient
         self._injectors = [Injector(net, noise) for net in self.nets]
@@ -47,7 +47,9 @@ class Modules:
         log_ps = []
         for run, injector in enumerate(self._injectors):
             images, labels = (x, y) if len(self.nets) == 1 else (x[run], y[run])
-            log_p = F.log_softmax(injector.train(images, _rates_of(run, rates), _draws_of(run, draws)), -1)
+            log_p = F.log_softmax(
+                injector.train_pass(images, _rates_of(run, rates), _draws_of(run, draws)), -1
+            )
             F.nll_loss(log_p, labels).backward()
             log_ps.append(log_p.detach())
         return self._joined(log_ps)
@@ -61,7 +63,10 @@ class Modules:
 
     def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
         return self._joined(
-            [injector.look(x, *_of_run(run, rates, draws)) for run, injector in enumerate(self._injectors)]
+            [
+                injector.eval_pass(x, *_of_run(run, rates, draws))
+                for run, injector in enumerate(self._injectors)
+            ]
         )
 
     def hidden(

@@ -43,21 +43,21 @@ def calls(net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> t
     for step, n in enumerate(BATCHES):
         injector.tap = tap = _Tap()
         with torch.random.fork_rng(devices=[]), _FunctionalDropouts() as functional:
-            logits = _pass(injector.train, _images(n, shape), (), lambda _, step=step: _draws(step))
+            logits = _pass(injector.train_pass, _images(n, shape), (), lambda _, step=step: _draws(step))
         if functional.names:
             name = functional.names[0]
             raise WrongModelError(f"drops units by {name}, which no rate reaches; make it an nn.Dropout")
         if not isinstance(logits, Tensor) or logits.shape != (n, classes):
-            given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise WrongModelError(f"must give logits of shape {(n, classes)}, not {given}")
+            returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise WrongModelError(f"must give logits of shape {(n, classes)}, not {returned}")
     unread = tap.unread(logits)
     images = _images(BATCHES[-1], shape)
     injector.tap = _Tap()
-    plain = _pass(injector.look, images)
+    plain = _pass(injector.eval_pass, images)
     unused = set()
     for number in unread:
         injector.tap = _Tap(number)
-        if torch.equal(_pass(injector.look, images), plain):
+        if torch.equal(_pass(injector.eval_pass, images), plain):
             unused.add(number)
     return tap.calls, unused
 

@@ -9,13 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from src import provenance, terminal
-from src.engines import Engine
-from src.engines import policy as workers
-from src.engines.policy import Ended
+from src.engines import Engine, policy
+from src.engines.policy import Report
 from src.engines.queue import Queue
-from src.runs import job as runs
 from src.runs import store
-from src.runs.job import Job, Record
+from src.runs.job import Job, Record, final_record, is_final
+from src.runs.record import record_death
 from src.sweeping.display import Display
 from src.sweeping.table import Table
 
@@ -54,7 +53,7 @@ class Campaign:
         at_once: int | None = None,
         kept: Callable[[], str] | None = None,
     ) -> None:
-        self.table = Table(folder, [], swept)
+        self.table = Table(folder, swept)
         self.display = display
         self._engine, self._pack_size, self._at_once = engine, pack_size, at_once
         self._kept = kept or self.table.kept
@@ -75,12 +74,12 @@ class Campaign:
                 lost = "nobody read the output any more; the sweep went on without it\n"
                 store.write_whole(self.table.folder / LOG, lost)
 
-    def train(self, jobs: Sequence[Job], ended: Ended = _nothing) -> list[Record]:
+    def train(self, jobs: Sequence[Job], report: Report = _nothing) -> list[Record]:
         """Train these jobs, but for those that are finished or diverged before.
 
         Args:
             jobs: checked; the same run may be among them twice, and is trained once.
-            ended: told of each run, as it ends or at once where it need not be trained.
+            report: told of each run, as it ends or at once where it need not be trained.
 
         Returns:
             The jobs' records, in their order; of each what the table keeps.
@@ -93,19 +92,19 @@ class Campaign:
         waiting = []
         for job in {job.id: job for job in jobs}.values():
             record = self.table.records.get(job.id)
-            if record is not None and runs.is_final(record):
-                ended(job, record)  # an earlier batch had the same run
-            elif record := runs.ended(job):
+            if record is not None and is_final(record):
+                report(job, record)  # an earlier batch had the same run
+            elif record := final_record(job):
                 self.table.add(record)
                 self.display.skip(record)
-                ended(job, record)
+                report(job, record)
             else:
                 waiting.append(job)
 
         def end(job: Job, record: Record) -> None:
             self.table.add(record)
-            ended(job, record)
-            self.display.ended(job, record)
+            report(job, record)
+            self.display.advance(job, record)
 
         if waiting:
             self.table.write()
@@ -114,7 +113,7 @@ class Campaign:
         self.table.write()
         return [self.table.records[job.id] for job in jobs]
 
-    def _train(self, waiting: Sequence[Job], ended: Ended) -> None:
+    def _train(self, waiting: Sequence[Job], report: Report) -> None:
         engine = self._engine
         engine.prepare(waiting, self._at_once or len(waiting))
         queue = Queue(
@@ -124,7 +123,7 @@ class Campaign:
             pack_seconds=engine.pack_seconds,
             largest=engine.largest_pack,
         )
-        workers.train(engine, queue, ended)
+        policy.drain(engine, queue, report)
 
 
 def _own(job: Job, record: Record) -> Record:
@@ -132,10 +131,8 @@ def _own(job: Job, record: Record) -> Record:
     if record["id"] == job.id:
         return record
     files = record.get("code", {}).get("files", {})
-    changed = provenance.changes(job.provenance.files, files) or [
-        f"the arrays of data={job.run.data['name']}"
-    ]
-    return runs.ended(job) or runs.record_death(job, f"{changed[0]} changed while the sweep ran")
+    changed = provenance.changes(job.provenance.files, files) or [f"the arrays of data={job.run.data.name}"]
+    return final_record(job) or record_death(job, f"{changed[0]} changed while the sweep ran")
 
 
 class Launched(Campaign):
@@ -159,13 +156,13 @@ class Launched(Campaign):
         super().__init__(folder, swept, launcher, display, kept=kept)
         self._launcher, self._overrides = launcher, overrides
 
-    def train(self, jobs: Sequence[Job], ended: Ended = _nothing) -> list[Record]:
+    def train(self, jobs: Sequence[Job], report: Report = _nothing) -> list[Record]:
         self.table.extend(jobs)
         returned = self._launcher.launch(
             [self._overrides(job) for job in jobs], initial_job_idx=jobs[0].number
         )
         for job, returns in zip(jobs, returned, strict=True):
             self.table.add(_own(job, returns.return_value))
-            ended(job, self.table.records[job.id])
+            report(job, self.table.records[job.id])
         self.table.write()
         return [self.table.records[job.id] for job in jobs]

@@ -55,38 +55,25 @@ class Display:
     """Follows a sweep while it goes on.
 
     Args:
-        jobs: every job of the sweep, each once, as far as they are known.
         swept: the swept keys.
-        skipped: records of those that need no training.
-        to_come: how many more jobs `add` will bring.
         best: gives the line on the best result so far; without it the arm of the best mean `score`.
     """
 
-    def __init__(
-        self,
-        jobs: Iterable[Job],
-        swept: Sequence[str],
-        skipped: Iterable[Record] = (),
-        to_come: int = 0,
-        best: Callable[[], str] | None = None,
-    ) -> None:
+    def __init__(self, swept: Sequence[str], best: Callable[[], str] | None = None) -> None:
         self._jobs: dict[str, Job] = {}
         self._swept = swept
         self._states: Counter[str] = Counter()
         self._scores: dict[str, tuple[float, int]] = {}
         """Of each arm the sum of its runs' scores, and their number."""
         self._leader: str | None = None
-        self._skipped = self._to_come = 0
+        self._runs = self._skipped = self._to_come = 0
         self._has_begun = False
-        self._epochs_done = self._epochs_skipped = 0
+        self._epochs = self._epochs_done = self._epochs_skipped = 0
         self._best = best or self._best_arm
         self._started = self._last = time.monotonic()
         columns = (BarColumn(bar_width=None), _Line(self._line))
         self._bar = TwoLines(*columns, console=Console(), disable=not sys.stdout.isatty(), expand=True)
         self._task = self._bar.add_task("", total=1)
-        self.add(jobs, to_come)
-        for record in skipped:
-            self.skip(record)
 
     def add(self, jobs: Iterable[Job], to_come: int | None = None) -> None:
         """More jobs of the sweep, and how many are still `to_come`: as long ones as these, for all we know."""
@@ -123,8 +110,8 @@ class Display:
         if self._has_begun:
             self._bar.stop()
 
-    def ended(self, job: Job, record: Record) -> None:
-        """One more run has ended."""
+    def advance(self, job: Job, record: Record) -> None:
+        """A run has finished or failed."""
         self._states[record["state"]] += 1
         self._epochs_done += job.run.epochs
         self._last = time.monotonic()
@@ -197,10 +184,10 @@ def _result(final: Mapping[str, Any]) -> str:
     return f"{name} acc {final[f'{name}_acc']:.4f}"
 
 
-def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: Path) -> None:
+def summary(results: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: Path) -> None:
     """The end of a sweep: arms with mean ± 95% CI, what failed and why, the folder."""
     arms: dict[str, list[Mapping[str, Any]]] = {}
-    for job, record in ended:
+    for job, record in results:
         if record["state"] == store.FINISHED:
             arms.setdefault(arm_name(job, swept), []).append(record["final"])
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -221,17 +208,17 @@ def summary(ended: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: P
         console.print(table)
         if len(arms) > MOST_ARMS:
             print(f"… and {len(arms) - MOST_ARMS} more arms in runs.csv")
-    outcome(ended, folder)
+    outcome(results, folder)
 
 
-def outcome(ended: Sequence[tuple[Job, Record]], folder: Path) -> None:
+def outcome(results: Sequence[tuple[Job, Record]], folder: Path) -> None:
     """What failed and why, and where everything is."""
-    bad = [(job, record) for job, record in ended if record["state"] != store.FINISHED]
+    bad = [(job, record) for job, record in results if record["state"] != store.FINISHED]
     for job, record in bad[:MOST_FAILURES]:
         print(f"{record['state']}: {job.id} {' '.join(job.overrides)}: {_reason(record)}")
     if len(bad) > MOST_FAILURES:
         print(f"… and {len(bad) - MOST_FAILURES} more that failed or diverged, in runs.csv")
-    print(f"{len(ended) - len(bad)} finished, {len(bad)} failed or diverged")
+    print(f"{len(results) - len(bad)} finished, {len(bad)} failed or diverged")
     print(f"report: python -m analysis.compare {shlex.quote(str(folder))}")
     print(f"results: {folder}")
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from src import config
 from src.config import Run
-from src.engines import queue as packs
-from src.engines.settings import BACKENDS, Settings
-from src.runs import job as runs
+from src.engines.queue import cores
+from src.engines.settings import Settings
 from src.runs import store
-from src.runs.job import Job
+from src.runs.job import Job, final_record, ready
 
 MOST_READ = 200
 """Runs on disk that are read to learn how long such runs take."""
@@ -48,15 +47,13 @@ def show(
     Raises:
         InputError: as `run.ready`; but nothing is written.
     """
-    runs.ready(
-        [job.run for job in jobs], here=settings is None or BACKENDS[settings.backend].here, writes=False
-    )
+    ready([job.run for job in jobs], here=settings is None or settings.here, writes=False)
     different = list({job.id: job for job in jobs}.values())
     if total is None:
-        records = [record for job in different if (record := runs.ended(job))]
-        ended = {record["id"] for record in records}
-        waiting = [job for job in different if job.id not in ended]
-        total, done = len(different), len(ended)
+        records = [record for job in different if (record := final_record(job))]
+        finished = {record["id"] for record in records}
+        waiting = [job for job in different if job.id not in finished]
+        total, done = len(different), len(finished)
     else:
         waiting = list(itertools.islice(itertools.cycle(different), max(0, total - done)))
     print("plan: nothing is trained")
@@ -74,7 +71,7 @@ def show(
 def _workers(settings: Settings | None) -> int:
     if settings is None:
         return 1
-    return settings.n_jobs or (packs.cores() if BACKENDS[settings.backend].here else 1)
+    return settings.n_jobs or (cores() if settings.here else 1)
 
 
 def _seconds(waiting: Sequence[Job]) -> tuple[float, str]:

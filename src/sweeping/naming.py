@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import REPOSITORY, InputError
-from src.errors import key_of as key_of
+from src.errors import REPOSITORY, InputError, key_of
 
 WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep"}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
@@ -21,6 +20,11 @@ SWEEPER = "hydra.sweeper"
 ARMS = f"{SWEEPER}.arms"
 
 LONGEST = 100
+
+
+def sets_hydra(override: str) -> bool:
+    """Whether an override sets something of Hydra's, and no key of a run."""
+    return key_of(override).startswith(("hydra.", "hydra/"))
 
 
 def check_swept(key: str, values: str) -> None:
@@ -83,7 +87,7 @@ def _parts(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _counts(key: str) -> bool:
     """Whether it says what is swept."""
-    if key.startswith(("hydra.", "hydra/")):
+    if sets_hydra(key):
         return key == ARMS or f"{key}.".startswith(f"{SWEEPER}.params.")
     return key not in WITHOUT_EFFECT
 

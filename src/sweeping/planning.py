@@ -17,9 +17,9 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
 from src import config
-from src.errors import InputError, shown
+from src.errors import InputError, key_of, shown
 from src.runs.job import Job
-from src.sweeping.naming import check_swept, key_of
+from src.sweeping.naming import check_swept, sets_hydra
 
 MOST_RUNS = 10_000_000
 """Of a sweep; what so many cost stands in sweeps/SCALE.md."""
@@ -33,16 +33,18 @@ def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) ->
     """
     outside = _axes(overrides)
     sets = [
-        own
+        settings
         for arm in arms
-        for own in itertools.product(*_axes([o for o in arm if o.get_key_element() not in outside]).values())
+        for settings in itertools.product(
+            *_axes([o for o in arm if o.get_key_element() not in outside]).values()
+        )
     ]
     count = math.prod(map(len, outside.values())) * max(1, len(sets))
     if count > MOST_RUNS:
         raise InputError(f"a sweep of {count:,} runs is too large; at most {MOST_RUNS:,} are right")
     jobs = [
-        [*own, *values]
-        for own in dict.fromkeys(sets or [()])
+        [*settings, *values]
+        for settings in dict.fromkeys(sets or [()])
         for values in itertools.product(*outside.values())
     ]
     check_keys(jobs)
@@ -106,7 +108,7 @@ def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
 def _values(key: str, override: Override) -> list[str]:
     """Each value of a key that is swept, as text."""
     typed = str(override.input_line).partition("=")[2]
-    if key_of(key).startswith(("hydra.", "hydra/")):
+    if sets_hydra(key):
         raise InputError(key, typed, "takes one value in a sweep, as it changes no result")
     value: Any = override.value()
     if isinstance(value, RangeSweep):
@@ -135,9 +137,8 @@ def swept_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
             values.setdefault(key_of(override), []).append(override.partition("=")[2])
     return [
         key
-        for key, found in values.items()
-        if (len(set(found)) > 1 or len(found) < len(job_overrides))
-        and not key.startswith(("hydra.", "hydra/"))
+        for key, settings in values.items()
+        if (len(set(settings)) > 1 or len(settings) < len(job_overrides)) and not sets_hydra(key)
     ]
 
 
@@ -172,7 +173,7 @@ class Planner:
         if values is None:
             values, hydra = self._base(tuple(overrides))  # Hydra says what is wrong with the key
         values = resolved(values)
-        task = [override for override in overrides if not key_of(override).startswith(("hydra.", "hydra/"))]
+        task = [override for override in overrides if not sets_hydra(override)]
         return Job(config.parse(values), values, task, hydra, number)
 
     def _parse(self, text: str) -> Override:
@@ -213,5 +214,5 @@ def resolved(values: dict[str, Any]) -> dict[str, Any]:
     """A plain config with its interpolations resolved; untouched where it has none."""
     if "${" not in str(values):
         return values
-    found: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
-    return found
+    plain: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    return plain

@@ -21,12 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 from src.engines import Engine
 from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
-from src.runs import job as runs
 from src.runs import store, sweep_folder
-from src.runs.job import Job, Record
-from src.sweeping import dry_run, planning, search_options, space, study
+from src.runs.job import Job, Record, final_record, ready
+from src.sweeping import dry_run, planning, search_options, study
 from src.sweeping.campaign import Campaign, Launched
 from src.sweeping.display import Display, outcome
+from src.sweeping.space import Space
+from src.sweeping.space import parse as parse_space
 from src.sweeping.sweep import packed, save_multirun, started, text_of, trains_here
 
 MOST_SHOWN = 10
@@ -43,35 +44,39 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     params = [f"{key}={value}" for key, value in sweeper.params.items()]
     given = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
-    found = space.parse(given)
-    search_options.check_space(found, options)
+    space = parse_space(given)
+    search_options.check_space(space, options)
     chosen, folder = packed(sweeper.config), Path(sweeper.config.hydra.sweep.dir)
     planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
     sweep_folder.check(folder, text_of(sweeper.config))
     if sweeper.plan:
-        corners = [planner.job(overrides, 0) for overrides in found.corners()]
-        search_options.check_validation(corners)
-        total, done = search_options.total(found, options), search_options.ended_before(folder)
-        dry_run.show(corners, folder, chosen, total, done)
+        total, done = search_options.total(space, options), search_options.ended_before(folder)
+        dry_run.show(_corners(planner, space), folder, chosen, total, done)
         return []
     with started(chosen) as engine:
-        corners = [planner.job(overrides, 0) for overrides in found.corners()]
-        search_options.check_validation(corners)
-        runs.ready([job.run for job in corners], here=trains_here(chosen))
-        about = search_options.about(found, options)
+        corners = _corners(planner, space)
+        ready([job.run for job in corners], here=trains_here(chosen))
+        about = search_options.about(space, options)
         search_options.check_same(folder, about)
         with _alone(folder):
             sweep_folder.claim(folder, text_of(sweeper.config), corners[0].run.output)
             save_multirun(folder, sweeper.config)
             sampler = study.sampler_by_name(
-                options.sampler, options.seed, options.batch_size, search_options.grid(found, options)
+                options.sampler, options.seed, options.batch_size, search_options.grid(space, options)
             )
-            memory = study.Study(folder, options.directions, found.distributions, sampler, about)
-            searching = Search(planner, found, options, memory, folder)
+            memory = study.Study(folder, options.directions, space.distributions, sampler, about)
+            searching = Search(planner, space, options, memory, folder)
             returned = searching.run(searching.campaign(engine, chosen, sweeper))
     if searching.end():
         raise SystemExit(SOME_RUNS_LOST)
     return returned
+
+
+def _corners(planner: planning.Planner, space: Space) -> list[Job]:
+    """Jobs that show what is wrong with any value of the space."""
+    corners = [planner.job(overrides, 0) for overrides in space.corners()]
+    search_options.check_validation(corners)
+    return corners
 
 
 @contextmanager
@@ -92,7 +97,7 @@ class Search:
 
     Args:
         planner: makes the trials' jobs.
-        found: what is searched over.
+        space: what is searched over.
         options: how.
         memory: the study, with the trials of an earlier start.
         folder: the sweep's.
@@ -101,12 +106,12 @@ class Search:
     def __init__(
         self,
         planner: planning.Planner,
-        found: space.Space,
+        space: Space,
         options: search_options.Options,
         memory: study.Study,
         folder: Path,
     ) -> None:
-        self._planner, self._space, self._options = planner, found, options
+        self._planner, self._space, self._options = planner, space, options
         self._study, self._folder = memory, folder
         self._jobs: dict[int, Job] = {}
         """By the trial's number; a trial whose settings do not go together has none."""
@@ -116,12 +121,12 @@ class Search:
         """Trials that wait for the run of this ID."""
         self._again: list[int] = []
         """Trials that were told before, but whose runs are gone."""
-        self._total = search_options.total(found, options)
+        self._total = search_options.total(space, options)
 
     def campaign(self, engine: Engine | None, chosen: Settings | None, sweeper: Any) -> Campaign:
         """What trains this search's batches: on the engine, or without one by the launcher that Hydra has."""
         swept = [axis.key for axis in self._space.axes]
-        display = Display([], swept, best=self._best_line)
+        display = Display(swept, best=self._best_line)
         if engine is not None and chosen is not None:
             return Campaign(
                 self._folder,
@@ -150,8 +155,8 @@ class Search:
         return self._space.overrides(self._study.trials[job.number or 0].params)
 
     def _kept(self) -> str:
-        ended = sum(trial.state.is_finished() for trial in self._study.trials)
-        return f"{ended} of {self._total} trials are done and kept"
+        done = sum(trial.state.is_finished() for trial in self._study.trials)
+        return f"{done} of {self._total} trials are done and kept"
 
     def _take_up(self, campaign: Campaign) -> None:
         """Jobs and records of the trials of an earlier start."""
@@ -159,7 +164,7 @@ class Search:
             job = self._plan(trial, campaign)
             if job is None:
                 continue
-            if trial.state == TrialState.COMPLETE and runs.ended(job) is None:
+            if trial.state == TrialState.COMPLETE and final_record(job) is None:
                 self._again.append(trial.number)
             elif trial.state.is_finished() and (record := _record(job)):
                 self._records[job.id] = record
@@ -211,9 +216,9 @@ class Search:
             if not self._study.trials[job.number or 0].state.is_finished():
                 self._running.setdefault(job.id, []).append(job.number or 0)
         campaign.display.add(jobs, to_come=self._total - len(self._study.trials))
-        return campaign.train(jobs, self._ended)
+        return campaign.train(jobs, self._tell)
 
-    def _ended(self, job: Job, record: Record) -> None:
+    def _tell(self, job: Job, record: Record) -> None:
         """Tell the study how a job ended.
 
         A run that failed says nothing about its settings, and FAIL is what samplers leave out. One that diverged
@@ -253,8 +258,8 @@ class Search:
             for trial in best[:MOST_SHOWN]:
                 print(f"  {self._told(trial)}")
         records = self._records
-        ended = {job.id: (job, records[job.id]) for job in self._jobs.values() if job.id in records}
-        outcome(list(ended.values()), self._folder)
+        results = {job.id: (job, records[job.id]) for job in self._jobs.values() if job.id in records}
+        outcome(list(results.values()), self._folder)
         return any(trial.state != TrialState.COMPLETE for trial in trials)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from src.checks import Check, check_keys, integer, one_of
-from src.errors import InputError
+from src.errors import InputError, key_of
 from src.runs.job import Job
-from src.sweeping import space, study
-from src.sweeping.naming import WITHOUT_EFFECT, key_of
+from src.sweeping import study
+from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra
+from src.sweeping.space import Space, as_override
 
 BETTER: dict[str, study.Direction] = {"val_acc": "maximize", "val_loss": "minimize"}
 """What a search may optimise, and where that is better. The test set is not for searching."""
@@ -76,12 +77,12 @@ def _some_of(*choices: str, why: str = "") -> Check:
     right = f"must be {' or '.join(choices)}, or a list of them{why}"
 
     def check(value: Any) -> tuple[str, ...]:
-        found = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if not found or any(word not in choices for word in found):
+        words = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if not words or any(word not in choices for word in words):
             raise ValueError(right)
-        if len(set(found)) < len(found) and why:
+        if len(set(words)) < len(words) and why:
             raise ValueError(right)
-        return found
+        return words
 
     return check
 
@@ -90,11 +91,11 @@ def _typed(value: Any) -> str:
     return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
-def check_space(found: space.Space, options: Options) -> None:
+def check_space(space: Space, options: Options) -> None:
     """What the sampler and common sense ask of a search space."""
-    if not found.axes:
+    if not space.axes:
         raise InputError("a search needs a key to search over, such as dropout1=interval(0,0.8)")
-    for axis in found.axes:
+    for axis in space.axes:
         if axis.key == "seed":
             right = (
                 "takes one value in a search: the luckiest seed is no setting; sweep the best setting's seeds"
@@ -110,11 +111,11 @@ def check_space(found: space.Space, options: Options) -> None:
             right = "the package cmaes is not installed; pip install -e '.[optuna]' brings it"
         elif len(options.metrics) > 1:
             right = "takes one metric; for several take nsgaii or tpe"
-        elif len(found.axes) < 2:
+        elif len(space.axes) < 2:
             right = "needs two keys to search over; for one take tpe"
-    elif options.sampler == "grid" and (found.size() or 0) > LARGEST_GRID:
+    elif options.sampler == "grid" and (space.size() or 0) > LARGEST_GRID:
         right = (
-            f"the grid has {found.size():,} points; at most {LARGEST_GRID:,}, or another sampler, is right"
+            f"the grid has {space.size():,} points; at most {LARGEST_GRID:,}, or another sampler, is right"
         )
     if right:
         raise InputError("hydra.sweeper.sampler", options.sampler, right)
@@ -128,9 +129,9 @@ def check_validation(jobs: Sequence[Job]) -> None:
             raise InputError("data.validation", 0, right)
 
 
-def total(found: space.Space, options: Options) -> int:
+def total(space: Space, options: Options) -> int:
     """Trials in the end."""
-    return min(options.n_trials, found.size() or 0) if options.sampler == "grid" else options.n_trials
+    return min(options.n_trials, space.size() or 0) if options.sampler == "grid" else options.n_trials
 
 
 def ended_before(folder: Path) -> int:
@@ -139,23 +140,23 @@ def ended_before(folder: Path) -> int:
     return sum(trial.state.is_finished() for trial in study.load(path).trials) if path.exists() else 0
 
 
-def grid(found: space.Space, options: Options) -> dict[str, list[Any]] | None:
+def grid(space: Space, options: Options) -> dict[str, list[Any]] | None:
     """The values of each key, for the sampler grid."""
-    return {axis.key: axis.points() or [] for axis in found.axes} if options.sampler == "grid" else None
+    return {axis.key: axis.points() or [] for axis in space.axes} if options.sampler == "grid" else None
 
 
-def about(found: space.Space, options: Options) -> dict[str, Any]:
+def about(space: Space, options: Options) -> dict[str, Any]:
     """What makes it the same search when it is started again; JSON that is equal after a round trip."""
     fixed = [
         override
-        for override in found.fixed
-        if key_of(override) not in WITHOUT_EFFECT and not key_of(override).startswith(("hydra.", "hydra/"))
+        for override in space.fixed
+        if key_of(override) not in WITHOUT_EFFECT and not sets_hydra(override)
     ]
     return {
         "metric": list(options.metrics),
         "sampler": options.sampler,
         "seed": options.seed,
-        "space": [space.typed(key, found.distributions[key]) for key in sorted(found.distributions)],
+        "space": [as_override(key, space.distributions[key]) for key in sorted(space.distributions)],
         "fixed": sorted(fixed),
     }
 

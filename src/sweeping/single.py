@@ -22,57 +22,52 @@ if TYPE_CHECKING:
 
 @through_hydra
 def task(cfg: DictConfig) -> Any:
-    """What Hydra calls for each job: trains it, or shows it where it is finished already."""
-    config = HydraConfig.get()
-    is_one_of_a_sweep = config.mode == RunMode.MULTIRUN
-    own: Any = OmegaConf.to_container(HydraConfig.instance().cfg, enum_to_str=True)
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    overrides = list(config.overrides.task)
-    if not is_one_of_a_sweep:
-        naming.check_single(own["hydra"])
-    if own["hydra"]["sweeper"].get("plan"):
-        _plan(plain, overrides, own["hydra"])
-        return None
-    record = run(plain, overrides, own["hydra"], quiet=is_one_of_a_sweep)
-    if record["state"] != "finished" and not is_one_of_a_sweep:
-        raise SystemExit(SOME_RUNS_LOST)
-    return record
-
-
-def _plan(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any]) -> None:
-    from src import config
-    from src.runs import job as runs
-    from src.sweeping import dry_run
-
-    job = runs.Job(config.parse(plain), plain, overrides, hydra)
-    dry_run.show([job], job.folder, None)
-
-
-def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, quiet: bool = False) -> Record:
-    """Train one job, or show the result it already has; `quiet` for a job of a sweep.
+    """What Hydra calls for each job: trains it, or shows it where it is finished already.
 
     Raises:
         InputError: before anything is written, if the config is wrong.
+        SystemExit: with code 1, if a single run failed or diverged.
     """
+    with_hydra: Any = OmegaConf.to_container(HydraConfig.instance().cfg, enum_to_str=True)
+    hydra = with_hydra["hydra"]
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if not in_sweep:
+        naming.check_single(hydra)
     from src import config
-    from src.runs import job as runs
-    from src.runs import store
+    from src.runs.job import Job, final_record, ready
 
-    number = hydra["job"]["num"] if quiet else None
-    job = runs.Job(config.parse(plain), plain, overrides, hydra, number)
-    record = runs.ended(job)
-    if quiet:
-        if record is None:
-            runs.ready([job.run])
-            record = runs.train_jobs([job])[0]
-        return record
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    overrides = list(hydra["overrides"]["task"])
+    number = hydra["job"]["num"] if in_sweep else None
+    job = Job(config.parse(plain), plain, overrides, hydra, number)
+    if hydra["sweeper"].get("plan"):
+        from src.sweeping import dry_run
+
+        dry_run.show([job], job.folder, None)
+        return None
+    record = final_record(job)
+    if record is None:
+        ready([job.run])
+    if not in_sweep:
+        return _run(job, record)
+    if record is None:
+        from src.runs.pack import train_jobs
+
+        (record,) = train_jobs([job])
+    return record
+
+
+def _run(job: Job, record: Record | None) -> Record:
+    """Trains a single run, or shows the record that it has."""
+    from src.runs import store
+    from src.runs.record import epoch_line
+
     trained = record is None
     if record is not None:
         print(f"already {record['state']}, not trained again (resume=false trains it anyway)")
         if record["state"] == store.FINISHED:
-            print(runs.epoch_line(record["final"], job.run.epochs))
+            print(epoch_line(record["final"], job.run.epochs))
     else:
-        runs.ready([job.run])
         try:
             record = _train(job)
         except (KeyboardInterrupt, OSError) as error:
@@ -89,18 +84,21 @@ def run(plain: dict[str, Any], overrides: list[str], hydra: dict[str, Any], *, q
             error.add_note("the run is finished and kept; the same command draws its curves")
             raise
     print(f"results: {job.folder}")
+    if record["state"] != store.FINISHED:
+        raise SystemExit(SOME_RUNS_LOST)
     return record
 
 
 def _train(job: Job) -> Record:
-    from src.runs import job as runs
+    from src.runs.pack import train_jobs
+    from src.runs.record import epoch_line
 
     if not sys.stdout.isatty():
 
         def show(_: Job, row: Mapping[str, Any]) -> None:
-            print(runs.epoch_line(row, job.run.epochs), flush=True)
+            print(epoch_line(row, job.run.epochs), flush=True)
 
-        return runs.train_jobs([job], show)[0]
+        return train_jobs([job], show)[0]
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     from src.sweeping.display import TwoLines
@@ -112,7 +110,7 @@ def _train(job: Job) -> Record:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with TwoLines(*columns, expand=True) as bar:
-        task = bar.add_task("", total=job.run.epochs)
+        epochs = bar.add_task("", total=job.run.epochs)
 
         def advance(_: Job, row: Mapping[str, Any]) -> None:
             val = "" if row.get("val_acc") is None else f"  val acc {row['val_acc']:.4f}"
@@ -120,6 +118,6 @@ def _train(job: Job) -> Record:
                 f"train loss {row['train_loss']:.4f}  train acc {row['train_acc']:.4f}{val}"
                 f"  test acc {row['test_acc']:.4f}"
             )
-            bar.advance(task)
+            bar.advance(epochs)
 
-        return runs.train_jobs([job], advance)[0]
+        return train_jobs([job], advance)[0]

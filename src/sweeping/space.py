@@ -23,8 +23,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from src.errors import InputError, shown
-from src.sweeping.naming import check_swept, key_of
+from src.errors import InputError, key_of, shown
+from src.sweeping.naming import check_swept
 from src.sweeping.planning import as_typed
 
 MOST_CHECKED = 200
@@ -115,8 +115,8 @@ class Space:
 
     def size(self) -> int | None:
         """Number of its points; None where they lie dense."""
-        points = [axis.points() for axis in self.axes]
-        return None if any(own is None for own in points) else math.prod(len(own or ()) for own in points)
+        counts = [len(axis.points() or ()) for axis in self.axes]
+        return math.prod(counts) or None
 
 
 def parse(overrides: Sequence[Override]) -> Space:
@@ -163,14 +163,14 @@ def _values(override: Override, log: bool) -> tuple[BaseDistribution, dict[Any, 
     texts: dict[Any, str] = {}
     for text, choice in zip(override.sweep_string_iterator(), override.sweep_iterator(), strict=True):
         plain: Any = choice.text if isinstance(choice, QuotedString) else choice
-        own = plain if isinstance(plain, str | int | float | None) else text
-        if any(own == other and type(own) is not type(other) for other in texts):
-            own = text  # 1 and true are equal in Python
-        texts.setdefault(own, text)
+        key = plain if isinstance(plain, str | int | float | None) else text
+        if any(key == other and type(key) is not type(other) for other in texts):
+            key = text  # 1 and true are equal in Python
+        texts.setdefault(key, text)
     return CategoricalDistribution(tuple(texts)), texts
 
 
-def typed(key: str, distribution: BaseDistribution) -> str:
+def as_override(key: str, distribution: BaseDistribution) -> str:
     """A distribution as one would type it; two that are equal are typed alike."""
     if isinstance(distribution, CategoricalDistribution):
         return f"{key}=choice({','.join(map(shown, distribution.choices))})"

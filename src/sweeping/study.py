@@ -188,18 +188,20 @@ def sampler_by_name(
         grid: for grid, the values of each parameter.
     """
     if name == "grid":
-        one = _Grid(dict(grid or {}), seed=seed)
-        return lambda number: one
+        sampler = _Grid(dict(grid or {}), seed=seed)
+        return lambda number: sampler
 
     def make(number: int) -> BaseSampler:
-        own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         if name == "tpe":
-            return optuna.samplers.TPESampler(seed=own, constant_liar=True)
+            return optuna.samplers.TPESampler(seed=trial_seed, constant_liar=True)
         if name == "random":
-            return optuna.samplers.RandomSampler(seed=own)
+            return optuna.samplers.RandomSampler(seed=trial_seed)
         if name == "cmaes":
             # below 4 there is nothing to recombine; then Optuna's own size follows from the space
-            return optuna.samplers.CmaEsSampler(seed=own, popsize=batch_size if batch_size >= 4 else None)
-        return optuna.samplers.NSGAIISampler(seed=own, population_size=max(2, batch_size))
+            return optuna.samplers.CmaEsSampler(
+                seed=trial_seed, popsize=batch_size if batch_size >= 4 else None
+            )
+        return optuna.samplers.NSGAIISampler(seed=trial_seed, population_size=max(2, batch_size))
 
     return make

@@ -14,11 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import engines
 from src.engines import Engine, settings
-from src.engines.settings import BACKENDS, Settings
+from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
-from src.runs import job as runs
 from src.runs import store, sweep_folder
-from src.runs.job import Job, Record
+from src.runs.job import Job, Record, ready
 from src.sweeping import dry_run, naming, planning
 from src.sweeping.campaign import Campaign, Launched
 from src.sweeping.display import Display, summary
@@ -41,10 +40,10 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
         return []
     with started(chosen) as engine:
         jobs = planning.distinct(plan(sweeper, job_overrides), swept)
-        runs.ready([job.run for job in jobs], here=trains_here(chosen))
+        ready([job.run for job in jobs], here=trains_here(chosen))
         sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output)
         save_multirun(folder, sweeper.config)
-        display = Display([], swept)
+        display = Display(swept)
         campaign = (
             Campaign(folder, swept, engine, display, pack_size=chosen.pack_size)
             if engine and chosen
@@ -59,16 +58,16 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: int) -> Sequence[JobReturn]:
     """The packed launcher's work under another sweeper than ours, which may launch once or several times."""
-    chosen = settings.check(launcher.config.hydra.launcher)
+    chosen = settings.parse(launcher.config.hydra.launcher)
     folder, swept = Path(launcher.config.hydra.sweep.dir), planning.swept_keys(job_overrides)
     planning.check_keys(job_overrides)
     jobs = plan(launcher, job_overrides, first_number)
     sweep_folder.check(folder, text_of(launcher.config))
-    runs.ready([job.run for job in jobs], here=trains_here(chosen))
+    ready([job.run for job in jobs], here=trains_here(chosen))
     sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
     with started(chosen) as engine:
         assert engine is not None
-        with Campaign(folder, swept, engine, Display([], swept), pack_size=chosen.pack_size) as campaign:
+        with Campaign(folder, swept, engine, Display(swept), pack_size=chosen.pack_size) as campaign:
             records = campaign.train(jobs)
     if _end(campaign, jobs, records):
         launcher.hydra_context.callbacks.callbacks.insert(0, _SomeFailed())
@@ -101,12 +100,12 @@ def plan(plugin: Any, job_overrides: Sequence[Sequence[str]], first_number: int 
 def packed(config: DictConfig) -> Settings | None:
     """What the config says of our own launcher, checked; None where it names another one."""
     is_ours = config.hydra.launcher._target_.endswith(".PackedLauncher")
-    return settings.check(config.hydra.launcher) if is_ours else None
+    return settings.parse(config.hydra.launcher) if is_ours else None
 
 
 def trains_here(chosen: Settings | None) -> bool:
     """Whether runs train on this machine's devices."""
-    return chosen is None or BACKENDS[chosen.backend].here
+    return chosen is None or chosen.here
 
 
 @contextlib.contextmanager

@@ -25,11 +25,10 @@ KEPT = ("id", "state", "final", "seconds", "error")
 class Table:
     """The rows, and what is kept of each run's record; written to `runs.csv` from time to time."""
 
-    def __init__(self, folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> None:
+    def __init__(self, folder: Path, swept: Sequence[str]) -> None:
         self.folder, self.swept = folder, list(swept)
         self._jobs: dict[int | None, Job] = {}
         """By their place in the sweep."""
-        self.extend(jobs)
         self.records: dict[str, Record] = {}
         self._next = 0.0
 
@@ -52,16 +51,16 @@ class Table:
 
     def write(self) -> None:
         started = time.monotonic()
-        found = [(job, self.records.get(job.id)) for job in self._jobs.values()]
+        records = [(job, self.records.get(job.id)) for job in self._jobs.values()]
         keys = [key for key in self.swept if key != "seed"]
-        extra = {name: None for _, record in found for name in _metrics(record)}
+        extra = {name: None for _, record in records for name in _metrics(record)}
         metrics = [_metric_column(name, self.swept) for name in (*store.METRICS, *extra)]
         columns = list(dict.fromkeys(["id", "state", *keys, "seed", *metrics]))
         # a row at a time, as all together take 2 kB each
-        rows = (_row(job, record, self.swept) for job, record in found)
+        rows = (_row(job, record, self.swept) for job, record in records)
         store.write_whole(self.folder / "runs.csv", store.csv_text(columns, rows))
-        ended = time.monotonic()
-        self._next = ended + max(TABLE_EVERY, (ended - started) / TABLE_SHARE)
+        now = time.monotonic()
+        self._next = now + max(TABLE_EVERY, (now - started) / TABLE_SHARE)
 
 
 def _metric_column(name: str, swept: Sequence[str]) -> str:

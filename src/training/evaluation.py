@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from src.stacks import DrawsAt, Stack
 from src.streams import Rate
-
-if TYPE_CHECKING:
-    from src.training.images import Images
+from src.training.images import Images
 
 EVALUATION_BATCH = 1000
 BINS = 15
@@ -80,14 +77,15 @@ def log_probabilities(
     images: Tensor,
     rates: Sequence[Rate] | None = None,
     draws: Callable[[int], DrawsAt] | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Log-probabilities of images (n, features), (..., n, classes); with the noise on where rates are given.
 
-    `draws` gives the random numbers of each chunk of images.
+    `draws` gives the random numbers of each chunk of images, which are numbered from `first`.
     """
     chunks = images.split(EVALUATION_BATCH)
     if rates is None or draws is None:
         logits = [stack.logits(x) for x in chunks]
     else:
-        logits = [stack.logits(x, rates, draws(chunk)) for chunk, x in enumerate(chunks)]
+        logits = [stack.logits(x, rates, draws(chunk)) for chunk, x in enumerate(chunks, first)]
     return torch.log_softmax(torch.cat(logits, -2), -1)

@@ -86,7 +86,7 @@ def of_run(run: Run, shape: Sequence[int], classes: int) -> Places:
 
 
 def _check_rates(run: Run, places: Places) -> None:
-    model, noise = run.model["name"], run.noise["name"]
+    model, noise = run.model.name, run.noise.name
     above = {key: rate for key, rate in run.rates.items() if rate > 0}
     beyond = {key: rate for key, rate in above.items() if RATES.index(key) >= places.count}
     if beyond:
@@ -106,7 +106,7 @@ def _check_rates(run: Run, places: Places) -> None:
 
 
 def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
-    noise, name = noises.make(run.noise), run.model["name"]
+    noise, name = noises.make(run.noise), run.model.name
     try:
         net = models.build(run.model, math.prod(shape), classes, seed=0)
         stack = models.stack_class(name)
@@ -116,8 +116,8 @@ def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     except InputError:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        right = f"{_file('model', name)} cannot take an image of shape {tuple(shape)}: {said}"
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        right = f"{_file('model', name)} cannot take an image of shape {tuple(shape)}: {message}"
         raise Misfit("model", name, right) from error
 
 
@@ -145,14 +145,14 @@ def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int)
 def _try(
     problems: dict[int, InputError | str], place: int, run: Run, noise: Noise, shape: Sequence[int]
 ) -> None:
-    said = _trial.problem(noise, shape)
-    if said is not None:
-        name = run.noise["name"]
-        problems[place] = InputError("noise", name, f"{_file('noise', name)}: {said}")
+    message = _trial.problem(noise, shape)
+    if message is not None:
+        name = run.noise.name
+        problems[place] = InputError("noise", name, f"{_file('noise', name)}: {message}")
 
 
 def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> Places:
-    name = run.model["name"]
+    name = run.model.name
     try:
         calls, unused = trial.calls(net, noise, shape, classes)
     except trial.WrongModelError as error:
@@ -164,11 +164,13 @@ def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], cla
         calls = calls[1:]  # place k is read by the next layer
     problems: dict[int, InputError | str] = {}
     for place, call in enumerate(calls, 1):
-        at = f"layer {place + noise.reads}" if in_layers else f"place {place}"
+        location = f"layer {place + noise.reads}" if in_layers else f"place {place}"
         if problem := _problem_of(call, noise):
-            problems[place] = f"{at} is an nn.{call.kind.__name__}{problem}"
+            problems[place] = f"{location} is an nn.{call.kind.__name__}{problem}"
         elif place + (noise.reads and in_layers) in unused:
-            problems[place] = f"what {at}, an nn.{call.kind.__name__}, gives has no effect on the logits"
+            problems[place] = (
+                f"what {location}, an nn.{call.kind.__name__}, gives has no effect on the logits"
+            )
         else:
             _try(problems, place, run, noise, _units(call))
     problems[0] = (
@@ -180,7 +182,7 @@ def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], cla
             f"{_file('model', name)} calls {count} dropouts, and there are rates for {len(RATES)} places"
         )
         problems |= {place: InputError("model", name, problem) for place in range(1, count + 1)}
-    counted = "place" if not in_layers else f"place in its layers for noise={run.noise['name']}"
+    counted = "place" if not in_layers else f"place in its layers for noise={run.noise.name}"
     return Places(count, counted, problems)
 
 

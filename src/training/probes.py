@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,18 +19,13 @@ TENTHS = 10
 """Parts of the test set, from the most certain prediction to the least, whose errors it counts apart."""
 
 
-def variances(layers: Sequence[Tensor]) -> list[Tensor]:
-    """Variance over units and images of each layer's activations (..., n, units): () or (R,)."""
-    return [h.var((-2, -1), correction=0) for h in layers]
-
-
 def layer_variances(stack: Stack, images: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> dict[str, Tensor]:
     """Columns of an epoch's metrics, each () or (R,): variances of the hidden layers, noise off and on."""
     layers = {"var": stack.hidden(images), "noisy_var": stack.hidden(images, rates, draws)}
     return {
-        f"{name}{layer}": variance
+        f"{name}{layer}": h.var((-2, -1), correction=0)
         for name, hidden in layers.items()
-        for layer, variance in enumerate(variances(hidden), 1)
+        for layer, h in enumerate(hidden, 1)
     }
 
 
@@ -46,7 +40,7 @@ def activations(
     off; `dead`: share of units that are 0 for every image; `mean_square`: E[h²], pooled, with the noise off.
     """
     clean, noisy = stack.hidden(images), stack.hidden(images, rates, draws)
-    found = []
+    layers = []
     for layer in range(1, len(clean) + 1):
         alone = [rate if place == layer else rate * 0 for place, rate in enumerate(rates)]
         masked = stack.hidden(images, alone, draws)[layer - 1]
@@ -58,8 +52,8 @@ def activations(
         row["zeros"] = silent.double().mean((-2, -1))
         row["dead"] = silent.all(-2).double().mean(-1)
         row["mean_square"] = clean[layer - 1].square().mean((-2, -1))
-        found.append(row)
-    return found
+        layers.append(row)
+    return layers
 
 
 def evaluate_test_time(
@@ -88,8 +82,7 @@ def evaluate_test_time(
     mean_p, mean_log_p, votes = (torch.zeros_like(off, dtype=torch.float64) for _ in range(3))
     chunks = -(-len(images) // EVALUATION_BATCH)
     for done in range(1, PASSES[-1] + 1):
-        noisy = partial(_shifted, draws, (done - 1) * chunks)
-        log_p = log_probabilities(stack, images, rates, noisy).double()
+        log_p = log_probabilities(stack, images, rates, draws, (done - 1) * chunks).double()
         mean_p += log_p.exp()
         mean_log_p += log_p
         votes.scatter_add_(-1, log_p.argmax(-1, keepdim=True), torch.ones_like(log_p[..., :1]))
@@ -104,10 +97,6 @@ def evaluate_test_time(
                 for method, average in averages
             ]
     return rows
-
-
-def _shifted(draws: Callable[[int], DrawsAt], first: int, chunk: int) -> DrawsAt:
-    return draws(first + chunk)
 
 
 def _prediction(

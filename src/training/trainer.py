@@ -82,7 +82,7 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
     first, features = runs[0], images.train.shape[1]
     configured = _configured(runs, _count_places(runs, images, classes))
     nets = [models.build(run.model, features, classes, run.seed) for run in runs]
-    stack: Stack = models.stack_class(first.model["name"])(nets, noise.make(first.noise), images.device)
+    stack: Stack = models.stack_class(first.model.name)(nets, noise.make(first.noise), images.device)
     kernels.check_precision(first.precision, images.device.type)
     matmul = kernels.resolve(first.matmul) if images.device.type == "cpu" else "torch"
     # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
@@ -108,7 +108,7 @@ def _train(
     lr = np.stack([optimizers.learning_rates(run.optimizer, steps, steps_per_epoch) for run in runs], axis=-1)
     rate_at, lr_at = _by_step(rates, device), _by_step(lr[None], device)
     draws, probe_draws = (_draws(runs, purpose, device) for purpose in ("noise", "probe"))
-    every = steps_per_epoch if first.probe["every"] == "epoch" else first.probe["every"]
+    every = steps_per_epoch if first.probe.every == "epoch" else first.probe.every
 
     probed: list[dict[str, Any]] = []
     diverged_in: list[int | None] = [None] * len(runs)
@@ -135,7 +135,7 @@ def _train(
         last = epoch * steps_per_epoch - 1
         loss, accuracy = mean_metrics(torch.cat(log_p, -2), labels)
         columns = {"train_loss": loss, "train_acc": accuracy}
-        columns |= evaluate(stack, images, first.probe["train"])
+        columns |= evaluate(stack, images, first.probe.train)
         columns |= layer_variances(stack, images.probe, rate_at(last), probe_draws(last))
         rows = _rows(columns, epoch, rates[:, last], lr[last], time.perf_counter() - started)
         for run, row in enumerate(rows):
@@ -146,7 +146,7 @@ def _train(
         if not any(alive):
             break
     trained = Trained(stack, nets, diverged_in, probed)
-    if first.probe["test_time"]:
+    if first.probe.test_time:
         # at the configured rates: a schedule may end without any noise
         at_test_time, test_draws = (
             _by_step(configured[:, None], device)(0),
@@ -178,8 +178,8 @@ def _rows(
 def _count_places(runs: Sequence[Run], images: Images, classes: int) -> int:
     """Places beside the input, at least the two of the book's net, whose rates are always in the metrics."""
     try:
-        found = [places.of_run(run, images.train.shape[1:], classes) for run in runs]
-        return max(2, min(found[0].count, len(RATES)))
+        of_runs = [places.of_run(run, images.train.shape[1:], classes) for run in runs]
+        return max(2, min(of_runs[0].count, len(RATES)))
     except places.Misfit:
         return 2  # training raises the same exception, with its trace
 
@@ -192,11 +192,11 @@ def _configured(runs: Sequence[Run], count: int) -> np.ndarray:
 
 def _scheduled(runs: Sequence[Run], configured: np.ndarray, steps: int) -> np.ndarray:
     """Rates at each place and step: (1 + count, steps, R)."""
-    each = [
-        [schedules.rates(run.schedule, rate, steps) for rate in own]
-        for run, own in zip(runs, configured.T, strict=True)
+    scheduled = [
+        [schedules.rates(run.schedule, rate, steps) for rate in of_run]
+        for run, of_run in zip(runs, configured.T, strict=True)
     ]
-    return np.moveaxis(np.array(each), 0, -1)
+    return np.moveaxis(np.array(scheduled), 0, -1)
 
 
 def _by_step(values: np.ndarray, device: torch.device) -> Callable[..., list[Rate]]:

@@ -19,8 +19,9 @@ from tables import made
 from analysis import exercises, reproduce, tables
 from analysis.report import main
 from analysis.tables import Table
+from src.errors import key_of
 from src.sweeping import planning
-from src.sweeping.naming import key_of, sweep_name
+from src.sweeping.naming import sweep_name
 from src.training.probes import PASSES
 
 

@@ -158,8 +158,8 @@ def compose(*overrides: str) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        found: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
-    return found
+        plain: Any = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+    return plain
 
 
 @functools.cache
@@ -225,7 +225,7 @@ def writing(overrides: Sequence[str], folder: Path, repeats: int = 5) -> float:
     """Seconds to write `runs.csv` of a sweep that has ended, all its rows, into a folder: median of several."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from src.runs import job as run
+    from src.runs.job import final_record
     from src.sweeping import planning
     from src.sweeping.table import Table
 
@@ -233,9 +233,10 @@ def writing(overrides: Sequence[str], folder: Path, repeats: int = 5) -> float:
         jobs = planning.expand(OverridesParser.create(loader).parse_overrides(list(overrides)), [])
         planner = planning.Planner(loader, master)
         planned = [planner.job(job, number) for number, job in enumerate(jobs)]
-    table = Table(folder, planned, planning.swept_keys(jobs))
+    table = Table(folder, planning.swept_keys(jobs))
+    table.extend(planned)
     for job in planned:
-        if record := run.ended(job):
+        if record := final_record(job):
             table.add(record)
     seconds = []
     for _ in range(repeats):

@@ -70,15 +70,15 @@ class Trained:
 
 def our_runs(output: Path) -> list[Trained]:
     """The runs in an output folder of ours; a run's record is written at its end and tells its seconds."""
-    found = []
+    timings = []
     for path in sorted(output.glob("runs/*/run.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         end, epochs = path.stat().st_mtime, record["final"]["epoch"]
         with (path.parent / "metrics.csv").open(encoding="utf-8") as file:
             column = next(file).rstrip("\n").split(",").index("seconds")
             training = sum(float(line.split(",")[column]) for line in file)
-        found.append(Trained(end - record["seconds"], end, training, epochs))
-    return found
+        timings.append(Trained(end - record["seconds"], end, training, epochs))
+    return timings
 
 
 def recipe_runs(folder: Path) -> list[Trained]:

@@ -212,11 +212,11 @@ def test_the_pages_parts_work_as_written(
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, str(PAGE), "exec"), {})
     said = capsys.readouterr().out
-    found = re.match(
+    match = re.match(
         r"Summary\(mean=(.+?), sd=(.+?), n=(\d+), .*\) Paired\(n=(\d+), difference=(.+?), .*superiority=(.+?),",
         said,
     )
-    assert found, said
+    assert match, said
     differences = [low[seed] - high[seed] for seed in range(6)]
     superiority = sum((d > 0) + (d == 0) / 2 for d in differences) / 6
     expected = [
@@ -227,4 +227,4 @@ def test_the_pages_parts_work_as_written(
         statistics.mean(differences),
         superiority,
     ]
-    assert [float(number) for number in found.groups()] == pytest.approx(expected, abs=1e-9)
+    assert [float(number) for number in match.groups()] == pytest.approx(expected, abs=1e-9)

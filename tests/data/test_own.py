@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, REPOSITORY, make_run, plain
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
@@ -22,8 +22,9 @@ from src.checks import integer
 from src.data import Arrays, checksum
 from src.data._arrays import checked
 from src.errors import InputError
-from src.runs import job as run
 from src.runs import store
+from src.runs.job import Job, final_record, ready
+from src.runs.pack import train_jobs
 from src.training.trainer import Images, train
 
 Mine = Callable[..., None]
@@ -66,7 +67,7 @@ MINE = {**DIGITS, "name": "mine"}
 def trained(device: str = "cpu", **changes: Any) -> list[dict[str, Any]]:
     """The rows of a short run on `mine`."""
     job = make_run(data={**MINE, **changes}, epochs=2, batch_size=16, model={"hidden1": 8, "hidden2": 8})
-    run.ready([job])
+    ready([job])
     rows: list[dict[str, Any]] = []
     held = data.load_bytes(**job.data)
     train([job], Images(held, torch.device(device)), held.classes, lambda epoch: rows.extend(epoch))
@@ -151,7 +152,7 @@ def test_what_does_not_fit_together_is_said_in_one_line(
 ) -> None:
     mine(lambda options: blobs(**changes))
     with pytest.raises(InputError) as caught:
-        run.ready([make_run(data=MINE, batch_size=16)])
+        ready([make_run(data=MINE, batch_size=16)])
     assert str(caught.value).startswith("data=mine: ") and said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -235,7 +236,7 @@ def test_a_batch_larger_than_a_small_training_set_is_refused() -> None:
     with pytest.raises(
         InputError, match="batch_size=256: must be at most 100, the number of training images"
     ):
-        run.ready([make_run(data={**DIGITS, "train": 100})])
+        ready([make_run(data={**DIGITS, "train": 100})])
 
 
 # Options
@@ -252,7 +253,7 @@ def test_its_own_options(mine: Mine) -> None:
     options = {**MINE, "root": "here", "seed": 5, "sizes": [1, 2]}
     assert dict(make_run(data=options).data) == options
     held = data.load_bytes(**options)
-    assert seen == [{"name": "mine", "root": data.REPOSITORY / "here", "seed": 5, "sizes": [1, 2]}]
+    assert seen == [{"name": "mine", "root": REPOSITORY / "here", "seed": 5, "sizes": [1, 2]}]
     assert np.array_equal(held.train_images.numpy(), blobs(seed=5).train_images.reshape(45, 12))
     other = data.load_bytes(**{**options, "seed": 6})
     assert not torch.equal(other.train_images, held.train_images)
@@ -371,8 +372,8 @@ def test_ids_of_the_data_sets_that_were_always_there_stay() -> None:
 def test_a_run_is_recorded_under_that_id(mine: Mine, tmp_path: Path) -> None:
     mine(lambda options: blobs())
     raw = plain(data=MINE, output=str(tmp_path), batch_size=16, epochs=1)
-    (record,) = run.train_jobs([run.Job(config.parse(raw), raw, [], {})])
+    (record,) = train_jobs([Job(config.parse(raw), raw, [], {})])
     assert record["state"] == store.FINISHED
-    assert run.ended(run.Job(config.parse(raw), raw, [], {})) == record
+    assert final_record(Job(config.parse(raw), raw, [], {})) == record
     mine(lambda options: blobs(seed=1))
-    assert run.ended(run.Job(config.parse(raw), raw, [], {})) is None, "other arrays are another run"
+    assert final_record(Job(config.parse(raw), raw, [], {})) is None, "other arrays are another run"

@@ -80,16 +80,16 @@ class Cluster:
 
     def training(self) -> list[psutil.Process]:
         """Ray names a worker by the task that it runs."""
-        found = []
+        processes = []
         for member in self.members:
             if member.poll() is None:
                 for process in psutil.Process(member.pid).children(recursive=True):
                     try:
                         if "ray::_train" in " ".join(process.cmdline()):
-                            found.append(process)
+                            processes.append(process)
                     except psutil.Error:
                         continue
-        return found
+        return processes
 
     def end(self) -> None:
         for member in reversed(self.members):

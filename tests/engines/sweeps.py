@@ -32,9 +32,9 @@ def on_loky(root: Path, name: str, *arguments: str, code: int = 0) -> Path:
 
 def assert_same_files(output: Path, expected: Path) -> None:
     assert results(output) == results(expected)
-    own, others = everything(output), everything(expected)
-    assert own.keys() == others.keys()
-    differing = {Path(name).name for name in own if own[name] != others[name]}
+    files, expected_files = everything(output), everything(expected)
+    assert files.keys() == expected_files.keys()
+    differing = {Path(name).name for name in files if files[name] != expected_files[name]}
     assert differing <= ABOUT_THE_LAUNCHER
     for run in output.glob("runs/*"):
         assert f"output_dir: {run}\n" in (run / ".hydra" / "hydra.yaml").read_text()
@@ -118,9 +118,9 @@ def on_cards(root: Path, name: str, *how: str, cards: dict[int, int], most: int,
     assert list(begun(root).values()) == [1] * count
     assert max(len(line["runs"]) for line in lines) == most
     for held, number in cards.items():
-        own = [line for line in lines if line["card"] == memory(held)]
-        assert own and all(len(line["runs"]) <= held for line in own)
-        at_once = itertools.accumulate(1 if line["what"] == "begun" else -1 for line in own)
+        of_card = [line for line in lines if line["card"] == memory(held)]
+        assert of_card and all(len(line["runs"]) <= held for line in of_card)
+        at_once = itertools.accumulate(1 if line["what"] == "begun" else -1 for line in of_card)
         assert max(at_once) <= number
 
 
@@ -203,12 +203,12 @@ def refused(root: Path, said: str, *how: str) -> None:
 
 def processes(*words: str) -> list[psutil.Process]:
     """Live processes whose command line holds all these words."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             command = " ".join(process.cmdline())
             if all(word in command for word in words) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                processes.append(process)
         except psutil.Error:
             continue
-    return found
+    return processes

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 
-from src.engines import Place
-from src.engines import policy as workers
+from src.engines import Slot, policy
 from src.engines.loky import Backend
 from src.engines.queue import Queue
 from src.engines.settings import Settings
@@ -26,7 +25,7 @@ def engine() -> Iterator[Backend]:
 
 def batch(output: Path, *seeds: int) -> list[Job]:
     changes = {"data": DIGITS, "epochs": 1, "output": str(output), "device": "cpu"}
-    return [Job(make_run(seed=seed, **changes), plain(seed=seed, **changes), [], {}, seed) for seed in seeds]
+    return [make_job(seed, seed=seed, **changes) for seed in seeds]
 
 
 def test_batches_train_on_the_processes_of_the_first(tmp_path: Path, engine: Backend) -> None:
@@ -37,8 +36,8 @@ def test_batches_train_on_the_processes_of_the_first(tmp_path: Path, engine: Bac
         engine.prepare(jobs, at_once=3)
         engine.prepare(jobs, at_once=3)
         assert engine.workers == 2
-        assert engine.room() == Place(None)
-        workers.train(engine, Queue(jobs, engine.workers, size=1), lambda job, record: ended.append(record))
+        assert engine.slot() == Slot(None)
+        policy.drain(engine, Queue(jobs, engine.workers, size=1), lambda job, record: ended.append(record))
         children = psutil.Process().children(recursive=True)
         processes.append({child.pid for child in children if "loky" in " ".join(child.cmdline())})
     assert sorted(record["config"]["seed"] for record in ended) == [0, 1, 2, 3]
@@ -59,4 +58,4 @@ def test_no_more_processes_than_runs_and_one_for_a_gpu(
     for _ in range(2):
         engine.prepare(jobs, at_once=5)
         assert engine.workers == 1
-        assert engine.room() == Place(7), "what its worker holds later is free for the next pack"
+        assert engine.slot() == Slot(7), "what its worker holds later is free for the next pack"

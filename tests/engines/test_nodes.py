@@ -14,7 +14,7 @@ from configs import DIGITS, REPOSITORY, make_run, plain
 
 from src.data import fashion_mnist as fashion
 from src.engines import nodes
-from src.runs import job as run
+from src.runs import job as jobs_module
 from src.runs.job import Job
 
 CONTENT = {name: name.encode() * 3 for name in fashion.FILES}
@@ -89,4 +89,4 @@ def test_the_code_is_sent_whole_and_alike(tmp_path: Path) -> None:
     assert {"src/runs/job.py", "src/engines/child.py", "src/noise/dropout.py"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
     nodes.unpack_code(tmp_path)
-    assert (tmp_path / "src" / "runs" / "job.py").read_bytes() == Path(run.__file__).read_bytes()
+    assert (tmp_path / "src" / "runs" / "job.py").read_bytes() == Path(jobs_module.__file__).read_bytes()

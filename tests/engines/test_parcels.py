@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from configs import DIGITS, make_run, plain
+from configs import DIGITS, make_job
 
 from src.engines import parcels
 from src.engines.queue import GPU_MEMORY_PER_RUN
@@ -22,7 +22,7 @@ def pack(output: str, count: int = 3, **more: object) -> list[Job]:
     jobs = []
     for seed in range(count):
         values = {"seed": seed, **changes}
-        jobs.append(Job(make_run(**values), plain(**values), [f"seed={seed}"], HYDRA, seed))
+        jobs.append(make_job(seed, [f"seed={seed}"], HYDRA, **values))
     return jobs
 
 
@@ -51,7 +51,7 @@ def test_a_gpu_trains_what_it_holds_and_the_others_are_handed_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A card of two runs, on whose machine everything is trained on the CPU."""
-    monkeypatch.setattr("src.runs.job.config.resolve_device", lambda device: "cpu")
+    monkeypatch.setattr("src.config.resolve_device", lambda device: "cpu")
     monkeypatch.setattr("src.engines.nodes.gpu_memory", lambda: 2 * GPU_MEMORY_PER_RUN)
     jobs = pack(str(tmp_path), 5, device="cuda")
     sent = parcels.wrap(jobs, Settings(shared=True), gpu=True)

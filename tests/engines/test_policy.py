@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from configs import make_run, plain
+from configs import make_job
 
-from src.engines import Death, Engine, Outcome, Place
-from src.engines import policy as workers
+from src.engines import Death, Engine, Outcome, Slot, policy
 from src.engines.queue import GPU_MEMORY_PER_RUN, Queue
 from src.runs.job import Job, Record
 
@@ -42,13 +41,13 @@ class Scripted(Engine):
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         pass
 
-    def room(self) -> Place | None:
+    def slot(self) -> Slot | None:
         if len(self.under_way) == self.workers:
             return None
-        return Place(self.memories[len(self.packs) % len(self.memories)])
+        return Slot(self.memories[len(self.packs) % len(self.memories)])
 
     def submit(self, pack: list[Job]) -> None:
-        assert self.room() is not None
+        assert self.slot() is not None
         self.under_way.append(pack)
         self.packs.append([job.number for job in pack])
 
@@ -73,14 +72,14 @@ def record(job: Job) -> Record:
 
 def sweep(tmp_path: Path, engine: Scripted, size: int | None = 2) -> dict[int | None, Record]:
     runs = [{"seed": seed, "output": str(tmp_path)} for seed in range(8)]
-    jobs = [Job(make_run(**run), plain(**run), [], {}, number) for number, run in enumerate(runs)]
+    jobs = [make_job(number, **run) for number, run in enumerate(runs)]
     ended: dict[int | None, Record] = {}
 
     def end(job: Job, record: Record) -> None:
         assert job.number not in ended, "a run ends once"
         ended[job.number] = record
 
-    workers.train(engine, Queue(jobs, 3, size), end)
+    policy.drain(engine, Queue(jobs, 3, size), end)
     assert len(ended) == 8
     return ended
 
@@ -122,7 +121,7 @@ def test_what_had_finished_before_its_worker_died_is_not_tried_again(
 ) -> None:
     on_disk: set[int | None] = {0}
     monkeypatch.setattr(
-        "src.engines.policy.runs.ended", lambda job: record(job) if job.number in on_disk else None
+        "src.engines.policy.final_record", lambda job: record(job) if job.number in on_disk else None
     )
     engine = Scripted(lambda job, time: job.number == 1 and time == 1)
     sweep(tmp_path, engine)
@@ -138,7 +137,7 @@ def test_what_is_handed_back_is_trained_and_not_to_blame(tmp_path: Path) -> None
     assert [2, 3, 4] in engine.packs, "what is handed back comes next"
 
 
-def test_packs_are_of_the_size_of_the_place_that_they_go_to(tmp_path: Path) -> None:
+def test_packs_are_of_the_size_of_the_slot_that_they_go_to(tmp_path: Path) -> None:
     engine = Scripted(lambda job, time: False, memories=[GPU_MEMORY_PER_RUN, 2 * GPU_MEMORY_PER_RUN])
     sweep(tmp_path, engine, size=None)
     assert [len(pack) for pack in engine.packs] == [1, 2, 1, 2, 1, 1]

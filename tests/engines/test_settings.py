@@ -12,7 +12,7 @@ import pytest
 from configs import REPOSITORY
 
 from src import engines
-from src.engines.settings import Settings, check
+from src.engines.settings import Settings, parse
 from src.errors import InputError
 
 
@@ -21,16 +21,16 @@ def launcher(**changes: Any) -> SimpleNamespace:
 
 
 def test_defaults_are_loky_and_those_of_the_plugin() -> None:
-    assert check(launcher()) == Settings()
+    assert parse(launcher()) == Settings()
     plugin = importlib.import_module("hydra_plugins.dropout_sweeps")
     defaults = {k: v for k, v in plugin.PackedConf().__dict__.items() if k != "_target_"}
     assert defaults == Settings().__dict__
 
 
 def test_typed() -> None:
-    settings = check(launcher(backend="slurm", memory="4G", time_limit="2:00:00", partition="gpu", gpus=1))
+    settings = parse(launcher(backend="slurm", memory="4G", time_limit="2:00:00", partition="gpu", gpus=1))
     assert (settings.memory, settings.time_limit, settings.gpus) == (4 * 2**30, "2:00:00", 1)
-    assert check(launcher(backend="ray", memory="500M")).memory == 500 * 2**20
+    assert parse(launcher(backend="ray", memory="500M")).memory == 500 * 2**20
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -53,7 +53,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "said"), WRONG, ids=[said.partition(":")[0] for _, said in WRONG])
 def test_a_wrong_value_is_named_with_what_is_right(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        check(launcher(**changes))
+        parse(launcher(**changes))
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
 

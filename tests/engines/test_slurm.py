@@ -87,10 +87,10 @@ def slurm() -> Iterator[None]:
     key = folder / "key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(64))
-    with socket.socket() as one, socket.socket() as other:
-        for free in (one, other):
+    with socket.socket() as first, socket.socket() as second:
+        for free in (first, second):
             free.bind(("127.0.0.1", 0))
-        ports = [free.getsockname()[1] for free in (one, other)]
+        ports = [free.getsockname()[1] for free in (first, second)]
     config = folder / "slurm.conf"
     (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
     host = socket.gethostname().partition(".")[0]

@@ -107,10 +107,10 @@ def test_rate_zero_is_the_identity_of_any_shape(
 @pytest.mark.parametrize("name", ON_ACTIVATIONS)
 def test_one_runs_rate_does_not_touch_another(name: str) -> None:
     h = torch.rand(3, 40, 16)
-    one = noised(name, h, torch.tensor([0.2, 0.5, 0.7]).reshape(3, 1, 1), site(runs=3))
-    two = noised(name, h, torch.tensor([0.2, 0.1, 0.3]).reshape(3, 1, 1), site(runs=3))
-    assert torch.equal(one[0], two[0])
-    assert not torch.equal(one[1], two[1])
+    first = noised(name, h, torch.tensor([0.2, 0.5, 0.7]).reshape(3, 1, 1), site(runs=3))
+    second = noised(name, h, torch.tensor([0.2, 0.1, 0.3]).reshape(3, 1, 1), site(runs=3))
+    assert torch.equal(first[0], second[0])
+    assert not torch.equal(first[1], second[1])
 
 
 @pytest.mark.parametrize("name", ON_ACTIVATIONS)
@@ -127,8 +127,8 @@ def test_a_stack_draws_what_its_runs_draw_alone(name: str) -> None:
 def test_noise_never_repeats_between_steps_and_runs(name: str) -> None:
     h = torch.rand(40, 16)
     results = [noised(name, h, 0.4, site(seed, step)) for seed in range(3) for step in range(4)]
-    for i, one in enumerate(results):
-        assert all(not torch.equal(one, other) for other in results[:i])
+    for i, result in enumerate(results):
+        assert all(not torch.equal(result, other) for other in results[:i])
 
 
 @pytest.mark.parametrize("name", ON_ACTIVATIONS)
@@ -147,8 +147,8 @@ def test_gradient_against_finite_differences(name: str) -> None:
             factor = noise.factor(h, 0.4, here)
             factor = torch.ones_like(h) if factor is None else factor
             return (h * factor * weight).sum(), factor * weight
-        found, backward = noise.activation(h, 0.4, here)
-        return (found * weight).sum(), backward(weight.clone()) if backward else weight
+        noised_h, backward = noise.activation(h, 0.4, here)
+        return (noised_h * weight).sum(), backward(weight.clone()) if backward else weight
 
     gradient = at(h)[1]
     assert torch.isfinite(gradient).all()

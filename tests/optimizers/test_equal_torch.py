@@ -100,15 +100,17 @@ def _torchs(items: tuple[tuple[str, Any], ...], run: int) -> Tensor:
     parameters = views(flat, SHAPES)
     weights, biases = parameters[0::2], parameters[1::2]
     kind, names = TORCHS[options["name"]]
-    own: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for ours, theirs in names.items():
-        own[theirs] = (*own.get("betas", ()), options[ours]) if theirs == "betas" else options[ours]
+        arguments[theirs] = (
+            (*arguments.get("betas", ()), options[ours]) if theirs == "betas" else options[ours]
+        )
     decay = options["weight_decay"]
     groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": decay},
         {"params": biases, "weight_decay": decay if options["decay_biases"] else 0.0},
     ]
-    optimizer = kind(groups, lr=options["lr"], **own)  # type: ignore[call-arg]
+    optimizer = kind(groups, lr=options["lr"], **arguments)  # type: ignore[call-arg]
     for step, lr in enumerate(optimizers.learning_rates(options, STEPS, STEPS_PER_EPOCH)):
         for group in optimizer.param_groups:
             group["lr"] = float(lr)
@@ -124,7 +126,7 @@ def _torchs(items: tuple[tuple[str, Any], ...], run: int) -> Tensor:
 def ours(options: Sequence[dict[str, Any]]) -> Tensor:
     """Weights of a run alone (P,) or of a stack (R, P)."""
     w = torch.stack([start(run) for run in range(len(options))])
-    rates = np.stack([optimizers.learning_rates(own, STEPS, STEPS_PER_EPOCH) for own in options])
+    rates = np.stack([optimizers.learning_rates(of_run, STEPS, STEPS_PER_EPOCH) for of_run in options])
     alone = len(options) == 1
     w = w[0] if alone else w
     optimizer = optimizers.make(w, options, SHAPES)
@@ -136,8 +138,8 @@ def ours(options: Sequence[dict[str, Any]]) -> Tensor:
     return w
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, rtol=2e-4, atol=2e-5)
+def close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=2e-4, atol=2e-5)
 
 
 def test_every_optimizer_is_held_against_torch() -> None:
@@ -179,7 +181,7 @@ ONE_RUN_HAS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("name", "changes"), ONE_RUN_HAS)
 def test_an_option_that_one_run_of_the_stack_has(name: str, changes: dict[str, Any]) -> None:
     common = {"lr": 0.05, "weight_decay": 0.0}
-    options = [defaults(name, **{**common, **own}) for own in ({}, changes, {})]
+    options = [defaults(name, **{**common, **further}) for further in ({}, changes, {})]
     for run, weights in enumerate(ours(options)):
         close(weights, torchs(options[run], run))
     without = torchs(defaults(name, **common), 1)

@@ -44,8 +44,8 @@ def test_a_stack_of_differing_optimizers_equals_its_runs_alone(
     default |= {"eps": 1e-3} if "eps" in default else {}
     options = [default, {**default, **OTHERS[name]}, {**default, **EXTRAS}]
     runs = [
-        make_run(data=DIGITS, epochs=3, batch_size=64, model=SHAPE, optimizer=own, seed=seed)
-        for seed, own in enumerate(options)
+        make_run(data=DIGITS, epochs=3, batch_size=64, model=SHAPE, optimizer=optimizer, seed=seed)
+        for seed, optimizer in enumerate(options)
     ]
     lockstep = Lockstep()
     with lockstep.leads():

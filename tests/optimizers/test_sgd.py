@@ -30,7 +30,7 @@ OPTIONS = st.fixed_dictionaries(
         "momentum": st.just(0.0) | st.floats(0.1, 0.95),
         "weight_decay": st.just(0.0) | st.floats(1e-4, 0.1),
     }
-).map(lambda own: {**REST, **own})
+).map(lambda given: {**REST, **given})
 
 
 def gradient(w: Tensor, step: int) -> Tensor:
@@ -45,8 +45,8 @@ def start(run: int) -> Tensor:
 
 def torchs(options: dict[str, Any], run: int, steps: int) -> Tensor:
     w = start(run).requires_grad_()
-    own = {key: options[key] for key in ("lr", "momentum", "weight_decay")}
-    optimizer = torch.optim.SGD([w], **own)
+    arguments = {key: options[key] for key in ("lr", "momentum", "weight_decay")}
+    optimizer = torch.optim.SGD([w], **arguments)
     for step in range(steps):
         w.grad = gradient(w.detach(), step)
         optimizer.step()
@@ -95,11 +95,11 @@ def test_a_run_alone_equals_torch(options: dict[str, Any]) -> None:
 def test_each_run_of_a_stack_equals_torch(options: list[dict[str, Any]]) -> None:
     w = torch.stack([start(run) for run in range(len(options))])
     optimizer = optimizers.make(w, options, SHAPES)
-    lr = torch.tensor([own["lr"] for own in options]).unsqueeze(-1)
+    lr = torch.tensor([of_run["lr"] for of_run in options]).unsqueeze(-1)
     for step in range(100):
         optimizer.step(torch.stack([gradient(row, step) for row in w]), lr)
-    for run, own in enumerate(options):
-        torch.testing.assert_close(w[run], torchs(own, run, 100), rtol=1e-4, atol=1e-6)
+    for run, of_run in enumerate(options):
+        torch.testing.assert_close(w[run], torchs(of_run, run, 100), rtol=1e-4, atol=1e-6)
 
 
 def test_a_changing_learning_rate_is_used_in_its_own_step() -> None:

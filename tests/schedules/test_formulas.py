@@ -21,8 +21,8 @@ from lockstep import Lockstep
 from src import components, schedules
 from src.config import parse
 from src.errors import InputError
-from src.runs import job as run
 from src.runs.job import Job
+from src.runs.pack import train_jobs
 from src.training.trainer import Images, train
 
 NAMES = components.names("schedule")
@@ -92,12 +92,14 @@ def test_every_schedule_is_held_against_a_formula() -> None:
 @given(data=st.data(), p=st.floats(0, 1), steps=st.integers(1, 300))
 def test_every_step_follows_the_formula(name: str, data: st.DataObject, p: float, steps: int) -> None:
     formula, options = FORMULAS[name]
-    own = data.draw(st.fixed_dictionaries(options))
-    used = schedules.rates(components.check_options("schedule", {"name": name, **own}), p, steps)
+    arguments = data.draw(st.fixed_dictionaries(options))
+    used = schedules.rates(components.check_options("schedule", {"name": name, **arguments}), p, steps)
     assert used.shape == (steps,)
     assert used.dtype == np.float64
     assert ((used >= 0) & (used <= p)).all()
-    assert used.tolist() == pytest.approx([formula(t / steps, p, **own) for t in range(steps)], abs=1e-12)
+    assert used.tolist() == pytest.approx(
+        [formula(t / steps, p, **arguments) for t in range(steps)], abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -184,14 +186,14 @@ def test_metrics_record_what_the_last_step_of_each_epoch_used(tmp_path: Path) ->
         settings = plain(data=DIGITS, epochs=3, dropout1=0.3, dropout2=0.8, output=str(tmp_path))
         settings["schedule"] = dict(defaults(name))
         jobs.append(Job(parse(settings), settings, [], hydra))
-    run.train_jobs(jobs)
+    train_jobs(jobs)
     recorded = set()
     for name, job in zip(NAMES, jobs, strict=True):
-        own = {key: value for key, value in defaults(name).items() if key != "name"}
+        arguments = {key: value for key, value in defaults(name).items() if key != "name"}
         with (job.folder / "metrics.csv").open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         for layer, p in (("dropout1", 0.3), ("dropout2", 0.8)):
-            expected = [FORMULAS[name][0]((6 * epoch - 1) / 18, p, **own) for epoch in (1, 2, 3)]
+            expected = [FORMULAS[name][0]((6 * epoch - 1) / 18, p, **arguments) for epoch in (1, 2, 3)]
             assert [float(row[layer]) for row in rows] == pytest.approx(expected, abs=1e-12)
         recorded.add(tuple(row["dropout1"] for row in rows))
     assert len(recorded) == len(NAMES), "in these epochs each schedule has rates of its own"
@@ -218,10 +220,10 @@ def test_a_stack_of_all_schedules_equals_its_runs_alone(digit_images: Images) ->
     lockstep = Lockstep()
     with lockstep.leads():
         train(runs, digit_images, 10, together.append)
-    for i, own in enumerate(runs):
+    for i, run in enumerate(runs):
         alone: list[Any] = []
         with lockstep.leading(i):
-            train([own], digit_images, 10, alone.append)
+            train([run], digit_images, 10, alone.append)
         for epoch, (row,) in enumerate(alone):
             for key in ("dropout1", "dropout2"):
                 assert together[epoch][i][key] == row[key]

@@ -74,7 +74,7 @@ class Case:
         return Draws([100 * place + run for run in range(self.R)], self.seed, CPU)
 
     def hidden(self, parameters: list[Tensor], x: Tensor, with_noise: bool) -> list[Tensor]:
-        h, found, noise = x, [], self.noise
+        h, layers, noise = x, [], self.noise
         for layer in (1, 2):
             rate = self.rates[layer]
             noisy = with_noise and not (
@@ -92,13 +92,13 @@ class Case:
                 h = noise.activation(h, *arguments)
             elif noisy and noise.has("factor") and (factor := noise.factor(h, *arguments)) is not None:
                 h = h * factor
-            found.append(h)
-        return found
+            layers.append(h)
+        return layers
 
     def parameters(self) -> list[Tensor]:
         """Weights and biases as autograd's leaves, with R in front in a stack."""
-        each = zip(*(net.parameters() for net in self.nets), strict=True)
-        joined = [torch.stack(own) if self.R > 1 else own[0] for own in each]
+        grouped = zip(*(net.parameters() for net in self.nets), strict=True)
+        joined = [torch.stack(parameters) if self.R > 1 else parameters[0] for parameters in grouped]
         return [tensor.detach().clone().requires_grad_() for tensor in joined]
 
     def expected(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,15 +140,15 @@ def test_gradients_are_autograds(
 def test_descending_is_a_step_along_the_gradient(
     noise: type[Noise], rates: list[float], n: int, seed: int, lr: float
 ) -> None:
-    one, other = (Case(noise, rates, n, (6, 5), seed) for _ in range(2))
-    lrs = torch.linspace(lr, lr / 2, one.R).unsqueeze(-1)
-    before = one.stack.parameters.clone()
-    log_p = one.stack.differentiate(one.x, one.y, one.rates, one.draws)
-    descended = other.stack.descend(other.x, other.y, other.rates, other.draws, lr if one.R == 1 else lrs)
+    case, twin = (Case(noise, rates, n, (6, 5), seed) for _ in range(2))
+    lrs = torch.linspace(lr, lr / 2, case.R).unsqueeze(-1)
+    before = case.stack.parameters.clone()
+    log_p = case.stack.differentiate(case.x, case.y, case.rates, case.draws)
+    descended = twin.stack.descend(twin.x, twin.y, twin.rates, twin.draws, lr if case.R == 1 else lrs)
     assert torch.equal(log_p, descended)
-    assert torch.equal(one.stack.parameters, before)
-    expected = before - (lrs if one.R > 1 else lr) * one.stack.gradients
-    torch.testing.assert_close(other.stack.parameters, expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(case.stack.parameters, before)
+    expected = before - (lrs if case.R > 1 else lr) * case.stack.gradients
+    torch.testing.assert_close(twin.stack.parameters, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("rates", [[0.5], [0.2, 0.9]])
@@ -167,11 +167,11 @@ def test_hidden_layers_clean_and_noisy(noise: type[Noise], rates: list[float]) -
     case = Case(noise, rates, 8, (6, 5))
     x = torch.randn(9, FEATURES, generator=torch.Generator().manual_seed(1))  # shared by all runs
     spread = x.expand(case.R, *x.shape) if case.R > 1 else x
-    for noisy, found in (
+    for noisy, layers in (
         (False, case.stack.hidden(x)),
         (True, case.stack.hidden(x, case.rates, case.draws)),
     ):
-        for layer, expected in zip(found, case.hidden(case.parameters(), spread, noisy), strict=True):
+        for layer, expected in zip(layers, case.hidden(case.parameters(), spread, noisy), strict=True):
             torch.testing.assert_close(layer, expected.detach(), rtol=1e-5, atol=1e-6)
             assert not layer.requires_grad
     again = case.stack.hidden(x)

@@ -63,7 +63,7 @@ def trained(seeds: list[int], rates: list[tuple[float, float]], steps: int = 12)
     if R > 1:
         at = [
             torch.tensor(column).reshape(-1, 1, 1)
-            for column in zip(*((0.0, *own) for own in rates), strict=True)
+            for column in zip(*((0.0, *of_run) for of_run in rates), strict=True)
         ]
     for step in range(steps):
         x = torch.randn(16, FEATURES, generator=torch.Generator().manual_seed(step))
@@ -82,8 +82,8 @@ def trained(seeds: list[int], rates: list[tuple[float, float]], steps: int = 12)
 def test_a_users_module_trains_in_a_stack_as_alone() -> None:
     seeds, rates = [3, 4, 3], [(0.0, 0.5), (0.7, 0.2), (0.5, 0.0)]
     together = trained(seeds, rates)
-    for run, (seed, own) in enumerate(zip(seeds, rates, strict=True)):
-        alone = trained([seed], [own])
+    for run, (seed, of_run) in enumerate(zip(seeds, rates, strict=True)):
+        alone = trained([seed], [of_run])
         torch.testing.assert_close(together.parameters[run], alone.parameters, rtol=1e-5, atol=1e-6)
     assert not torch.allclose(together.parameters[0], together.parameters[2])
 
@@ -96,18 +96,18 @@ BATCH = torch.randn(32, FEATURES, generator=torch.Generator().manual_seed(0)), t
 
 
 def test_loss_and_gradients_are_those_of_the_module_itself() -> None:
-    stack, own = stack_of([1], "none"), net(1)
+    stack, plain = stack_of([1], "none"), net(1)
     with torch.random.fork_rng(devices=[]):
         draws_of([1])(0).seed_torch()
-        for dropout in (own.drop1, own.drop2, own.drop3):
+        for dropout in (plain.drop1, plain.drop2, plain.drop3):
             dropout.p = 0.0
-        output = own(BATCH[0])
+        output = plain(BATCH[0])
         loss = F.cross_entropy(output, BATCH[1])
         loss.backward()
-    found, accuracy = mean_metrics(stack.differentiate(*BATCH, [0.0, 0.5, 0.5], draws_of([1])), BATCH[1])
-    assert float(found) == pytest.approx(float(loss.detach()), rel=1e-6)
+    mean_loss, accuracy = mean_metrics(stack.differentiate(*BATCH, [0.0, 0.5, 0.5], draws_of([1])), BATCH[1])
+    assert float(mean_loss) == pytest.approx(float(loss.detach()), rel=1e-6)
     assert float(accuracy) == pytest.approx(float((output.argmax(-1) == BATCH[1]).float().mean()))
-    flat = torch.cat([parameter.grad.flatten() for parameter in own.parameters()])
+    flat = torch.cat([parameter.grad.flatten() for parameter in plain.parameters()])
     torch.testing.assert_close(stack.gradients, flat)
 
 
@@ -137,7 +137,7 @@ def test_every_call_of_a_dropout_has_its_own_rate_and_mask() -> None:
     nets = [Bare(), Bare()]
     stack = Modules(nets, make({"name": "dropout"}), CPU)
     by_place = [(0.0, 0.0), (0.5, 0.0), (0.8, 0.4), (0.3, 0.3), (0.6, 0.6)]
-    rates = [torch.tensor(own).reshape(2, 1, 1) for own in by_place]
+    rates = [torch.tensor(of_place).reshape(2, 1, 1) for of_place in by_place]
     x, y = torch.ones(2, 1, 3), torch.zeros(2, 1, dtype=torch.long)
 
     def draws(place: int) -> Draws:
@@ -167,8 +167,8 @@ def test_parameters_are_views_of_the_stack() -> None:
     assert torch.equal(stack.parameters, expected)
     stack.parameters.mul_(2)
     stack.gradients.fill_(7)
-    for own, seed in zip(stack.nets, (1, 2), strict=True):
-        for parameter, original in zip(own.parameters(), net(seed).parameters(), strict=True):
+    for trained_net, seed in zip(stack.nets, (1, 2), strict=True):
+        for parameter, original in zip(trained_net.parameters(), net(seed).parameters(), strict=True):
             assert torch.equal(parameter, 2 * original)
             assert parameter.grad is not None
             assert (parameter.grad == 7).all()
@@ -176,14 +176,14 @@ def test_parameters_are_views_of_the_stack() -> None:
 
 @pytest.mark.parametrize("seeds", [[1], [1, 2]])
 def test_descending_is_a_step_along_the_gradient(seeds: list[int]) -> None:
-    one, other = stack_of(seeds), stack_of(seeds)
+    stack, twin = stack_of(seeds), stack_of(seeds)
     x, y = (BATCH[0], BATCH[1]) if len(seeds) == 1 else (BATCH[0].expand(2, -1, -1), BATCH[1].expand(2, -1))
     rates: list[Any] = [0.5] * 3 if len(seeds) == 1 else [torch.full((2, 1, 1), 0.5)] * 3
     lr: Any = 0.3 if len(seeds) == 1 else torch.tensor([[0.3], [0.1]])
-    before = one.parameters.clone()
-    log_p = one.differentiate(x, y, rates, draws_of(seeds))
-    assert torch.equal(log_p, other.descend(x, y, rates, draws_of(seeds), lr))
-    torch.testing.assert_close(other.parameters, before - lr * one.gradients)
+    before = stack.parameters.clone()
+    log_p = stack.differentiate(x, y, rates, draws_of(seeds))
+    assert torch.equal(log_p, twin.descend(x, y, rates, draws_of(seeds), lr))
+    torch.testing.assert_close(twin.parameters, before - lr * stack.gradients)
 
 
 def test_at_test_time_the_module_is_as_it_is() -> None:
@@ -196,11 +196,11 @@ def test_at_test_time_the_module_is_as_it_is() -> None:
 
 
 def test_hidden_layers_are_what_the_dropouts_see() -> None:
-    stack, own = stack_of([1]), net(1).eval()
+    stack, plain = stack_of([1]), net(1).eval()
     clean = stack.hidden(BATCH[0])
-    first = F.relu(own.first(BATCH[0])).detach()
+    first = F.relu(plain.first(BATCH[0])).detach()
     torch.testing.assert_close(clean[0], first)
-    torch.testing.assert_close(clean[1], F.gelu(own.second(first)).detach())
+    torch.testing.assert_close(clean[1], F.gelu(plain.second(first)).detach())
     noisy = stack.hidden(BATCH[0], [0.0, 0.5, 0.5], draws_of([1]))
     assert len(noisy) == len(clean) == 3
     assert ((noisy[0] == 0) | ((noisy[0] - 2 * first).abs() < 1e-6)).all()
@@ -334,7 +334,8 @@ def test_a_plain_module_has_any_noise_as_the_book_net_has(name: str, runs: int) 
     seeds = list(range(runs))
     rates: list[Any] = [0.0, 0.3, 0.4]
     if runs > 1:
-        rates = [torch.tensor(own).reshape(-1, 1, 1) for own in ([0.0] * 3, [0.3, 0.0, 0.5], [0.4, 0.2, 0.6])]
+        by_place = ([0.0] * 3, [0.3, 0.0, 0.5], [0.4, 0.2, 0.6])
+        rates = [torch.tensor(of_place).reshape(-1, 1, 1) for of_place in by_place]
     lead = (runs,) if runs > 1 else ()
     for step in range(4):
         n = 16 if step != 2 else 7
@@ -415,10 +416,10 @@ def test_looking_leaves_every_buffer_and_draw_as_it_was() -> None:
 
 def test_a_noise_with_state_stands_still_while_it_is_looked_at() -> None:
     options = {"name": "additive", "momentum": 0.5}
-    one, other = (Modules([net(1, Three)], make(options), CPU) for _ in range(2))
+    modules, twin = (Modules([net(1, Three)], make(options), CPU) for _ in range(2))
     rates: list[Any] = [0.0, 0.5, 0.5]
     for step in range(3):
-        one.differentiate(*BATCH, rates, draws_of([1], step))
-        other.differentiate(*BATCH, rates, draws_of([1], step))
-        other.logits(10 * BATCH[0], rates, draws_of([1], step))
-        assert torch.equal(one.gradients, other.gradients)
+        modules.differentiate(*BATCH, rates, draws_of([1], step))
+        twin.differentiate(*BATCH, rates, draws_of([1], step))
+        twin.logits(10 * BATCH[0], rates, draws_of([1], step))
+        assert torch.equal(modules.gradients, twin.gradients)

@@ -10,11 +10,19 @@ from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
-from src import components, data, source
+from src import components, data
 from src.errors import REPOSITORY, InputError
+from src.provenance import source
 
 GROUPS = ("model", "noise", "schedule", "optimizer")
 """Groups of the config whose files' code is part of a run's identity. A data set counts by its arrays."""
+
+
+SHIPPED = {
+    "fashion_mnist": ("e312ef102e8a8669", "e87f8654d05a252882328a83009c835230b54eb86c17fab7e260b24e2506e7d5"),
+    "digits": ("057e6a7758ffbaac", "8a8b5be2a18e208ec152903e6c31ecac76c7a1e00f691e0cdbe58ff6e22197e5"),
+}
+"""Checksums of these data sets' code and of the arrays that this code reads: a plan need not read them to know."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ def of(run: Any) -> Provenance:
     Raises:
         InputError: if the data set cannot be read.
     """
-    return _shared(_modules(run), data.arrays_checksum(run.data))
+    return _shared(_modules(run), arrays_checksum(run.data))
 
 
 def check(run: Any, planned: Provenance) -> None:
@@ -60,8 +68,19 @@ def check(run: Any, planned: Provenance) -> None:
     """
     if changed := changes(planned.files, _files(_modules(run))):
         raise InputError(f"{changed[0]} changed while the sweep ran")
-    if data.arrays_checksum(run.data) != planned.data:
-        raise InputError(f"the arrays of data={run.data['name']} changed while the sweep ran")
+    if arrays_checksum(run.data) != planned.data:
+        raise InputError(f"the arrays of data={run.data.name} changed while the sweep ran")
+
+
+def arrays_checksum(options: Mapping[str, Any]) -> str:
+    """The checksum of all arrays of a data set; they are read where it is not known.
+
+    Raises:
+        InputError: if the data set cannot be read.
+    """
+    code, arrays = SHIPPED.get(options["name"], (None, ""))
+    is_shipped = code == source.total(source.files(components.find("data", options["name"])))
+    return arrays if is_shipped else data.arrays_checksum(options)
 
 
 def changes(planned: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
@@ -71,7 +90,7 @@ def changes(planned: Mapping[str, str], present: Mapping[str, str]) -> list[str]
 
 
 def _modules(run: Any) -> tuple[ModuleType, ...]:
-    return tuple(components.find(group, getattr(run, group)["name"]) for group in GROUPS)
+    return tuple(components.find(group, getattr(run, group).name) for group in GROUPS)
 
 
 @cache

@@ -22,7 +22,7 @@ FRAMEWORK = frozenset(
         *(
             "src.kernels",
             "src.provenance",
-            "src.source",
+            "src.provenance.source",
             "src.streams",
             "src.streams.draws",
             "src.streams.philox",
@@ -79,19 +79,19 @@ def closure(name: str, path: Path, root: Path) -> dict[str, str]:
     waiting, seen = [(name, path)], {name}
     while waiting:
         name, path = waiting.pop()
-        own, imported = _read(name, path, sys.modules.get(name))
-        checksums[_label(name, path, root)] = own
+        digest, imported = _read(name, path, sys.modules.get(name))
+        checksums[_label(name, path, root)] = digest
         for other in imported:
-            for found, at in _located(other, root):
-                if found not in seen and found not in FRAMEWORK:
-                    seen.add(found)
-                    waiting.append((found, at))
+            for module, location in _located(other, root):
+                if module not in seen and module not in FRAMEWORK:
+                    seen.add(module)
+                    waiting.append((module, location))
     return dict(sorted(checksums.items()))
 
 
 def total(checksums: Mapping[str, str]) -> str:
     """One checksum of several files, by their paths; 16 hex digits."""
-    text = "\n".join(f"{path} {own}" for path, own in sorted(checksums.items()))
+    text = "\n".join(f"{path} {digest}" for path, digest in sorted(checksums.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

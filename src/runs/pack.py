@@ -1,0 +1,217 @@
+"""Trains a pack of jobs and writes what they leave; a run that fails touches no other."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from src import config, provenance
+from src.errors import InputError, MachineError, is_of_the_disk, writing
+from src.runs import store
+from src.runs.job import LOCKS, Job, Record, final_record
+from src.runs.record import Row, begin, epoch_line, make_record, record_broken, run_log
+
+if TYPE_CHECKING:
+    from src.training.trainer import Trained
+
+Progress = Callable[[Job, Row], None]
+"""Is told each job's row after each of its epochs."""
+
+
+def train_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> list[Record]:
+    """Train and record a pack of jobs that can train together; one that fails does not touch the others.
+
+    On a CPU they train one after the other: a core runs these products at its peak already, and a killed pack
+    loses one run's work instead of all. On a GPU they train as one stack.
+
+    Args:
+        jobs: checked jobs, all of one kind (see `queue.kind`).
+        progress: told of each epoch.
+
+    Returns:
+        Each job's record, in order. A job that another process finished in the meantime is not trained again.
+    """
+    device = config.resolve_device(jobs[0].run.device)
+    stacks = [[job] for job in jobs] if device == "cpu" else [jobs]
+    return [record for stack in stacks for record in _train_stack(stack, device, progress)]
+
+
+def receive(job: Job, files: Mapping[str, bytes]) -> Record:
+    """Write the files of a run that was trained where this disk is not; `run.json` last, each in one step.
+
+    Returns:
+        The run's record; that of another process which finished the run in the meantime, if one did.
+    """
+    try:
+        with _lock(job):
+            if record := final_record(job):
+                return record
+            begin(job)
+            for name in sorted(files, key=lambda name: name == "run.json"):
+                store.write_whole(job.folder / name, files[name])
+    except OSError as error:
+        return record_broken(job, error)
+    received: Record = json.loads(files["run.json"])
+    return received
+
+
+def _lock(job: Job) -> FileLock:
+    lock = Path(job.run.output) / LOCKS / job.id
+    for folder in (job.folder, lock.parent):
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(lock)
+
+
+def _train_stack(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
+    done: dict[str, Record] = {}
+    with contextlib.ExitStack() as locks:
+        # every process takes its locks in this order, so that no two wait for each other
+        for job in sorted({job.id: job for job in jobs}.values(), key=lambda job: job.id):
+            try:
+                locks.enter_context(_lock(job))
+                job.folder.mkdir(exist_ok=True)  # `src.clean` may have had the lock before
+                record = final_record(job)  # another process may have finished it while we waited
+            except OSError as error:
+                record = record_broken(job, error)
+            if record:
+                done[job.id] = record
+        waiting = [job for job in jobs if job.id not in done]
+        if waiting:
+            trained = _train_locked(waiting, device, progress)
+            done |= {job.id: record for job, record in zip(waiting, trained, strict=True)}
+    return [done[job.id] for job in jobs]
+
+
+def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
+    try:
+        return _train_together(jobs, device, progress)
+    except OSError as error:
+        if len(jobs) == 1 or is_of_the_disk(error):
+            return [record_broken(jobs[0], error)]
+        return _apart(jobs, device, progress)  # the folder of one of these is broken
+
+
+def _apart(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
+    return [_train_locked([job], device, progress)[0] for job in jobs]
+
+
+def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
+    import torch
+
+    from src.training.trainer import train
+
+    started = time.perf_counter()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    rows: list[list[Row]] = [[] for _ in jobs]
+    with contextlib.ExitStack() as open_logs:
+        logs = [open_logs.enter_context(run_log(job)) for job in jobs]
+
+        def report(epoch_rows: Sequence[Row]) -> None:
+            for job, row, job_rows, log in zip(jobs, epoch_rows, rows, logs, strict=True):
+                if job_rows and not math.isfinite(job_rows[-1]["train_loss"] + job_rows[-1]["test_loss"]):
+                    continue
+                job_rows.append(row)
+                store.write_metrics(job.folder, job_rows)
+                log.info(epoch_line(row, job.run.epochs))
+                if progress:
+                    progress(job, row)
+
+        try:
+            for job in jobs:
+                provenance.check(job.run, job.provenance)
+            data, images = _data(jobs[0], device)
+            trained = train([job.run for job in jobs], images, data.classes, report)
+        except MachineError:
+            raise  # it is not the runs' fault
+        except Exception as error:
+            if len(jobs) > 1:  # a run of the stack is at fault, and only training them apart tells which
+                return _apart(jobs, device, progress)
+            return [_failed(jobs[0], rows[0], error, logs[0], time.perf_counter() - started)]
+        return [
+            _ended(
+                job, trained, number, rows[number], logs[number], (time.perf_counter() - started) / len(jobs)
+            )
+            for number, job in enumerate(jobs)
+        ]
+
+
+def _data(job: Job, device: str) -> tuple[Any, Any]:
+    from src.data import load_bytes
+
+    data = load_bytes(**job.run.data)
+    return data, _images(data, device)
+
+
+@lru_cache(maxsize=2)  # a sweep may try many splits of a data set
+def _images(data: Any, device: str) -> Any:
+    import torch
+
+    from src.training.images import Images
+
+    return Images(data, torch.device(device))
+
+
+def _failed(job: Job, rows: Sequence[Row], error: Exception, log: logging.Logger, seconds: float) -> Record:
+    """Records a run in which an exception was raised."""
+    log.error("failed: %s", error, exc_info=error)
+    store.write_metrics(job.folder, rows)
+    message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    record = make_record(job, store.FAILED, message, rows=rows, seconds=seconds)
+    store.write_record(job.folder, record)
+    return record
+
+
+def _ended(
+    job: Job, trained: Trained, number: int, rows: Sequence[Row], log: logging.Logger, seconds: float
+) -> Record:
+    """Records a run that finished or diverged, the stack's run of this number, and writes what else it leaves."""
+    epoch = trained.diverged_in[number]
+    error = f"the loss ceased to be finite in epoch {epoch}" if epoch else None
+    contents: dict[str, bytes] = {}
+    if error:
+        log.error("diverged: %s", error)
+    elif job.run.save_model:
+        contents[store.WEIGHTS] = _weights(trained, number)
+    for name, table in zip(store.PROBES, (trained.probed, trained.test_time), strict=True):
+        if table:
+            contents[name] = _csv(table, number)
+    for name, content in contents.items():
+        store.write_whole(job.folder / name, content)
+    record = make_record(
+        job,
+        store.DIVERGED if epoch else store.FINISHED,
+        error,
+        rows=rows,
+        seconds=seconds,
+        parameters=trained.parameters,
+        files={name: store.digest(content) for name, content in contents.items()},
+    )
+    store.write_record(job.folder, record)
+    return record
+
+
+def _weights(trained: Trained, number: int) -> bytes:
+    import torch
+
+    content = io.BytesIO()
+    torch.save(trained.state(number), content)
+    return content.getvalue()
+
+
+def _csv(table: Sequence[dict[str, Any]], number: int) -> bytes:
+    """A run's part of a stack's rows."""
+    from src.training.probes import of_run
+
+    return store.csv_text(list(table[0]), [of_run(row, number) for row in table]).encode()
