@@ -141,7 +141,6 @@ OTHER_VALUES: dict[str, Any] = {
     "noise.input_rate": 0.1,
     "noise.name": "none",
     "schedule.name": None,
-    "precision": "tf32",
     "optimizer.lr": 0.1,
     "optimizer.momentum": 0.9,
     "optimizer.weight_decay": 1e-4,
