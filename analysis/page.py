@@ -16,12 +16,17 @@ from markupsafe import Markup, escape
 from analysis.phrases import Phrases, plain
 
 TEMPLATES = Path(__file__).parent / "templates"
-LANGUAGES = ("en", "zh")
 LARGEST_SVG = 300_000
 """Bytes of a figure that a page holds as SVG; a larger one slows it down and is held as PNG."""
 PAGE, TEXT = "index.html", "report.md"
 SEEDS = 'id="seed-'
 """In a figure's SVG: it has dots that say of which seed they are."""
+
+
+def name(file: str, language: str) -> str:
+    """A file's name in a language: `index.zh.html`."""
+    stem, _, ending = file.partition(".")
+    return file if language == "en" else f"{stem}.{language}.{ending}"
 
 
 def phrases(language: str) -> Phrases:

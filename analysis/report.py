@@ -9,6 +9,8 @@ from pathlib import Path
 
 from src.errors import DONE, SOME_RUNS_LOST, command
 
+LANGUAGES = ("en", "zh")
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -55,9 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--language",
-        choices=["en", "zh"],
-        default="en",
-        help="The language of the report: index.zh.html is in Chinese. The default is %(default)s.",
+        choices=LANGUAGES,
+        help="The language of the page: index.html is in English, index.zh.html in Chinese. The default is both.",
     )
     return parser
 
@@ -74,7 +75,7 @@ def report(
     source: Path | None = None,
     to: Path | None = None,
     small: bool = False,
-    language: str = "en",
+    language: str | None = None,
 ) -> int:
     """Write the report; the exit code, see `--help`."""
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
@@ -83,14 +84,14 @@ def report(
     folder = to or source or output / ("report_small" if small else "report")
     found = chapter.kept(source, folder, small) if source else chapter.trained(output, folder, small)
     said = chapter.answered(found, folder)
-    page = chapter.write(said, language)
+    pages = [chapter.write(said, each) for each in ([language] if language else LANGUAGES)]
     faults = chapter.faults(said)
     for line in [*found.unused, *faults]:
         print(line, file=sys.stderr)
     for section in said.sections:
         state = section.facts.verdict if section.facts else "no answer" if section.error else "not run yet"
         print(f"{section.module.NUMBER}. {section.name}: {state}")
-    print(f"Open {page}")
+    print(*(f"Open {page}" for page in pages), sep="\n")
     return SOME_RUNS_LOST if faults else DONE
 
 

@@ -252,9 +252,10 @@ def strengths_figure(of: Tried, choice: Mapping[str, Strength], measure: Measure
             axis.set_xmargin(0.12)
         for axis in list(axes.flat)[len(noises) :]:
             axis.set_visible(False)
-        figure.supxlabel("rates of the first (above) and the second hidden layer", fontsize=10)
         figure.supylabel(measure.label, fontsize=10)
-        figures.finish(figure, 5)
+        figures.finish(
+            figure, 5, "below each panel: rates of the first (above) and of the second hidden layer"
+        )
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,6 +123,14 @@ class DecayFacts(Facts):
         return needed_seeds(sd, self.margin) if sd and self.margin else None
 
     @property
+    def error(self) -> float:
+        """Standard error of a setting's mean validation accuracy, as stored; the seeds' variance pooled over all
+        settings, as two or three seeds say little of each one's own. NaN for a seed a setting."""
+        free = self.ranked["seeds"] - 1
+        pooled = (self.ranked["variance"] * free).sum() / free.sum() if free.sum() else math.nan
+        return math.sqrt(pooled / self.ranked["seeds"].median())
+
+    @property
     def best(self) -> Mapping[str, pd.Series]:
         """Of each kind of setting the one with the highest validation accuracy."""
         return {cell: found.iloc[0] for cell, found in by_cell(self.ranked).items() if len(found)}
@@ -203,7 +212,10 @@ def validation(table: Table) -> pd.DataFrame:
     if final.empty:
         raise InputError(f"{table.name} has no validation accuracy; data.validation above 0 is right")
     means = final.groupby(list(KEYS), as_index=False).agg(
-        seeds=("seed", "nunique"), val_acc=("val_acc", "mean"), val_loss=("val_loss", "mean")
+        seeds=("seed", "nunique"),
+        val_acc=("val_acc", "mean"),
+        val_loss=("val_loss", "mean"),
+        variance=("val_acc", "var"),
     )
     # sums of the same numbers in another order differ in their last digit: no reason to prefer one
     order = means.assign(val_acc=-means["val_acc"].round(8), val_loss=means["val_loss"].round(8))
