@@ -138,7 +138,7 @@ def test_page_and_text_hold_every_answer(tmp_path: Path, sweep: Make, run: Calla
         assert said.count("The mean is 0.8") == 4  # on a card and in the section
         for words in (
             "What of first?",
-            "of second_test, two arms.",
+            "Of second_test, two arms.",
             "Guess.",
             "Because.",
             "A bullet.",
