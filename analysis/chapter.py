@@ -200,10 +200,11 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
     sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
     for section in sections:
         template = environment.get_template(f"exercises/{section['name']}.md")
+        blocks = environment.get_template("exercise.md").blocks | template.blocks
         context = template.new_context({**said, **section})
         is_tested = section["f"] is not None and section["f"].tested
-        for block in ("title", *["answer"] * is_tested):
-            section[block] = phrases.Markup("".join(template.blocks[block](context)).strip())
+        for block in ("title", "question", *["answer"] * is_tested):
+            section[block] = phrases.Markup("".join(blocks[block](context)).strip())
         section["text"] = phrases.Markup(template.render({**said, **section}))
     return {**said, "sections": sections}
 
@@ -298,9 +299,8 @@ def write(chapter: Chapter, language: str = "en") -> Path:
     """Write `index.html` and `report.md`; path of the page, which needs no other file and no network."""
     said = content(chapter, language)
     text = page.render("chapter.md", said, language)
-    mark = "" if language == "en" else f".{language}"
     title = text.partition("\n")[0].removeprefix("# ")
-    store.write_whole(chapter.folder / page.TEXT.replace(".md", f"{mark}.md"), text)
-    path = chapter.folder / page.PAGE.replace(".html", f"{mark}.html")
+    store.write_whole(chapter.folder / page.name(page.TEXT, language), text)
+    path = chapter.folder / page.name(page.PAGE, language)
     store.write_whole(path, page.html(text, title, chapter.folder, language))
     return path

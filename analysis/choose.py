@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.errors import command
+from src.errors import InputError, command
 
 if TYPE_CHECKING:
     from analysis.tables import Table
-
-DONE, BAD_INPUT = 0, 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,58 +56,51 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @command
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the arms; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
     from analysis import exercises, tables
-    from analysis.runs import InputError
 
     choosers = [name for name in exercises.names() if hasattr(exercises.load(name), "choose")]
-    try:
-        if options.name not in choosers:
-            known = "chooses no arms" if options.name in exercises.names() else "is no exercise"
-            raise InputError(f"{options.name} {known}; one of these is right: {', '.join(choosers)}")
-        exercise = exercises.load(options.name)
-        folder = options.sweep or exercise.SWEEPS[0]
-        if options.kept:
-            table = tables.load(options.kept, folder)
-        else:
-            table = tables.collect(Path(options.output) / "sweeps" / folder)
-        if table.sweep != exercise.SWEEPS[0]:
-            raise InputError(f"{table.name} is no {exercise.SWEEPS[0]}; a sweep of that name is right")
-        check(table)
-        arms = exercise.choose(table)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
+    if options.name not in choosers:
+        known = "chooses no arms" if options.name in exercises.names() else "is no exercise"
+        raise InputError(f"{options.name} {known}; one of these is right: {', '.join(choosers)}")
+    first = exercises.load(options.name).SWEEPS[0]
+    folder = options.sweep or first
+    if options.kept:
+        table = tables.load(options.kept, folder)
+    else:
+        table = tables.collect(Path(options.output) / "sweeps" / folder)
+    if table.sweep != first:
+        raise InputError(f"{table.name} is no {first}; a sweep of that name is right")
+    found = arms(options.name, table)
     for problem in table.problems:
         print(problem, file=sys.stderr)
     # Hydra reads it as a list of texts: each in quotes, for it holds spaces
-    print(json.dumps(arms, separators=(",", ":")))
-    return DONE
+    print(json.dumps(found, separators=(",", ":")))
 
 
-def check(table: Table) -> None:
-    """Refuse a sweep that has an arm of which nothing is known.
+def arms(name: str, table: Table) -> list[str]:
+    """Arms of an exercise's second sweep, by the first one's table.
 
     Raises:
-        InputError: if an arm has no usable run, and not because all of them diverged.
+        InputError: if the table does not allow a choice: nothing is known of an arm whose runs have no result, and
+            not because all of them diverged.
     """
-    from analysis.runs import InputError, arm_name, arm_names
+    from analysis import exercises, runs
     from src.runs.store import DIVERGED
 
-    usable = set(arm_names(table.final, table.keys))
-    unknown = [
-        problem
-        for problem in table.problems
-        if problem.kind != DIVERGED and arm_name(problem.arm) not in usable
-    ]
+    usable = set(runs.arm_names(table.final, table.keys))
+    lost = (problem for problem in table.problems if problem.kind != DIVERGED)
+    unknown = next((problem for problem in lost if runs.arm_name(problem.arm) not in usable), None)
     if unknown:
         raise InputError(
-            f"{table.name} has an arm without any usable run, first: {unknown[0]}; the same command again, which "
+            f"{table.name} has an arm without any usable run, first: {unknown}; the same command again, which "
             "trains what is missing, is right"
         )
+    found: list[str] = exercises.load(name).choose(table)
+    return found
 
 
 if __name__ == "__main__":

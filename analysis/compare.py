@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.measures import METRICS
-from src.errors import command
+from src.errors import DONE, SOME_RUNS_LOST, command
 
 if TYPE_CHECKING:
     from analysis.comparison import Compared
 
-DONE, SOME_RUNS_LOST, BAD_INPUT = 0, 1, 2
 CONSOLE_ARMS = 30
 
 
@@ -23,19 +22,20 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m analysis.compare",
         description=(
             "Compares the arms of a sweep, that is its settings but for the seed, at the last epoch of each "
-            "run. Writes index.html (one self-contained page), report.md and figures/ into the sweep's own "
-            "folder."
+            "run; several sweeps are compared as one. Writes index.html (one self-contained page), report.md and "
+            "figures/."
         ),
         epilog=(
             "The exit code is 0 if all is well, 1 if runs of the sweep failed, diverged, are unfinished or "
-            "damaged (the report is written from the others and names them), and 2 for bad input."
+            "damaged (the report is written from the others and names them), 2 for bad input, and 3 where a folder "
+            "cannot be read or written."
         ),
     )
     parser.add_argument(
         "folders",
         nargs="+",
         metavar="FOLDER",
-        help="The folder of a sweep, such as outputs/sweeps/swap_rates. Each gets a report of its own.",
+        help="The folder of a sweep, such as outputs/sweeps/swap_rates; of several, the runs make one comparison.",
     )
     parser.add_argument(
         "--metric",
@@ -50,8 +50,18 @@ def _parser() -> argparse.ArgumentParser:
         "--baseline",
         metavar="ARM",
         help=(
-            "Compares each arm with this one, named as in the report, such as 'noise=none'. Without it the "
-            "contrast that the sweep declares is judged, or else all pairs, from 7 arms on each with the first."
+            "Compares each arm with this one, named as in the sweep's own table, such as 'noise=none', or by what "
+            "it alone has. Without it the contrast that the sweep declares is judged, or else all pairs, from 7 "
+            "arms on each with the first."
+        ),
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help=(
+            "Where the report is written. The default is the sweep's own folder; of several, OUTPUT/comparisons "
+            "and their names."
         ),
     )
     return parser
@@ -59,36 +69,18 @@ def _parser() -> argparse.ArgumentParser:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a report for each folder; the exit code, see `--help`."""
+    """Write the report; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
-    from analysis import search
     from analysis.comparison import compare, write
-    from analysis.runs import InputError
 
-    code = DONE
-    for folder in options.folders:
-        try:
-            metric = options.metric or search.metric(Path(folder))
-            compared = compare(folder, metric, options.baseline)
-            page = write(compared)
-        except InputError as error:
-            print(error, file=sys.stderr)
-            code = BAD_INPUT
-            continue
-        except OSError as error:
-            print(
-                f"{folder} cannot be written to or read ({error}); a writable folder is right",
-                file=sys.stderr,
-            )
-            code = BAD_INPUT
-            continue
-        for problem in compared.sweep.problems:
-            print(problem, file=sys.stderr)
-            code = max(code, SOME_RUNS_LOST)
-        _show(compared)
-        print(f"Open {page}")
-    return code
+    compared = compare(options.folders, options.metric, options.baseline)
+    page = write(compared, options.to)
+    for problem in compared.sweep.problems:
+        print(problem, file=sys.stderr)
+    _show(compared)
+    print(f"Open {page}")
+    return SOME_RUNS_LOST if compared.sweep.problems else DONE
 
 
 def _show(compared: Compared) -> None:
@@ -96,8 +88,8 @@ def _show(compared: Compared) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from analysis import phrases
     from analysis.comparison import conclusion
+    from analysis.phrases import ENGLISH, mean
 
     measure = compared.measure
     shown = Table(title=escape(compared.sweep.name), title_justify="left")
@@ -105,8 +97,8 @@ def _show(compared: Compared) -> None:
         shown.add_column(escape(header), justify="right" if position > 1 else "left", overflow="fold")
     for arm in compared.arms[:CONSOLE_ARMS]:
         summary = arm.summaries[measure]
-        cells = (arm.name, phrases.counts(arm), phrases.mean(summary, measure))
-        shown.add_row(*map(escape, (*cells, phrases.span(summary.interval, measure))))
+        cells = (arm.name, ENGLISH.counts(arm), mean(summary, measure))
+        shown.add_row(*map(escape, (*cells, ENGLISH.span(summary.interval, measure))))
     console = Console(highlight=False)
     console.print(shown)
     if len(compared.arms) > CONSOLE_ARMS:

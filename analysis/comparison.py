@@ -1,7 +1,7 @@
-"""A sweep's comparison: computes it from the recorded runs and writes it as a page, a text and figures.
+"""A comparison of any sweep, or of several: computes it from the recorded runs, writes a page, a text and figures.
 
-`compare` reads a sweep folder and computes everything that is said about it; `write` puts `index.html`,
-`report.md` and `figures/` into the same folder. No sentence stands here: the template has them all.
+`compare` reads sweep folders and computes everything that is said about them; `write` puts `index.html`,
+`report.md` and `figures/` into a folder. No sentence stands here: the template has them all.
 """
 
 from __future__ import annotations
@@ -17,28 +17,35 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from analysis import comparison_figures, design, figures, measures, page, phrases, runs, search
-from analysis.contrasts import Arms, ArmStats, Result, described, family, with_gaps, without_credit
+from analysis import comparison_figures, design, figures, measures, merge, page, phrases, runs, search
+from analysis.contrasts import Arm, Arms, ArmStats, Result, described, family, with_gaps
 from analysis.measures import Measure
 from analysis.runs import InputError, Sweep
+from analysis.search import Search
 from analysis.tables import Table
 from src import stats
 from src.runs import store
-from src.stats import Summary
 
 ALL_PAIRS = 6
 """Most arms of which every pair is compared; more are compared with one reference each."""
+CARDS = 6
+"""Most answers on cards at the top."""
+TRIAL_DIGITS = 4
+"""Of a number that a search drew, in the trial's name, if that tells the trials apart."""
 MARGINS = {"%": 0.2, "nats": 0.01}
 """By a measure's unit, the smallest difference that matters where the sweep declares none; as shown."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What is known of a sweep's arms."""
+    """What is known of the arms."""
 
     sweep: Sweep
+    folders: Sequence[Path]
+    """Of the sweeps that are compared."""
     measure: Measure
     """By which the arms are compared and the conclusion is drawn."""
     epochs: pd.DataFrame
@@ -46,7 +53,7 @@ class Compared:
     final: pd.DataFrame
     """A row a usable run: its last epoch."""
     arms: Sequence[ArmStats]
-    """In the order of the sweep; without those of which no run has a result."""
+    """In the order of the sweep, of a search the best first; without those of which no run has a result."""
     empty: Sequence[ArmStats]
     """Arms without any result."""
     judged: Sequence[Result]
@@ -57,12 +64,8 @@ class Compared:
     """The arm that each other is compared with; None where all pairs are."""
     declared: bool
     """Whether the sweep itself declares what is judged."""
-    search: search.Found | None = None
+    search: Search | None = None
     """Where Optuna proposed the runs: what there is to say of that."""
-
-    @property
-    def summaries(self) -> dict[str, Summary]:
-        return {arm.name: arm.summaries[self.measure] for arm in self.arms}
 
     @property
     def best(self) -> ArmStats:
@@ -83,61 +86,82 @@ class Compared:
         return [r for r in self.tested if r.verdict and r.verdict.word == stats.EQUIVALENT]
 
     @property
-    def noise_floor(self) -> float | None:
-        """Binomial standard error of the best arm's test accuracy; None for a data set that is not known."""
+    def cards(self) -> list[Result]:
+        """What is answered at the top: what is decided, then what is equivalent, then the rest."""
+        first = [*self.decided, *self.equivalent]
+        return [*first, *(result for result in self.tested if result not in first)][:CARDS]
+
+    @property
+    def images(self) -> int:
+        """Images that `measure` is of; 0 where they are not known."""
+        if self.measure.column.startswith("val_"):
+            return int(self.sweep.runs["validation"].min())
         names = self.sweep.runs["data"].unique()
-        images = measures.IMAGES.get(str(names[0])) if len(names) == 1 else None
-        accuracy = self.best.summaries.get(measures.TEST_ACC)
-        return stats.binomial_se(accuracy.mean, images) if images and accuracy else None
+        return measures.IMAGES.get(str(names[0]), 0) if len(names) == 1 else 0
+
+    @property
+    def noise_floor(self) -> float | None:
+        """Binomial standard error of the best arm's accuracy; None where it is not one on known images."""
+        is_accuracy = self.measure in (measures.TEST_ACC, measures.VAL_ACC)
+        best = self.best.summaries[self.measure].mean
+        return stats.binomial_se(best, self.images) if self.images and is_accuracy else None
 
 
-def compare(folder: str | Path, metric: str | None = None, baseline: str | None = None) -> Compared:
-    """Compute a sweep's comparison at the last epoch of each run.
+def compare(
+    folders: str | Path | Sequence[str | Path], metric: str | None = None, baseline: str | None = None
+) -> Compared:
+    """Compute the comparison of one sweep, or of several as one, at the last epoch of each run.
 
     Args:
-        folder: OUTPUT/sweeps/NAME.
-        metric: a key of `measures.METRICS`; by default the one that the sweep declares, or test_acc.
-        baseline: name of the arm that each other arm is compared with. Without it the contrast that the sweep
-            declares is judged; without one all pairs are, or with more than 6 arms each with the sweep's first: a
-            reference chosen for its result would make the differences look larger than they are.
+        folders: OUTPUT/sweeps/NAME.
+        metric: a key of `measures.METRICS`; by default the one that a search optimised or the sweep declares, or
+            test_acc.
+        baseline: the arm that each other arm is compared with. Without it the contrast that the sweep declares is
+            judged; without one all pairs are, or with more than 6 arms each with the sweep's first: a reference
+            chosen for its result would make the differences look larger than they are.
 
     Raises:
         InputError: if there is nothing to compare by `metric`, or no arm `baseline`.
     """
-    sweep = runs.read(folder)
+    paths = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
+    sweep = merge.read(paths)
     primary = _primary(sweep)
-    measure = measures.METRICS.get(metric or (primary.measure.column if primary else "")) or measures.TEST_ACC
+    searched = search.metric(sweep.folder)
+    wanted = metric or searched or (primary.measure.column if primary else "")
+    measure = measures.METRICS.get(wanted) or measures.TEST_ACC
     sweep, epochs = _with_numbers(sweep, measure)
-    epochs = with_gaps(epochs.assign(arm=runs.arm_names(epochs, sweep.keys)))
+    by_name = _named(sweep)
+    names = {_place(arm): name for name, arm in by_name.items()}
+    rows = epochs[list(sweep.keys)].to_dict("records")
+    epochs = with_gaps(epochs.assign(arm=[names[_place(row)] for row in rows]))
+    trained = [name for name in by_name if name in set(epochs["arm"])]
     table = Table(sweep.name, sweep.keys, epochs, sweep.runs, sweep.problems)
-    by_name = {name: dict(zip(sweep.keys, values, strict=True)) for name, values in _arms(epochs, sweep.keys)}
-    trained = list(by_name)
-    for problem in sweep.problems:
-        by_name.setdefault(runs.arm_name(problem.arm), dict(problem.arm))
     arms = Arms(table, by_name)
-    if baseline is not None and baseline not in trained:
-        raise InputError(f"{folder} has no arm {baseline!r}; one of these is right: {'; '.join(trained)}")
-    reported = list(dict.fromkeys([measure, measures.TEST_ACC, measures.TEST_LOSS, measures.GAP]))
-    reference = baseline or (trained[0] if len(trained) > ALL_PAIRS else None)
+    reference = _chosen(baseline, trained, paths) or (trained[0] if len(trained) > ALL_PAIRS else None)
+    reported = [measure, measures.TEST_ACC, measures.TEST_LOSS, measures.GAP]
+    if searched:  # the test set is not for searching
+        reported = [measure, measures.VAL_ACC, measures.VAL_LOSS, measures.TRAIN_LOSS]
+    reported = list(dict.fromkeys(reported))
     pairs = [(arm, reference) for arm in trained if arm != reference] if reference else []
     pairs = pairs or list(itertools.combinations(trained, 2))
-    listed = _listed(sweep)
-    declared = primary.pairs(listed) if primary and primary.measure is measure and baseline is None else []
+    declared = primary.pairs(list(by_name)) if primary and primary.measure is measure and not baseline else []
     declared = [pair for pair in declared if set(pair) <= set(trained)]
     margin = primary.margin if primary and primary.measure is measure else MARGINS[measure.unit]
-    judged = family((arms.contrast(a, b, measure) for a, b in declared or pairs), margin)
     others = [arms.contrast(a, b, measure) for a, b in pairs if declared and (a, b) not in declared]
     if measure is measures.TEST_ACC:
         others += [arms.contrast(a, b, measures.TEST_LOSS) for a, b in declared or pairs]
     everyone = arms.stats(reported)
+    if searched:
+        everyone.sort(key=lambda a: -measure.sign * a.summaries[measure].mean if a.summaries else np.inf)
     return Compared(
         sweep=sweep,
+        folders=list(dict.fromkeys(paths)),
         measure=measure,
         epochs=epochs,
         final=table.final,
         arms=[arm for arm in everyone if arm.name in trained],
         empty=[arm for arm in everyone if arm.name not in trained],
-        judged=without_credit(judged, arms.diverged),
+        judged=family((arms.contrast(a, b, measure) for a, b in declared or pairs), margin, arms.diverged),
         described=described(others),
         reference=None if declared else reference,
         declared=bool(declared),
@@ -145,47 +169,67 @@ def compare(folder: str | Path, metric: str | None = None, baseline: str | None 
     )
 
 
-def _arms(epochs: pd.DataFrame, keys: Sequence[str]) -> list[tuple[str, list[Any]]]:
-    rows = epochs[["arm", *keys]].drop_duplicates("arm")
-    return [(row["arm"], [row[key] for key in keys]) for row in rows.to_dict("records")]
+def _place(arm: Arm) -> tuple[str, ...]:
+    """An arm's values as one key, the same whatever type a table gives them."""
+    return tuple(
+        runs.shown(value) if isinstance(value, str) or pd.isna(value) else repr(float(value))
+        for value in arm.values()
+    )
 
 
-def _listed(sweep: Sweep) -> list[str]:
-    """Names of all arms in the order of runs.csv, with or without a result."""
-    listed, keys = runs.read_list(sweep.folder)
-    return list(dict.fromkeys(runs.arm_names(listed, keys)))
+def _named(sweep: Sweep) -> dict[str, Arm]:
+    """Every arm by its name, with or without a result, in the order of runs.csv."""
+    ended = sweep.epochs[list(sweep.keys)].drop_duplicates().to_dict("records")
+    known = {_place(arm): arm for arm in (*ended, *(problem.arm for problem in sweep.problems))}
+    if (sweep.folder / "runs.csv").exists():
+        listed, keys = runs.read_list(sweep.folder)
+        order = {_place(row): None for row in listed[list(keys)].to_dict("records")}
+        known = {place: known[place] for place in order if place in known} | known
+    digits = TRIAL_DIGITS if search.metric(sweep.folder) else runs.DIGITS
+    return dict(zip(runs.names(list(known.values()), digits), known.values(), strict=True))
+
+
+def _chosen(baseline: str | None, names: Sequence[str], paths: Sequence[Path]) -> str | None:
+    """The arm meant by its settings, in any order, or by those that it alone has."""
+    if baseline is None or baseline in names:
+        return baseline
+    meant = set(re.split(r"[,\s]+", baseline.strip()))
+    for fits in (set.__eq__, set.issubset):
+        found = [name for name in names if fits(meant, set(name.split()))]
+        if len(found) == 1:
+            return found[0]
+    which = "several arms" if found else "no arm"
+    where = " and ".join(map(str, paths))
+    raise InputError(f"{where}: {which} {baseline!r}; one of these is right: {'; '.join(names)}")
 
 
 def _primary(sweep: Sweep) -> design.Primary | None:
     """What the sweep declares, by its `multirun.yaml`; None where that is not there or declares nothing."""
     try:
         block = OmegaConf.select(OmegaConf.load(sweep.folder / "multirun.yaml"), "hydra.sweeper.primary")
-        return design.primary(block, str(sweep.folder / "multirun.yaml"), len(_listed(sweep)))
+        return design.primary(block, str(sweep.folder / "multirun.yaml"), len(_named(sweep)))
     except Exception:  # absent, no YAML, another layout or trimmed arms: then all pairs are compared
         return None
 
 
+RIGHT = {"val": "trained with data.validation above 0", "eval": "trained with probe.train=true"}
+"""By the beginning of a metric's name, what records it."""
+
+
 def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
     """The sweep and its epochs without the runs that lack a number where the comparison needs one."""
-    needed = dict.fromkeys([measure.column, "test_acc", "test_loss", "train_acc", "train_loss"])
-    absent = [column for column in needed if column not in sweep.epochs or sweep.epochs[column].isna().all()]
-    if absent:
-        raise InputError(
-            f"{sweep.folder} has no {absent[0]}; "
-            + (
-                "trained with data.validation above 0, or another --metric, is right"
-                if absent[0].startswith("val_")
-                else "trained with probe.train=true, or another --metric, is right"
-                if absent[0].startswith("eval_")
-                else "finished runs of src.train are right"
-            )
-        )
+    needed = list(dict.fromkeys([measure.column, "test_acc", "test_loss", "train_acc", "train_loss"]))
+    for column in needed:
+        if column not in sweep.epochs or sweep.epochs[column].isna().all():
+            right = RIGHT.get(column.partition("_")[0])
+            right = f"{right}, or another --metric," if right else "finished runs of src.train"
+            raise InputError(f"{sweep.folder} has no {column}; {right} is right")
     last = sweep.epochs.groupby("id", sort=False).tail(1)
-    good = last[np.isfinite(last[list(needed)].astype(float)).all(axis=1)]["id"]
-    lost = last[~last["id"].isin(good)].to_dict("records")
+    good = last[np.isfinite(last[needed].astype(float)).all(axis=1)]["id"]
     reason = "a metric of its last epoch is not a number"
     problems = [
-        runs.Problem(row["id"], runs.DAMAGED, *runs.identity(row, sweep.keys), reason) for row in lost
+        runs.Problem(row["id"], runs.DAMAGED, *runs.identity(row, sweep.keys), reason)
+        for row in last[~last["id"].isin(good)].to_dict("records")
     ]
     if good.empty:
         raise InputError(
@@ -196,121 +240,121 @@ def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
     return replace(sweep, epochs=kept, runs=recorded, problems=(*sweep.problems, *problems)), kept
 
 
-def facts(compared: Compared) -> list[tuple[str, str]]:
-    """What was run, on what, and how long it took: pairs of a label and a text."""
+def facts(compared: Compared) -> dict[str, Any]:
+    """What was run, on what, and how long it took."""
     sweep, recorded = compared.sweep, compared.sweep.runs
-    total = len(recorded) + len(sweep.problems)
-    swept = [f"{key}: {phrases.listing(list(sweep.epochs[key].unique()))}" for key in sweep.keys]
-    times = recorded["seconds"].dropna()
-    rows = [
-        ("Swept", "; ".join(swept) or "nothing but the seed"),
-        ("Seeds", phrases.listing(sorted(sweep.epochs["seed"].unique()))),
-        ("Arms", f"{len(compared.arms):,}"),
-        ("Runs", f"{total:,}" if total == len(recorded) else f"{len(recorded):,} usable of {total:,}"),
-        ("Epochs", phrases.ends(recorded["epochs"])),
-        ("Data set", phrases.distinct(recorded["data"])),
-        ("Parameters of the model", phrases.ends(recorded["parameters"])),
-        ("Device", phrases.distinct(recorded["device"])),
-        ("Versions", phrases.distinct(recorded["versions"])),
-        ("Training time, all runs", phrases.duration(times.sum()) if len(times) else ""),
-    ]
-    return [(label, text or "not recorded") for label, text in rows]
+    return {
+        "swept": {key: list(sweep.epochs[key].unique()) for key in sweep.keys},
+        "seeds": sorted(sweep.epochs["seed"].unique()),
+        "usable": len(recorded),
+        "total": len(recorded) + len(sweep.problems),
+        "epochs": phrases.ends(recorded["epochs"]),
+        "data": phrases.distinct(recorded["data"]),
+        "parameters": phrases.ends(recorded["parameters"]),
+        "device": phrases.distinct(recorded["device"]),
+        "versions": phrases.distinct(recorded["versions"]),
+        "seconds": float(recorded["seconds"].sum()),
+    }
 
 
 def mixed(compared: Compared) -> list[str]:
-    """In what the runs of some arm differ beside their seeds, so that equal seeds need not be equal runs."""
-    runs_of = compared.sweep.epochs.drop_duplicates("id")[["id", *compared.sweep.keys]]
-    arms = runs_of.assign(arm=runs.arm_names(runs_of, compared.sweep.keys))[["id", "arm"]]
-    told = compared.sweep.runs.merge(arms, on="id")
-    labels = {"versions": "versions of packages", "device": "devices, processors or kernels of products"}
-    return [label for column, label in labels.items() if told.groupby("arm")[column].nunique().max() > 1]
+    """In which columns of the sweep's runs an arm's differ, so that equal seeds need not be equal runs."""
+    arms = compared.final[["id", "arm"]].merge(compared.sweep.runs, on="id")
+    return [column for column in ("versions", "device") if arms.groupby("arm")[column].nunique().max() > 1]
 
 
-def command(sweep: Sweep) -> tuple[str, bool]:
-    """Command that trains the sweep again, and whether it is as recorded."""
-    tasks = runs.overrides(sweep)
-    is_recorded = tasks is not None
-    if tasks is None:
-        values = {key: list(sweep.epochs[key].unique()) for key in (*sweep.keys, "seed")}
-        tasks = [f"{key}={','.join(runs.shown(value) for value in found)}" for key, found in values.items()]
-    return shlex.join(["python", "-m", "src.train", "-m", *tasks]), is_recorded
+def commands(compared: Compared) -> list[tuple[str, bool]]:
+    """Of each sweep the command that trains it again, and whether it is as recorded."""
+    found = []
+    for folder in compared.folders:
+        tasks = runs.overrides(folder)
+        is_recorded = tasks is not None
+        if tasks is None:
+            listed, keys = runs.read_list(folder)
+            values = {key: map(runs.shown, listed[key].unique()) for key in (*keys, "seed")}
+            tasks = [f"{key}={','.join(of)}" for key, of in values.items()]
+        found.append((shlex.join(["python", "-m", "src.train", "-m", *tasks]), is_recorded))
+    return found
 
 
 def draw(compared: Compared, folder: Path) -> list[str]:
     """Write the figures into `folder`; their names."""
     measure = compared.measure
-    means = {arm: summary.mean for arm, summary in compared.summaries.items()}
-    drawn = {
-        f"final_{measure.column}": comparison_figures.final_values(
-            compared.final, compared.summaries, measure
-        )
-    }
-    tested = compared.tested + [r for r in compared.described if r.p is not None]
-    for column in dict.fromkeys(result.measure.column for result in tested):
-        of = [result for result in tested if result.measure.column == column]
-        drawn[f"paired_{column}"] = figures.forest(of, lambda r: f"{r.contrast.a} − {r.contrast.b}")
-    drawn |= _grid(compared)
-    if compared.search and compared.search.history:
-        drawn["search_history"] = compared.search.history
-    if compared.search and compared.search.importances:
-        drawn["search_importances"] = compared.search.importances
+    summaries = {arm.name: arm.summaries[measure] for arm in compared.arms}
+    drawn: dict[str, Figure] = {f"card_{n}": figures.card([r]) for n, r in enumerate(compared.cards)}
+    by_measure: dict[Measure, list[Result]] = {}
+    for result in [*compared.judged, *(r for r in compared.described if r.measure is not measure)]:
+        by_measure.setdefault(result.measure, []).append(result)
+    for of, results in by_measure.items():
+        if results and any(result.p is not None for result in results):
+            drawn[f"paired_{of.column}"] = figures.forest(
+                results, lambda r: f"{r.contrast.a} − {r.contrast.b}"
+            )
+    if not compared.search:  # its history shows the same
+        drawn[f"final_{measure.column}"] = comparison_figures.final_values(compared.final, summaries, measure)
+    drawn |= _grid(compared) | (compared.search.figures() if compared.search else {})
+    means = {name: summary.mean for name, summary in summaries.items()}
     drawn["learning_curves"] = comparison_figures.learning_curves(compared.epochs, means, measure)
     for name, figure in drawn.items():
         figures.save(figure, folder, name)
+    for path in folder.glob("card_*"):
+        if path.stem not in drawn:
+            path.unlink()  # of an earlier report
     return list(drawn)
 
 
-def _grid(compared: Compared) -> dict[str, Any]:
+def _grid(compared: Compared) -> dict[str, Figure]:
     """Means over the values of two swept numbers, or the runs at theirs where they make no grid."""
     keys, final, measure = compared.sweep.keys, compared.final, compared.measure
-    if len(keys) != 2 or not all(pd.api.types.is_numeric_dtype(final[key]) for key in keys):
+    numbers = [key for key in keys if pd.api.types.is_numeric_dtype(final[key])]
+    if len(numbers) != 2 or (len(keys) > 2 and not compared.search):
         return {}
-    grid = final.pivot_table(index=keys[1], columns=keys[0], values=measure.column, aggfunc="mean")
+    grid = final.pivot_table(index=numbers[1], columns=numbers[0], values=measure.column, aggfunc="mean")
     if min(grid.shape) < 3:
         return {}
     is_full = grid.notna().to_numpy().mean() > 0.5
     figure = (
         comparison_figures.heat_map(grid, measure)
         if is_full
-        else comparison_figures.scattered(final, keys, measure)
+        else comparison_figures.scattered(final, numbers, measure)
     )
     return {f"grid_{measure.column}": figure}
 
 
 def content(compared: Compared, drawn: Sequence[str] = ()) -> dict[str, Any]:
     """What the template is given: numbers and names."""
-    trained, is_recorded = command(compared.sweep)
+    names = [str(folder) for folder in compared.folders]
     return {
         "c": compared,
         "title": compared.sweep.name,
+        "question": design.question(runs.overrides(compared.folders[0]) or []),
         "facts": facts(compared),
         "mixed": mixed(compared),
         "columns": list(compared.arms[0].summaries),
         "figures": drawn,
-        "total": len(compared.sweep.runs) + len(compared.sweep.problems),
-        "command": trained,
-        "is_recorded": is_recorded,
-        "compare_command": shlex.join(["python", "-m", "analysis.compare", str(compared.sweep.folder)]),
+        "commands": commands(compared),
+        "compare_command": shlex.join(["python", "-m", "analysis.compare", *names]),
         "all_pairs": ALL_PAIRS,
     }
 
 
-def conclusion(compared: Compared, language: str = "en") -> str:
+def conclusion(compared: Compared) -> str:
     """What the sweep shows, in one paragraph without Markdown."""
-    template = page.environment(language).get_template("comparison.md")
+    template = page.environment().get_template("comparison.md")
     context = template.new_context(content(compared))
     text = " ".join("".join(template.blocks["conclusion"](context)).split())
     return html.unescape(re.sub(r"\\([\\`*\[\]|$~_])", r"\1", text))
 
 
-def write(compared: Compared, language: str = "en") -> Path:
-    """Write `index.html`, `report.md` and `figures/` into the sweep's folder; path of the page.
+def write(compared: Compared, to: Path | None = None) -> Path:
+    """Write `index.html`, `report.md` and `figures/` into a folder, the sweep's own by default; path of the page.
 
     The page holds its figures and needs no other file and no network.
     """
-    folder = compared.sweep.folder
+    folder = to or compared.sweep.folder
+    folder.mkdir(parents=True, exist_ok=True)
     drawn = draw(compared, folder / "figures")
-    text = page.render("comparison.md", content(compared, drawn), language)
+    text = page.render("comparison.md", content(compared, drawn))
     store.write_whole(folder / page.TEXT, text)
-    store.write_whole(folder / page.PAGE, page.html(text, compared.sweep.name, folder, language))
+    store.write_whole(folder / page.PAGE, page.html(text, compared.sweep.name, folder))
     return folder / page.PAGE

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis import figures, heat, measures
 from analysis.measures import Measure
@@ -108,9 +108,13 @@ def scattered(final: pd.DataFrame, keys: Sequence[str], measure: Measure) -> Fig
         dots = axis.scatter(
             final[keys[0]], final[keys[1]], c=values, s=70, cmap="cividis", edgecolors="0.2", linewidths=0.5
         )
-        for key, set_scale in ((keys[0], axis.set_xscale), (keys[1], axis.set_yscale)):
+        for key, set_scale, which in (
+            (keys[0], axis.set_xscale, "xaxis"),
+            (keys[1], axis.set_yscale, "yaxis"),
+        ):
             if final[key].min() > 0 and final[key].max() > 30 * final[key].min():
                 set_scale("log")
+                getattr(axis, which).set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set(xlabel=keys[0], ylabel=keys[1])
         figure.colorbar(dots, ax=axis, label=measure.label)
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from analysis.tables import Table
 from src.runs import store
 from src.stats import (
     ALPHA,
-    BETTER,
+    EQUIVALENT,
     UNDECIDED,
     WORSE,
     Paired,
@@ -45,10 +45,16 @@ class Contrast:
     a: str
     b: str
     """Names of the arms, or of what takes their place."""
-    setting: str
+    setting: tuple[str, ...]
+    """Where both were measured, from the general to the special; each part in words."""
     measure: Measure
     sides: tuple[Values, Values]
     """Of a and of b."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those that both have, in the order of a."""
+        return [seed for seed in self.sides[0] if seed in self.sides[1]]
 
 
 @dataclass(frozen=True)
@@ -95,27 +101,27 @@ class Result:
         """`side` with 1 for better."""
         return self.side * self.measure.sign
 
-    def beyond(self, word: str) -> bool:
-        """Whether the verdict is this word, or excludes it ("not better")."""
-        if self.verdict is None:
-            return False
-        return self.verdict.word == word or (
-            word.startswith("not ")
-            and (
-                word.removeprefix("not ") in self.verdict.excluded
-                or self.verdict.word == "equivalent"
-                or (self.verdict.word in (BETTER, WORSE) and self.verdict.word != word.removeprefix("not "))
-            )
+    def excludes(self, word: str) -> bool:
+        """Whether the verdict leaves out that a is better, or worse, by the margin."""
+        at = self.verdict
+        return at is not None and (
+            word in at.excluded or at.word == EQUIVALENT or (at.decided and at.word != word)
         )
 
 
-def family(contrasts: Iterable[Contrast], margin: float) -> list[Result]:
+def family(
+    contrasts: Iterable[Contrast], margin: float, diverged: Mapping[str, int] | None = None
+) -> list[Result]:
     """Contrasts that are judged, one family: simultaneous intervals and p-values (Bonferroni), a verdict each.
+
+    An arm is not better because more of its runs diverged and are missing.
 
     Args:
         contrasts: those without a common seed are left out.
         margin: smallest difference that matters, as shown (percentage points, nats).
+        diverged: runs by the arm's name.
     """
+    lost = diverged or {}
     samples = _samples(contrasts)
     tested = max(1, sum(len(of[0]) > 1 for _, of in samples))
     results = []
@@ -124,27 +130,13 @@ def family(contrasts: Iterable[Contrast], margin: float) -> list[Result]:
         p = None if found.p is None else min(1.0, found.p * tested)
         stored = contrast.measure.stored(margin)
         verdict = judge(found.interval, p, stored, contrast.measure.sign > 0)
+        winner, loser = contrast.a, contrast.b
+        if verdict.word == WORSE:
+            winner, loser = loser, winner
+        if verdict.decided and lost.get(winner, 0) > lost.get(loser, 0):
+            verdict = Verdict(UNDECIDED, diverged=True)
         results.append(Result(contrast, of, found, p, tested, stored, verdict))
     return results
-
-
-def without_credit(results: Sequence[Result], diverged: Mapping[str, int]) -> list[Result]:
-    """The results, where an arm is not better because more of its runs diverged and are missing.
-
-    Args:
-        diverged: runs by the arm's name.
-    """
-
-    def checked(result: Result) -> Result:
-        if result.verdict is None or not result.verdict.decided:
-            return result
-        a, b = result.contrast.a, result.contrast.b
-        winner, loser = (a, b) if result.verdict.word == BETTER else (b, a)
-        if diverged.get(winner, 0) <= diverged.get(loser, 0):
-            return result
-        return replace(result, verdict=Verdict(UNDECIDED, diverged=True))
-
-    return [checked(result) for result in results]
 
 
 def described(contrasts: Iterable[Contrast]) -> list[Result]:
@@ -167,7 +159,9 @@ def rows_of(frame: pd.DataFrame, arm: Arm) -> pd.DataFrame:
         if key in frame:
             column = frame[key]
             is_number = pd.api.types.is_numeric_dtype(column) and not isinstance(value, str)
-            chosen &= np.isclose(column, value) if is_number else (column.astype(str) == str(value))
+            chosen &= (
+                np.isclose(column, value, equal_nan=True) if is_number else (column.astype(str) == str(value))
+            )
     return frame[chosen]
 
 
@@ -236,7 +230,7 @@ class Arms:
     def values(self, name: str, measure: Measure) -> dict[int, float]:
         return by_seed(self.rows(name), measure) if name in self.named else {}
 
-    def contrast(self, a: str, b: str, measure: Measure, setting: str = "") -> Contrast:
+    def contrast(self, a: str, b: str, measure: Measure, *setting: str) -> Contrast:
         return Contrast(a, b, setting, measure, (self.values(a, measure), self.values(b, measure)))
 
     @property
@@ -273,15 +267,13 @@ def bounded(summary: Summary, measure: Measure) -> Summary:
 
 def matches(values: Arm, arm: Arm) -> bool:
     """Whether swept values are those of an arm; a key that was not swept matches."""
-    return all(
-        np.isclose(values[key], value) if _number(value) and _number(values[key]) else values[key] == value
-        for key, value in arm.items()
-        if key in values
-    )
+    return all(_same(values[key], value) for key, value in arm.items() if key in values)
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+def _same(first: Any, second: Any) -> bool:
+    if any(isinstance(value, str | bool) for value in (first, second)):
+        return bool(first == second)
+    return bool(np.isclose(np.float64(first), np.float64(second), equal_nan=True))
 
 
 @dataclass(frozen=True)
@@ -295,54 +287,43 @@ class Sensitivity:
     """Names of the analyses in which it is another one."""
 
 
-def sensitivity(
-    result: Result, values: Callable[[str, int, bool], Values], variants: bool = True
-) -> Sensitivity | None:
+def sensitivity(judged: Sequence[Result], arms: Arms | None = None) -> Sensitivity | None:
     """The verdict again by other reasonable analyses: without each seed in turn, at the mean of the last three
-    epochs, without runs that broke down, by sign-flip tests, and these combined.
+    epochs, without runs that broke down, by sign-flip tests, and these combined. None for a family or no test.
 
     Args:
-        values: (arm's name, epochs averaged at the end, whether runs that broke down count) to values by seed.
-        variants: whether there are other epochs and runs to ask for.
+        arms: where other epochs and runs are; without them only seeds and tests change.
     """
-    if result.verdict is None or result.margin is None or result.p is None:
+    if len(judged) != 1 or judged[0].verdict is None or judged[0].margin is None or judged[0].p is None:
         return None
-    measure, margin, (a, b) = result.measure, result.margin, (result.contrast.a, result.contrast.b)
-    alpha, words = ALPHA / result.family, {}
+    (result,), words = judged, {}
+    verdict = judged[0].verdict.word
+    measure, margin = result.measure, judged[0].margin
+    higher = measure.sign > 0
 
     def word(first: NDArray[np.float64], second: NDArray[np.float64]) -> str:
-        found = paired(first, second, alpha=alpha)
-        p = None if found.p is None else min(1.0, found.p * result.family)
-        return judge(found.interval, p, margin, measure.sign > 0).word
-
-    for epochs, whole in itertools.product(
-        (1, 3) if variants else (1,), (True, False) if variants else (True,)
-    ):
-        first, second = result.samples
-        if variants:
-            first, second = common_seeds(values(a, epochs, whole), values(b, epochs, whole))
-        name = f"{'last epoch' if epochs == 1 else 'last three epochs'}{'' if whole else ', sound runs'}"
-        words[f"{name}, t"] = word(first, second)
-        if len(first) >= 6 and result.family == 1:
-            words[f"{name}, sign flips"] = sign_flip(
-                rounded_differences(first, second), margin, measure.sign > 0
-            )
-    n = len(result.samples[0])
-    for seed in range(n if n > 2 else 0):
-        first, second = (np.delete(sample, seed) for sample in result.samples)
-        words[f"without one seed ({seed + 1})"] = word(first, second)
-    other = tuple(name for name, found in words.items() if found != result.verdict.word)
-    return Sensitivity(result.verdict.word, len(words) - len(other), len(words), other)
-
-
-def last_epochs(arms: Arms, measure: Measure) -> Callable[[str, int, bool], Values]:
-    """For `sensitivity`: the arm's values as the mean over the last epochs, with or without broken runs."""
-    ended = with_gaps(arms.table.epochs).groupby("id", sort=False)
+        found = paired(first, second)
+        return judge(found.interval, found.p, margin, higher).word
 
     def values(name: str, epochs: int, whole: bool) -> Values:
-        rows = rows_of(ended.tail(epochs), arms.named[name])
+        assert arms is not None
+        rows = rows_of(with_gaps(arms.table.epochs).groupby("id", sort=False).tail(epochs), arms.named[name])
         rows = rows if whole else rows[~rows["id"].isin(arms.broken)]
         means = rows.groupby(["id", "seed"], sort=False, as_index=False)[measure.column].mean()
         return by_seed(means, measure)
 
-    return values
+    for epochs, whole in itertools.product((1, 3), (True, False)) if arms else [(1, True)]:
+        first, second = result.samples
+        if arms:
+            sides = (values(name, epochs, whole) for name in (result.contrast.a, result.contrast.b))
+            first, second = common_seeds(*sides)
+        name = f"{'last epoch' if epochs == 1 else 'last three epochs'}{'' if whole else ', sound runs'}"
+        words[f"{name}, t"] = word(first, second)
+        if len(first) >= 6:
+            words[f"{name}, sign flips"] = sign_flip(rounded_differences(first, second), margin, higher)
+    n = len(result.samples[0])
+    for seed in range(n if n > 2 else 0):
+        first, second = (np.delete(sample, seed) for sample in result.samples)
+        words[f"without one seed ({seed + 1})"] = word(first, second)
+    other = tuple(name for name, found in words.items() if found != verdict)
+    return Sensitivity(verdict, len(words) - len(other), len(words), other)

@@ -136,6 +136,15 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
     )
 
 
+def question(overrides: Sequence[str]) -> str:
+    """What the named sweep among these overrides asks; empty where there is none, or its file says nothing."""
+    for override in overrides:
+        path = SWEEP_FILES / f"{override.partition('=')[2]}.yaml"
+        if override.startswith("sweep=") and path.is_file():
+            return _paragraphs(_file(path)[0])[0]
+    return ""
+
+
 def _paragraphs(text: str) -> tuple[str, str, str]:
     comment: list[str] = []
     for line in text.splitlines():

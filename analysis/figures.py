@@ -183,7 +183,7 @@ def log_axis(axis: Axes, ticks: Sequence[float]) -> None:
 
 def forest(
     results: Sequence[Result],
-    label: Callable[[Result], str] = lambda result: result.contrast.setting,
+    label: Callable[[Result], str] = lambda result: ", ".join(result.contrast.setting),
     limit: int = LISTED_ROWS,
 ) -> Figure:
     """Paired differences, a panel a measure and a row a label: a dot a seed, the mean as a diamond.
@@ -230,7 +230,10 @@ def _row(axis: Axes, row: float, result: Result) -> None:
     colour = COLOURS.get(word, GREY)
     shown = np.exp(result.differences) if measure.log else result.differences * measure.scale
     heights = row - np.linspace(0.36, 0.12, len(shown))
-    axis.scatter(shown, heights, s=16, color=colour, alpha=0.45, linewidths=0)
+    # a dot a seed, so that a page can say which one it is
+    for seed, value, height in zip(result.contrast.seeds, shown, heights, strict=True):
+        dot = {"marker": "o", "markersize": 4, "markeredgewidth": 0, "color": colour, "alpha": 0.45}
+        axis.plot([value], [height], gid=f"seed-{seed}-{row}-{measure.column}", **dot)
     point(axis, row + 0.18, result.paired.difference, result.paired.interval, measure, colour, word or None)
 
 

@@ -8,34 +8,50 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from analysis import phrases
+from analysis.phrases import Phrases, plain
 
 TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_SVG = 300_000
 """Bytes of a figure that a page holds as SVG; a larger one slows it down and is held as PNG."""
 PAGE, TEXT = "index.html", "report.md"
+SEEDS = 'id="seed-'
+"""In a figure's SVG: it has dots that say of which seed they are."""
+
+
+def name(file: str, language: str) -> str:
+    """A file's name in a language: `index.zh.html`."""
+    stem, _, ending = file.partition(".")
+    return file if language == "en" else f"{stem}.{language}.{ending}"
+
+
+def phrases(language: str) -> Phrases:
+    """A language's words: `words.yaml` beside its templates."""
+    path = TEMPLATES / language / "words.yaml"
+    return Phrases(yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None)
 
 
 def environment(language: str = "en") -> Environment:
-    """The templates of a language. What they print is escaped, so that Markdown shows any text as it is."""
+    """The templates of a language, where it has none the English ones. What they print is escaped, so that Markdown
+    shows any text as it is."""
     found = Environment(
-        loader=FileSystemLoader([TEMPLATES / language, TEMPLATES]),
+        loader=FileSystemLoader([TEMPLATES / language, TEMPLATES / "en", TEMPLATES]),
         autoescape=True,
-        finalize=lambda value: phrases.plain(value) if isinstance(value, str) and not _safe(value) else value,
+        finalize=lambda value: plain(value) if isinstance(value, str) and not _is_safe(value) else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters.update(phrases.FILTERS)
+    found.filters.update(phrases(language).filters)
     return found
 
 
-def _safe(value: str) -> bool:
+def _is_safe(value: str) -> bool:
     return isinstance(value, Markup)
 
 
@@ -46,29 +62,39 @@ def render(template: str, said: Mapping[str, Any], language: str = "en") -> str:
 
 
 def html(text: str, title: str, folder: Path, language: str = "en") -> str:
-    """A page that shows the text and needs no other file and no network.
+    """A page that shows the text and needs no other file and no network; it reads without its script as well.
 
     Args:
         folder: where its figures are.
     """
-    markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
-    body = markdown.render(text)
-    body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace(
-        "</table>", "</table></div>"
+    body = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    body = body.replace("<table>", '<div class="wide" tabindex="0"><table>')
+    body = body.replace("</table>", "</table></div>")
+    body = re.sub(
+        r'<img src="figures/([^"]+)\.png" alt="([^"]*)" />', lambda m: figure(folder, m[1], m[2]), body
     )
-    body = re.sub(r'src="(figures/[^"]+)\.png"', lambda found: f'src="{embedded(folder, found[1])}"', body)
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    style, script = ((TEMPLATES / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return (
         f'<!DOCTYPE html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{Markup.escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n{body}</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<body>\n{body}<script>\n{script}</script>\n</body>\n</html>\n"
     )
 
 
-def embedded(folder: Path, name: str) -> str:
-    """A figure, without its ending, as the address of an image that is part of the page."""
-    svg = folder / f"{name}.svg"
-    path, kind = (svg, "svg+xml") if svg.exists() and svg.stat().st_size <= LARGEST_SVG else (None, "png")
-    data = (path or folder / f"{name}.png").read_bytes()
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+def figure(folder: Path, name: str, alt: str) -> str:
+    """A figure, without its ending, as a part of the page: as SVG elements where its dots can be pointed at."""
+    svg = folder / "figures" / f"{name}.svg"
+    if not svg.exists() or svg.stat().st_size > LARGEST_SVG:
+        return _image("png", svg.with_suffix(".png").read_bytes(), alt)
+    text = svg.read_text(encoding="utf-8")
+    if SEEDS not in text:
+        return _image("svg+xml", text.encode(), alt)
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.S)
+    text = re.sub(r'xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)  # each id once in the page
+    return text.replace("<svg", f'<svg role="img" aria-label="{alt}"', 1).rstrip()
+
+
+def _image(kind: str, data: bytes, alt: str) -> str:
+    return f'<img src="data:image/{kind};base64,{base64.b64encode(data).decode()}" alt="{alt}" />'

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.errors import command
+from src.errors import DONE, SOME_RUNS_LOST, command
 
-DONE, SOME_RUNS_LOST, BAD_INPUT = 0, 1, 2
+LANGUAGES = ("en", "zh")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,8 +22,8 @@ def _parser() -> argparse.ArgumentParser:
         ),
         epilog=(
             "The exit code is 0 if all is well, 1 if runs failed, diverged, are unfinished or damaged, or an "
-            "exercise could not be answered (the report is written from the others and names them), and 2 for "
-            "bad input."
+            "exercise could not be answered (the report is written from the others and names them), 2 for bad "
+            "input, and 3 where a folder cannot be read or written."
         ),
     )
     source = parser.add_mutually_exclusive_group()
@@ -57,9 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--language",
-        choices=["en"],
-        default="en",
-        help="The language of the report. The default is %(default)s.",
+        choices=LANGUAGES,
+        help="The language of the page: index.html is in English, index.zh.html in Chinese. The default is both.",
     )
     return parser
 
@@ -76,31 +75,23 @@ def report(
     source: Path | None = None,
     to: Path | None = None,
     small: bool = False,
-    language: str = "en",
+    language: str | None = None,
 ) -> int:
     """Write the report; the exit code, see `--help`."""
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
     from analysis import chapter
-    from analysis.runs import InputError
 
     folder = to or source or output / ("report_small" if small else "report")
-    try:
-        found = chapter.kept(source, folder, small) if source else chapter.trained(output, folder, small)
-        said = chapter.answered(found, folder)
-        page = chapter.write(said, language)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
-    except OSError as error:
-        print(f"{folder} cannot be written to or read ({error}); a writable folder is right", file=sys.stderr)
-        return BAD_INPUT
+    found = chapter.kept(source, folder, small) if source else chapter.trained(output, folder, small)
+    said = chapter.answered(found, folder)
+    pages = [chapter.write(said, each) for each in ([language] if language else LANGUAGES)]
     faults = chapter.faults(said)
     for line in [*found.unused, *faults]:
         print(line, file=sys.stderr)
     for section in said.sections:
         state = section.facts.verdict if section.facts else "no answer" if section.error else "not run yet"
         print(f"{section.module.NUMBER}. {section.name}: {state}")
-    print(f"Open {page}")
+    print(*(f"Open {page}" for page in pages), sep="\n")
     return SOME_RUNS_LOST if faults else DONE
 
 

@@ -11,10 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.errors import command
+from src.errors import DONE, SOME_RUNS_LOST, InputError, command
 from src.sweeping.naming import sweep_name
 
-DONE, SOME_RUNS_LOST, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 OUTPUT = Path("outputs")
 PATIENCE = 10.0
 """Seconds in which a sweep that Ctrl-C has reached, too, has ended."""
@@ -76,11 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     unknown = [name for name in options.only or () if name not in exercises.names()]
     if unknown:
-        right = ", ".join(exercises.names())
-        print(
-            f"--only {unknown[0]}: there is no such exercise; one of these is right: {right}", file=sys.stderr
-        )
-        return BAD_INPUT
+        right = f"one of these is right: {', '.join(exercises.names())}"
+        raise InputError(f"--only {unknown[0]}: there is no such exercise; {right}")
     code = DONE
     for name in options.only or exercises.names():
         first, *chosen = exercises.load(name).SWEEPS
@@ -108,8 +104,6 @@ def train(sweep: str, output: Path, small: bool, chosen_by: str | None) -> int:
     Args:
         chosen_by: the exercise that chooses the sweep's arms by its first sweep; None if its file has them.
     """
-    from analysis.runs import InputError
-
     command = ["src.train", *trimming(sweep, small, chosen_by is not None)]
     if chosen_by is not None:
         try:
@@ -125,7 +119,7 @@ def train(sweep: str, output: Path, small: bool, chosen_by: str | None) -> int:
         code = process.wait()
     except KeyboardInterrupt:
         _end(process)
-        return INTERRUPTED
+        raise
     return code if code >= 0 else 128 - code  # as a shell does for a signal
 
 
@@ -137,12 +131,8 @@ def chosen_arms(name: str, output: Path, small: bool) -> list[str]:
     """
     from analysis import choose, exercises, tables
 
-    exercise = exercises.load(name)
-    folder = output / "sweeps" / sweep_name(trimming(exercise.SWEEPS[0], small, False))
-    table = tables.collect(folder)
-    choose.check(table)
-    arms: list[str] = exercise.choose(table)
-    return arms
+    folder = sweep_name(trimming(exercises.load(name).SWEEPS[0], small, False))
+    return choose.arms(name, tables.collect(output / "sweeps" / folder))
 
 
 def show(command: Sequence[str]) -> None:
@@ -160,7 +150,4 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    sys.exit(main())

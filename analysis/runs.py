@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from src.config import RATES
 from src.errors import InputError as InputError
 from src.runs import store, sweep_folder
 
@@ -29,6 +30,9 @@ SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
 
 LONGEST_REASON = 400
 """Characters of an error that are told; all of it is in the run's own train.log."""
+
+DIGITS = 15
+"""Of a swept number in its name, at most: 0.30000000000000004 is 0.3."""
 
 DAMAGED, MISSING = "damaged", "missing"
 """States of a run beside those of `store`: a file that cannot be right, a folder that is gone."""
@@ -119,7 +123,7 @@ def read(folder: str | Path) -> Sweep:
         except _UnusableError as error:
             problems[run] = (error.kind, str(error))
 
-    metrics, unreadable = _parse(tables)
+    metrics, unreadable = parse(tables)
     for run in unreadable:
         problems[run] = (DAMAGED, f"{run_folders / run / 'metrics.csv'} holds a cell that is not a number")
 
@@ -134,6 +138,8 @@ def read(folder: str | Path) -> Sweep:
             f"{folder} has no finished run; a sweep with at least one is right. The first of its "
             f"{len(named)} runs: {named[0]}"
         )
+    assert metrics is not None
+    metrics = metrics.astype({"epoch": int})
     metrics = metrics.rename(columns={name: f"{name}_used" for name in keys if name in metrics})
     epochs = usable.assign(state=store.FINISHED).merge(metrics, on="id", validate="many_to_many")
     runs = pd.DataFrame([fact for fact in facts if fact["id"] not in problems])
@@ -146,45 +152,54 @@ def identity(row: Mapping[Any, Any], keys: Sequence[str]) -> tuple[dict[str, Any
     return {key: plain[key] for key in keys}, plain["seed"]
 
 
-def arm_name(arm: Mapping[str, Any], write: Callable[[object], str] | None = None) -> str:
-    """Name of an arm, of its values of the swept keys: "dropout1=0.2, noise=gaussian".
+def arm_name(arm: Mapping[str, Any], digits: int = DIGITS) -> str:
+    """Name of an arm, as the sweep's own table has it: "dropout1=0.2 noise=gaussian".
 
-    The two dropout rates alone are written as in the book's exercise, "(0.2, 0.5)"; a sweep of nothing but
-    seeds has one arm, "all runs".
+    Keys that have no effect are left out: the rates without a noise, and what a group's choice does not have. A
+    sweep of nothing but seeds has one arm, "all".
     """
-    write = write or shown
-    if not arm:
-        return "all runs"
-    if tuple(arm) == ("dropout1", "dropout2"):
-        return f"({', '.join(map(write, arm.values()))})"
-    return ", ".join(f"{key}={write(value)}" for key, value in arm.items())
+    idle = {*RATES} if arm.get("noise") == "none" else set()
+    for key, value in arm.items():
+        if shown(value) == "null" and "." in key and key.partition(".")[0] in arm:
+            idle.add(key)
+    return " ".join(f"{key}={shown(value, digits)}" for key, value in arm.items() if key not in idle) or "all"
+
+
+def names(arms: Sequence[Mapping[str, Any]], digits: int = DIGITS) -> list[str]:
+    """Names of different arms, which differ, see `arm_name`."""
+    for at_most in sorted({digits, DIGITS}):
+        short = [arm_name(arm, at_most) for arm in arms]
+        if len(set(short)) == len(arms):
+            return short
+    # they differ past 15 digits, or in what has no effect
+    return [" ".join(f"{key}={value}" for key, value in arm.items()) for arm in arms]
 
 
 def arm_names(frame: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
-    """Name of each row's arm, see `arm_name`; different arms have different names."""
+    """Name of each row's arm."""
     rows = list(zip(*(frame[key] for key in keys), strict=True)) if keys else [()] * len(frame)
-    arms = {row: dict(zip(keys, row, strict=True)) for row in dict.fromkeys(rows)}
-    names = {row: arm_name(arm) for row, arm in arms.items()}
-    if len(set(names.values())) < len({tuple(map(str, row)) for row in arms}):
-        names = {row: arm_name(arm, str) for row, arm in arms.items()}  # they differ past 15 digits
-    return pd.Series([names[row] for row in rows], index=frame.index, dtype=object)
+    # two missing numbers are no equal keys
+    places = [tuple(map(str, row)) for row in rows]
+    arms = {place: dict(zip(keys, row, strict=True)) for place, row in zip(places, rows, strict=True)}
+    by_place = dict(zip(arms, names(list(arms.values())), strict=True))
+    return pd.Series([by_place[place] for place in places], index=frame.index, dtype=object)
 
 
-def shown(value: object) -> str:
+def shown(value: object, digits: int = DIGITS) -> str:
     """A swept value as one would type it: 0.30000000000000004 is 0.3, 256.0 is 256, a missing one null."""
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower()
     if isinstance(value, int | np.integer):
         return str(int(value))
     if isinstance(value, float | np.floating):
-        return "null" if np.isnan(value) else f"{value:.15g}"
+        return "null" if np.isnan(value) else f"{value:.{digits}g}"
     return str(value) if value not in ("", None) else "null"
 
 
-def overrides(sweep: Sweep) -> list[str] | None:
+def overrides(folder: Path) -> list[str] | None:
     """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
     try:
-        recorded = OmegaConf.load(sweep.folder / "multirun.yaml")
+        recorded = OmegaConf.load(folder / "multirun.yaml")
         own = [o for o in OmegaConf.select(recorded, "hydra.overrides.hydra") or [] if o.startswith(SWEEPER)]
         return [str(override) for override in [*own, *OmegaConf.select(recorded, "hydra.overrides.task")]]
     except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
@@ -290,6 +305,7 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
         if isinstance(versions, dict)
         else versions,
         "data": data.get("name") if isinstance(data, dict) else data,
+        "validation": data.get("validation", 0) if isinstance(data, dict) else 0,
         "epochs": numbers["epochs"],
     }
 
@@ -303,45 +319,46 @@ def _metrics_text(folder: Path) -> str:
     return text
 
 
-def _parse(tables: Sequence[tuple[str, str]]) -> tuple[pd.DataFrame, list[str]]:
-    """Metrics of many runs in one frame, with their id, and the runs whose text is not numbers.
+def parse(
+    texts: Sequence[tuple[str, str]], words: Sequence[str] = ()
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """Tables of many runs in one frame, with their id (None without any), and the runs whose text is no table.
 
     Files with equal headers are parsed as one: pandas takes 1 ms a file whatever its length.
+
+    Args:
+        texts: a run's id and the text of its file.
+        words: columns that hold words; all others hold numbers.
     """
     by_header: dict[str, list[tuple[str, str]]] = {}
-    for run, text in tables:
-        header, body = text.split("\n", 1)
+    for run, text in texts:
+        header, _, body = text.partition("\n")
         by_header.setdefault(header, []).append((run, body))
-    frames: list[pd.DataFrame] = []
-    unreadable: list[str] = []
-    for header, bodies in by_header.items():
-        for frame, bad in _parse_alike(header, bodies):
-            frames.append(frame)
-            unreadable += bad
-    if not frames:
-        return pd.DataFrame(columns=["id", *store.METRICS]), unreadable
-    metrics = pd.concat(frames, ignore_index=True)
-    metrics["epoch"] = metrics["epoch"].astype(int)
-    return metrics, unreadable
+    parts = [part for header, bodies in by_header.items() for part in _parse_alike(header, bodies, words)]
+    frames = [part for part in parts if isinstance(part, pd.DataFrame)]
+    return pd.concat(frames, ignore_index=True) if frames else None, [
+        part for part in parts if isinstance(part, str)
+    ]
 
 
 def _parse_alike(
-    header: str, bodies: Sequence[tuple[str, str]]
-) -> Iterator[tuple[pd.DataFrame, Sequence[str]]]:
-    """Frames of files with one header; where they cannot be read together, halves, to find the culprits."""
-    text = header + "\n" + "".join(body for _, body in bodies)
+    header: str, bodies: Sequence[tuple[str, str]], words: Sequence[str]
+) -> Iterator[pd.DataFrame | str]:
+    """Frames of files with one header; where they cannot be read together, of each half, down to the culprits."""
+    text = f"{header}\n{''.join(body for _, body in bodies)}"
+    types = {column: str if column in words else float for column in header.split(",")}
     try:
-        frame = pd.read_csv(io.StringIO(text), dtype=float)
-        if not np.isfinite(frame["epoch"]).all():
+        frame = pd.read_csv(io.StringIO(text), dtype=types)
+        if "epoch" in frame and not np.isfinite(frame["epoch"]).all():
             raise ValueError("an epoch without a number")
-    except (ValueError, KeyError):
+        if not all(body.endswith("\n") for _, body in bodies):
+            raise ValueError("a row without its end")
+        frame.insert(0, "id", np.repeat([run for run, _ in bodies], [body.count("\n") for _, body in bodies]))
+        yield frame
+    except ValueError:
         if len(bodies) == 1:
-            yield pd.DataFrame({"id": [], "epoch": []}), [bodies[0][0]]
+            yield bodies[0][0]
             return
         half = len(bodies) // 2
-        yield from _parse_alike(header, bodies[:half])
-        yield from _parse_alike(header, bodies[half:])
-        return
-    ids = np.repeat([run for run, _ in bodies], [body.count("\n") for _, body in bodies])
-    frame.insert(0, "id", ids)
-    yield frame, []
+        yield from _parse_alike(header, bodies[:half], words)
+        yield from _parse_alike(header, bodies[half:], words)

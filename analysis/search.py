@@ -9,35 +9,76 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import figures, measures, phrases
+from analysis import figures, measures
 from analysis.measures import Measure
+from src.stats import binomial_se
 
 FILE = "study.db"
 FEWEST = 2
 """Complete trials below which there is nothing to compare."""
-
 MOST_TO_MEDIAN = 20
 """Largest over median value from which a few bad trials would flatten all others on a linear axis."""
+TIED = 2
+"""Standard errors of the validation set within which trials are not told apart from the best."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the report says of a search."""
+class Trial:
+    number: int
+    params: Mapping[str, Any]
+    values: Sequence[float]
+    """As stored, of each objective."""
 
-    text: str
-    history: Figure | None = None
-    importances: Figure | None = None
+
+@dataclass(frozen=True)
+class Search:
+    """What there is to say of a search."""
+
+    missing: str = ""
+    """Why its history is left out: "optuna" where it is not installed, otherwise what is wrong with the file."""
+    sampler: str = ""
+    seed: int = 0
+    objectives: Sequence[Measure] = ()
+    states: Mapping[str, int] = field(default_factory=dict)
+    """Trials by their state in Optuna's words."""
+    complete: Sequence[Trial] = ()
+    best: Sequence[Trial] = ()
+    """The best one; of several objectives those that no other one beats in all."""
+    shares: Sequence[Mapping[str, float]] = ()
+    """For each objective, a parameter's share of the importance of all, the greatest first."""
+
+    @property
+    def trials(self) -> int:
+        return sum(self.states.values())
+
+    def error(self, images: int) -> float | None:
+        """Standard error of the best validation accuracy on so many images; None where that is not judged."""
+        if len(self.objectives) != 1 or self.objectives[0] is not measures.VAL_ACC or not self.best:
+            return None
+        return binomial_se(self.best[0].values[0], images) if images else None
+
+    def tied(self, images: int) -> int:
+        """Trials that the validation images do not tell apart from the best one, itself left out."""
+        error = self.error(images) or 0.0
+        return sum(self.best[0].values[0] - t.values[0] <= TIED * error for t in self.complete) - 1
+
+    def figures(self) -> dict[str, Figure]:
+        drawn = {}
+        if len(self.complete) >= FEWEST:
+            drawn["search_history"] = history(self.complete, self.objectives)
+        if any(len(set(of.values())) > 1 for of in self.shares):  # equal ones say that the trials are too few
+            drawn["search_importances"] = importances(self.shares, self.objectives, len(self.complete))
+        return drawn
 
 
 def metric(folder: Path) -> str | None:
@@ -53,16 +94,13 @@ def metric(folder: Path) -> str | None:
     return first if first in measures.METRICS else None
 
 
-def read(folder: Path) -> Found | None:
-    """A search's text and figures; None where the sweep in `folder` is no search."""
+def read(folder: Path) -> Search | None:
+    """A search's numbers; None where the sweep in `folder` is no search."""
     if not (folder / FILE).exists():
         return None
     if find_spec("optuna") is None:
-        return Found(
-            "Optuna proposed these runs, but is not installed here (pip install -e '.[optuna]'): the history of "
-            "the search and the importance of its parameters are left out."
-        )
-    from src.checks import InputError
+        return Search(missing="optuna")
+    from src.errors import InputError
     from src.sweeping import study
 
     try:
@@ -70,47 +108,20 @@ def read(folder: Path) -> Found | None:
         about = recorded.user_attrs[study.ABOUT]
         objectives = [measures.METRICS[name] for name in about["metric"]]
         trials = recorded.get_trials()
+        complete = {t.number: Trial(t.number, t.params, t.values) for t in trials if t.values is not None}
+        best = [complete[trial.number] for trial in recorded.best_trials] if complete else []
     except (InputError, LookupError, TypeError) as error:
-        return Found(f"The history of the search cannot be read: {error}.")
-    complete = [trial for trial in trials if trial.values is not None]
-    found = _text(about, trials, complete, objectives)
-    if len(complete) < FEWEST:
-        return Found(found)
-    shares = [_importances(recorded, *each) for each in enumerate(objectives)]
-    several = any(len(set(own.values())) > 1 for own in shares)  # equal ones say that the trials are too few
-    return Found(
-        found,
-        history([(trial.number, trial.values) for trial in complete], objectives),
-        importances(shares, objectives, len(complete)) if several else None,
+        return Search(missing=str(error))
+    places = range(len(objectives)) if len(complete) >= FEWEST else ()
+    return Search(
+        sampler=about["sampler"],
+        seed=about["seed"],
+        objectives=objectives,
+        states=Counter(trial.state.name for trial in trials),
+        complete=list(complete.values()),
+        best=best[:1] if len(objectives) == 1 else best,
+        shares=[_importances(recorded, place, objectives[place]) for place in places],
     )
-
-
-def _text(
-    about: Mapping[str, Any], trials: Sequence[Any], complete: Sequence[Any], objectives: Sequence[Measure]
-) -> str:
-    states = Counter(trial.state.name for trial in trials)
-    words = {"PRUNED": "diverged", "FAIL": "failed", "RUNNING": "not finished"}
-    lost = [f"{states[name]} {word}" for name, word in words.items() if states[name]]
-    aims = " and ".join(f"the {'highest' if o.higher_is_better else 'lowest'} {o.name}" for o in objectives)
-    text = (
-        f"Optuna (sampler {about['sampler']}, seed {about['seed']}) searched for {aims} in "
-        f"{phrases.count(len(trials), 'trial')}{', of which ' + ', '.join(lost) if lost else ''}. "
-    )
-    if complete and len(objectives) == 1:
-        sign = 1 if objectives[0].higher_is_better else -1
-        best = max(complete, key=lambda trial: sign * trial.values[0])
-        settings = ", ".join(f"{key}={_shown(value)}" for key, value in best.params.items())
-        value = phrases.value(best.values[0], objectives[0])
-        text += f"The best, trial {best.number} with {settings}, reached {value}. "
-    return (
-        text
-        + "The best of many trials looks better on its validation images than it is: its rank is a finding, its "
-        "value is not."
-    )
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _importances(recorded: Any, position: int, objective: Measure) -> dict[str, float]:
@@ -127,19 +138,13 @@ def _importances(recorded: Any, position: int, objective: Measure) -> dict[str, 
     return {key: float(share) for key, share in found.items()}
 
 
-def history(values: Sequence[tuple[int, Sequence[float]]], objectives: Sequence[Measure]) -> Figure:
-    """Each complete trial's values by its number, and the best one so far.
-
-    Args:
-        values: number and stored values of each complete trial, in order.
-        objectives: of the values.
-    """
-    numbers = [number for number, _ in values]
-    with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=(10, 1 + 3 * len(objectives)), layout="constrained")
-        axes = figure.subplots(len(objectives), 1, sharex=True, squeeze=False)[:, 0]
-        for position, (axis, objective) in enumerate(zip(axes, objectives, strict=True)):
-            shown = np.array([own[position] for _, own in values]) * objective.scale
+def history(trials: Sequence[Trial], objectives: Sequence[Measure]) -> Figure:
+    """Each trial's values by its number, and the best one so far, a panel an objective."""
+    numbers = [trial.number for trial in trials]
+    with figures.style():
+        figure, axes = figures.panels(len(objectives), 1, 3.0, sharex=True)
+        for position, (axis, objective) in enumerate(zip(axes[:, 0], objectives, strict=True)):
+            shown = np.array([trial.values[position] for trial in trials]) * objective.scale
             best = (np.maximum if objective.higher_is_better else np.minimum).accumulate(shown)
             axis.scatter(
                 numbers, shown, s=28, color=figures.PALETTE[0], alpha=0.55, linewidths=0, label="trial"
@@ -149,8 +154,8 @@ def history(values: Sequence[tuple[int, Sequence[float]]], objectives: Sequence[
             if shown.min() > 0 and shown.max() > MOST_TO_MEDIAN * np.median(shown):
                 axis.set_yscale("log")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes[-1].set(xlabel="trial")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        axes[-1, 0].set(xlabel="trial")
+        figures.finish(figure, 2)
     return figure
 
 
@@ -159,22 +164,21 @@ def importances(shares: Sequence[Mapping[str, float]], objectives: Sequence[Meas
 
     Args:
         shares: for each objective, a parameter's share of the importance of all.
-        objectives: their measures.
         trials: number of trials that the shares follow from.
     """
     keys = list(shares[0])
     height = 0.8 / len(objectives)
-    with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=(10, 1.6 + 0.42 * len(keys) * len(objectives)), layout="constrained")
-        axis = figure.subplots()
-        for position, (own, objective) in enumerate(zip(shares, objectives, strict=True)):
+    with figures.style():
+        figure, axes = figures.panels(1, 1, 0.7 + 0.42 * len(keys) * len(objectives))
+        axis = axes[0][0]
+        for position, (of, objective) in enumerate(zip(shares, objectives, strict=True)):
             rows = np.arange(len(keys)) + (position - (len(objectives) - 1) / 2) * height
             colour = figures.PALETTE[(0, 3)[position % 2]]
-            axis.barh(rows, [own.get(key, 0) for key in keys], height, color=colour, label=objective.name)
+            axis.barh(rows, [of.get(key, 0) for key in keys], height, color=colour, label=objective.name)
         axis.set_yticks(range(len(keys)), keys)
         axis.set_ylim(len(keys) - 0.5, -0.5)
         axis.grid(visible=False, axis="y")
         axis.set(xlabel=f"importance (PED-ANOVA, shares of 1), from {trials} trials", xlim=(0, 1))
         if len(objectives) > 1:
-            figure.legend(loc="outside lower center", ncols=len(objectives))
+            figures.finish(figure)
     return figure

@@ -10,12 +10,10 @@ From these files alone the report is made again, with the same numbers to the la
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
 import subprocess
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -95,10 +93,15 @@ def collect(folder: str | Path) -> Table:
     sweep = runs.read(folder)
     run_folders = sweep_folder.runs_of(sweep.folder)
     identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
-    found = {
-        name: _extra({run: run_folders / run / f"{name}.csv" for run in identity["id"]}) for name in EXTRAS
-    }
-    damaged = {run: reason for _, unreadable in found.values() for run, reason in unreadable.items()}
+    found: dict[str, pd.DataFrame] = {}
+    damaged: dict[str, str] = {}
+    for name in EXTRAS:
+        paths = {run: run_folders / run / f"{name}.csv" for run in identity["id"]}
+        texts = [(run, path.read_text("utf-8", "replace")) for run, path in paths.items() if path.exists()]
+        frame, unreadable = runs.parse(texts, NAMES_IN_EXTRAS)
+        damaged |= {run: f"{paths[run]} is damaged" for run in unreadable}
+        if frame is not None:
+            found[name] = frame
     lost = identity[identity["id"].isin(damaged.keys())].to_dict("records")
     problems = [
         Problem(row["id"], runs.DAMAGED, *runs.identity(row, sweep.keys), damaged[row["id"]]) for row in lost
@@ -107,8 +110,8 @@ def collect(folder: str | Path) -> Table:
         raise InputError(f"{folder} has no usable run; the first: {problems[0]}")
     extras = {
         name: part
-        for name, (frame, _) in found.items()
-        if frame is not None and len(part := identity.merge(_without(frame, damaged), on="id"))
+        for name, frame in found.items()
+        if len(part := identity.merge(_without(frame, damaged), on="id"))
     }
     return Table(
         name=sweep.name,
@@ -119,7 +122,7 @@ def collect(folder: str | Path) -> Table:
         extras=extras,
         overrides=tuple(
             override
-            for override in runs.overrides(sweep) or ()
+            for override in runs.overrides(sweep.folder) or ()
             if key_of(override) not in WITHOUT_EFFECT
             and not key_of(override).startswith(("hydra.", "hydra/"))
         ),
@@ -130,47 +133,6 @@ def collect(folder: str | Path) -> Table:
 
 def _without(frame: pd.DataFrame, lost: Mapping[str, str]) -> pd.DataFrame:
     return frame[~frame["id"].isin(lost.keys())] if lost else frame
-
-
-def _extra(paths: Mapping[str, Path]) -> tuple[pd.DataFrame | None, dict[str, str]]:
-    """A probe's files, by run, as one table with their id (None without any), and why a run's cannot be read.
-
-    Files with equal headers are parsed as one: pandas takes 1 ms a file whatever its length.
-    """
-    by_header: dict[str, dict[str, str]] = {}
-    damaged: dict[str, str] = {}
-    for run, path in paths.items():
-        if path.exists():
-            try:
-                header, _, body = path.read_text(encoding="utf-8").partition("\n")
-            except (OSError, ValueError) as error:
-                damaged[run] = f"{path} cannot be read ({error})"
-                continue
-            by_header.setdefault(header, {})[run] = body
-    parts = []
-    for header, bodies in by_header.items():
-        found = _parsed(header, bodies)
-        if found is None:  # one of them is damaged: each by itself tells which
-            each = {run: _parsed(header, {run: body}) for run, body in bodies.items()}
-            damaged |= {run: f"{paths[run]} is damaged" for run, part in each.items() if part is None}
-            parts += [part for part in each.values() if part is not None]
-        else:
-            parts.append(found)
-    return pd.concat(parts) if parts else None, damaged
-
-
-def _parsed(header: str, bodies: Mapping[str, str]) -> pd.DataFrame | None:
-    """Files with one header as one table; None where that gives no numbers, or rows of another length."""
-    text = f"{header}\n{''.join(bodies.values())}"
-    try:
-        part = pd.read_csv(io.StringIO(text))
-        ids = np.repeat(list(bodies), [body.count("\n") for body in bodies.values()])
-        part = part.assign(id=ids)
-    except ValueError:
-        return None
-    numbers = part.drop(columns=["id", *NAMES_IN_EXTRAS], errors="ignore")
-    is_whole = all(body.endswith("\n") for body in bodies.values())
-    return part if is_whole and all(map(pd.api.types.is_numeric_dtype, numbers.dtypes)) else None
 
 
 def save(table: Table, folder: Path) -> None:
@@ -226,13 +188,6 @@ def load(folder: str | Path, name: str) -> Table:
         raise InputError(
             f"{folder / name} cannot be read ({error}); the files that analysis.report wrote are right"
         ) from None
-
-
-def as_kept(table: Table) -> Table:
-    """The table as it is read back: what a report is made from, so that the kept files give the same one."""
-    with tempfile.TemporaryDirectory() as folder:
-        save(table, Path(folder))
-        return load(folder, table.name)
 
 
 def _frames(table: Table) -> dict[str, pd.DataFrame]:

@@ -8,13 +8,12 @@ order of the images, noise) may lie; that the test images are a sample too is wh
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
@@ -242,7 +241,7 @@ def paired_p_value(differences: ArrayLike) -> float | None:
     """Two-sided p-value of "the mean difference is 0", shape (n,): paired t-test; None for n < 2.
 
     Not a rank or sign-flip test: the smallest p-value of these is 2/2^n, so that no effect, however large,
-    could be shown by 5 seeds (0.0625), nor after Holm over 15 pairs by 9. The t-test asks for differences
+    could be shown by 5 seeds (0.0625), nor in a family of 15 pairs by 9. The t-test asks for differences
     that are about normal, which metrics averaged over thousands of images are. Only where all differences are
     equal, and t is not defined, is it the sign-flip test's 2/2^n, or 1 if they are 0.
     """
@@ -254,15 +253,6 @@ def paired_p_value(differences: ArrayLike) -> float | None:
     with np.errstate(all="ignore"):
         p = float(stats.ttest_1samp(sample, 0.0).pvalue)
     return p if math.isfinite(p) else 1.0
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm-adjusted p-values of one family (Holm 1979); None stays None and does not count."""
-    tested = [p for p in p_values if p is not None]
-    if not tested:
-        return [None] * len(p_values)
-    adjusted = iter(multipletests(tested, method="holm")[1])
-    return [None if p is None else float(next(adjusted)) for p in p_values]
 
 
 def judge(

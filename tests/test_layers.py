@@ -30,7 +30,7 @@ analysis.broken analysis.measures analysis.verdicts
 analysis.runs
 analysis.check analysis.tables
 analysis.check.__main__ analysis.contrasts
-analysis.design analysis.figures analysis.phrases
+analysis.design analysis.figures analysis.merge analysis.phrases
 analysis.heat analysis.page analysis.search
 analysis.comparison_figures analysis.exercises
 analysis.chapter analysis.choose analysis.comparison

@@ -19,7 +19,6 @@ from src.stats import (
     common_seeds,
     correlation,
     effect_size,
-    holm,
     judge,
     mean_interval,
     needed_seeds,
@@ -86,27 +85,6 @@ def test_ranges(values: list[tuple[float, float]]) -> None:
     assert 0 <= found.superiority <= 1
     assert found.p is not None
     assert 0 <= found.p <= 1
-
-
-@settings(max_examples=15, deadline=None)
-@given(some.lists(some.floats(0, 1), min_size=1, max_size=20))
-def test_holm_never_lowers_a_p_value_nor_changes_the_order(values: list[float]) -> None:
-    adjusted = holm(values)
-    assert all(
-        after is not None and before <= after <= 1 for before, after in zip(values, adjusted, strict=True)
-    )
-    assert [adjusted[i] for i in np.argsort(values)] == sorted(adjusted)  # type: ignore[type-var]
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, None, 0.04, 0.03]) == [
-        pytest.approx(0.03),
-        None,
-        pytest.approx(0.06),
-        pytest.approx(0.06),
-    ]
-    assert holm([None]) == [None]
-    assert holm([]) == []
 
 
 def test_few_and_equal_values() -> None:

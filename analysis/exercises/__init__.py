@@ -18,17 +18,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from analysis import design, runs
 from analysis.contrasts import Arm, Arms, ArmStats, Result, Sensitivity
 from analysis.tables import Table
+from analysis.verdicts import Rule, first_that_holds
 from src.stats import UNTESTED
 
 
@@ -62,6 +63,14 @@ class Facts:
     def bad(self) -> Sequence[ArmStats]:
         """Arms with runs that diverged or broke down."""
         return [arm for arm in self.arms if arm.bad]
+
+
+F = TypeVar("F", bound=Facts)
+
+
+def decided(rules: Sequence[Rule], facts: F) -> F:
+    """The facts with the verdict that the rules give."""
+    return replace(facts, verdict=first_that_holds(rules, facts))
 
 
 def word(result: Result) -> str:
@@ -114,11 +123,11 @@ def by_rates(table: Table, probe: str) -> pd.DataFrame:
     """
     rates = ["dropout1", "dropout2"]
     rows, trained = table.extra(probe), table.final[["id", *rates]]
-    named = trained.assign(arm=runs.arm_names(trained, rates))
+    named = trained.assign(arm=[rates_name(row) for row in trained[rates].to_dict("records")])
     return rows.drop(columns=[rate for rate in rates if rate in rows]).merge(named, on="id")
 
 
-def all_arms(table: Table, name: Any = runs.arm_name) -> Arms:
+def all_arms(table: Table, name: Callable[[Arm], str]) -> Arms:
     """Every arm of a table, trained or without any result."""
     rows = table.final[list(table.keys)].drop_duplicates().to_dict("records")
     arms = [{str(key): value for key, value in row.items()} for row in rows]

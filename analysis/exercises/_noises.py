@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import figures, measures, runs
-from analysis.contrasts import Arms, Result, described, family, last_epochs, sensitivity, without_credit
+from analysis.contrasts import Arms, Result, described, family, sensitivity
 from analysis.exercises import Facts, promised
 from analysis.figures import PALETTE
 from analysis.measures import Measure
@@ -150,8 +150,7 @@ def read(tables: Tables, sweeps: tuple[str, str], kind: type[NoiseFacts]) -> Noi
     _, primary = promised(sweeps[1], choose(first))
     arms = Arms(second, {noise: _swept(strength.arm, second) for noise, strength in choice.items()})
     present = [noise for noise in choice if len(arms.rows(noise))]
-    judged = family(primary.contrasts(arms, list(choice)), primary.margin)
-    judged = without_credit(judged, arms.diverged)
+    judged = family(primary.contrasts(arms, list(choice)), primary.margin, arms.diverged)
     contrasts = [
         arms.contrast(noise, reference, measure, "test")
         for measure in (*JUDGED, measures.QUIET_GAP)
@@ -162,7 +161,7 @@ def read(tables: Tables, sweeps: tuple[str, str], kind: type[NoiseFacts]) -> Noi
     before = {int(seed) for each in of.values() for s in each for seed in s.rows["seed"]}
     return kind(
         primary=judged,
-        sensitivity=sensitivity(judged[0], last_epochs(arms, primary.measure)) if len(judged) == 1 else None,
+        sensitivity=sensitivity(judged, arms),
         arms=[stats for stats in arms.stats((*JUDGED, measures.QUIET_GAP)) if stats.planned],
         described=described(contrasts),
         tried=of,
@@ -253,9 +252,10 @@ def strengths_figure(of: Tried, choice: Mapping[str, Strength], measure: Measure
             axis.set_xmargin(0.12)
         for axis in list(axes.flat)[len(noises) :]:
             axis.set_visible(False)
-        figure.supxlabel("rates of the first (above) and the second hidden layer", fontsize=10)
         figure.supylabel(measure.label, fontsize=10)
-        figures.finish(figure, 5)
+        figures.finish(
+            figure, 5, "below each panel: rates of the first (above) and of the second hidden layer"
+        )
     return figure
 
 

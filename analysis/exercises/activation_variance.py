@@ -12,22 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from analysis import figures, measures
-from analysis.contrasts import (
-    Arms,
-    Contrast,
-    Result,
-    by_seed,
-    described,
-    family,
-    last_epochs,
-    sensitivity,
-    without_credit,
-)
-from analysis.exercises import Facts, by_rates, promised, rates_name, word
+from analysis.contrasts import Arms, Contrast, Result, by_seed, described, family, sensitivity
+from analysis.exercises import Facts, by_rates, decided, promised, rates_name, word
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
 from analysis.tables import Tables
-from analysis.verdicts import Rule, first_that_holds
+from analysis.verdicts import Rule
 from src.stats import EQUIVALENT, Summary, summarise
 
 NUMBER = 3
@@ -40,7 +30,6 @@ UNIT_VAR = Measure("unit_var", "mean of the units' variances, noise off", "", "t
 NOISY_VAR = Measure("noisy_var", "variance, noise on everywhere", "", "times", 1, 2, None, log=True)
 ZEROS = Measure("zeros", "share of zeros, noise off", "%", "pp", 100, 1, None)
 DEAD = Measure("dead", "share of dead units", "%", "pp", 100, 1, None)
-MISS = Measure("miss", "relative deviation from the formula", "%", "%", 100, 2, None)
 
 RULES = (
     Rule("not decided", "there are no two common seeds", lambda e: not e.tested),
@@ -89,18 +78,17 @@ def analyse(tables: Tables) -> VarianceFacts:
     design, primary = promised(SWEEPS[0])
     probe = with_formula(by_rates(table, "probe").dropna(subset=["var"]))
     arms = Arms(table, {rates_name(arm): arm for arm in design.arms})
-    judged = family(primary.contrasts(arms, list(arms.named)), primary.margin)
-    judged = without_credit(judged, arms.diverged)
+    judged = family(primary.contrasts(arms, list(arms.named)), primary.margin, arms.diverged)
     last, first = _ends(probe, "max"), _ends(probe, "min")
     facts = VarianceFacts(
         primary=judged,
-        sensitivity=sensitivity(judged[0], last_epochs(arms, primary.measure)) if judged else None,
+        sensitivity=sensitivity(judged, arms),
         arms=arms.stats((measures.TEST_ACC,)),
         described=described(_against_none(last, (VAR, UNIT_VAR, NOISY_VAR, ZEROS, DEAD), "last")),
         before=described(_against_none(first, (VAR, UNIT_VAR, NOISY_VAR, ZEROS, DEAD), "first")),
         probe=probe,
     )
-    return VarianceFacts(**{**vars(facts), "verdict": first_that_holds(RULES, facts)})
+    return decided(RULES, facts)
 
 
 def with_formula(probe: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +112,9 @@ def _against_none(rows: pd.DataFrame, compared: Sequence[Measure], when: str) ->
     for measure in compared:
         of = {place: by_seed(cell, measure) for place, cell in rows.groupby(["layer", "arm"])}
         contrasts += [
-            Contrast(arm, NONE, f"layer {layer}, {when} probe", measure, (values, of.get((layer, NONE), {})))
+            Contrast(
+                arm, NONE, (f"layer {layer}", f"{when} probe"), measure, (values, of.get((layer, NONE), {}))
+            )
             for (layer, arm), values in of.items()
             if arm != NONE
         ]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-from analysis.exercises import word
+from analysis.exercises import decided, word
 from analysis.exercises._noises import NoiseFacts, read
 from analysis.exercises._noises import choose as choose
 from analysis.exercises._noises import draw as draw
 from analysis.tables import Tables
-from analysis.verdicts import Rule, first_that_holds
+from analysis.verdicts import Rule
 from src.stats import BETTER, EQUIVALENT, WORSE
 
 NUMBER = 6
@@ -28,12 +26,6 @@ RULES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class WeightFacts(NoiseFacts):
-    pass
-
-
 def analyse(tables: Tables) -> NoiseFacts:
     """DropConnect minus dropout in test accuracy, each at its chosen rates, judged; all else described."""
-    facts = read(tables, SWEEPS, WeightFacts)
-    return replace(facts, verdict=first_that_holds(RULES, facts))
+    return decided(RULES, read(tables, SWEEPS, NoiseFacts))

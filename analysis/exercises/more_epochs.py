@@ -10,23 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures, measures
-from analysis.contrasts import (
-    Arms,
-    Contrast,
-    by_seed,
-    described,
-    family,
-    last_epochs,
-    rows_of,
-    sensitivity,
-    with_gaps,
-    without_credit,
-)
-from analysis.exercises import Facts, all_arms, promised, word
+from analysis.contrasts import Arms, Contrast, by_seed, described, family, rows_of, sensitivity, with_gaps
+from analysis.exercises import Facts, all_arms, decided, promised, word
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
 from analysis.tables import Table, Tables
-from analysis.verdicts import Rule, first_that_holds
+from analysis.verdicts import Rule
 from src.stats import BETTER, EQUIVALENT, WORSE
 
 NUMBER = 2
@@ -70,6 +59,16 @@ class EpochFacts(Facts):
     def settings(self) -> list[Setting]:
         return _settings(self.epochs)
 
+    @property
+    def judged(self) -> Setting:
+        """Where the primary contrast lies."""
+        return _at(self.settings)
+
+    @property
+    def shortest(self) -> Setting:
+        """The shortest training with the judged one's lr."""
+        return next(setting for setting in self.settings if setting[0] == self.judged[0])
+
     def steady(self, arm: str) -> tuple[int, int]:
         """Of the arm's longest runs at a constant lr: how many went wrong, and how many there are."""
         longest = max((length for decay, length in self.settings if decay == CONSTANT), default=0)
@@ -85,8 +84,13 @@ def _setting(arm: Mapping[str, object]) -> Setting:
     return str(arm.get("optimizer.decay", CONSTANT)), int(str(arm.get("epochs", 0)))
 
 
+def parts(setting: Setting) -> tuple[str, str]:
+    """The setting in words."""
+    return f"{setting[0]} lr", f"{setting[1]} epoch{'' if setting[1] == 1 else 's'}"
+
+
 def setting_name(setting: Setting) -> str:
-    return f"{setting[0]} lr, {setting[1]} epoch{'' if setting[1] == 1 else 's'}"
+    return ", ".join(parts(setting))
 
 
 def analyse(tables: Tables) -> EpochFacts:
@@ -96,21 +100,17 @@ def analyse(tables: Tables) -> EpochFacts:
     counted; runs that broke down count in every number, and beside it.
     """
     table = tables[SWEEPS[0]]
-    design, primary = promised(SWEEPS[0])
+    _, primary = promised(SWEEPS[0])
     epochs = histories(table)
-    target = _setting(design.arms[primary.contrast[0]])
     settings = _settings(epochs)
-    at = target if target in settings else settings[-1]
-    judged = family([_contrast(epochs, at, primary.measure)], primary.margin)
+    at = _at(settings)
     named = {name: {**rates, "optimizer.decay": at[0], "epochs": at[1]} for name, rates in ARMS.items()}
     arms = all_arms(table, _name)
     bad = {name: arms.diverged.get(f"{name}, {setting_name(at)}", 0) for name in ARMS}
-    judged = without_credit(judged, bad)
+    judged = family([_contrast(epochs, at, primary.measure)], primary.margin, bad)
     facts = EpochFacts(
         primary=judged,
-        sensitivity=sensitivity(judged[0], last_epochs(Arms(table, named), primary.measure))
-        if judged
-        else None,
+        sensitivity=sensitivity(judged, Arms(table, named)),
         arms=arms.stats((*JUDGED[:2], measures.QUIET_GAP)),
         described=described(
             _contrast(epochs, setting, measure)
@@ -121,7 +121,7 @@ def analyse(tables: Tables) -> EpochFacts:
         peaks=[p for decay in _longest(settings) for arm in ARMS if (p := _peak(epochs, decay, arm))],
         broken=arms.broken,
     )
-    return EpochFacts(**{**vars(facts), "verdict": first_that_holds(RULES, facts)})
+    return decided(RULES, facts)
 
 
 def histories(table: Table) -> pd.DataFrame:
@@ -139,6 +139,13 @@ def _settings(epochs: pd.DataFrame) -> list[Setting]:
     """Constant lr first, then by length."""
     pairs = epochs[["decay", "length"]].drop_duplicates().itertuples(index=False)
     return sorted({(str(d), int(n)) for d, n in pairs}, key=lambda s: (s[0] != CONSTANT, *s))
+
+
+def _at(settings: Sequence[Setting]) -> Setting:
+    """The setting that the sweep judges; the last one where the runs do not have it."""
+    design, primary = promised(SWEEPS[0])
+    target = _setting(design.arms[primary.contrast[0]])
+    return target if target in settings else settings[-1]
 
 
 def _longest(settings: Sequence[Setting]) -> dict[str, int]:
@@ -166,7 +173,7 @@ def _contrast(epochs: pd.DataFrame, setting: Setting, measure: Measure) -> Contr
         rows = runs_of(epochs, arm, setting)
         return by_seed(rows[rows["epoch"] == setting[1]], measure)
 
-    return Contrast(DROPOUT, NONE, setting_name(setting), measure, (values(DROPOUT), values(NONE)))
+    return Contrast(DROPOUT, NONE, parts(setting), measure, (values(DROPOUT), values(NONE)))
 
 
 def _peak(epochs: pd.DataFrame, decay: str, arm: str) -> Peak | None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from analysis import measures
 from analysis.contrasts import Result
-from analysis.exercises import word
+from analysis.exercises import decided, word
 from analysis.exercises._noises import CLONE, DROPOUT, NONE, NoiseFacts, read
 from analysis.exercises._noises import choose as choose
 from analysis.exercises._noises import draw as draw
 from analysis.tables import Tables
-from analysis.verdicts import Rule, first_that_holds
+from analysis.verdicts import Rule
 from src.stats import BETTER, EQUIVALENT, WORSE
 
 NUMBER = 7
@@ -34,7 +34,7 @@ RULES = (
     Rule(
         "none better",
         "none is better by the margin, for certain",
-        lambda e: all(result.beyond("not better") for result in e.others),
+        lambda e: len(e.capped) == len(e.others),
     ),
     Rule("undecided", "otherwise", lambda e: True),
 )
@@ -68,7 +68,7 @@ class ContestFacts(NoiseFacts):
     @property
     def capped(self) -> Sequence[Result]:
         """Not better than dropout by the margin, for certain."""
-        return [r for r in self.others if r.beyond("not better")]
+        return [r for r in self.others if r.excludes(BETTER)]
 
     @property
     def helps(self) -> bool:
@@ -84,5 +84,4 @@ class ContestFacts(NoiseFacts):
 
 def analyse(tables: Tables) -> NoiseFacts:
     """Every other noise minus dropout in test accuracy, at its chosen rates: one family; all else described."""
-    facts = read(tables, SWEEPS, ContestFacts)
-    return replace(facts, verdict=first_that_holds(RULES, facts))
+    return decided(RULES, read(tables, SWEEPS, ContestFacts))

@@ -11,22 +11,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures, measures, runs
-from analysis.contrasts import (
-    Arms,
-    Contrast,
-    Result,
-    by_seed,
-    described,
-    family,
-    last_epochs,
-    sensitivity,
-    with_gaps,
-    without_credit,
-)
-from analysis.exercises import Facts, promised, rates_name, word
+from analysis.contrasts import Arms, Contrast, Result, by_seed, described, family, sensitivity, with_gaps
+from analysis.exercises import Facts, decided, promised, rates_name, word
 from analysis.measures import Measure
 from analysis.tables import Tables
-from analysis.verdicts import Rule, first_that_holds
+from analysis.verdicts import Rule
 from src.stats import EQUIVALENT
 
 NUMBER = 1
@@ -69,8 +58,8 @@ def analyse(tables: Tables) -> SwapFacts:
     }
     a, b = rates_name(BOOK), rates_name(SWAPPED)
     first = next(iter(by_lr))
-    judged = family([by_lr[first].contrast(a, b, primary.measure, first)], primary.margin)
-    judged = without_credit(judged, by_lr[first].diverged)
+    contrast = by_lr[first].contrast(a, b, primary.measure, first)
+    judged = family([contrast], primary.margin, by_lr[first].diverged)
     order = [
         arms.contrast(a, b, measure, setting)
         for setting, arms in by_lr.items()
@@ -79,13 +68,13 @@ def analyse(tables: Tables) -> SwapFacts:
     named = {f"{name}, {setting}": arm for setting, of in by_lr.items() for name, arm in of.named.items()}
     facts = SwapFacts(
         primary=judged,
-        sensitivity=sensitivity(judged[0], last_epochs(by_lr[first], primary.measure)) if judged else None,
+        sensitivity=sensitivity(judged, by_lr[first]),
         arms=[arm for arm in Arms(table, named).stats((*JUDGED, measures.QUIET_GAP)) if arm.planned],
         described=described(order),
         pairs=described(_grid(with_gaps(table.final).assign(lr=lr))),
         ahead=int(np.sum(judged[0].differences > 0)) if judged else 0,
     )
-    return SwapFacts(**{**vars(facts), "verdict": first_that_holds(RULES, facts)})
+    return decided(RULES, facts)
 
 
 def _grid(final: pd.DataFrame) -> list[Contrast]:
@@ -105,10 +94,10 @@ def _grid(final: pd.DataFrame) -> list[Contrast]:
         ]
         for low, high in pairs:
             a, b = ((low, high), (high, low))
-            contrasts.append(Contrast(_name(a), _name(b), "grid", measure, (of[a], of[b])))
+            contrasts.append(Contrast(_name(a), _name(b), ("grid",), measure, (of[a], of[b])))
         if pairs:
             sides = (_mean(of, pairs), _mean(of, [(high, low) for low, high in pairs]))
-            contrasts.append(Contrast(LOWER, HIGHER, "grid", measure, sides))
+            contrasts.append(Contrast(LOWER, HIGHER, ("grid",), measure, sides))
     return contrasts
 
 
@@ -136,5 +125,5 @@ def draw(facts: SwapFacts) -> dict[str, Figure]:
     return drawn
 
 
-def _place(facts: SwapFacts) -> tuple[str, Measure] | None:
+def _place(facts: SwapFacts) -> tuple[tuple[str, ...], Measure] | None:
     return (facts.first.contrast.setting, facts.first.measure) if facts.primary else None

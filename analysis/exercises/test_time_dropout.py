@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from analysis import figures, measures
 from analysis.contrasts import Contrast, Result, by_seed, described, family, sensitivity
-from analysis.exercises import Facts, all_arms, by_rates, promised, rates_name, word
+from analysis.exercises import Facts, all_arms, by_rates, decided, promised, rates_name, word
 from analysis.figures import PALETTE
 from analysis.measures import Measure
 from analysis.tables import Tables
-from analysis.verdicts import Rule, first_that_holds
+from analysis.verdicts import Rule
 from src.stats import BETTER, EQUIVALENT, WORSE
 
 NUMBER = 4
@@ -62,12 +62,8 @@ class PassFacts(Facts):
 
     def at(self, arm: str, measure: Measure, kind: str = ARITHMETIC) -> dict[int, Result]:
         """Contrasts with weight scaling by the number of passes."""
-        found = {}
-        for result in self.described:
-            its, of, passes = result.contrast.setting.rsplit(", ", 2)
-            if (its, of, result.measure.column) == (arm, kind, measure.column):
-                found[int(passes)] = result
-        return found
+        of = [r for r in self.described if r.contrast.setting[:2] == (arm, kind) and r.measure == measure]
+        return {int(result.contrast.setting[2]): result for result in of}
 
     def better(self, arm: str, measure: Measure) -> list[int]:
         """Numbers of passes whose interval lies on the better side."""
@@ -116,7 +112,7 @@ def analyse(tables: Tables) -> PassFacts:
     judged = family([replace(one, a="one noisy pass", b=OFF)], primary.margin)
     facts = PassFacts(
         primary=judged,
-        sensitivity=sensitivity(judged[0], lambda *_: {}, variants=False) if judged else None,
+        sensitivity=sensitivity(judged),
         arms=all_arms(table, lambda arm: rates_name({"dropout2": 0.5, **arm})).stats(
             (measures.TEST_ACC, measures.TEST_LOSS)
         ),
@@ -124,7 +120,7 @@ def analyse(tables: Tables) -> PassFacts:
         rows=rows,
         refused=described(refused),
     )
-    return PassFacts(**{**vars(facts), "verdict": first_that_holds(RULES, facts)})
+    return decided(RULES, facts)
 
 
 def _contrast(
@@ -138,7 +134,7 @@ def _contrast(
     """A way to predict minus weight scaling."""
     cell, off = (cells.get(key) for key in ((arm, method, passes), (arm, SCALING, 0)))
     values = tuple({} if rows is None else by_seed(rows, measure) for rows in (cell, off))
-    return Contrast(NOISY, OFF, f"{arm}, {kind or method}, {passes}", measure, values)  # type: ignore[arg-type]
+    return Contrast(NOISY, OFF, (arm, kind or method, str(passes)), measure, values)  # type: ignore[arg-type]
 
 
 def draw(facts: PassFacts) -> dict[str, Figure]:
@@ -204,7 +200,7 @@ def draw_rejection(facts: PassFacts) -> Figure:
                 means = [rows[f"kept{refused}"].mean() * KEPT.scale for refused in range(TENTHS)]
                 colour = PALETTE[(0, 3)[position % 2]]
                 left.plot(shares, means, dash, color=colour, linewidth=2.2, label=f"{arm}, {how}")
-            found = [r for r in facts.refused if r.contrast.setting.startswith(f"{arm}, ")]
+            found = [r for r in facts.refused if r.contrast.setting[0] == arm]
             _bars(right, [s + 0.8 * position for s in shares[1:]], found, arm, position)
         left.set(xlabel="least certain images refused (%)", ylabel=KEPT.label, xticks=shares)
         left.set_ylim(bottom=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,11 +12,11 @@ from matplotlib.figure import Figure
 
 from analysis import figures, heat, measures, runs
 from analysis.contrasts import Arm, Arms, Contrast, Result, described, family, sensitivity
-from analysis.exercises import Facts, pick, promised, rates_name, word
+from analysis.exercises import Facts, decided, pick, promised, rates_name, word
 from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.tables import Table, Tables
-from analysis.verdicts import Rule, first_that_holds
+from analysis.verdicts import Rule
 from src.stats import BETTER, needed_seeds
 
 NUMBER = 5
@@ -79,12 +80,17 @@ class DecayFacts(Facts):
         return self.first.paired.n if self.primary else 0
 
     def contrast(self, a: str, b: str, measure: Measure, title: str = ALONE) -> Result | None:
-        return pick(self.described, a=a, b=b, measure=measure, setting=title)
+        return pick(self.described, a=a, b=b, measure=measure, setting=(title,))
 
     def gain(self, cell: str, measure: Measure = measures.TEST_ACC, title: str = ALONE) -> Result:
         found = self.contrast(cell, CELLS[0], measure, title)
         assert found is not None
         return found
+
+    @property
+    def helping(self) -> list[str]:
+        """Which of the two is shown to help alone."""
+        return [cell for cell in PARTS if self.gain(cell).gain > 0]
 
     def interaction(self, measure: Measure, title: str = ALONE) -> Result | None:
         return self.contrast(OUTER, INNER, measure, title)
@@ -117,6 +123,14 @@ class DecayFacts(Facts):
         return needed_seeds(sd, self.margin) if sd and self.margin else None
 
     @property
+    def error(self) -> float:
+        """Standard error of a setting's mean validation accuracy, as stored; the seeds' variance pooled over all
+        settings, as two or three seeds say little of each one's own. NaN for a seed a setting."""
+        free = self.ranked["seeds"] - 1
+        pooled = (self.ranked["variance"] * free).sum() / free.sum() if free.sum() else math.nan
+        return math.sqrt(pooled / self.ranked["seeds"].median())
+
+    @property
     def best(self) -> Mapping[str, pd.Series]:
         """Of each kind of setting the one with the highest validation accuracy."""
         return {cell: found.iloc[0] for cell, found in by_cell(self.ranked).items() if len(found)}
@@ -139,21 +153,21 @@ def analyse(tables: Tables) -> DecayFacts:
                 *(("both", part) for part in PARTS),
                 (OUTER, INNER),
             ]
-            found = [Contrast(a, b, setting.title, measure, (values[a], values[b])) for a, b in pairs]
+            found = [Contrast(a, b, (setting.title,), measure, (values[a], values[b])) for a, b in pairs]
             contrasts += found
             if setting.title == ALONE and measure is primary.measure:
                 judged = family([found[-1]], primary.margin)
     named = {_name(arm): arm for setting in settings for arm in setting.cells.values()}
     facts = DecayFacts(
         primary=judged,
-        sensitivity=sensitivity(judged[0], lambda *_: {}, variants=False) if judged else None,
+        sensitivity=sensitivity(judged),
         arms=[arm for arm in Arms(tested, named).stats(JUDGED) if arm.planned],
         described=described(contrasts),
         ranked=ranked,
         settings=settings,
         margin=primary.measure.stored(primary.margin),
     )
-    return DecayFacts(**{**vars(facts), "verdict": first_that_holds(RULES, facts)})
+    return decided(RULES, facts)
 
 
 def common(arms: Arms, measure: Measure) -> dict[str, dict[int, float]]:
@@ -198,7 +212,10 @@ def validation(table: Table) -> pd.DataFrame:
     if final.empty:
         raise InputError(f"{table.name} has no validation accuracy; data.validation above 0 is right")
     means = final.groupby(list(KEYS), as_index=False).agg(
-        seeds=("seed", "nunique"), val_acc=("val_acc", "mean"), val_loss=("val_loss", "mean")
+        seeds=("seed", "nunique"),
+        val_acc=("val_acc", "mean"),
+        val_loss=("val_loss", "mean"),
+        variance=("val_acc", "var"),
     )
     # sums of the same numbers in another order differ in their last digit: no reason to prefer one
     order = means.assign(val_acc=-means["val_acc"].round(8), val_loss=means["val_loss"].round(8))
@@ -243,7 +260,7 @@ def draw(facts: DecayFacts) -> dict[str, Figure]:
         shown.sort(key=lambda r: (r.contrast.setting, order[r.contrast.a], r.measure.name))
         drawn["gains"] = figures.forest(
             shown,
-            lambda r: f"{r.contrast.setting}: {'interaction' if r.contrast.a == OUTER else r.contrast.a}",
+            lambda r: f"{r.contrast.setting[0]}: {'interaction' if r.contrast.a == OUTER else r.contrast.a}",
         )
     return {**drawn, "grid": draw_grid(facts.ranked)}
 

@@ -37,7 +37,9 @@ addEventListener("load", () => parent.postMessage({
   title: document.title,
   text: document.body.innerText.length,
   errors,
-  images: [...document.images].map(image => [image.alt, image.complete ? image.naturalWidth : 0]),
+  images: [...document.images].map(image => [image.alt, image.complete ? image.naturalWidth : 0])
+    .concat([...document.querySelectorAll("svg[role=img]")].map(svg =>
+      [svg.getAttribute("aria-label"), svg.viewBox.baseVal.width])),
   broken: [...document.links].map(link => link.getAttribute("href"))
     .filter(href => !(href.startsWith("#") && document.getElementById(href.slice(1)))),
   links: document.links.length,

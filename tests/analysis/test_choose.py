@@ -107,7 +107,7 @@ def test_lost_run_is_named_and_the_choice_made(made: Make, printed: Any) -> None
     assert code == 0
     assert out.count('"') == 2 * len(ARMS)
     assert len(err.splitlines()) == 2
-    assert "dropout1=0.2, dropout2=0, optimizer.weight_decay=1e-05, seed 1" in err
+    assert "dropout1=0.2 dropout2=0 optimizer.weight_decay=1e-05, seed 1" in err
 
 
 def test_arm_without_a_run_is_refused_unless_it_diverged(made: Make, printed: Any) -> None:

@@ -47,8 +47,8 @@ def keyed(name: str, result: Result) -> tuple[str, ...]:
     contrast, column = result.contrast, result.measure.column
     setting = contrast.setting
     if column.startswith("kept"):
-        setting, column = f"{setting.rsplit(', ', 1)[0]}, {column.removeprefix('kept')}", "kept"
-    return name, setting, column, contrast.a, contrast.b
+        setting, column = (*setting[:-1], column.removeprefix("kept")), "kept"
+    return name, ", ".join(setting), column, contrast.a, contrast.b
 
 
 def test_every_paired_difference_has_its_raw_p(kept: dict[str, Table]) -> None:

@@ -9,15 +9,29 @@ import pytest
 from configs import REPOSITORY
 
 from analysis import page
+from analysis.report import LANGUAGES
 
+CHINESE = r"[\u4e00-\u9fff]"
 RESULTS = REPOSITORY / "analysis" / "results"
-NAMED = re.compile(r"\(0(?:\.\d+)?, 0(?:\.\d+)?\)|95%|\blayer \d|\bexercise \d|\blr [\d.]+", re.I)
+NAMED = re.compile(
+    r"\(0(?:\.\d+)?, 0(?:\.\d+)?\)|95%|\blayer \d|\bexercise \d|\blr [\d.]+|第 \d 层|练习 \d|学习率 [\d.]+",
+    re.I,
+)
 """Digits that are names: pairs of rates, layers, exercises."""
 
 
+def read(language: str) -> str:
+    return (RESULTS / page.name(page.TEXT, language)).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def text() -> str:
-    return (RESULTS / page.TEXT).read_text(encoding="utf-8")
+def text(language: str) -> str:
+    return read(language)
 
 
 @pytest.fixture(scope="module")
@@ -28,24 +42,61 @@ def open_text(text: str) -> str:
 
 
 def numbers(sentence: str) -> list[str]:
-    return re.findall(r"(?<![\w.])[−+±]?\d[\d,.]*", NAMED.sub("", sentence))
+    return re.findall(r"(?<![A-Za-z_.\d])[−+±]?\d[\d,.]*", NAMED.sub("", sentence))
+
+
+def words(open_text: str) -> int:
+    """Words; of Chinese, two characters are about one."""
+    return (
+        len(re.findall(r"[\w’'.,%−+-]*[a-zA-Z\d][\w’'.,%−+-]*", re.sub(CHINESE, " ", open_text)))
+        + len(re.findall(CHINESE, open_text)) // 2
+    )
+
+
+def test_both_languages_say_the_same_numbers() -> None:
+    sections = [re.split(r"^## ", read(language), flags=re.M) for language in LANGUAGES]
+    for english, chinese in zip(*sections, strict=True):
+        found = [sorted(re.findall(r"[−+±]?\d[\d,.]*(?<![,.])", part)) for part in (english, chinese)]
+        assert found[0] == found[1], english.partition("\n")[0]
+
+
+def test_the_chinese_page_is_chinese() -> None:
+    """Its open text has no English word but names."""
+    shown = re.sub(r"<details.*?</details>|```.*?```|`[^`]*`", "", read("zh"), flags=re.S)
+    shown = re.sub(r"\]\([^)]*\)|<[^>]*>", "", shown)
+    names = {
+        "DropConnect",
+        "Fashion",
+        "MNIST",
+        "ReLU",
+        "softmax",
+        "Bonferroni",
+        "jumpout",
+        "blend",
+        "shakeout",
+    }
+    assert set(re.findall(r"[A-Za-z]{4,}", shown)) <= names
+    assert all(
+        term in shown for term in ("暂退法", "轮", "权重衰减", "测试精度", "交叉熵", "激活值", "隐藏层")
+    )
 
 
 def test_an_answer_is_short_and_has_one_number_at_most(text: str) -> None:
-    answers = re.findall(r"^\*\*Answer\.\*\* (.*?) <span", text, re.M)
+    answers = re.findall(r"^\*\*(?:Answer\.|答案。)\*\* (.*?) <span", text, re.M)
     assert len(answers) == 7
     for answer in answers:
+        assert words(answer) <= 30, answer
         assert len(answer.split()) <= 25, answer
         assert len(numbers(answer)) <= 1, answer
 
 
 def test_outside_the_folds_it_is_ten_minutes_to_read(open_text: str) -> None:
-    assert len(re.findall(r"[^\W_][\w’'.,%−+-]*", open_text)) <= 2500
+    assert words(open_text) <= 2500
 
 
 def test_no_paragraph_drowns_in_numbers(open_text: str) -> None:
     for paragraph in re.split(r"\n\n|\n(?=- )", open_text):
-        if not paragraph.startswith(("**How sure", "`dropout_layer")):
+        if not paragraph.startswith(("**How sure", "**有多确定", "`dropout_layer")):
             assert len(numbers(paragraph)) <= 3, paragraph
 
 
@@ -65,6 +116,6 @@ def test_headings_go_down_one_step_at_a_time(text: str) -> None:
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
-def test_the_page_is_that_of_the_text(text: str) -> None:
-    made = page.html(text, text.partition("\n")[0].removeprefix("# "), RESULTS)
-    assert (RESULTS / page.PAGE).read_text(encoding="utf-8") == made
+def test_the_page_is_that_of_the_text(language: str, text: str) -> None:
+    made = page.html(text, text.partition("\n")[0].removeprefix("# "), RESULTS, language)
+    assert (RESULTS / page.name(page.PAGE, language)).read_text(encoding="utf-8") == made

@@ -63,7 +63,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[list[st
     monkeypatch.setattr(exercises, "names", lambda: tuple(modules))
     monkeypatch.setattr(exercises, "load", modules.__getitem__)
     monkeypatch.setattr(tables, "collect", lambda folder: SimpleNamespace(folder=folder))
-    monkeypatch.setattr("analysis.choose.check", lambda table: None)
+    monkeypatch.setattr("analysis.choose.arms", lambda name, table: modules[name].choose(table))
     monkeypatch.setattr(reproduce.subprocess, "Popen", lambda command: Child(codes, commands, command))
     monkeypatch.setattr(report, "report", reported)
     return codes, commands
@@ -135,7 +135,7 @@ def test_a_choice_that_cannot_be_made_is_left_out(
 def test_unknown_exercise(given: Given, capsys: pytest.CaptureFixture) -> None:
     assert main(["--only", "four"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "--only four: there is no such exercise; one of these is right: one, two, three"
+        "error: --only four: there is no such exercise; one of these is right: one, two, three"
     ]
     assert given[1] == []
 

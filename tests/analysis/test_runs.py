@@ -70,7 +70,7 @@ def test_problem_runs_are_named_with_their_reason(made: Make) -> None:
     reasons = {problem.kind: str(problem) for problem in found.problems}
     assert "out of memory" in reasons["failed"]
     assert "nan in epoch 2" in reasons["diverged"]
-    assert "(0.2, 0.5), seed 2" in reasons["unfinished"]
+    assert "dropout1=0.2 dropout2=0.5, seed 2" in reasons["unfinished"]
     assert "metrics.csv" in reasons["damaged"]
     assert list(found.runs["id"]) == [run_folder(folder, 5).name]
     with pytest.warns(UserWarning, match="5 of the 6 runs"):
@@ -165,11 +165,13 @@ def test_text_and_null_are_values(sweep: Make) -> None:
 @pytest.mark.parametrize(
     ("swept", "name"),
     [
-        ({"dropout1": [0.1 + 0.2], "dropout2": [0.5]}, "(0.3, 0.5)"),
+        ({"dropout1": [0.1 + 0.2], "dropout2": [0.5]}, "dropout1=0.3 dropout2=0.5"),
         ({"dropout1": [0.2]}, "dropout1=0.2"),
-        ({"noise": ["gaussian"], "model.hidden1": [256]}, "noise=gaussian, model.hidden1=256"),
-        ({}, "all runs"),
+        ({"noise": ["gaussian"], "model.hidden1": [256]}, "noise=gaussian model.hidden1=256"),
+        ({}, "all"),
         ({"optimizer.max_norm": [None]}, "optimizer.max_norm=null"),
+        ({"noise": ["none"], "dropout1": [0], "dropout2": [0], "epochs": [4]}, "noise=none epochs=4"),
+        ({"noise": ["gaussian"], "dropout1": [0.5], "noise.q": [None]}, "noise=gaussian dropout1=0.5"),
     ],
 )
 def test_arm_names(sweep: Make, swept: dict, name: str) -> None:
@@ -190,7 +192,8 @@ def test_arm_names(sweep: Make, swept: dict, name: str) -> None:
 )
 def test_different_values_are_different_arms(sweep: Make, tmp_path: Path, key: str, values: list) -> None:
     folder = sweep({key: values}, lambda arm: 0.87, seeds=[1700000000123, 1700000000124])
-    for table in (tables.collect(folder), tables.as_kept(tables.collect(folder))):
+    tables.save(tables.collect(folder), tmp_path / "kept")
+    for table in (tables.collect(folder), tables.load(tmp_path / "kept", folder.name)):
         names = arm_names(table.final, table.keys)
         assert names.value_counts().to_dict() == dict.fromkeys(names, 2)
         assert names.nunique() == len(set(map(str, values)))
@@ -221,7 +224,7 @@ def test_a_key_that_was_swept_after_the_seed(sweep: Make) -> None:
     found = read(folder)
     assert found.keys == ("dropout1", "epochs")
     assert set(arm_names(found.epochs, found.keys)) == {
-        f"dropout1={p}, epochs={e}" for p in (0.2, 0.5) for e in (2, 3)
+        f"dropout1={p} epochs={e}" for p in (0.2, 0.5) for e in (2, 3)
     }
 
 

@@ -108,8 +108,8 @@ def test_verdicts(noisy: float, verdict: str) -> None:
 
 def test_a_smaller_variance_is_found_with_its_size(smaller: VarianceFacts) -> None:
     for layer, factor in ((1, 0.5), (2, 0.8)):
-        last = pick(smaller.described, a="(0.2, 0.5)", measure=VAR, setting=f"layer {layer}, last probe")
-        first = pick(smaller.before, a="(0.2, 0.5)", measure=VAR, setting=f"layer {layer}, first probe")
+        last = pick(smaller.described, a="(0.2, 0.5)", measure=VAR, setting=(f"layer {layer}", "last probe"))
+        first = pick(smaller.before, a="(0.2, 0.5)", measure=VAR, setting=(f"layer {layer}", "first probe"))
         assert last is not None and first is not None
         assert last.side == -1 and first.side == 0
         assert math.exp(last.paired.difference) == pytest.approx(factor, rel=0.1)
@@ -117,7 +117,7 @@ def test_a_smaller_variance_is_found_with_its_size(smaller: VarianceFacts) -> No
 
 
 def test_shares_are_differences(smaller: VarianceFacts) -> None:
-    zeros = pick(smaller.described, a="(0.5, 0.5)", measure=ZEROS, setting="layer 1, last probe")
+    zeros = pick(smaller.described, a="(0.5, 0.5)", measure=ZEROS, setting=("layer 1", "last probe"))
     assert zeros is not None and zeros.paired.difference == pytest.approx(0.1, abs=0.03)
 
 

@@ -148,7 +148,7 @@ def test_an_effect_is_found_with_its_sign(effect: float, verdict: str) -> None:
 def test_what_is_not_shown_is_undecided_with_what_is_excluded() -> None:
     found = facts(first(), second(on_test({"dropconnect": -0.002}, sd=0.003)))
     assert found.verdict == "undecided"
-    assert found.first.beyond("not better") and not found.first.beyond("not worse")
+    assert found.first.excludes("better") and not found.first.excludes("worse")
 
 
 def test_pairs_are_those_of_the_common_seeds() -> None:

@@ -73,7 +73,7 @@ def facts_late(late: Table) -> EpochFacts:
 def test_verdicts(gain: float, verdict: str) -> None:
     found = facts(sweep(lambda decay, epoch: gain, arms=SHORT))
     assert found.verdict == verdict
-    assert found.first.contrast.setting == "cosine lr, 30 epochs"  # the longest there is
+    assert found.first.contrast.setting == ("cosine lr", "30 epochs")  # the longest there is
     assert found.first.paired.difference == pytest.approx(-gain, abs=0.005)
 
 
@@ -83,13 +83,13 @@ def test_it_is_undecided_where_seeds_differ_too_much() -> None:
 
 def test_it_pays_from_where_it_does_and_costs_before(facts_late: EpochFacts) -> None:
     assert facts_late.verdict == "pays"
-    assert facts_late.first.contrast.setting == "cosine lr, 100 epochs"
+    assert facts_late.first.contrast.setting == ("cosine lr", "100 epochs")
     assert facts_late.sensitivity is not None
     assert facts_late.sensitivity.holds == facts_late.sensitivity.analyses
     for decay, lengths in (("constant", (100,)), ("cosine", (10, 30, 100))):
         for length in lengths:
             result = pick(
-                facts_late.described, setting=f"{decay} lr, {length} epochs", measure=measures.TEST_LOSS
+                facts_late.described, setting=(f"{decay} lr", f"{length} epochs"), measure=measures.TEST_LOSS
             )
             assert result is not None and result.gain == (1 if length > 20 else -1)
 

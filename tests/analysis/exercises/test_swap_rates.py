@@ -97,11 +97,11 @@ def test_verdicts(effect: float, noise: float, verdict: str) -> None:
 
 
 def test_an_effect_of_the_order_is_found_with_its_size(facts_better: SwapFacts) -> None:
-    assert (facts_better.first.contrast.setting, facts_better.first.paired.n) == ("lr 0.5", 30)
+    assert (facts_better.first.contrast.setting, facts_better.first.paired.n) == (("lr 0.5",), 30)
     assert facts_better.first.paired.difference == pytest.approx(0.01, abs=0.002)
     for lr in ("lr 0.5", "lr 0.1"):
-        loss = pick(facts_better.described, setting=lr, measure=measures.TEST_LOSS)
-        gap = pick(facts_better.described, setting=lr, measure=measures.QUIET_GAP)
+        loss = pick(facts_better.described, setting=(lr,), measure=measures.TEST_LOSS)
+        gap = pick(facts_better.described, setting=(lr,), measure=measures.QUIET_GAP)
         assert loss is not None and loss.gain == 1
         assert gap is not None and gap.side == 1  # smaller with the swapped order
 

@@ -1,0 +1,92 @@
+"""Several sweep folders as one sweep: its arms are told apart by what any of them swept, and by what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import runs
+from analysis.runs import InputError, Sweep
+from src.config import RATES
+from src.runs import store, sweep_folder
+from src.sweeping.naming import WITHOUT_EFFECT
+
+
+def target(folders: Sequence[str | Path]) -> Path:
+    """Where a report of these folders goes: a single sweep's own folder, else OUTPUT/comparisons/NAMES."""
+    first = Path(folders[0])
+    names = list(dict.fromkeys(Path(folder).resolve().name for folder in folders))
+    return first if len(names) == 1 else first.parent.parent / "comparisons" / "+".join(names)[:200]
+
+
+def read(folders: Sequence[str | Path]) -> Sweep:
+    """The folders' runs as one sweep, whose folder is `target`; a run that several have counts once.
+
+    Raises:
+        InputError: as `runs.read`, or if an arm and seed has two runs.
+    """
+    sweeps = [runs.read(folder) for folder in dict.fromkeys(map(Path, folders))]
+    if len(sweeps) == 1:
+        return sweeps[0]
+    # what a sweep did not sweep is the same in all its runs
+    configs = [_flat(sweep) for sweep in sweeps]
+    different = {key for config in configs for key in config if len({str(c.get(key)) for c in configs}) > 1}
+    # of a group only the choice: what else differs belongs to it
+    details = {key for key in different if "." in key and key.partition(".")[0] in different}
+    swept = [key for sweep in sweeps for key in sweep.keys]
+    keys = tuple(dict.fromkeys([*swept, *sorted(different - details)]))
+    parts = [_completed(sweep, keys, config) for sweep, config in zip(sweeps, configs, strict=True)]
+    epochs = pd.concat([part.epochs for part in parts]).drop_duplicates(["id", "epoch"], ignore_index=True)
+    # as if read from one table: a value that a run does not have is the word null
+    epochs = epochs.assign(**{key: runs.typed(epochs[key].map(runs.shown)) for key in keys})
+    told = pd.concat([part.runs for part in parts]).drop_duplicates("id", ignore_index=True)
+    words = [key for key in keys if not pd.api.types.is_numeric_dtype(epochs[key])]
+    problems = {
+        problem.id: replace(
+            problem, arm={**problem.arm, **{key: runs.shown(problem.arm[key]) for key in words}}
+        )
+        for part in parts
+        for problem in part.problems
+    }
+    whole = Sweep(target(folders), keys, epochs, told, tuple(problems.values()))
+    last = epochs.drop_duplicates("id")
+    twice = last[last.assign(**{key: last[key].astype(str) for key in keys}).duplicated([*keys, "seed"])]
+    if len(twice):
+        arm, seed = runs.identity(twice.to_dict("records")[0], keys)
+        where = runs.Problem("", "", arm, seed, "").where
+        raise InputError(
+            f"{' and '.join(map(str, folders))} have different runs of {where}; one run an arm and seed is right"
+        )
+    return whole
+
+
+def _completed(sweep: Sweep, keys: Sequence[str], config: Mapping[str, Any]) -> Sweep:
+    """The sweep with columns for keys that it did not sweep."""
+    more = {key: config.get(key) for key in keys if key not in sweep.keys}
+    epochs = sweep.epochs.rename(columns={key: f"{key}_used" for key in more if key in sweep.epochs})
+    epochs = epochs.assign(**more)
+    silent = epochs["noise"] == "none" if "noise" in epochs else pd.Series(False, epochs.index)
+    for rate in set(keys) & set(RATES):
+        epochs.loc[silent, rate] = 0
+    problems = tuple(
+        replace(problem, arm={key: {**more, **problem.arm}[key] for key in keys})
+        for problem in sweep.problems
+    )
+    return replace(sweep, epochs=epochs, problems=problems)
+
+
+def _flat(sweep: Sweep) -> dict[str, Any]:
+    """What can change the result in a sweep's first run: keys as typed, of a group its choice."""
+    record = store.read_record(sweep_folder.runs_of(sweep.folder) / sweep.runs["id"].iloc[0])
+    found: dict[str, Any] = {}
+    for key, value in (record or {})["config"].items():
+        if isinstance(value, Mapping):
+            found |= {key: value["name"]} if "name" in value else {}
+            found |= {f"{key}.{name}": own for name, own in value.items() if name != "name"}
+        else:
+            found[key] = value
+    return {key: value for key, value in found.items() if key not in {*WITHOUT_EFFECT, "seed"}}
