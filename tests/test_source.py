@@ -18,7 +18,7 @@ from src.runs import store
 from src.runs.job import Job
 from src.runs.pack import train_jobs
 from src.runs.record import make_record
-from src.sweeping.campaign import _own
+from src.sweeping.campaign import _launched_record
 
 SOURCE = textwrap.dedent('''\
     """A noise."""
@@ -283,7 +283,7 @@ def test_a_launcher_whose_process_found_other_code_fails_that_run_alone(
     job = planned()
     edited(scale=1.6)
     there = make_record(planned(), store.FINISHED)
-    failed = _own(job, there)
+    failed = _launched_record(job, there)
     assert (failed["id"], failed["state"]) == (job.id, store.FAILED)
     assert failed["error"] == "src/noise/mine.py changed while the sweep ran"
-    assert _own(planned(), there) is there
+    assert _launched_record(planned(), there) is there

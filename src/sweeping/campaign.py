@@ -126,7 +126,7 @@ class Campaign:
         policy.drain(engine, queue, report)
 
 
-def _own(job: Job, record: Record) -> Record:
+def _launched_record(job: Job, record: Record) -> Record:
     """The record of a job that another process planned anew; a failure where it had other code or data than we."""
     if record["id"] == job.id:
         return record
@@ -162,7 +162,7 @@ class Launched(Campaign):
             [self._overrides(job) for job in jobs], initial_job_idx=jobs[0].number
         )
         for job, returns in zip(jobs, returned, strict=True):
-            self.table.add(_own(job, returns.return_value))
+            self.table.add(_launched_record(job, returns.return_value))
             report(job, self.table.records[job.id])
         self.table.write()
         return [self.table.records[job.id] for job in jobs]
