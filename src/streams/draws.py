@@ -79,15 +79,15 @@ def _random_raw(key: int, step: int, start: int, words: int) -> np.ndarray:
 
 def _philox_at(key: int, step: int, start: int) -> np.random.Philox:
     """This thread's one generator, set to a counter: ten times cheaper than making another."""
-    state = _OWN.states.get(key)
+    state = _MEMORY.states.get(key)
     if state is None:
-        state = _OWN.states[key] = np.random.Philox(key=key).state
-        if len(_OWN.states) > MOST_STATES:
-            del _OWN.states[next(iter(_OWN.states))]
+        state = _MEMORY.states[key] = np.random.Philox(key=key).state
+        if len(_MEMORY.states) > MOST_STATES:
+            del _MEMORY.states[next(iter(_MEMORY.states))]
     counter = state["state"]["counter"]
     counter[0], counter[1] = start, step
-    _OWN.philox.state = state
-    return _OWN.philox
+    _MEMORY.philox.state = state
+    return _MEMORY.philox
 
 
 def _parts(memory: np.ndarray) -> list[tuple[np.ndarray, int]]:
@@ -135,7 +135,7 @@ class _Mask:
         return self.numbers.copy_(self._kept)
 
 
-class _Own(threading.local):
+class _ThreadMemory(threading.local):
     """A thread's generator and what it uses again and again."""
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class _Own(threading.local):
         self.zero = torch.zeros(())
 
 
-_OWN = _Own()
+_MEMORY = _ThreadMemory()
 
 
 @cache
@@ -268,18 +268,18 @@ class Draws:
             h.mul_(self.keep(h.shape, rate)).mul_(scale)
             return scale
         start, _, count = self._take(h.shape)
-        mask = _OWN.mask(count).draw(_philox_at(self._keys[0], self._step, start), int(threshold))
+        mask = _MEMORY.mask(count).draw(_philox_at(self._keys[0], self._step, start), int(threshold))
         # both products in one pass, with the same digits as one after the other
-        torch.addcmul(_OWN.zero, h, mask.view_as(h), value=scale, out=h)
+        torch.addcmul(_MEMORY.zero, h, mask.view_as(h), value=scale, out=h)
         return scale
 
     def _next_numbers(self, shape: Sequence[int]) -> tuple[_Numbers, np.random.Philox]:
         """Memory for the next numbers of one run on a CPU, and the generator that stands where they begin."""
         start, _, count = self._take(shape)
-        found = self._numbers.get((start, count))
-        if found is None:
-            found = self._numbers[start, count] = _Numbers(count)
-        return found, _philox_at(self._keys[0], self._step, start)
+        numbers = self._numbers.get((start, count))
+        if numbers is None:
+            numbers = self._numbers[start, count] = _Numbers(count)
+        return numbers, _philox_at(self._keys[0], self._step, start)
 
     def uniform(self, shape: Sequence[int], high: Rate = 1.0) -> Tensor:
         """U(0, high) in float32: the 65,536 midpoints high·(i + 1/2)/65536; of U(0, 1) mean 1/2, variance
