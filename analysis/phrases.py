@@ -57,7 +57,7 @@ def p_value(number: float | None) -> str:
 
 
 def correlation(number: float | None) -> str:
-    return "–" if number is None else f"{number:.2f}".replace("-", "−")
+    return "–" if number is None else f"{round(number, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def count(number: int, noun: str) -> str:
