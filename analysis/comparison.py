@@ -20,8 +20,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from analysis import comparison_figures, design, figures, measures, merge, page, phrases, runs, search
-from analysis.contrasts import Arm, Arms, ArmStats, Result, described, family, with_gaps
+from analysis import comparison_figures, design, figures, measures, merge, page, phrases, runs, search, tables
+from analysis.contrasts import Arms, ArmStats, Result, described, family, with_gaps
 from analysis.measures import Measure
 from analysis.runs import InputError, Sweep
 from analysis.search import Search
@@ -130,10 +130,10 @@ def compare(
     wanted = metric or searched or (primary.measure.column if primary else "")
     measure = measures.METRICS.get(wanted) or measures.TEST_ACC
     sweep, epochs = _with_numbers(sweep, measure)
-    by_name = _named(sweep)
-    names = {_place(arm): name for name, arm in by_name.items()}
+    by_name = merge.named(sweep, TRIAL_DIGITS if searched else runs.DIGITS)
+    names = {merge.place(arm): name for name, arm in by_name.items()}
     rows = epochs[list(sweep.keys)].to_dict("records")
-    epochs = with_gaps(epochs.assign(arm=[names[_place(row)] for row in rows]))
+    epochs = with_gaps(epochs.assign(arm=[names[merge.place(row)] for row in rows]))
     trained = [name for name in by_name if name in set(epochs["arm"])]
     table = Table(sweep.name, sweep.keys, epochs, sweep.runs, sweep.problems)
     arms = Arms(table, by_name)
@@ -169,26 +169,6 @@ def compare(
     )
 
 
-def _place(arm: Arm) -> tuple[str, ...]:
-    """An arm's values as one key, the same whatever type a table gives them."""
-    return tuple(
-        runs.shown(value) if isinstance(value, str) or pd.isna(value) else repr(float(value))
-        for value in arm.values()
-    )
-
-
-def _named(sweep: Sweep) -> dict[str, Arm]:
-    """Every arm by its name, with or without a result, in the order of runs.csv."""
-    ended = sweep.epochs[list(sweep.keys)].drop_duplicates().to_dict("records")
-    known = {_place(arm): arm for arm in (*ended, *(problem.arm for problem in sweep.problems))}
-    if (sweep.folder / "runs.csv").exists():
-        listed, keys = runs.read_list(sweep.folder)
-        order = {_place(row): None for row in listed[list(keys)].to_dict("records")}
-        known = {place: known[place] for place in order if place in known} | known
-    digits = TRIAL_DIGITS if search.metric(sweep.folder) else runs.DIGITS
-    return dict(zip(runs.names(list(known.values()), digits), known.values(), strict=True))
-
-
 def _chosen(baseline: str | None, names: Sequence[str], paths: Sequence[Path]) -> str | None:
     """The arm meant by its settings, in any order, or by those that it alone has."""
     if baseline is None or baseline in names:
@@ -207,7 +187,7 @@ def _primary(sweep: Sweep) -> design.Primary | None:
     """What the sweep declares, by its `multirun.yaml`; None where that is not there or declares nothing."""
     try:
         block = OmegaConf.select(OmegaConf.load(sweep.folder / "multirun.yaml"), "hydra.sweeper.primary")
-        return design.primary(block, str(sweep.folder / "multirun.yaml"), len(_named(sweep)))
+        return design.primary(block, str(sweep.folder / "multirun.yaml"), len(merge.named(sweep)))
     except Exception:  # absent, no YAML, another layout or trimmed arms: then all pairs are compared
         return None
 
@@ -267,7 +247,7 @@ def commands(compared: Compared) -> list[tuple[str, bool]]:
     """Of each sweep the command that trains it again, and whether it is as recorded."""
     found = []
     for folder in compared.folders:
-        tasks = runs.overrides(folder)
+        tasks = tables.overrides(folder)
         is_recorded = tasks is not None
         if tasks is None:
             listed, keys = runs.read_list(folder)
@@ -327,7 +307,7 @@ def content(compared: Compared, drawn: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "c": compared,
         "title": compared.sweep.name,
-        "question": design.question(runs.overrides(compared.folders[0]) or []),
+        "question": design.question(tables.overrides(compared.folders[0]) or []),
         "facts": facts(compared),
         "mixed": mixed(compared),
         "columns": list(compared.arms[0].summaries),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from analysis import figures, heat, measures
 from analysis.measures import Measure
@@ -115,6 +115,7 @@ def scattered(final: pd.DataFrame, keys: Sequence[str], measure: Measure) -> Fig
             if final[key].min() > 0 and final[key].max() > 30 * final[key].min():
                 set_scale("log")
                 getattr(axis, which).set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                getattr(axis, which).set_minor_formatter(NullFormatter())
         axis.set(xlabel=keys[0], ylabel=keys[1])
         figure.colorbar(dots, ax=axis, label=measure.label)
     return figure

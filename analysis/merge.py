@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import runs
+from analysis.contrasts import Arm
 from analysis.runs import InputError, Sweep
 from src.config import RATES
 from src.runs import store, sweep_folder
@@ -90,3 +91,22 @@ def _flat(sweep: Sweep) -> dict[str, Any]:
         else:
             found[key] = value
     return {key: value for key, value in found.items() if key not in {*WITHOUT_EFFECT, "seed"}}
+
+
+def place(arm: Arm) -> tuple[str, ...]:
+    """An arm's values as one key, the same whatever type a table gives them."""
+    return tuple(
+        runs.shown(value) if isinstance(value, str) or pd.isna(value) else repr(float(value))
+        for value in arm.values()
+    )
+
+
+def named(sweep: Sweep, digits: int = runs.DIGITS) -> dict[str, Arm]:
+    """Every arm by its name, with or without a result, in the order of runs.csv."""
+    ended = sweep.epochs[list(sweep.keys)].drop_duplicates().to_dict("records")
+    known = {place(arm): arm for arm in (*ended, *(problem.arm for problem in sweep.problems))}
+    if (sweep.folder / "runs.csv").exists():
+        listed, keys = runs.read_list(sweep.folder)
+        order = {place(row): None for row in listed[list(keys)].to_dict("records")}
+        known = {place: known[place] for place in order if place in known} | known
+    return dict(zip(runs.names(list(known.values()), digits), known.values(), strict=True))

@@ -57,7 +57,7 @@ def p_value(number: float | None) -> str:
 
 
 def correlation(number: float | None) -> str:
-    return "–" if number is None else f"{number:.2f}".replace("-", "−")
+    return "–" if number is None else f"{round(number, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def count(number: int, noun: str) -> str:
@@ -168,7 +168,7 @@ class Phrases:
             return self.say(f"by {at.size} than the margin of") + f" {margin}"
         pattern = self._words.get("not {} by {}", "not {} by {}")
         excluded = (pattern.format(self.verdict(word, result.measure), margin) for word in at.excluded)
-        return f" {self.say('and')} ".join(excluded)
+        return self.say(" and ").join(excluded)
 
     def counts(self, arm: ArmStats) -> str:
         """Of how many runs, and what went wrong: "4 of 5; 1 diverged, 4 broke down"."""
@@ -187,7 +187,7 @@ class Phrases:
     def either(self, words: Sequence[str]) -> str:
         """ "a, b and c"."""
         *first, last = words
-        return f" {self.say('and')} ".join(filter(None, [self._list(first), last]))
+        return self.say(" and ").join(filter(None, [self._list(first), last]))
 
     @property
     def filters(self) -> dict[str, Callable[..., Any]]:

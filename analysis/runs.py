@@ -19,14 +19,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
 
 from src.config import RATES
 from src.errors import InputError as InputError
 from src.runs import store, sweep_folder
-
-SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
-"""Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""
 
 LONGEST_REASON = 400
 """Characters of an error that are told; all of it is in the run's own train.log."""
@@ -194,16 +190,6 @@ def shown(value: object, digits: int = DIGITS) -> str:
     if isinstance(value, float | np.floating):
         return "null" if np.isnan(value) else f"{value:.{digits}g}"
     return str(value) if value not in ("", None) else "null"
-
-
-def overrides(folder: Path) -> list[str] | None:
-    """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
-    try:
-        recorded = OmegaConf.load(folder / "multirun.yaml")
-        own = [o for o in OmegaConf.select(recorded, "hydra.overrides.hydra") or [] if o.startswith(SWEEPER)]
-        return [str(override) for override in [*own, *OmegaConf.select(recorded, "hydra.overrides.task")]]
-    except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
-        return None
 
 
 class _UnusableError(Exception):

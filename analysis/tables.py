@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
 from analysis import runs
 from analysis.runs import InputError, Problem
@@ -34,6 +35,9 @@ EXTRAS = ("probe", "test_time")
 
 NAMES_IN_EXTRAS = ("method",)
 """Their columns that hold words."""
+
+SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
+"""Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""
 
 DIGITS = "%.9g"
 """A float32's; the accuracies and the float64 means lose nothing that could show."""
@@ -122,13 +126,23 @@ def collect(folder: str | Path) -> Table:
         extras=extras,
         overrides=tuple(
             override
-            for override in runs.overrides(sweep.folder) or ()
+            for override in overrides(sweep.folder) or ()
             if key_of(override) not in WITHOUT_EFFECT
             and not key_of(override).startswith(("hydra.", "hydra/"))
         ),
         machine=machine(),
         commit=commit(),
     )
+
+
+def overrides(folder: Path) -> list[str] | None:
+    """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
+    try:
+        recorded = OmegaConf.load(folder / "multirun.yaml")
+        own = [o for o in OmegaConf.select(recorded, "hydra.overrides.hydra") or [] if o.startswith(SWEEPER)]
+        return [str(override) for override in [*own, *OmegaConf.select(recorded, "hydra.overrides.task")]]
+    except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
+        return None
 
 
 def _without(frame: pd.DataFrame, lost: Mapping[str, str]) -> pd.DataFrame:

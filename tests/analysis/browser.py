@@ -99,3 +99,19 @@ def show(page: str, width: int) -> Shown:
     values["errors"] += [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
     values["images"] = [(alt, pixels) for alt, pixels in values["images"]]
     return Shown(**values)
+
+
+def evaluate(page: str, script: str) -> Any:
+    """What a script returns that runs when the page has loaded, as plain JSON."""
+    browser = installed()
+    call = f"""<pre id="said"></pre><script>addEventListener("load", () => {{
+    document.getElementById("said").textContent = JSON.stringify((() => {{ {script} }})());
+    }});</script></body>"""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "page.html"
+        path.write_text(page.replace("</body>", call, 1), encoding="utf-8")
+        command = [browser, *FLAGS, f"--user-data-dir={name}/profile", "--dump-dom", path.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    said = re.search(r'<pre id="said">(.+?)</pre>', done.stdout, re.S)
+    assert said, done.stderr[-500:]
+    return json.loads(html.unescape(said[1]))

@@ -6,6 +6,7 @@ import itertools
 import re
 
 import pytest
+from browser import evaluate
 from configs import REPOSITORY
 
 from analysis import page
@@ -119,3 +120,23 @@ def test_headings_go_down_one_step_at_a_time(text: str) -> None:
 def test_the_page_is_that_of_the_text(language: str, text: str) -> None:
     made = page.html(text, text.partition("\n")[0].removeprefix("# "), RESULTS, language)
     assert (RESULTS / page.name(page.PAGE, language)).read_text(encoding="utf-8") == made
+
+
+def test_a_click_sorts_a_table_and_a_dot_says_its_seed() -> None:
+    """The committed page's own script, on its own tables and figures."""
+    column, seed, alike = evaluate(
+        (RESULTS / page.PAGE).read_text(encoding="utf-8"),
+        """
+        const table = [...document.querySelectorAll("table")].find(t => t.rows.length > 20);
+        const place = [...table.rows[0].cells].findIndex(cell => cell.textContent === "difference");
+        table.rows[0].cells[place].click();
+        table.rows[0].cells[place].click();
+        const dot = document.querySelector("svg [id*='-seed-3-']");
+        dot.dispatchEvent(new Event("pointerenter"));
+        return [[...table.tBodies[0].rows].map(row => row.cells[place].textContent),
+          dot.querySelector("title").textContent, dot.ownerSVGElement.querySelectorAll(".same").length];
+        """,
+    )
+    values = [float(text.split()[0].replace("−", "-")) for text in column]
+    assert len(values) > 20 and values == sorted(values, reverse=True)
+    assert (seed, alike) == ("seed 3", 1)
