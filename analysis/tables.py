@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import runs
+from analysis import looks, runs
 from analysis.runs import InputError, Problem
 from src.errors import key_of
 from src.runs import store, sweep_folder
@@ -60,6 +60,8 @@ class Table:
     """With which it was trained beside its file: those that make it another sweep than the file's."""
     machine: str = ""
     commit: str = ""
+    looks: tuple[looks.Look, ...] = ()
+    """Of a sweep that ended once its pairs were decided."""
 
     @cached_property
     def final(self) -> pd.DataFrame:
@@ -128,6 +130,7 @@ def collect(folder: str | Path) -> Table:
         ),
         machine=machine(),
         commit=commit(),
+        looks=looks.read(sweep.folder),
     )
 
 
@@ -152,6 +155,8 @@ def save(table: Table, folder: Path) -> None:
         "commit": table.commit,
         "problems": [asdict(problem) for problem in table.problems],
     }
+    if table.looks:
+        rest["looks"] = [asdict(look) for look in table.looks]
     store.write_whole(folder / f"{table.name}.json", json.dumps(rest, indent=1) + "\n")
 
 
@@ -183,6 +188,7 @@ def load(folder: str | Path, name: str) -> Table:
             overrides=tuple(rest["overrides"]),
             machine=rest["machine"],
             commit=rest["commit"],
+            looks=looks.from_json(rest.get("looks", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
         raise InputError(
