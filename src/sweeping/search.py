@@ -58,10 +58,12 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
     if sweeper.plan:
         runs_of = max(1, len(seeds))
         total, done = search_options.total(space, options), search_options.ended_before(folder)
-        dry_run.show(_corners(planner, space, seeds), folder, chosen, runs_of * total, runs_of * done)
+        dry_run.show(
+            search_options.corners(planner, space, seeds), folder, chosen, runs_of * total, runs_of * done
+        )
         return []
     with started(chosen) as engine:
-        corners = _corners(planner, space, seeds)
+        corners = search_options.corners(planner, space, seeds)
         ready([job.run for job in corners], here=trains_here(chosen))
         about = search_options.about(space, options, seeds)
         search_options.check_same(folder, about)
@@ -77,14 +79,6 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
     if searching.end():
         raise SystemExit(SOME_RUNS_LOST)
     return returned
-
-
-def _corners(planner: planning.Planner, space: Space, seeds: Sequence[str]) -> list[Job]:
-    """Jobs that show what is wrong with any value of the space, and any seed."""
-    corners = [planner.job([*overrides, *seeds[:1]], 0) for overrides in space.corners()]
-    corners += [planner.job([*next(space.corners()), seed], 0) for seed in seeds[1:]]
-    search_options.check_validation(corners)
-    return corners
 
 
 @contextmanager

@@ -152,6 +152,14 @@ def check_validation(jobs: Sequence[Job]) -> None:
             raise InputError("data.validation", 0, right)
 
 
+def corners(planner: planning.Planner, space: Space, seeds: Sequence[str]) -> list[Job]:
+    """Jobs that show what is wrong with any value of the space, and any seed."""
+    jobs = [planner.job([*overrides, *seeds[:1]], 0) for overrides in space.corners()]
+    jobs += [planner.job([*next(space.corners()), seed], 0) for seed in seeds[1:]]
+    check_validation(jobs)
+    return jobs
+
+
 def total(space: Space, options: Options) -> int:
     """Trials in the end."""
     return min(options.n_trials, space.size() or 0) if options.sampler == "grid" else options.n_trials
