@@ -20,7 +20,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from analysis import comparison_figures, design, figures, measures, merge, page, phrases, runs, search, tables
+from analysis import (
+    comparison_figures,
+    design,
+    figures,
+    looks,
+    measures,
+    merge,
+    page,
+    phrases,
+    runs,
+    search,
+    tables,
+)
 from analysis.contrasts import Arms, ArmStats, Result, described, family, with_gaps
 from analysis.measures import Measure
 from analysis.runs import InputError, Sweep
@@ -135,7 +147,8 @@ def compare(
     rows = epochs[list(sweep.keys)].to_dict("records")
     epochs = with_gaps(epochs.assign(arm=[names[merge.place(row)] for row in rows]))
     trained = [name for name in by_name if name in set(epochs["arm"])]
-    table = Table(sweep.name, sweep.keys, epochs, sweep.runs, sweep.problems)
+    looked = looks.read(sweep.folder) if len(paths) == 1 else ()
+    table = Table(sweep.name, sweep.keys, epochs, sweep.runs, sweep.problems, looks=looked)
     arms = Arms(table, by_name)
     reference = _chosen(baseline, trained, paths) or (trained[0] if len(trained) > ALL_PAIRS else None)
     reported = [measure, measures.TEST_ACC, measures.TEST_LOSS, measures.GAP]

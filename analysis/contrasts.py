@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.broken import broken
+from analysis.looks import Look
 from analysis.measures import CLASSES, Measure
 from analysis.tables import Table
 from src.runs import store
@@ -50,6 +51,8 @@ class Contrast:
     measure: Measure
     sides: tuple[Values, Values]
     """Of a and of b."""
+    look: Look | None = None
+    """Where the sweep ended once this was decided."""
 
     @property
     def seeds(self) -> list[int]:
@@ -135,6 +138,9 @@ def family(
             winner, loser = loser, winner
         if verdict.decided and lost.get(winner, 0) > lost.get(loser, 0):
             verdict = Verdict(UNDECIDED, diverged=True)
+        if contrast.look is not None:
+            found, verdict = contrast.look.judged(paired(*of), stored, contrast.measure.sign > 0)
+            p = found.p
         results.append(Result(contrast, of, found, p, tested, stored, verdict))
     return results
 
@@ -231,7 +237,21 @@ class Arms:
         return by_seed(self.rows(name), measure) if name in self.named else {}
 
     def contrast(self, a: str, b: str, measure: Measure, *setting: str) -> Contrast:
-        return Contrast(a, b, setting, measure, (self.values(a, measure), self.values(b, measure)))
+        sides = self.values(a, measure), self.values(b, measure)
+        look = self._look(a, b, measure)
+        if look is not None:
+            sides = tuple({seed: of[seed] for seed in look.seeds if seed in of} for of in sides)  # type: ignore[assignment]
+        return Contrast(a, b, setting, measure, sides, look)
+
+    def _look(self, a: str, b: str, measure: Measure) -> Look | None:
+        for look in self.table.looks:
+            if (
+                look.metric == measure.column
+                and matches(look.a, self.named[a])
+                and matches(look.b, self.named[b])
+            ):
+                return look
+        return None
 
     @property
     def diverged(self) -> dict[str, int]:
@@ -294,7 +314,9 @@ def sensitivity(judged: Sequence[Result], arms: Arms | None = None) -> Sensitivi
     Args:
         arms: where other epochs and runs are; without them only seeds and tests change.
     """
-    if len(judged) != 1 or judged[0].verdict is None or judged[0].margin is None or judged[0].p is None:
+    if len(judged) != 1 or judged[0].contrast.look is not None:
+        return None
+    if judged[0].verdict is None or judged[0].margin is None or judged[0].p is None:
         return None
     (result,), words = judged, {}
     verdict = judged[0].verdict.word

@@ -6,6 +6,7 @@ is typed again anywhere else.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -33,12 +34,15 @@ class Primary:
 
     measure: Measure
     contrast: tuple[int, ...]
-    """Numbers of the arms: two for a - b; one for every other arm minus this one; four for (a - b) - (c - d)."""
+    """Numbers of the arms: two for a - b; one for every other arm minus this one; four for (a - b) - (c - d); none
+    for every pair."""
     margin: float
     """Smallest difference that matters, as shown: percentage points, nats."""
 
     def pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
         """Names of the arms of each contrast; none where there are four numbers, or arms are missing."""
+        if not self.contrast:
+            return list(itertools.combinations(names, 2))
         if max(self.contrast) >= len(names) or len(self.contrast) > 2:
             return []
         if len(self.contrast) == 2:
@@ -191,9 +195,11 @@ def primary(block: Any, where: str, arms: int = 0) -> Primary | None:
         )
     if not config.margin > 0:
         raise InputError(f"{where}: hydra.sweeper.primary.margin={config.margin}: a number above 0 is right")
-    if config.contrast is None:
+    if config.all:
+        return Primary(known[config.metric], (), float(config.margin))
+    if config.contrast is None and config.reference is None:
         return None
-    numbers = tuple(config.contrast)
+    numbers = (config.reference,) if config.contrast is None else tuple(config.contrast)
     if len(numbers) not in (1, 2, 4) or min(numbers) < 0 or (arms and max(numbers) >= arms):
         span = f"from 0 to {arms - 1}" if arms else "from 0 on"
         raise InputError(

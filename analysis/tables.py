@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from analysis import runs
+from analysis import looks, runs
 from analysis.runs import InputError, Problem
 from src.errors import key_of
 from src.runs import store, sweep_folder
@@ -64,6 +64,8 @@ class Table:
     """With which it was trained beside its file: those that make it another sweep than the file's."""
     machine: str = ""
     commit: str = ""
+    looks: tuple[looks.Look, ...] = ()
+    """Of a sweep that ended once its pairs were decided."""
 
     @cached_property
     def final(self) -> pd.DataFrame:
@@ -132,6 +134,7 @@ def collect(folder: str | Path) -> Table:
         ),
         machine=machine(),
         commit=commit(),
+        looks=looks.read(sweep.folder),
     )
 
 
@@ -166,6 +169,8 @@ def save(table: Table, folder: Path) -> None:
         "commit": table.commit,
         "problems": [asdict(problem) for problem in table.problems],
     }
+    if table.looks:
+        rest["looks"] = [asdict(look) for look in table.looks]
     store.write_whole(folder / f"{table.name}.json", json.dumps(rest, indent=1) + "\n")
 
 
@@ -197,6 +202,7 @@ def load(folder: str | Path, name: str) -> Table:
             overrides=tuple(rest["overrides"]),
             machine=rest["machine"],
             commit=rest["commit"],
+            looks=looks.from_json(rest.get("looks", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
         raise InputError(

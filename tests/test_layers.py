@@ -15,7 +15,7 @@ from configs import REPOSITORY
 
 LAYERS = """
 src src.fused src.stats src.terminal
-src.errors src.gpu
+src.errors src.gpu src.looks
 src.checks src.streams
 src.components src.kernels
 src.data src.noise src.schedules
@@ -28,7 +28,8 @@ src.sweeping
 src.plugins src.schedules.__main__ src.train
 analysis.broken analysis.measures analysis.verdicts
 analysis.runs
-analysis.check analysis.tables
+analysis.check analysis.looks
+analysis.tables
 analysis.check.__main__ analysis.contrasts
 analysis.design analysis.figures analysis.merge analysis.phrases
 analysis.heat analysis.page analysis.search

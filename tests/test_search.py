@@ -394,7 +394,6 @@ REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
     (["dropout1=range(0,1,0.0001)", "dropout2=range(0,1,0.01)"], {"sampler": "grid"},
      "hydra.sweeper.sampler=grid: the grid has 1,010,101 points; at most 100,000"),
     (["dropout1=0.2"], {}, "a search needs a key to search over"),
-    ([*SPACE, "seed=0,1"], {}, "seed=0,1: takes one value in a search"),
     (["dropout1=interval(0,2)"], {}, "dropout1=2.0: must be a finite number from 0 to 1"),
     (["dropout1=choice(0.2,half)"], {}, "dropout1=half: must be a finite number from 0 to 1"),
     (["dropout2=0.5,1", "noise=dropout,gaussian"], {}, "dropout2=1.0: must be a finite number from 0 to below 1"),

@@ -3,6 +3,7 @@
     {"sweep": "dropout1=0.2,0.5", "runs": "../../runs"}
 
 `sweep` is the text that the folder's name is made of; `runs` is relative where both lie in one output folder.
+`until` stands beside them where the sweep goes on until its pairs are decided: by which plan of looks.
 """
 
 from __future__ import annotations
@@ -33,19 +34,29 @@ def check(folder: Path, text: str) -> None:
         raise InputError("hydra.sweep.dir", folder, right)
 
 
-def claim(folder: Path, text: str, output: str | Path) -> None:
+def claim(folder: Path, text: str, output: str | Path, until: str = "") -> None:
     """Makes the folder this sweep's, and keeps where its runs are.
 
+    Args:
+        until: its plan of looks, in words; empty without one.
+
     Raises:
-        InputError: as `check`.
+        InputError: as `check`, and for another plan than the one it began with: whoever has seen the results and
+            then looks more often, or longer, would find a difference sooner or later.
     """
     check(folder, text)
+    was = _read(folder).get("until", "") if (folder / FILE).exists() else until
+    if was != until:
+        begun = f"{folder} was begun {f'with {was}' if was else 'without looks'}"
+        right = "who may need more plans more looks, in another folder (hydra.sweep.dir)"
+        raise InputError("hydra.sweeper.until", until or None, f"{begun}; {right}")
     folder.mkdir(parents=True, exist_ok=True)
     root, absolute = Path(output).resolve(), folder.resolve()
     runs = (root / "runs").resolve()
     if root in absolute.parents:
         runs = Path(*[".."] * len(absolute.relative_to(root).parts), "runs")
-    store.write_whole(folder / FILE, json.dumps({"sweep": text, "runs": str(runs)}, indent=2) + "\n")
+    kept = {"sweep": text, "runs": str(runs)} | ({"until": until} if until else {})
+    store.write_whole(folder / FILE, json.dumps(kept, indent=2) + "\n")
 
 
 def runs_of(folder: Path) -> Path:

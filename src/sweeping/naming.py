@@ -50,6 +50,11 @@ def sweep_name(overrides: Sequence[str]) -> str:
 
     >>> sweep_name(["hydra/sweeper=optuna", "dropout1=0.2,0.5"])
     'optuna__dropout1=0.2,0.5'
+
+    So has one that ends once it is decided:
+
+    >>> sweep_name(["sweep=rate_order", "hydra.sweeper.until.looks=[10,20,30]"])
+    'rate_order__until'
     """
     named, others = _parts(overrides)
     exact = "__".join([*named, *others])
@@ -81,6 +86,7 @@ def _parts(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     last = {override.partition("=")[0]: override for override in overrides}.values()
     named = [override.partition("=")[2] for override in last if key_of(override) == "sweep"]
     named += ["optuna"] if "hydra/sweeper=optuna" in last else []
+    named += ["until"] if any(key_of(override) == f"{SWEEPER}.until.looks" for override in last) else []
     others = [override for override in last if _counts(key_of(override))]
     return named, sorted(re.sub(rf"^(\+*){re.escape(SWEEPER)}\.", r"\1", override) for override in others)
 
@@ -136,10 +142,15 @@ def check_single(hydra: Mapping[str, Any]) -> None:
     """
     sweeper, choices = hydra["sweeper"], hydra["runtime"]["choices"]
     right = "a single run would ignore it; add -m, or mode: MULTIRUN below hydra: in the sweep's file"
-    for key in ("arms", "params"):
-        if sweeper.get(key):
+    looks = (sweeper.get("until") or {}).get("looks")
+    for key, value in {
+        "arms": sweeper.get("arms"),
+        "params": sweeper.get("params"),
+        "until.looks": looks,
+    }.items():
+        if value:
             name = choices.get("sweep")
-            raise InputError("sweep" if name else f"{SWEEPER}.{key}", name or sweeper[key], right)
+            raise InputError("sweep" if name else f"{SWEEPER}.{key}", name or value, right)
     if choices.get("hydra/sweeper") == "optuna":
         raise InputError("hydra/sweeper", "optuna", right)
 

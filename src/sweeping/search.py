@@ -8,6 +8,8 @@ Each batch is trained like a sweep of its own, so ids, skipping, packs and isola
 
 from __future__ import annotations
 
+import itertools
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +33,8 @@ from src.sweeping.space import parse as parse_space
 from src.sweeping.sweep import packed, save_multirun, started, text_of, trains_here
 
 MOST_SHOWN = 10
+FIRST_SEEDS = 4
+"""Of a trial that may be pruned: with fewer no rank test can be below the pruner's threshold of 0.1."""
 
 
 def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
@@ -44,19 +48,24 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     params = [f"{key}={value}" for key, value in sweeper.params.items()]
     given = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
+    seeds, given = search_options.seeds(given)
     space = parse_space(given)
     search_options.check_space(space, options)
+    search_options.check_pruner(options, seeds)
     chosen, folder = packed(sweeper.config), Path(sweeper.config.hydra.sweep.dir)
     planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
     sweep_folder.check(folder, text_of(sweeper.config))
     if sweeper.plan:
+        runs_of = max(1, len(seeds))
         total, done = search_options.total(space, options), search_options.ended_before(folder)
-        dry_run.show(_corners(planner, space), folder, chosen, total, done)
+        dry_run.show(
+            search_options.corners(planner, space, seeds), folder, chosen, runs_of * total, runs_of * done
+        )
         return []
     with started(chosen) as engine:
-        corners = _corners(planner, space)
+        corners = search_options.corners(planner, space, seeds)
         ready([job.run for job in corners], here=trains_here(chosen))
-        about = search_options.about(space, options)
+        about = search_options.about(space, options, seeds)
         search_options.check_same(folder, about)
         with _alone(folder):
             sweep_folder.claim(folder, text_of(sweeper.config), corners[0].run.output)
@@ -65,18 +74,11 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
                 options.sampler, options.seed, options.batch_size, search_options.grid(space, options)
             )
             memory = study.Study(folder, options.directions, space.distributions, sampler, about)
-            searching = Search(planner, space, options, memory, folder)
+            searching = Search(planner, space, options, memory, folder, seeds)
             returned = searching.run(searching.campaign(engine, chosen, sweeper))
     if searching.end():
         raise SystemExit(SOME_RUNS_LOST)
     return returned
-
-
-def _corners(planner: planning.Planner, space: Space) -> list[Job]:
-    """Jobs that show what is wrong with any value of the space."""
-    corners = [planner.job(overrides, 0) for overrides in space.corners()]
-    search_options.check_validation(corners)
-    return corners
 
 
 @contextmanager
@@ -101,6 +103,7 @@ class Search:
         options: how.
         memory: the study, with the trials of an earlier start.
         folder: the sweep's.
+        seeds: overrides of the runs of a trial, where it has several; its objective is their mean.
     """
 
     def __init__(
@@ -110,15 +113,17 @@ class Search:
         options: search_options.Options,
         memory: study.Study,
         folder: Path,
+        seeds: Sequence[str] = (),
     ) -> None:
+        self._seeds = [[seed] for seed in seeds] or [[]]
         self._planner, self._space, self._options = planner, space, options
         self._study, self._folder = memory, folder
-        self._jobs: dict[int, Job] = {}
-        """By the trial's number; a trial whose settings do not go together has none."""
+        self._jobs: dict[int, list[Job]] = {}
+        """By the trial's number, a job a seed; a trial whose settings do not go together has none."""
         self._records: dict[str, Record] = {}
         """What the campaign's table keeps of each run."""
-        self._running: dict[str, list[int]] = {}
-        """Trials that wait for the run of this ID."""
+        self._running: dict[int, set[str]] = {}
+        """Of each trial that goes on the IDs of the runs that it waits for."""
         self._again: list[int] = []
         """Trials that were told before, but whose runs are gone."""
         self._total = search_options.total(space, options)
@@ -128,18 +133,20 @@ class Search:
         swept = [axis.key for axis in self._space.axes]
         display = Display(swept, best=self._best_line)
         if engine is not None and chosen is not None:
-            return Campaign(
+            campaign = Campaign(
                 self._folder,
                 swept,
                 engine,
                 display,
                 pack_size=chosen.pack_size,
-                at_once=self._options.batch_size,
+                at_once=self._options.batch_size * len(self._seeds),
                 kept=self._kept,
             )
-        return Launched(
-            self._folder, swept, sweeper.hydras_launcher(), display, self._overrides, kept=self._kept
-        )
+        else:
+            launcher = sweeper.hydras_launcher()
+            campaign = Launched(self._folder, swept, launcher, display, self._overrides, kept=self._kept)
+        campaign.table.runs_of_trial = len(self._seeds)
+        return campaign
 
     def run(self, campaign: Campaign) -> list[list[Record]]:
         """Go on to the last trial; the runs' records, a batch at a time."""
@@ -152,7 +159,8 @@ class Search:
         return returned
 
     def _overrides(self, job: Job) -> list[str]:
-        return self._space.overrides(self._study.trials[job.number or 0].params)
+        trial, seed = divmod(job.number or 0, len(self._seeds))
+        return [*self._space.overrides(self._study.trials[trial].params), *self._seeds[seed]]
 
     def _kept(self) -> str:
         done = sum(trial.state.is_finished() for trial in self._study.trials)
@@ -161,28 +169,41 @@ class Search:
     def _take_up(self, campaign: Campaign) -> None:
         """Jobs and records of the trials of an earlier start."""
         for trial in self._study.trials:
-            job = self._plan(trial, campaign)
-            if job is None:
-                continue
-            if trial.state == TrialState.COMPLETE and final_record(job) is None:
+            jobs = self._plan(trial, campaign)
+            if trial.state == TrialState.COMPLETE and not self._is_there(trial):
                 self._again.append(trial.number)
-            elif trial.state.is_finished() and (record := _record(job)):
-                self._records[job.id] = record
-        campaign.display.add(self._jobs.values(), to_come=self._total - len(self._jobs))
+            elif trial.state.is_finished():
+                self._records |= {job.id: record for job in jobs if (record := _record(job))}
+                campaign.table.extend([job for job in jobs if job.id in self._records])
+        going = {trial.number for trial in self._study.trials if not trial.state.is_finished()}
+        every = [(number, job) for number, jobs in self._jobs.items() for job in jobs]
+        planned = [job for number, job in every if number in going or job.id in self._records]
+        campaign.display.add(planned, to_come=self._total * len(self._seeds) - len(planned))
         for record in self._records.values():
             campaign.display.skip(record)
 
-    def _plan(self, trial: FrozenTrial, campaign: Campaign) -> Job | None:
-        """The trial's job, with a row of its own in the table; None where its settings do not go together."""
+    def _is_there(self, trial: FrozenTrial) -> bool:
+        """Whether the runs that a complete trial was judged by are all there; one may have been pruned."""
+        jobs = self._jobs.get(trial.number, [])
+        records = [record for record in itertools.takewhile(bool, map(final_record, jobs)) if record]
+        if len(records) == len(jobs):
+            return True
+        is_pruned = self._options.pruner is not None and len(records) >= FIRST_SEEDS
+        return is_pruned and self._told_of(records)[1] == trial.values
+
+    def _plan(self, trial: FrozenTrial, campaign: Campaign) -> list[Job]:
+        """The trial's jobs; none where its settings do not go together. Those that will be trained for certain get
+        rows in the table."""
+        settings, first = self._space.overrides(trial.params), trial.number * len(self._seeds)
         try:
-            job = self._planner.job(self._space.overrides(trial.params), trial.number)
+            jobs = [self._planner.job([*settings, *seed], first + i) for i, seed in enumerate(self._seeds)]
         except InputError as error:
             if trial.state == TrialState.RUNNING:
                 print(f"trial {trial.number} cannot be run: {error}", file=sys.stderr)
-            return None
-        self._jobs[trial.number] = job
-        campaign.table.extend([job])
-        return job
+            return []
+        self._jobs[trial.number] = jobs
+        campaign.table.extend(jobs[self._rounds[0]])
+        return jobs
 
     def _next_batch(self, campaign: Campaign) -> list[int] | None:
         """Numbers of the trials to launch next; None at the end.
@@ -199,9 +220,11 @@ class Search:
             return None
         for _ in new:
             trial = self._study.ask()
-            job = self._plan(self._study.trials[trial.number], campaign)
-            if job is not None:
-                trial.set_user_attr("run", job.id)
+            jobs = self._plan(self._study.trials[trial.number], campaign)
+            if len(jobs) == 1:
+                trial.set_user_attr("run", jobs[0].id)
+            elif jobs:
+                trial.set_user_attr("runs", [job.id for job in jobs])
         self._study.write()
         self._again = []
         return [*waiting, *new]
@@ -209,29 +232,84 @@ class Search:
     def _train(self, batch: Sequence[int], campaign: Campaign) -> list[Record]:
         for number in set(batch) - self._jobs.keys():
             self._study.tell(number, TrialState.FAIL)
-        jobs = [self._jobs[number] for number in batch if number in self._jobs]
-        if not jobs:
-            return []
-        for job in jobs:
-            if not self._study.trials[job.number or 0].state.is_finished():
-                self._running.setdefault(job.id, []).append(job.number or 0)
-        campaign.display.add(jobs, to_come=self._total - len(self._study.trials))
-        return campaign.train(jobs, self._tell)
+        for number in batch:
+            if number in self._jobs and not self._study.trials[number].state.is_finished():
+                self._running[number] = {job.id for job in self._jobs[number]}
+        again = [number for number in batch if number in self._jobs and number not in self._running]
+        records: list[Record] = []
+        for seeds in self._rounds:
+            going = [number for number in batch if number in self._running or number in again]
+            if not going:
+                break
+            jobs = [job for number in going for job in self._jobs[number][seeds]]
+            rest = len(going) * (len(self._seeds) - seeds.stop)
+            to_come = (self._total - len(self._study.trials)) * len(self._seeds) + rest
+            campaign.display.add(jobs, to_come=to_come)
+            records += campaign.train(jobs, self._tell)
+            self._prune(seeds.stop)
+        return records
+
+    @property
+    def _rounds(self) -> list[slice]:
+        """Seeds that trials are trained on before each is asked whether it goes on."""
+        count = len(self._seeds)
+        if self._options.pruner is None:
+            return [slice(0, count)]
+        return [slice(0, FIRST_SEEDS), *(slice(seed, seed + 1) for seed in range(FIRST_SEEDS, count))]
+
+    def _prune(self, seeds: int) -> None:
+        """Tell the study of each running trial that needs no more than these first seeds, by their mean."""
+        for number in sorted(self._running):
+            records = [self._records[job.id] for job in self._jobs[number][:seeds]]
+            state, values = self._told_of(records)
+            if state != TrialState.COMPLETE or self._is_worse(number, records):
+                del self._running[number]
+                self._study.tell(number, state, values)
+
+    def _is_worse(self, number: int, records: Sequence[Record]) -> bool:
+        """Whether a trial is clearly worse than the best one of the batches before with all seeds.
+
+        Not of its own: which of these ends first depends on the workers.
+        """
+        metric, direction = self._options.metrics[0], self._options.directions[0]
+        sign = 1 if direction == "maximize" else -1
+        begin = number // self._options.batch_size * self._options.batch_size
+        whole = [
+            [self._records[job.id]["final"][metric] for job in self._jobs[trial.number]]
+            for trial in self._study.trials[:begin]
+            if trial.state == TrialState.COMPLETE
+            and all(job.id in self._records for job in self._jobs.get(trial.number, ()))
+        ]
+        if not whole:
+            return False
+        best = max(whole, key=lambda values: sign * math.fsum(values))
+        return study.is_worse([record["final"][metric] for record in records], best, direction)
 
     def _tell(self, job: Job, record: Record) -> None:
-        """Tell the study how a job ended.
+        """Tell the study of each trial whose last run this was."""
+        for number in [number for number, waiting in self._running.items() if job.id in waiting]:
+            self._running[number].remove(job.id)
+            if not self._running[number]:
+                del self._running[number]
+                self._study.tell(
+                    number, *self._told_of([self._records[job.id] for job in self._jobs[number]])
+                )
+
+    def _told_of(self, records: Sequence[Record]) -> tuple[TrialState, list[float] | None]:
+        """State and objectives of a trial by its runs: the means over its seeds.
 
         A run that failed says nothing about its settings, and FAIL is what samplers leave out. One that diverged
         says that they are bad: PRUNED without a value is what TPE ranks below every other trial.
         """
-        state, values = TrialState.FAIL, None
-        if record["state"] == store.FINISHED:
-            values = [record["final"][metric] for metric in self._options.metrics]
-            state = TrialState.COMPLETE
-        if record["state"] == store.DIVERGED or (values and None in values):
-            state, values = TrialState.PRUNED, None
-        for number in self._running.pop(job.id, []):
-            self._study.tell(number, state, values)
+        states = {record["state"] for record in records}
+        if store.DIVERGED in states:
+            return TrialState.PRUNED, None
+        if states != {store.FINISHED}:
+            return TrialState.FAIL, None
+        values = [[record["final"][metric] for record in records] for metric in self._options.metrics]
+        if any(None in of_metric for of_metric in values):
+            return TrialState.PRUNED, None
+        return TrialState.COMPLETE, [math.fsum(of_metric) / len(of_metric) for of_metric in values]
 
     def _best_line(self) -> str:
         best = self._study.best()
@@ -258,7 +336,8 @@ class Search:
             for trial in best[:MOST_SHOWN]:
                 print(f"  {self._told(trial)}")
         records = self._records
-        results = {job.id: (job, records[job.id]) for job in self._jobs.values() if job.id in records}
+        jobs = itertools.chain(*self._jobs.values())
+        results = {job.id: (job, records[job.id]) for job in jobs if job.id in records}
         outcome(list(results.values()), self._folder)
         return any(trial.state != TrialState.COMPLETE for trial in trials)
 

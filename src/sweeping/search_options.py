@@ -8,12 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from src.checks import Check, check_keys, integer, one_of
+from src.checks import Check, check_keys, integer, one_of, optional
 from src.errors import InputError, key_of
 from src.runs.job import Job
-from src.sweeping import study
+from src.sweeping import planning, study
 from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra
 from src.sweeping.space import Space, as_override
 
@@ -32,6 +33,7 @@ class Options:
     batch_size: int
     sampler: str
     seed: int
+    pruner: str | None = None
 
 
 def parse(options: Mapping[str, Any]) -> Options:
@@ -44,6 +46,8 @@ def parse(options: Mapping[str, Any]) -> Options:
     if (arms := raw.pop("arms")) is not None:
         right = "a search takes no arms; give its keys a choice or an interval"
         raise InputError("hydra.sweeper.arms", arms, right)
+    if (looks := raw.pop("until", None)) is not None:
+        raise InputError("hydra.sweeper.until", looks, "a search takes no looks; sweep what it found")
     checks: dict[str, Check] = {
         "metric": _some_of(*BETTER, why="; the test set is not for searching"),
         "direction": lambda value: None if value is None else _some_of("maximize", "minimize")(value),
@@ -51,7 +55,9 @@ def parse(options: Mapping[str, Any]) -> Options:
         "batch_size": integer(1),
         "sampler": one_of("tpe", "random", "grid", "cmaes", "nsgaii"),
         "seed": integer(0, 2**32 - 1),
+        "pruner": optional(one_of("wilcoxon")),
     }
+    raw.setdefault("pruner", None)
     typed = check_keys(raw, checks, prefix="hydra.sweeper.")
     metrics = typed["metric"]
     directions = tuple(BETTER[metric] for metric in metrics)
@@ -61,7 +67,7 @@ def parse(options: Mapping[str, Any]) -> Options:
             "hydra.sweeper.direction", _typed(given), f"must be {right} for {', '.join(metrics)}, or null"
         )
     return Options(
-        metrics, directions, *(typed[key] for key in ("n_trials", "batch_size", "sampler", "seed"))
+        metrics, directions, *(typed[key] for key in ("n_trials", "batch_size", "sampler", "seed", "pruner"))
     )
 
 
@@ -91,16 +97,33 @@ def _typed(value: Any) -> str:
     return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
+def seeds(overrides: Sequence[Override]) -> tuple[list[str], list[Override]]:
+    """The seeds of every trial, as overrides, where several are given as in a sweep; and the other overrides."""
+    of_seed = [override for override in overrides if key_of(override.get_key_element()) == "seed"]
+    if not (of_seed and of_seed[-1].is_sweep_override()):
+        return [], list(overrides)
+    values = [job[0] for job in planning.expand([of_seed[-1]], [])]
+    return list(dict.fromkeys(values)), [override for override in overrides if override not in of_seed]
+
+
+def check_pruner(options: Options, seeds: Sequence[str]) -> None:
+    """Raises InputError where there is nothing that the pruner could spare."""
+    if options.pruner is None:
+        return
+    right = ""
+    if len(seeds) < 5:
+        right = "can spare none of fewer than five seeds; more of them, such as seed=range(10), are right"
+    elif len(options.metrics) > 1:
+        right = "takes one metric"
+    if right:
+        raise InputError("hydra.sweeper.pruner", options.pruner, right)
+
+
 def check_space(space: Space, options: Options) -> None:
     """What the sampler and common sense ask of a search space."""
     if not space.axes:
         raise InputError("a search needs a key to search over, such as dropout1=interval(0,0.8)")
     for axis in space.axes:
-        if axis.key == "seed":
-            right = (
-                "takes one value in a search: the luckiest seed is no setting; sweep the best setting's seeds"
-            )
-            raise InputError("seed", axis.typed, right)
         if options.sampler == "cmaes" and not axis.is_number:
             raise InputError(axis.setting, axis.typed, "the sampler cmaes needs a range or an interval")
         if options.sampler == "grid" and axis.points() is None:
@@ -129,6 +152,14 @@ def check_validation(jobs: Sequence[Job]) -> None:
             raise InputError("data.validation", 0, right)
 
 
+def corners(planner: planning.Planner, space: Space, seeds: Sequence[str]) -> list[Job]:
+    """Jobs that show what is wrong with any value of the space, and any seed."""
+    jobs = [planner.job([*overrides, *seeds[:1]], 0) for overrides in space.corners()]
+    jobs += [planner.job([*next(space.corners()), seed], 0) for seed in seeds[1:]]
+    check_validation(jobs)
+    return jobs
+
+
 def total(space: Space, options: Options) -> int:
     """Trials in the end."""
     return min(options.n_trials, space.size() or 0) if options.sampler == "grid" else options.n_trials
@@ -145,7 +176,7 @@ def grid(space: Space, options: Options) -> dict[str, list[Any]] | None:
     return {axis.key: axis.points() or [] for axis in space.axes} if options.sampler == "grid" else None
 
 
-def about(space: Space, options: Options) -> dict[str, Any]:
+def about(space: Space, options: Options, seeds: Sequence[str] = ()) -> dict[str, Any]:
     """What makes it the same search when it is started again; JSON that is equal after a round trip."""
     fixed = [
         override
@@ -156,8 +187,9 @@ def about(space: Space, options: Options) -> dict[str, Any]:
         "metric": list(options.metrics),
         "sampler": options.sampler,
         "seed": options.seed,
+        "pruner": options.pruner,
         "space": [as_override(key, space.distributions[key]) for key in sorted(space.distributions)],
-        "fixed": sorted(fixed),
+        "fixed": sorted([*fixed, *seeds]),
     }
 
 
@@ -166,7 +198,9 @@ def check_same(folder: Path, about: Mapping[str, Any]) -> None:
     for key, was in study.recorded(folder).items():
         if about.get(key) != was:
             raise InputError(
-                f"hydra.sweeper.{key}" if key in ("metric", "sampler", "seed") else f"the search's {key}",
+                f"hydra.sweeper.{key}"
+                if key in ("metric", "sampler", "seed", "pruner")
+                else f"the search's {key}",
                 _typed(about.get(key)),
                 f"{folder} holds a search with {_typed(was)}; take that, or another hydra.sweep.dir",
             )

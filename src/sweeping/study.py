@@ -8,6 +8,7 @@ trials as one that ran through.
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 import warnings
@@ -159,6 +160,23 @@ class Study:
             return []
         best = self._live.best_trials if len(self._live.directions) > 1 else [self._live.best_trial]
         return list({str(trial.params): trial for trial in reversed(best)}.values())[::-1]
+
+
+def is_worse(values: Sequence[float], best: Sequence[float], direction: Direction) -> bool:
+    """Whether Optuna's `WilcoxonPruner` would prune a trial with these values, by seed, beside the best trial's.
+
+    Args:
+        values: of the first seeds.
+        best: of all seeds.
+    """
+    other = optuna.create_study(direction=direction)
+    other.add_trial(
+        optuna.trial.create_trial(
+            value=math.fsum(best) / len(best), intermediate_values=dict(enumerate(best))
+        )
+    )
+    running = optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=dict(enumerate(values)))
+    return optuna.pruners.WilcoxonPruner().prune(other, running)
 
 
 def recorded(folder: Path) -> dict[str, Any]:

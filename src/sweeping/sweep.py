@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -22,6 +23,9 @@ from src.sweeping import dry_run, naming, planning
 from src.sweeping.campaign import Campaign, Launched
 from src.sweeping.display import Display, summary
 
+if TYPE_CHECKING:
+    from src.sweeping.decisions import Decisions
+
 
 def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     """The arms sweeper's work: expand the overrides, check every job, and train all.
@@ -36,24 +40,58 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     chosen = packed(sweeper.config)
     sweep_folder.check(folder, text_of(sweeper.config))
     if sweeper.plan:
-        dry_run.show(planning.distinct(plan(sweeper, job_overrides), swept), folder, chosen)
+        decisions = _decisions(sweeper, job_overrides, swept, folder)
+        jobs = decisions.most if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
+        dry_run.show(jobs, folder, chosen)
+        if decisions:
+            print(f"at least {len(decisions.first)} of these runs: {decisions.line()}")
         return []
     with started(chosen) as engine:
-        jobs = planning.distinct(plan(sweeper, job_overrides), swept)
+        decisions = _decisions(sweeper, job_overrides, swept, folder)
+        jobs = decisions.first if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
         ready([job.run for job in jobs], here=trains_here(chosen))
-        sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output)
+        plan_of_looks = decisions.until.text() if decisions else ""
+        sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output, plan_of_looks)
         save_multirun(folder, sweeper.config)
-        display = Display(swept)
+        display = Display(swept, best=decisions.line if decisions else None)
+        at_once = decisions.largest_wave if decisions else None
         campaign = (
-            Campaign(folder, swept, engine, display, pack_size=chosen.pack_size)
+            Campaign(folder, swept, engine, display, pack_size=chosen.pack_size, at_once=at_once)
             if engine and chosen
             else Launched(folder, swept, sweeper.hydras_launcher(), display, lambda job: job.overrides)
         )
         with campaign:
-            records = campaign.train(jobs)
+            jobs, records = decisions.run(campaign) if decisions else (jobs, campaign.train(jobs))
+    if decisions:
+        decisions.show()
     if _end(campaign, jobs, records):
         raise SystemExit(SOME_RUNS_LOST)
     return [[_job_return(job, record) for job, record in zip(jobs, records, strict=True)]]
+
+
+def _looks(sweeper: Any) -> tuple[int, ...] | None:
+    if (sweeper.until or {}).get("looks") is None:
+        return None
+    from src.sweeping import until  # brings scipy, for which no other sweep need wait
+
+    return until.looks_of(sweeper)
+
+
+def _decisions(
+    sweeper: Any, job_overrides: Sequence[Sequence[str]], swept: Sequence[str], folder: Path
+) -> Decisions | None:
+    """The looks that this sweep takes; None where it takes none."""
+    if (looks := _looks(sweeper)) is None:
+        return None
+    from src.sweeping import until
+    from src.sweeping.arms import arms_of
+    from src.sweeping.decisions import Decisions
+
+    planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
+    arms = arms_of(looks, planner, job_overrides, swept)
+    checked = until.parse(sweeper, looks, len(arms))
+    until.check_metric(checked, [arm.jobs(1)[0].run for arm in arms])
+    return Decisions(checked, arms, folder)
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: int) -> Sequence[JobReturn]:
@@ -88,7 +126,11 @@ def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     params = [f"{key}={value}" for key, value in sweeper.params.items()]
     overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
-    return planning.expand(overrides, [parser.parse_overrides(arm.split()) for arm in sweeper.arms])
+    arms = [parser.parse_overrides(arm.split()) for arm in sweeper.arms]
+    given = {override.key_or_group for override in itertools.chain(overrides, *arms)}
+    if (looks := _looks(sweeper)) and "seed" not in given:
+        overrides += parser.parse_overrides([f"seed=range({looks[-1]})"])
+    return planning.expand(overrides, arms)
 
 
 def plan(plugin: Any, job_overrides: Sequence[Sequence[str]], first_number: int = 0) -> list[Job]:

@@ -30,10 +30,12 @@ class Table:
         self._jobs: dict[int | None, Job] = {}
         """By their place in the sweep."""
         self.records: dict[str, Record] = {}
+        self.runs_of_trial = 1
+        """Of a search; where there are several, the last column names the trial."""
         self._next = 0.0
 
     def extend(self, jobs: Sequence[Job]) -> None:
-        """More rows, below the others; a job that has one keeps it."""
+        """More rows, each at the job's place in the sweep; a job that has one keeps it."""
         self._jobs |= {job.number: job for job in jobs}
 
     def kept(self) -> str:
@@ -51,16 +53,20 @@ class Table:
 
     def write(self) -> None:
         started = time.monotonic()
-        records = [(job, self.records.get(job.id)) for job in self._jobs.values()]
+        records = [(job, self.records.get(job.id)) for _, job in sorted(self._jobs.items())]
         keys = [key for key in self.swept if key != "seed"]
         extra = {name: None for _, record in records for name in _metrics(record)}
         metrics = [_metric_column(name, self.swept) for name in (*store.METRICS, *extra)]
-        columns = list(dict.fromkeys(["id", "state", *keys, "seed", *metrics]))
+        trial = ["trial"] if self.runs_of_trial > 1 else []
+        columns = list(dict.fromkeys(["id", "state", *keys, "seed", *metrics, *trial]))
         # a row at a time, as all together take 2 kB each
-        rows = (_row(job, record, self.swept) for job, record in records)
+        rows = (_row(job, record, self.swept) | self._trial(job) for job, record in records)
         store.write_whole(self.folder / "runs.csv", store.csv_text(columns, rows))
         now = time.monotonic()
         self._next = now + max(TABLE_EVERY, (now - started) / TABLE_SHARE)
+
+    def _trial(self, job: Job) -> dict[str, int]:
+        return {"trial": (job.number or 0) // self.runs_of_trial} if self.runs_of_trial > 1 else {}
 
 
 def _metric_column(name: str, swept: Sequence[str]) -> str:

@@ -35,7 +35,20 @@ class PrimaryConf:
     # numbers of the expanded arms, seeds aside: [a, b] for a - b; [b] for every other arm minus b;
     # [a, b, c, d] for (a - b) - (c - d); null where the sweep is to decide nothing in particular
     contrast: list[int] | None = None
+    reference: int | None = None  # every other arm minus this one, as contrast: [b]
+    all: bool = False  # every pair of arms
     margin: float = 0.2  # smallest difference that matters, as reports show it: percentage points, nats
+
+
+@dataclass
+class UntilConf:
+    """Seeds after which a sweep looks whether `primary` is decided, and stops where it is; off without looks."""
+
+    looks: list[int] | None = (
+        None  # such as [10, 20, 30]: an arm takes the first so many of the sweep's seeds
+    )
+    alpha: float = 0.05  # of all pairs and looks together
+    spending: str = "pocock"  # the same level at each look, or obrien-fleming: next to none at the first
 
 
 @dataclass
@@ -48,6 +61,7 @@ class ArmsConf:
     params: dict[str, str] = field(default_factory=dict)
     plan: bool = False  # say what there is to do, what it takes, and do nothing
     primary: PrimaryConf = field(default_factory=PrimaryConf)  # the contrast that its report judges
+    until: UntilConf = field(default_factory=UntilConf)  # whether it ends once that is decided
 
 
 @dataclass
@@ -61,7 +75,9 @@ class OptunaConf:
     batch_size: int = 8  # trials that are asked for, and launched, at once
     sampler: str = "tpe"  # tpe | random | grid | cmaes | nsgaii
     seed: int = 0  # of the sampler
+    pruner: str | None = None  # wilcoxon: a trial that is clearly worse gets no more seeds
     arms: Any = None  # refused: a sweep file with arms is no search
+    until: Any = None  # refused
     params: dict[str, str] = field(default_factory=dict)  # the search space, as on the command line
     plan: bool = False  # say what there is to do, what it takes, and do nothing
 
@@ -113,9 +129,15 @@ class ArmsSweeper(_OurSweeper):
     """The product of arms and swept values, launched as one batch."""
 
     def __init__(
-        self, arms: list[str] | None, params: dict[str, str], plan: bool = False, primary: Any = None
+        self,
+        arms: list[str] | None,
+        params: dict[str, str],
+        plan: bool = False,
+        primary: Any = None,
+        until: Any = None,
     ) -> None:
-        self.arms, self.params, self.plan, self.primary = arms, params, plan, primary
+        self.arms, self.params, self.plan = arms, params, plan
+        self.primary, self.until = primary, until
 
     def sweep(self, arguments: list[str]) -> Any:
         from src.sweeping import sweep

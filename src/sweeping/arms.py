@@ -1,0 +1,96 @@
+"""Arms of a sweep that looks: settings whose seeds are taken one after the other, as many as a look needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from src.errors import key_of
+from src.runs.job import Job
+from src.sweeping import planning
+from src.sweeping.display import arm_name
+from src.sweeping.until import check_seeds
+
+
+class Arm:
+    """A setting of several seeds.
+
+    Args:
+        job: makes the checked job of the seed at this place.
+    """
+
+    def __init__(self, name: str, job: Callable[[int], Job]) -> None:
+        self.name = name
+        self._job, self._jobs = job, list[Job]()
+
+    def jobs(self, seeds: int) -> list[Job]:
+        """Those of the first seeds; each is made once, when it is asked for."""
+        self._jobs += map(self._job, range(len(self._jobs), seeds))
+        return self._jobs[:seeds]
+
+
+def arms_of(
+    looks: Sequence[int],
+    planner: planning.Planner,
+    job_overrides: Sequence[Sequence[str]],
+    swept: Sequence[str],
+) -> list[Arm]:
+    """The arms of a sweep, with checked jobs for every look.
+
+    Of each arm the first and the last job are planned. Where these differ in nothing but the seed, the others are
+    copies: planning takes longer than everything else here.
+
+    Raises:
+        InputError: if a value is wrong, or seeds are missing.
+    """
+    groups, last = list(groups_of(job_overrides).values()), looks[-1]
+    first = [planner.job(of_arm[0][1], 0) for of_arm in groups]
+    kept = {job.id: job for job in planning.distinct(first, swept)}
+    seeds_of_first = [seed for seed, _ in groups[0][:last]]
+    arms: list[Arm] = []
+    for of_arm, job in zip(groups, first, strict=True):
+        if kept.pop(job.id, None) is not None:  # 0 and 0.0 are one arm
+            seeds = [seed for seed, _ in of_arm[:last]]
+            check_seeds(seeds, seeds_of_first, last, arm_name(job, swept))
+            end = planner.job(of_arm[last - 1][1], last - 1)
+            alike = {**job.config, "seed": end.run.seed} == end.config
+            make = partial(_job, planner, of_arm[:last], job if alike else None, len(arms) * last)
+            arms.append(Arm(arm_name(job, swept), make))
+    return arms
+
+
+def _job(
+    planner: planning.Planner,
+    seeds: Sequence[tuple[str, Sequence[str]]],
+    like: Job | None,
+    number: int,
+    i: int,
+) -> Job:
+    """The job of an arm's seed at place i, by the arm's first job where it is `like` that but for the seed."""
+    seed, overrides = seeds[i]
+    if like is None or not seed.isdigit():
+        return planner.job(overrides, number + i)
+    return replace(
+        like,
+        run=replace(like.run, seed=int(seed)),
+        config={**like.config, "seed": int(seed)},
+        overrides=[f"seed={seed}" if key_of(override) == "seed" else override for override in like.overrides],
+        number=number + i,
+    )
+
+
+def groups_of(
+    job_overrides: Sequence[Sequence[str]],
+) -> dict[tuple[str, ...], list[tuple[str, Sequence[str]]]]:
+    """Of each arm the seed, as given, and the overrides of its jobs, by those of them that are no seed."""
+    groups: dict[tuple[str, ...], list[tuple[str, Sequence[str]]]] = {}
+    for overrides in job_overrides:
+        arm, seed = [], ""
+        for override in overrides:
+            if key_of(override) == "seed":
+                seed = override.partition("=")[2]
+            else:
+                arm.append(override)
+        groups.setdefault(tuple(arm), []).append((seed, overrides))
+    return groups

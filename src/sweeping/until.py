@@ -1,0 +1,164 @@
+"""`hydra.sweeper.until` and `primary`: after how many seeds a sweep looks, and at what."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from src.checks import boolean, check_keys, integer, one_of, optional, real
+from src.config import Run
+from src.errors import InputError
+from src.looks import SPENDING, Looks
+
+UNTIL, PRIMARY = "hydra.sweeper.until", "hydra.sweeper.primary"
+
+SHARES = ("test_acc", "val_acc", "train_acc", "eval_train_acc", "test_ece")
+"""Metrics whose margin is in percentage points; that of the others, losses, is in nats."""
+LOSSES = ("test_loss", "val_loss", "train_loss", "eval_train_loss")
+
+
+@dataclass(frozen=True)
+class Until:
+    """Looks at the pairs of a sweep's arms, checked."""
+
+    looks: tuple[int, ...]
+    """Seeds of an arm at each look."""
+    alpha: float
+    """Of all pairs and looks together."""
+    spending: str
+    metric: str
+    pairs: tuple[tuple[int, int], ...]
+    """Numbers of the arms a and b of each difference a - b."""
+    margin: float
+    """Smallest difference that matters, as shown."""
+
+    @property
+    def plan(self) -> Looks:
+        """Of each pair; the intervals of all pairs are simultaneous (Bonferroni)."""
+        return Looks(self.looks, self.alpha / len(self.pairs), self.spending)
+
+    @property
+    def scale(self) -> float:
+        """A difference as shown, over the metric's own unit."""
+        return 100.0 if self.metric in SHARES else 1.0
+
+    @property
+    def unit(self) -> str:
+        return "pp" if self.metric in SHARES else "nats"
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.metric.endswith("_acc")
+
+    def arms_of(self, pairs: Sequence[tuple[int, int]]) -> list[int]:
+        return sorted({arm for pair in pairs for arm in pair})
+
+    def text(self) -> str:
+        """By which a sweep's folder knows it again."""
+        pairs = f"{len(self.pairs)} pairs" if len(self.pairs) > 1 else "a pair"
+        plan = f"looks={json.dumps(self.looks)} alpha={self.alpha:g} spending={self.spending}"
+        return f"{plan} metric={self.metric} margin={self.margin:g} of {pairs}: {json.dumps(self.pairs)}"
+
+
+def looks_of(sweeper: Any) -> tuple[int, ...]:
+    """The looks of a sweeper's block `until`, checked; it has some.
+
+    Raises:
+        InputError: if they are wrong.
+    """
+    raw = _plain(sweeper.until)["looks"]
+    key, right = f"{UNTIL}.looks", "must be whole numbers of at least 2 that ascend, such as [10,20,30]"
+    if not raw or any(isinstance(n, bool) or not isinstance(n, int) or n < 2 for n in raw):
+        raise InputError(key, raw, right)
+    if any(later <= earlier for earlier, later in itertools.pairwise(raw)):
+        raise InputError(key, raw, right)
+    return tuple(raw)
+
+
+def parse(sweeper: Any, looks: tuple[int, ...], arms: int) -> Until:
+    """A sweeper's blocks `until` and `primary`, checked.
+
+    Args:
+        looks: as `looks_of` gives them.
+        arms: how many there are, seeds aside.
+
+    Raises:
+        InputError: for the first thing that is wrong.
+    """
+    until, primary = _plain(sweeper.until), _plain(sweeper.primary)
+    until = check_keys(
+        until,
+        {"looks": list, "alpha": real(0, 1, above=True, below=True), "spending": one_of(*SPENDING)},
+        prefix=f"{UNTIL}.",
+    )
+    checks = {
+        "metric": one_of(*SHARES, *LOSSES),
+        "contrast": lambda value: value,
+        "reference": optional(integer(0, max(0, arms - 1))),
+        "all": boolean,
+        "margin": real(0, above=True),
+    }
+    primary = check_keys(primary, checks, prefix=f"{PRIMARY}.")
+    pairs = _pairs(primary, arms)
+    idle = sorted(set(range(arms)) - {arm for pair in pairs for arm in pair})
+    if idle:
+        right = f"arm {idle[0]} is in no pair, so it would never be trained; leave it out, or take reference or all"
+        raise InputError(f"{PRIMARY}.contrast", primary["contrast"], right)
+    return Until(looks, until["alpha"], until["spending"], primary["metric"], pairs, primary["margin"])
+
+
+def _pairs(primary: Mapping[str, Any], arms: int) -> tuple[tuple[int, int], ...]:
+    contrast, reference = primary["contrast"], primary["reference"]
+    ways = {"contrast": contrast is not None, "reference": reference is not None, "all": primary["all"]}
+    given = [f"{PRIMARY}.{name}" for name, is_given in ways.items() if is_given]
+    if len(given) != 1:
+        right = "what is to be decided must be one of contrast=[a,b], reference=b and all=true"
+        raise InputError(f"{' and '.join(given) or PRIMARY}: with {UNTIL}.looks {right}")
+    if arms < 2:
+        raise InputError(f"{UNTIL}.looks: a sweep of one arm has nothing to decide; two arms are right")
+    if primary["all"]:
+        return tuple(itertools.combinations(range(arms), 2))
+    if contrast is not None:
+        right = f"must be two different arms from 0 to {arms - 1}, or one for every other arm minus this one"
+        known = all(
+            not isinstance(arm, bool) and isinstance(arm, int) and 0 <= arm < arms for arm in contrast
+        )
+        if len(contrast) not in (1, 2) or not known or len(set(contrast)) < len(contrast):
+            raise InputError(f"{PRIMARY}.contrast", contrast, right)
+        if len(contrast) == 2:
+            return ((contrast[0], contrast[1]),)
+        reference = contrast[0]
+    return tuple((arm, reference) for arm in range(arms) if arm != reference)
+
+
+def check_metric(until: Until, runs: Sequence[Run]) -> None:
+    """Raises InputError where a run would have no value of the metric."""
+    for run in runs:
+        if until.metric.startswith("val_") and not run.data.validation:
+            needs = "data.validation above 0"
+        elif until.metric.startswith("eval_") and not run.probe.train:
+            needs = "probe.train"
+        else:
+            continue
+        raise InputError(f"{PRIMARY}.metric", until.metric, f"needs {needs}")
+
+
+def check_seeds(seeds: Sequence[str], of_first: Sequence[str], last: int, arm: str) -> None:
+    """Raises InputError where the seeds of an arm, as given, are too few for the last look, or not those of the
+    first arm."""
+    shown = f"{','.join(seeds[:9])}{',…' if len(seeds) > 9 else ''}" or None
+    if len(set(seeds)) < last:
+        right = f"must be {last} different seeds, for the last of {UNTIL}.looks; range({last}) is the default"
+        raise InputError("seed", shown, f"{right} ({arm})")
+    if list(seeds) != list(of_first):
+        raise InputError("seed", shown, f"must be the same seeds in the same order for every arm ({arm})")
+
+
+def _plain(block: Any) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(block, resolve=True) if OmegaConf.is_config(block) else block
+    return dict(plain or {})

@@ -1,0 +1,85 @@
+"""The report of a sweep that ended once it was decided: its own intervals, n and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from analysis import comparison, tables
+from analysis.contrasts import Arms
+from analysis.measures import TEST_ACC
+from analysis.runs import InputError
+from src.runs import store
+from src.sweeping.decisions import COLUMNS
+
+Make = Callable[..., Path]
+ROW = {"a": 1, "b": 0, "metric": "test_acc", "level": 0.01}
+
+
+def better(arm: Mapping) -> float:
+    return 0.86 if arm["dropout1"] == 0.2 else 0.87
+
+
+@pytest.fixture
+def looked(sweep: Make) -> Path:
+    folder = sweep({"dropout1": [0.2, 0.5, 0.7]}, better, seeds=range(8))
+    primary = "hydra:\n  sweeper:\n    primary: {metric: test_acc, reference: 0, margin: 0.2}\n"
+    store.write_whole(folder / "multirun.yaml", primary)
+    write(
+        folder,
+        ROW | {"seeds": 4, "n": 4, "lower": -0.01, "upper": 0.03, "verdict": "open"},
+        ROW | {"seeds": 6, "n": 6, "lower": 0.005, "upper": 0.015, "verdict": "better"},
+        ROW
+        | {"a": 2, "seeds": 8, "n": 8, "lower": 0.004, "upper": 0.016, "verdict": "undecided, 2 of 8 broke"},
+    )
+    return folder
+
+
+def write(folder: Path, *rows: Mapping[str, object]) -> None:
+    store.write_whole(folder / "looks.csv", store.csv_text(COLUMNS, rows))
+
+
+def test_the_report_has_the_sweeps_intervals_and_verdicts(looked: Path) -> None:
+    first, second = comparison.compare(looked).judged
+    assert first.paired.interval is not None
+    assert (first.paired.n, first.paired.interval.lower, first.paired.interval.upper) == (6, 0.005, 0.015)
+    assert first.verdict is not None
+    assert (first.verdict.word, first.verdict.size) == ("better", "more")
+    # by the seeds that were looked at alone, and below 0.05 where the t-test is below the level
+    assert first.p == pytest.approx(5 * stats.ttest_1samp(first.differences, 0).pvalue)
+    assert second.verdict is not None
+    assert (second.verdict.word, second.verdict.diverged) == ("undecided", True)
+    assert second.paired.n == 8
+
+
+def test_another_baseline_or_metric_has_plain_intervals(looked: Path) -> None:
+    for compared in (
+        comparison.compare(looked, "test_loss"),
+        comparison.compare(looked, baseline=comparison.compare(looked).arms[2].name),
+    ):
+        assert {result.paired.n for result in compared.judged} == {8}
+        assert not any(result.contrast.look for result in compared.judged)
+
+
+def test_a_kept_table_has_them_too(looked: Path, tmp_path: Path) -> None:
+    kept = tables.collect(looked)
+    tables.save(kept, tmp_path / "kept")
+    again = tables.load(tmp_path / "kept", kept.name)
+    assert again.looks == kept.looks
+    arms = Arms(again, {"a": {"dropout1": 0.5}, "b": {"dropout1": 0.2}})
+    look = arms.contrast("a", "b", TEST_ACC).look
+    assert look is not None
+    assert (look.seeds, look.ends, look.verdict) == ((0, 1, 2, 3, 4, 5), (0.005, 0.015), "better")
+    assert arms.contrast("b", "a", TEST_ACC).look is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "look,seeds\n1,2\n", ",".join(COLUMNS) + "\n1,4,9,0,,,test_acc,4,,,0.1,,,,,,\n"]
+)
+def test_a_damaged_file_is_said_in_a_line(looked: Path, text: str) -> None:
+    store.write_whole(looked / "looks.csv", text)
+    with pytest.raises(InputError, match=r"looks.csv cannot be read"):
+        comparison.compare(looked)
