@@ -20,7 +20,7 @@ FRAMEWORK = frozenset(
     {
         *("src", "src.checks", "src.components", "src.config", "src.errors", "src.gpu", "src.kernels"),
         *("src.provenance", "src.source", "src.streams", "src.streams.draws", "src.streams.philox"),
-        "src.terminal",
+        *("src.messages", "src.terminal"),
         *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
         *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),
         *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules", "src.stacks.trial"),

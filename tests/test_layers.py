@@ -14,7 +14,7 @@ import pytest
 from configs import REPOSITORY
 
 LAYERS = """
-src src.gpu src.stats src.terminal
+src src.gpu src.messages src.stats src.terminal
 src.errors src.streams
 src.checks src.source
 src.components src.kernels

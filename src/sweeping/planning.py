@@ -13,16 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from src import config
 from src.errors import InputError, shown
 from src.runs.job import Job
-from src.sweeping.naming import check_swept, key_of
-
-MOST_RUNS = 10_000_000
-"""Of a sweep; what so many cost stands in sweeps/SCALE.md."""
+from src.sweeping.naming import MOST_RUNS, check_range, check_swept, key_of
 
 
 def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) -> list[list[str]]:
@@ -108,13 +105,7 @@ def _values(key: str, override: Override) -> list[str]:
     typed = str(override.input_line).partition("=")[2]
     if key_of(key).startswith(("hydra.", "hydra/")):
         raise InputError(key, typed, "takes one value in a sweep, as it changes no result")
-    value: Any = override.value()
-    if isinstance(value, RangeSweep):
-        start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
-        count = (stop - start) / step if step else math.inf
-        if not count <= MOST_RUNS:
-            right = f"must end after at most {MOST_RUNS:,} values, by finite numbers and a step other than 0"
-            raise InputError(key, typed, right)
+    check_range(override)
     values = list(override.sweep_string_iterator())
     if not values:
         raise InputError(key, typed, "holds no value, so that there would be nothing to run")
