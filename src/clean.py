@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 
 from src.errors import InputError, command
-from src.runs import store
+from src.runs import store, sweep_folder
 
 TABLE = "runs.csv"
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Path(given.output)
     if not (output / "runs").is_dir():
         raise InputError(f"{output} holds no runs; the folder that `output` names in the config is right")
-    named = named_runs([output, *map(Path, given.sweeps)])
+    named = named_runs([output, *sweep_folder.elsewhere(output), *map(Path, given.sweeps)])
     unnamed = [folder for folder in run_folders(output) if folder.name not in named]
     count = deleted = 0
     for folder in unnamed:
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         nargs="+",
         default=[],
-        help=f"Further folders whose {TABLE} count: of sweeps that have their folder elsewhere.",
+        help=f"Further folders whose {TABLE} count: copies, say. Sweeps with a folder elsewhere are known.",
     )
     return parser
 

@@ -3,11 +3,14 @@
     {"sweep": "dropout1=0.2,0.5", "runs": "../../runs"}
 
 `sweep` is the text that the folder's name is made of; `runs` is relative where both lie in one output folder.
+A folder that lies elsewhere is noted in the output's `.elsewhere/`, so that nobody takes its runs for unneeded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from src.errors import InputError
 from src.runs import store
 
 FILE = "sweep.json"
+ELSEWHERE = ".elsewhere"
 
 
 def check(folder: Path, text: str) -> None:
@@ -40,11 +44,29 @@ def claim(folder: Path, text: str, output: str | Path) -> None:
     check(folder, text)
     folder.mkdir(parents=True, exist_ok=True)
     root, own = Path(output).resolve(), folder.resolve()
-    runs = store.run_folder(root, "").resolve()
-    recorded = (
-        str(Path(*[".."] * len(own.relative_to(root).parts), "runs")) if root in own.parents else str(runs)
-    )
+    recorded = str(store.run_folder(root, "").resolve())
+    if root in own.parents:
+        recorded = str(Path(*[".."] * len(own.relative_to(root).parts), "runs"))
+    else:
+        note = root / ELSEWHERE / hashlib.sha256(str(own).encode(errors="surrogateescape")).hexdigest()[:12]
+        note.parent.mkdir(parents=True, exist_ok=True)
+        store.write_whole(note, str(own).encode(errors="surrogateescape"))
     store.write_whole(folder / FILE, json.dumps({"sweep": text, "runs": recorded}, indent=2) + "\n")
+
+
+def elsewhere(output: Path) -> Iterator[Path]:
+    """Folders outside the output folder of sweeps whose runs are in it.
+
+    Raises:
+        InputError: where one is not there, so that nobody knows which runs it names.
+    """
+    for note in sorted((output / ELSEWHERE).glob("[!.]*")):
+        folder = Path(note.read_bytes().decode(errors="surrogateescape"))
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder} is not there, and names runs of {output}; delete {note} if it is gone for good"
+            )
+        yield folder
 
 
 def runs_of(folder: Path) -> Path:

@@ -25,6 +25,7 @@ ARMS = f"{SWEEPER}.arms"
 
 LONGEST = 100
 
+NO_VALUE = "holds no value, so that there would be nothing to run"
 MOST_RUNS = 10_000_000
 """Of a sweep; what so many cost stands in sweeps/SCALE.md."""
 
@@ -36,14 +37,17 @@ def check_swept(key: str, values: str) -> None:
 
 
 def check_range(override: Override) -> None:
-    """Raises InputError for a range that has no end, or one beyond all sweeps."""
+    """Raises InputError for a range that has no value, no end, or one beyond all sweeps."""
     value: Any = override.value()
     if isinstance(value, RangeSweep):
         start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
         count = (stop - start) / step if step else math.inf
+        key, typed = override.get_key_element(), str(override.input_line).partition("=")[2]
         if not count <= MOST_RUNS:
             right = f"must end after at most {MOST_RUNS:,} values, by finite numbers and a step other than 0"
-            raise InputError(override.get_key_element(), str(override.input_line).partition("=")[2], right)
+            raise InputError(key, typed, right)
+        if count <= 0:
+            raise InputError(key, typed, NO_VALUE)
 
 
 def sweep_name(overrides: Sequence[str]) -> str:

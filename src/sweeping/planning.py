@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from src import config
 from src.errors import InputError, shown
 from src.runs.job import Job
-from src.sweeping.naming import MOST_RUNS, check_range, check_swept, key_of
+from src.sweeping.naming import MOST_RUNS, NO_VALUE, check_range, check_swept, key_of
 
 
 def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) -> list[list[str]]:
@@ -108,7 +108,7 @@ def _values(key: str, override: Override) -> list[str]:
     check_range(override)
     values = list(override.sweep_string_iterator())
     if not values:
-        raise InputError(key, typed, "holds no value, so that there would be nothing to run")
+        raise InputError(key, typed, NO_VALUE)
     return values
 
 
