@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from configs import REPOSITORY
 
-from src import errors, messages
+from src import errors, messages, terminal
 from src.errors import InputError, Interrupted, MachineError, ThroughHydra, command, one_line
 
 # The class
@@ -258,6 +258,14 @@ def test_a_signal_that_is_ignored_stays_so_under_nohup(monkeypatch: pytest.Monke
 # The output
 
 
+def test_an_output_that_was_closed_before_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with terminal.tolerant():
+        print("to nowhere", flush=True)
+        assert terminal.is_lost()
+    assert sys.stdout is None
+
+
 TALKER = """
 import sys
 from src.errors import command
@@ -270,7 +278,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("reader", ["| head -1", "| true", ">/dev/full", ">&-"])
+@pytest.mark.parametrize("reader", ["| head -1", "| true", ">/dev/full", ">&-", "<&- >&-"])
 def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, reader: str) -> None:
     (tmp_path / "talker.py").write_text(TALKER)
     done = subprocess.run(

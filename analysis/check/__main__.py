@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 import tokenize
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from analysis.check import band, messages, processes
+from src.errors import command
 
-RIGHT, MISTAKE, CANNOT, INTERRUPTED = 0, 1, 2, 130
+RIGHT, MISTAKE, CANNOT = 0, 1, 2
 LIMIT = 300
 """Seconds that a learner's file has."""
 
@@ -54,20 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check and print; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # so that no process of ours stays behind
-    try:
-        return check(options.file, "" if options.no_curve else options.data, options.output)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-
-
-def _leave(number: int, frame: Any) -> NoReturn:
-    sys.exit(128 + number)
+    return check(options.file, "" if options.no_curve else options.data, options.output)
 
 
 def check(file: Path, data: str, output: Path, seconds: float = LIMIT) -> int:

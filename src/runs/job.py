@@ -7,8 +7,8 @@ import io
 import json
 import logging
 import math
-import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,11 +108,12 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
 
 
 def _check_writable(folder: Path, output: str) -> None:
-    probe = folder / f".writable-{os.getpid()}"
     try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+    except MachineError:
+        raise
     except OSError as error:
         right = f"must be a folder that can be written ({folder}: {error.strerror})"
         raise InputError("output", output, right) from None
