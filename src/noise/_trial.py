@@ -71,14 +71,16 @@ class _Key:
     def noise(self) -> Noise:
         return self.kind(self.options)
 
-    def rate(self) -> float:
+    def rate(self, besides: float | None = None) -> float:
         check = getattr(sys.modules[self.kind.__module__], "RATE", None)
         for rate in RATES:
+            if rate == besides:
+                continue
             try:
                 return float(check(rate)) if check else rate
             except ValueError:
                 continue
-        return RATES[0]
+        return RATES[0] if besides is None else besides
 
 
 def _site(step: int) -> Site:
@@ -142,9 +144,26 @@ def _problem(key: _Key, shape: tuple[int, ...]) -> str | None:
             return f"{hook} gave None at rate {rate:g}; it must return a tensor{_or_pair(hook)}"
         if idle:
             return f"{hook} changes nothing at rate {rate:g} in {STEPS} steps"
+        if not _same(key, hook, shape, rate, rate, 1):
+            return f"{hook} gives other values each time; site.keep, uniform and normal give those of the run"
+        other = key.rate(besides=rate)
+        if other != rate and _same(key, hook, shape, rate, other, STEPS):
+            return f"{hook} does the same at the rates {rate:g} and {other:g}"
         return _difference(noise, shape, rate) if noise.has("drop") else None
     except Exception:
         return None
+
+
+def _same(key: _Key, hook: str, shape: tuple[int, ...], rate: float, other: float, steps: int) -> bool:
+    """Whether new noises of this kind do the same at both rates in each of these steps."""
+    first, second = key.noise(), key.noise()
+    for step in range(steps):
+        given = [_given(noise, hook, shape, p, step) for noise, p in ((first, rate), (second, other))]
+        values = [value[0] if isinstance(value, tuple) else value for value in given]
+        one, two = (torch.empty(0) if value is None else value.nan_to_num() for value in values)
+        if not torch.equal(one, two):
+            return False
+    return True
 
 
 def _or_pair(hook: str) -> str:
