@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from src.errors import InputError, Parser, command
-from src.runs import store
+from src.runs import store, sweep_folder
 
 TABLE = "runs.csv"
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Path(options.output)
     if not (output / "runs").is_dir():
         raise InputError(f"{output} holds no runs; the folder that `output` names in the config is right")
-    named = named_runs([output, *map(Path, options.sweeps)])
+    named = named_runs([output, *sweep_folder.elsewhere(output), *map(Path, options.sweeps)])
     unnamed = [folder for folder in run_folders(output) if folder.name not in named]
     count = deleted = 0
     for folder in unnamed:
@@ -58,7 +58,7 @@ def _parser() -> Parser:
         metavar="FOLDER",
         nargs="+",
         default=[],
-        help=f"Further folders whose {TABLE} count: of sweeps that have their folder elsewhere.",
+        help=f"Further folders whose {TABLE} count: copies, say. Sweeps with a folder elsewhere are known.",
     )
     return parser
 

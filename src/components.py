@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import traceback
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
@@ -56,6 +58,17 @@ PACKAGES = {
 }
 
 
+FUNCTIONS = {
+    "data": "read(options)",
+    "schedule": "rate(progress, configured)",
+    "model": "build(features, classes)",
+}
+"""What a file of these groups must define."""
+
+BASES = {"noise": "Noise", "optimizer": "Optimizer"}
+"""Of these groups a file defines one subclass of this class of its package."""
+
+
 @cache
 def names(group: str) -> tuple[str, ...]:
     """Names of all the group's files, sorted; those that begin with an underscore are not components."""
@@ -68,25 +81,44 @@ def find(group: str, name: str) -> ModuleType:
     """The module of one component.
 
     Raises:
-        InputError: if the group has no such file.
+        InputError: if the group has no such file, or it cannot be imported or lacks what its group must have.
     """
     if name not in names(group):
         kind = "data set" if group == "data" else group
         raise InputError(group, name, f"there is no such {kind}; choose one of {', '.join(names(group))}")
-    return importlib.import_module(f"{PACKAGES[group]}.{name}")
+    package = importlib.import_module(PACKAGES[group])
+    path = f"{PACKAGES[group].replace('.', '/')}/{name}.py"
+    try:
+        module = importlib.import_module(f"{PACKAGES[group]}.{name}")
+    except (Exception, SystemExit) as error:
+        raise InputError(group, name, f"{located(error, path, path)}; it cannot be imported") from error
+    if group in BASES:
+        if len(_classes(module, getattr(package, BASES[group]))) != 1:
+            raise InputError(group, name, f"{path} must define one subclass of {BASES[group]}")
+    elif not callable(getattr(module, FUNCTIONS[group].partition("(")[0], None)):
+        raise InputError(group, name, f"{path} must define {FUNCTIONS[group]}")
+    return module
 
 
 def find_class(group: str, name: str, base: type[T]) -> type[T]:
     """The one subclass of `base` that a component's file defines."""
-    module = find(group, name)
-    classes = [
+    return _classes(find(group, name), base)[0]
+
+
+def _classes(module: ModuleType, base: type[T]) -> list[type[T]]:
+    return [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
-    if len(classes) != 1:
-        raise InputError(group, name, f"{module.__file__} must define one subclass of {base.__name__}")
-    return classes[0]
+
+
+def located(error: BaseException, path: str, file: str) -> str:
+    """An error with the line where a file of `file`'s name raised it; the file is called `path`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(file).name]
+    where = f"{path}, line {lines[-1]}" if lines else path
+    return f"{where}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def check_options(group: str, values: dict[str, Any]) -> Options:
@@ -98,6 +130,10 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
     """
     options = dict(values)
     name = options.pop("name", None)
+    if name is None:
+        raise InputError(
+            f"{group}.name", None, f"must be given in the YAML: the name of a file in {PACKAGES[group]}"
+        )
     module = find(group, str(name))
     shared: dict[str, Check] = getattr(importlib.import_module(PACKAGES[group]), "OPTIONS", {})
     checks: dict[str, Check] = getattr(module, "OPTIONS", {})

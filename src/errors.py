@@ -11,7 +11,6 @@ import contextlib
 import errno
 import functools
 import os
-import re
 import signal
 import sys
 import threading
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec
 
-from src import terminal
+from src import messages, terminal
 
 P = ParamSpec("P")
 
@@ -226,73 +225,11 @@ def _is_input(error: BaseException) -> bool:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, HydraException | OmegaConfBaseException) or messages.config_file(error):
         return True
     frames = traceback.extract_tb(error.__traceback__)
     is_hydras = bool(frames) and Path(hydra.__file__).parent in Path(frames[-1].filename).parents
     return isinstance(error, ValueError) and is_hydras
-
-
-HELP = "`python -m src.train --help` lists"
-SENTENCES: tuple[tuple[str, str], ...] = (
-    (
-        r"Could not find '(?P<group>[\w/]+)/(?P<name>[^']*)'\s+"
-        r"Available options in '[\w/]+':\s*(?P<choices>.*?)\n(?:Config|<-)",
-        "{group}={name}: there is no such choice; choose one of {choices}",
-    ),
-    (
-        r"Could not override '(?P<key>[^']+)'.*<- (?:.*not in struct|$)",
-        f"{{typed}}: there is no such key; {HELP} the keys",
-    ),
-    (
-        r"Could not override '(?P<key>[^']+)'.*<- (?P<why>.+)",
-        f"{{typed}}: there is no such key ({{why}}); {HELP} the keys",
-    ),
-    (r"Error merging override (?P<typed>[^\n]+).*<- (?P<why>.*)", "{typed}: {why}"),
-    (
-        r"(?:Ambiguous value for argument|Sweep parameters) '(?P<typed>[^']+)'",
-        "{typed}: a single run takes one value; add -m to sweep over several",
-    ),
-    (r"Config group override must be a string", f"{{nameless}}: must be the name of a choice; {HELP} them"),
-    (
-        r"(?P<key>\S+) appears more than once in the final defaults list",
-        "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
-    ),
-    (
-        r"Multiple values for (?P<key>\S+)\. ",
-        "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
-    ),
-    (
-        r"force-add of config groups is not supported: '(?P<typed>[^']+)'",
-        "{typed}: a choice is changed by KEY=NAME, without a +",
-    ),
-    (
-        r"An item is already at '(?P<key>[^']+)'",
-        "{typed}: {key} has a value already; change it by {key}=VALUE, without a +",
-    ),
-    (
-        r"Could not delete from config\. '(?P<key>[^']+)' does not exist",
-        f"{{typed}}: there is no such key to delete; {HELP} the keys",
-    ),
-    (
-        r"Could not load '(?P<key>[\w/]+)/[^']*'\.",
-        f"{{typed}}: must be the name of one choice; {HELP} them",
-    ),
-    (
-        r"Error parsing override '(?P<typed>.*?)'\n.*Unknown function '(?P<name>\w+)'\nAvailable: (?P<known>\S+)",
-        "{typed}: there is no function {name}; choose one of {known}",
-    ),
-    (
-        r"Error parsing override '(?P<typed>.*?)'\n\w+ while evaluating '(?P<call>.*?)': (?P<why>[^\n]+)",
-        "{typed}: in {call}, {why}",
-    ),
-    (
-        r"Error parsing override '(?P<typed>.*?)'\n",
-        "{typed}: cannot be read; write KEY=VALUE, close every bracket, and quote a value with special characters",
-    ),
-)
-"""What Hydra says, and what we say instead. A pattern is searched for in an error's text and, behind `<-`, that of
-its cause; `typed` is the argument that sets `key`, and `nameless` the one that names no choice of its group."""
 
 
 def one_line(error: BaseException) -> str:
@@ -301,40 +238,9 @@ def one_line(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    message, cause = (
-        re.sub(r"\s*(full_key|object_type|reference_type)[:=].*", "", str(e or ""))
-        for e in (error, error.__cause__)
-    )
-    if (override := getattr(error, "override", None)) and not message.startswith("Error parsing"):
-        message = f"Error parsing override '{override}'\n{message}"
-    for pattern, sentence in SENTENCES:
-        if match := re.search(pattern, f"{message}\n<- {cause}", re.S):
-            words = {key: " ".join(value.split()) for key, value in match.groupdict().items()}
-            words = {"typed": _typed(words.get("key", "")), "nameless": _nameless(message), **words}
-            words["choices"] = ", ".join(words.get("choices", "").split())
-            return sentence.format_map(words)
-    if key := getattr(error, "full_key", None):
-        return f"{_typed(key)}: {message}"
+    if said := messages.sentence(error):
+        return said
+    message, cause = messages.plain(error), messages.plain(error.__cause__)
     if not _is_input(error) and not isinstance(error, OSError):
         message = f"{type(error).__name__}: {message}; HYDRA_FULL_ERROR=1 shows where"
     return " ".join(f"{message} {cause if cause not in message else ''}".split())
-
-
-def key_of(override: str) -> str:
-    """The key an override sets: `dropout1` of `dropout1=0.2,0.5`, of `+dropout1=…` and of `~dropout1`."""
-    return override.lstrip("+~").partition("=")[0].partition("@")[0]
-
-
-def _typed(key: str) -> str:
-    """The argument that sets `key`, as typed; the key itself if there is none."""
-    return next((argument for argument in sys.argv[1:] if key_of(argument) == key), key)
-
-
-def _nameless(message: str) -> str:
-    """The argument that gives a group something else than a name."""
-    no_name = re.compile(r"[=,]\s*(null|true|false|[-+.\d][-+.\w]*)\s*(,|$)", re.I)
-    return next((a for a in sys.argv[1:] if _is_group(key_of(a)) and no_name.search(a)), message)
-
-
-def _is_group(key: str) -> bool:
-    return key == "sweep" or key.startswith("hydra/") or (REPOSITORY / "conf" / key).is_dir()

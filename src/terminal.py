@@ -55,7 +55,9 @@ def tolerant() -> Iterator[None]:
 
 def _stream(stream: TextIO | None) -> Stream:
     if stream is None:  # closed before we started
-        stream = io.StringIO()
+        lost = Stream(open(os.devnull, "w"))  # noqa: PTH123, SIM115 - it is there as long as the command
+        lost.is_lost = True
+        return lost
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
     return stream if isinstance(stream, Stream) else Stream(stream)

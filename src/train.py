@@ -12,7 +12,7 @@ from typing import NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 
-from src import errors
+from src import errors, messages
 from src.sweeping import naming, single
 
 
@@ -20,9 +20,9 @@ from src.sweeping import naming, single
 def main() -> None:
     """Runs Hydra on the command line."""
     sys.argv[1:] = flags_first(sys.argv[1:])
-    naming.check_choice(sys.argv[1:])
     conf = str(errors.REPOSITORY / "conf")
     with errors.raised_by_hydra():
+        naming.check_overrides(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=conf, config_name="config")(single.task)()
 
 
@@ -35,7 +35,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise errors.InputError(f"{message}; {errors.HELP} what there is")
+        raise errors.InputError(f"{message}; {messages.HELP} what there is")
 
     parser.error = refuse  # type: ignore[method-assign]
     overrides = parser.parse_intermixed_args(arguments).overrides

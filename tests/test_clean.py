@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 from src import clean
+from src.runs import sweep_folder
 
 NAMED, OLD, OTHER = "0123456789ab", "a" * 12, "b" * 12
 
@@ -67,6 +68,24 @@ def test_tables_count_wherever_they_are_below_the_output_or_named(output: Path, 
     elsewhere = table(tmp_path / "elsewhere", OTHER)
     assert clean.main([str(output), "--yes", "--sweeps", str(elsewhere)]) == 0
     assert len(runs_in(output)) == 4
+
+
+def test_a_sweep_with_its_folder_elsewhere_is_known(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = table(tmp_path / "else where", OTHER)
+    sweep_folder.claim(elsewhere, "seed=0,1", output)
+    sweep_folder.claim(elsewhere, "seed=0,1", output)
+    assert clean.main([str(output), "--yes"]) == 0
+    assert runs_in(output) == [NAMED, OTHER, "notes"]
+    # a disk that is not mounted, say
+    elsewhere.rename(tmp_path / "gone")
+    assert clean.main([str(output), "--yes"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {elsewhere} is not there, and names runs of {output}; delete {output}")
+    assert runs_in(output) == [NAMED, OTHER, "notes"]
+    Path(said.split("delete ")[1].split(" if ")[0]).unlink()
+    assert clean.main([str(output)]) == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"state,seed\nfinished,1\n", b"id,state\n\xff,\n"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
 from configs import make_run
 
 from src import components
-from src.errors import InputError
+from src.errors import InputError, one_line
 from src.noise import Noise
 from src.noise.dropout import Dropout
 from src.optimizers import Optimizer
@@ -48,9 +50,44 @@ def test_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
     assert all(known in str(caught.value) for known in ("dropout", "none"))
 
 
-def test_a_file_must_define_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"constant\.py must define one subclass of Noise"):
-        components.find_class("schedule", "constant", Noise)
+TYPO = "def f(:\n"
+BROKEN: dict[str, tuple[str, str]] = {
+    "syntax": (TYPO, "SyntaxError: invalid syntax (broken.py, line 1); it cannot be imported"),
+    "import": (
+        "x = 1\nimport nowhere\n",
+        "line 2: ModuleNotFoundError: No module named 'nowhere'; it cannot",
+    ),
+    "name": ("from src.noise import Nois\n", "line 1: ImportError: cannot import name 'Nois' from"),
+    "raises": ("raise RuntimeError('a\\nb')\n", "line 1: RuntimeError: a b; it cannot be imported"),
+    "exits": ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3; it cannot be imported"),
+    "bytes": ("\udcff", "SyntaxError: (unicode error) 'utf-8' codec"),
+    "empty": ("x = 1\n", " must define "),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize("group", components.PACKAGES)
+def test_a_broken_file_is_one_line_for_who_asks_for_it_alone(
+    group: str, case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, said = BROKEN[case]
+    (tmp_path / "broken.py").write_bytes(text.encode(errors="surrogateescape"))
+    package = importlib.import_module(components.PACKAGES[group])
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    for cache in (components.names, components.find):
+        cache.cache_clear()
+    try:
+        components.find("noise", "dropout")
+        with pytest.raises(InputError) as caught:
+            components.find(group, "broken")
+    finally:
+        monkeypatch.undo()
+        sys.modules.pop(f"{package.__name__}.broken", None)
+        for cache in (components.names, components.find):
+            cache.cache_clear()
+    line = one_line(caught.value)
+    assert line.startswith(f"{group}=broken: {package.__name__.replace('.', '/')}/broken.py") and said in line
+    assert "\n" not in line
 
 
 def test_options_are_checked_by_the_component() -> None:
@@ -61,7 +98,7 @@ def test_options_are_checked_by_the_component() -> None:
         ({"name": "dropout", "input_rate": 2}, "noise.input_rate=2: must be a finite number from 0 to 1"),
         ({"name": "dropout"}, "noise.input_rate=null: must be given"),
         ({"name": "none", "input_rate": 0}, "noise.input_rate=0: there is no such key; known here: none"),
-        ({"input_rate": 0}, "noise=None: there is no such noise"),
+        ({"input_rate": 0}, "noise.name=null: must be given"),
     ]:
         with pytest.raises(InputError) as caught:
             components.check_options("noise", values)

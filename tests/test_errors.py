@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from configs import REPOSITORY
 
-from src import errors
+from src import errors, messages, terminal
 from src.errors import InputError, Interrupted, MachineError, ThroughHydra, command, one_line
 
 # The class
@@ -78,7 +78,21 @@ SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
     (parsing("seed=rnge(3)"), [], "seed=rnge(3): there is no function rnge; choose one of bool,choice,"),
     (parsing("seed=range(1,2,3,4)"), [], "seed=range(1,2,3,4): in range(1,2,3,4), too many positional arg"),
     (parsing("seed=choice()"), [], "seed=choice(): in choice(), empty choice is not legal"),
-    (parsing("seed=range(0,3"), [], "seed=range(0,3: cannot be read; write KEY=VALUE, close every bracket"),
+    (parsing("seed=range(0,3"), [], "seed=range(0,3: its ( is not closed"),
+    (parsing("seed=choice(1,[2)"), [], "seed=choice(1,[2): its [ is not closed"),
+    (parsing("seed=[,1]"), [], "seed=[,1]: cannot be read behind [,"),
+    (parsing("output='abc"), [], "output='abc: the quote in front of abc is not closed"),
+    (parsing("seed"), [], "seed: must be KEY=VALUE"),
+    (parsing("seed=1,"), [], "seed=1,: something is missing at its end"),
+    (parsing("seed=1,,2"), [], "seed=1,,2: a , cannot stand there; a value with special characters needs quotes, "),
+    (parsing("a b=3"), [], "a b=3: a ' ' cannot stand there; a value with special characters needs quotes, KEY="),
+    (parsing("output=a;b"), [], "output=a;b: a ';' cannot stand there"),
+    (parsing("seed=1)"), [], "seed=1): a ) cannot stand there"),
+    (composing("="), ["="], "=: must be KEY=VALUE"),
+    (composing("optimizer.beta1=0.95"), ["-m", "optimizer=adam,adamw", "optimizer.beta1=0.95"],
+     "optimizer.beta1=0.95: not every optimizer has this key; ++optimizer.beta1=0.95 gives it to each of the"),
+    (composing("noise.keep=2"), ["-m", "noise=blend,shakeout", "noise.keep=2"], "noise.keep=2: there is no"),
+    (composing("optimizer.beta1=2"), ["optimizer.beta1=2"], "optimizer.beta1=2: there is no such key; `py"),
 ]  # fmt: skip
 """What to do, the command line, and how the line begins."""
 
@@ -102,6 +116,24 @@ def test_what_hydra_says_is_one_line_that_names_key_value_and_what_is_right(
     assert errors._is_input(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"name: [\n", "line 2: expected the node content, but found '<stream end>'"), (b"a:\n  b\n c: d", "line 3: "),
+     (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff"), (b"a: \x00", "special characters are not allowed")],
+)  # fmt: skip
+def test_a_broken_config_file_is_named_for_who_asks_for_it_alone(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+
+    (tmp_path / "broken.yaml").write_bytes(content)
+    with pytest.raises(Exception) as caught:
+        FileConfigSource("main", f"file://{tmp_path}").load_config("broken")
+    line = one_line(caught.value)
+    assert "broken.yaml cannot be read: " in line and said in line and "\n" not in line
+    assert errors._is_input(caught.value)
+
+
 def test_each_sentence_is_tested(hydra_loader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that nothing needs any more is seen: without it no line changes."""
     from hydra.types import RunMode
@@ -119,9 +151,9 @@ def test_each_sentence_is_tested(hydra_loader: Any, monkeypatch: pytest.MonkeyPa
             said.append(one_line(error))
         return said
 
-    rows, complete = errors.SENTENCES, lines()
+    rows, complete = messages.SENTENCES, lines()
     for row in rows:
-        monkeypatch.setattr(errors, "SENTENCES", tuple(other for other in rows if other != row))
+        monkeypatch.setattr(messages, "SENTENCES", tuple(other for other in rows if other != row))
         assert lines() != complete, row
 
 
@@ -226,6 +258,14 @@ def test_a_signal_that_is_ignored_stays_so_under_nohup(monkeypatch: pytest.Monke
 # The output
 
 
+def test_an_output_that_was_closed_before_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with terminal.tolerant():
+        print("to nowhere", flush=True)
+        assert terminal.is_lost()
+    assert sys.stdout is None
+
+
 TALKER = """
 import sys
 from src.errors import command
@@ -238,7 +278,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("reader", ["| head -1", "| true", ">/dev/full", ">&-"])
+@pytest.mark.parametrize("reader", ["| head -1", "| true", ">/dev/full", ">&-", "<&- >&-"])
 def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, reader: str) -> None:
     (tmp_path / "talker.py").write_text(TALKER)
     done = subprocess.run(

@@ -14,7 +14,7 @@ import pytest
 from configs import REPOSITORY
 
 LAYERS = """
-src src.fused src.stats src.terminal
+src src.fused src.messages src.stats src.terminal
 src.errors src.gpu src.looks
 src.checks src.streams
 src.components src.kernels

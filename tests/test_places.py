@@ -52,12 +52,14 @@ def checked(*runs: Run) -> None:
 
 def run(model: str, noise: Any = "dropout", rates: tuple[float, ...] = (0.2,), **changes: Any) -> Run:
     options = {"name": noise} if isinstance(noise, str) else noise
+    if model in ("scratch", "concise"):
+        changes = {"model": {"name": model, "hidden1": 8, "hidden2": 8}, **changes}
     if options["name"] == "dropout":
         options = {"input_rate": 0.0, **options}
     numbered = {
         f"dropout{place}": (*rates, 0.0, 0.0)[place - 1] for place in range(1, max(len(rates), 2) + 1)
     }
-    return make_run(model={"name": model}, noise=options, data=DIGITS, **numbered, **changes)
+    return make_run(**{"model": {"name": model}, "noise": options, "data": DIGITS, **numbered, **changes})
 
 
 ONE, TWICE = "h = self.drop(h)", "h = self.drop(h)\nh = self.drop(F.relu(self.second(h)))"
@@ -92,6 +94,54 @@ def test_a_net_that_does_not_fit_is_refused_in_one_line(case: str, component: Ma
     with pytest.raises(InputError, match=said) as caught:
         checked(run("own", rates=rates))
     assert "\n" not in str(caught.value)
+
+
+BUILDS = {
+    "lambda x: x": "must build an nn.Module, not function",
+    "None": "must build an nn.Module, not NoneType",
+    "nn.Flatten()": "has no parameters, so that nothing would be trained",
+    "nn.LazyLinear(classes)": "must know the shape of weight as it builds the net",
+    "nn.Linear(features, classes).requires_grad_(False)": "freezes weight, which weight decay would move",
+    "torch.jit.script(nn.Linear(features, classes))": "no noise reaches into a compiled one",
+    "torch.compile(nn.Linear(features, classes))": "no noise reaches into a compiled one",
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("built", BUILDS)
+def test_what_is_no_net_to_be_trained_is_refused(built: str, component: Make) -> None:
+    component(
+        "model", "own", f"import torch\nfrom torch import nn\ndef build(features, classes): return {built}\n"
+    )
+    with pytest.raises(InputError, match=f"model=own: .*own.py .*{BUILDS[built]}"):
+        checked(run("own", rates=(0.0, 0.0)))
+
+
+SCHEDULES = {
+    "progress * float('nan')": "gave nan for the configured rate 0.2; it must give rates from 0 to 1",
+    "None": "TypeError: Cannot cast array data",
+    "configured + 2 * progress": "gave 1.07.* for the configured rate 0.2; it must give rates from 0 to 1",
+    "configured - progress": "gave -0.05 for the configured rate 0.2",
+    "0.5 + 0 * progress": "gave 0.5 for the configured rate 0; it must give 0 throughout",
+    "progress[:3]": "ValueError: operands could not be broadcast",
+    "'a'": "TypeError: Cannot cast array data",
+    "configured + 1j * progress": "TypeError: Cannot cast array data",
+    "configured * np.random.random()": "gives other rates each time it is asked",
+    "progress.nope": "line 2: AttributeError",
+}
+
+
+@pytest.mark.parametrize("body", SCHEDULES)
+def test_a_schedule_that_gives_no_rates_is_refused_before_anything_trains(body: str, component: Make) -> None:
+    component("schedule", "own", f"import numpy as np\ndef rate(progress, configured): return {body}\n")
+    with pytest.raises(InputError, match=f"schedule=own: src/schedules/own.py.*{SCHEDULES[body]}"):
+        checked(run("scratch", rates=(0.2, 0.0), schedule={"name": "own"}))
+
+
+def test_a_schedule_may_miss_a_rate_by_rounding(component: Make) -> None:
+    text = "def rate(progress, configured): return configured * (progress - 1e-17) if configured else 0\n"
+    component("schedule", "own", text)
+    checked(run("concise", rates=(0.2, 0.0), schedule={"name": "own"}))
 
 
 def test_dropout_inside_an_lstm_is_refused(component: Make) -> None:
@@ -164,6 +214,12 @@ IDLE: dict[str, tuple[str, str]] = {
     "kind": ("    def activation(self, h, rate, site): return 'h'", "activation gave str at rate 0.25; it must"),
     "two": (f"    def factor(self, h, rate, site): {FACTOR}\n    def weight(self, W, rate, site): return W * 2",
             "must define one of factor, activation, weight, product, not factor and weight"),
+    "torch.rand": ("    def factor(self, h, rate, site): return (torch.rand(h.shape) > rate) / (1 - rate)",
+                   "factor gives other values each time; site.keep, uniform and normal give those of the run"),
+    "no rate": ("    def factor(self, h, rate, site): return site.keep(h.shape, 0.5) * 2.0",
+                "factor does the same at the rates 0.25 and 0.5"),
+    "no rate in weights": ("    def weight(self, W, rate, site): return W * site.keep(W.shape, 0.5), None",
+                           "weight does the same at the rates 0.25 and 0.5"),
     "drop alone": ("    def drop(self, h, rate, site): return site.drop_(h, rate)", "define factor beside drop"),
     "drop gives None": (f"    def drop(self, h, rate, site): site.drop_(h, rate)\n"
                         f"    def factor(self, h, rate, site): {FACTOR}", "drop gave None; it must give the"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -90,9 +91,28 @@ def test_hydras_own_sweeper_trains_every_batch_and_the_code_is_1(train_here: Tra
     basic = ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1", "hydra.launcher.n_jobs=1"]
     code, out, _ = train_here("-m", *SMALL, *basic, "optimizer.lr=1e9,0.5")
     assert (code, out.count("1 runs, 0 of them done before")) == (1, 2)
-    assert "0 finished, 1 failed or diverged" in out and "1 finished, 0 failed or diverged" in out
+    assert "0 finished, 1 failed or diverged" in out and "1 finished, 1 failed or diverged" in out
     (folder,) = tmp_path.glob("outputs/sweeps/*")
+    with (folder / "runs.csv").open(newline="") as file:  # of every batch, and its columns those of all
+        rows = [(row["state"], row["optimizer.lr"]) for row in csv.DictReader(file)]
+    assert rows == [("diverged", "1000000000.0"), ("finished", "0.5")]
     assert folder.name.startswith("data=digits__epochs=3__model.hidden1=16")
+
+
+@pytest.mark.parametrize(
+    ("batch", "swept", "said"),
+    [
+        (1, "save_model=true,false", "save_model=True,False: takes one value in a sweep"),
+        (9, "seed=range(3,0)", "seed=range(3,0): holds no value"),
+        (9, "seed=range(1e400)", "seed=range(1e400): must end after at most 10,000,000 values"),
+    ],
+)
+def test_a_sweeper_of_hydras_drops_nothing_either(
+    train_here: Train, batch: int, swept: str, said: str
+) -> None:
+    own = ["hydra/sweeper=basic", f"hydra.sweeper.max_batch_size={batch}", "hydra.launcher.n_jobs=1"]
+    code, _, err = train_here("-m", *SMALL, *own, swept)
+    assert code == 2 and said in err and len(err.splitlines()) == 1
 
 
 def test_the_folders_name_is_the_jobs_too(train_here: Train, tmp_path: Path) -> None:

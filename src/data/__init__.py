@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,19 +214,13 @@ def _key(options: Mapping[str, Any]) -> Key:
 @functools.lru_cache(maxsize=4)
 def _read(name: str, root: Path, specific: str) -> Arrays:
     module = components.find("data", name)
-    if not hasattr(module, "read"):
-        raise InputError("data", name, f"src/data/{name}.py must define read(options)")
     try:
         return checked(module.read({"name": name, "root": root, **json.loads(specific)}))
     except InputError:
         raise
     except Exception as error:
-        frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__
-        ]
-        where = f"src/data/{name}.py, line {frames[-1].lineno}: " if frames else ""
-        message = " ".join(str(error).split())
-        raise DataError(f"data={name}: {where}{type(error).__name__}: {message}") from error
+        message = components.located(error, f"src/data/{name}.py", str(module.__file__))
+        raise DataError(f"data={name}: {message}") from error
 
 
 @functools.lru_cache

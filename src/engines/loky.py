@@ -25,6 +25,8 @@ from src.runs.pack import train_jobs
 ENVIRONMENT = {**ONE_THREAD, "LOKY_MAX_MEMORY_LEAK_SIZE": "2e9"}
 """Of a worker. It may grow by 2 GB before loky starts it anew; by default by 300 MB, which a data set takes."""
 
+TRACKER = "ignore::UserWarning:loky.backend.resource_tracker"
+
 DEATH = Death("killed, out of memory?")
 
 
@@ -41,6 +43,10 @@ class Backend(Engine):
         self._executor: ProcessPoolExecutor | None = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
+        # its tracker of semaphores, a process of its own, warns where workers are ended before it knows them all
+        known = os.environ.get("PYTHONWARNINGS", "")
+        if TRACKER not in known:
+            os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [known, TRACKER]))
         executor = ProcessPoolExecutor(
             max_workers=self.workers, initializer=_begin_worker, initargs=(os.getpid(),), env=ENVIRONMENT
         )

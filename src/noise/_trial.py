@@ -79,14 +79,17 @@ def _anew(noise: Noise) -> Noise:
     return type(noise)(noise.options)
 
 
-def _rate(noise: Noise) -> float:
+def _rate(noise: Noise, besides: float | None = None) -> float:
+    """A rate that the noise takes, another one than `besides` if there is one."""
     check = getattr(sys.modules[type(noise).__module__], "RATE", None)
     for rate in RATES:
+        if rate == besides:
+            continue
         try:
             return float(check(rate)) if check else rate
         except ValueError:
             continue
-    return RATES[0]
+    return RATES[0] if besides is None else besides
 
 
 def _site(step: int) -> Site:
@@ -141,7 +144,24 @@ def _problem(noise: Noise, shape: tuple[int, ...]) -> str | None:
         return f"{hook} gave None at rate {rate:g}; it must return a tensor{_or_pair(hook)}"
     if idle:
         return f"{hook} changes nothing at rate {rate:g} in {STEPS} steps"
+    if not _same(noise, hook, shape, rate, rate, 1):
+        return f"{hook} gives other values each time; site.keep, uniform and normal give those of the run"
+    other = _rate(noise, besides=rate)
+    if other != rate and _same(noise, hook, shape, rate, other, STEPS):
+        return f"{hook} does the same at the rates {rate:g} and {other:g}"
     return _difference(noise, shape, rate) if noise.has("drop") else None
+
+
+def _same(noise: Noise, hook: str, shape: tuple[int, ...], rate: float, other: float, steps: int) -> bool:
+    """Whether new noises like this one do the same at both rates in each of these steps."""
+    trials = [(_anew(noise), rate), (_anew(noise), other)]
+    for step in range(steps):
+        outputs = [_given(trial, hook, shape, p, step) for trial, p in trials]
+        tensors = [output[0] if isinstance(output, tuple) else output for output in outputs]
+        first, second = (torch.empty(0) if t is None else t.nan_to_num() for t in tensors)
+        if not torch.equal(first, second):
+            return False
+    return True
 
 
 def _or_pair(hook: str) -> str:

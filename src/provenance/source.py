@@ -19,15 +19,8 @@ from src.errors import REPOSITORY
 FRAMEWORK = frozenset(
     {
         *("src", "src.checks", "src.components", "src.config", "src.errors", "src.fused", "src.gpu"),
-        *(
-            "src.kernels",
-            "src.provenance",
-            "src.provenance.source",
-            "src.streams",
-            "src.streams.draws",
-            "src.streams.philox",
-        ),
-        "src.terminal",
+        *("src.kernels", "src.messages", "src.provenance", "src.provenance.source", "src.terminal"),
+        *("src.streams", "src.streams.draws", "src.streams.philox"),
         *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
         *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),
         *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules", "src.stacks.trial"),

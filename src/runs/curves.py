@@ -55,4 +55,5 @@ def draw_curves(folder: Path) -> None:
     )
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=150)
+    store.sweep_up(folder)  # of a process that was killed while it drew them
     store.write_whole(folder / "curves.png", image.getvalue())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from typing import Any
 
 from src import config, provenance
 from src.config import Run
-from src.errors import InputError
+from src.errors import InputError, MachineError, writing
 from src.provenance import Provenance
 from src.runs import store
 
@@ -93,11 +93,12 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
 
 
 def _check_writable(folder: Path, output: str) -> None:
-    probe = folder / f".writable-{os.getpid()}"
     try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+    except MachineError:
+        raise
     except OSError as error:
         right = f"must be a folder that can be written ({folder}: {error.strerror})"
         raise InputError("output", output, right) from None

@@ -4,11 +4,14 @@
 
 `sweep` is the text that the folder's name is made of; `runs` is relative where both lie in one output folder.
 `until` stands beside them where the sweep goes on until its pairs are decided: by which plan of looks.
+A folder that lies elsewhere is noted in the output's `.elsewhere/`, so that nobody takes its runs for unneeded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from src.errors import InputError
 from src.runs import store
 
 FILE = "sweep.json"
+ELSEWHERE = ".elsewhere"
 
 
 def check(folder: Path, text: str) -> None:
@@ -55,8 +59,28 @@ def claim(folder: Path, text: str, output: str | Path, until: str = "") -> None:
     runs = (root / "runs").resolve()
     if root in absolute.parents:
         runs = Path(*[".."] * len(absolute.relative_to(root).parts), "runs")
+    else:
+        path = str(absolute).encode(errors="surrogateescape")
+        note = root / ELSEWHERE / hashlib.sha256(path).hexdigest()[:12]
+        note.parent.mkdir(parents=True, exist_ok=True)
+        store.write_whole(note, path)
     kept = {"sweep": text, "runs": str(runs)} | ({"until": until} if until else {})
     store.write_whole(folder / FILE, json.dumps(kept, indent=2) + "\n")
+
+
+def elsewhere(output: Path) -> Iterator[Path]:
+    """Folders outside the output folder of sweeps whose runs are in it.
+
+    Raises:
+        InputError: where one is not there, so that nobody knows which runs it names.
+    """
+    for note in sorted((output / ELSEWHERE).glob("[!.]*")):
+        folder = Path(note.read_bytes().decode(errors="surrogateescape"))
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder} is not there, and names runs of {output}; delete {note} if it is gone for good"
+            )
+        yield folder
 
 
 def runs_of(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 A schedule's file holds one pure function, `rate(progress, configured, **options)`: progress u in [0, 1), the
 share of training's steps already done, shape (steps,); the configured rate p, a float; it returns the rate used
-in each step, shape (steps,). Everything is evaluated before training begins.
+in each step, shape (steps,), which is 0 where p is 0. Everything is evaluated before training begins.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from src.components import find
+from src.components import find, located
+from src.errors import InputError
+
+TRIED = 16
+"""Steps on which a schedule is tried."""
+
+ROUNDING = 1e-9
+"""By how much a rate may miss [0, 1]."""
 
 
 def rates(options: Mapping[str, Any], configured: float, steps: int) -> np.ndarray:
@@ -22,8 +29,34 @@ def rates(options: Mapping[str, Any], configured: float, steps: int) -> np.ndarr
         options: the config's group `schedule`, checked.
         configured: p, the rate that the config names.
         steps: number of optimizer steps of the whole run.
+
+    Raises:
+        InputError: if the schedule gives something else.
     """
+    name = options["name"]
     arguments = {key: value for key, value in options.items() if key != "name"}
-    progress = np.arange(steps) / steps
-    used = find("schedule", options["name"]).rate(progress, configured, **arguments)
-    return np.asarray(np.broadcast_to(used, (steps,)), dtype=np.float64)
+    module, path = find("schedule", name), f"src/schedules/{name}.py"
+    try:
+        output = module.rate(np.arange(steps) / steps, configured, **arguments)
+        used = np.broadcast_to(np.asarray(output), (steps,)).astype(np.float64, casting="same_kind")
+    except Exception as error:
+        raise InputError("schedule", name, located(error, path, str(module.__file__))) from error
+    within = (used >= -ROUNDING) & (used <= 1 + ROUNDING)
+    wrong = used[~within] if configured else used[used != 0]
+    if len(wrong):
+        right = "rates from 0 to 1" if configured else "0 throughout"
+        message = f"{path} gave {wrong[0]:g} for the configured rate {configured:g}; it must give {right}"
+        raise InputError("schedule", name, message)
+    return used.clip(0, 1)
+
+
+def check(options: Mapping[str, Any], configured: float) -> None:
+    """Tries a schedule before anything trains.
+
+    Raises:
+        InputError: as `rates`, and if it does not give the same rates each time.
+    """
+    first, again = (rates(options, configured, TRIED) for _ in range(2))
+    if not np.array_equal(first, again):
+        name = options["name"]
+        raise InputError("schedule", name, f"src/schedules/{name}.py gives other rates each time it is asked")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import REPOSITORY, InputError, key_of
+from src.errors import REPOSITORY, InputError
+from src.messages import key_of
 
 WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep"}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
@@ -20,6 +24,10 @@ SWEEPER = "hydra.sweeper"
 ARMS = f"{SWEEPER}.arms"
 
 LONGEST = 100
+
+NO_VALUE = "holds no value, so that there would be nothing to run"
+MOST_RUNS = 10_000_000
+"""Of a sweep; what so many cost stands in sweeps/SCALE.md."""
 
 
 def sets_hydra(override: str) -> bool:
@@ -31,6 +39,20 @@ def check_swept(key: str, values: str) -> None:
     """Raises InputError for a key that changes no result: of two values one run would stand for both."""
     if key in WITHOUT_EFFECT:
         raise InputError(key, values, "takes one value in a sweep, as it changes no result")
+
+
+def check_range(override: Override) -> None:
+    """Raises InputError for a range that has no value, no end, or one beyond all sweeps."""
+    value: Any = override.value()
+    if isinstance(value, RangeSweep):
+        start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
+        count = (stop - start) / step if step else math.inf
+        key, typed = override.get_key_element(), str(override.input_line).partition("=")[2]
+        if not count <= MOST_RUNS:
+            right = f"must end after at most {MOST_RUNS:,} values, by finite numbers and a step other than 0"
+            raise InputError(key, typed, right)
+        if count <= 0:
+            raise InputError(key, typed, NO_VALUE)
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
@@ -122,12 +144,15 @@ def sweep_file(path: Path) -> DictConfig:
     return content
 
 
-def check_choice(overrides: Sequence[str]) -> None:
-    """Refuses several named sweeps in one command.
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Refuses several named sweeps in one command, and a range without an end, which some sweepers would follow.
 
     Raises:
         InputError: if `sweep` is given more than once, or as anything but a name.
     """
+    for override in overrides:
+        if "range(" in override:
+            check_range(OverridesParser.create().parse_overrides([override])[0])
     names = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
     if len(names) > 1 or not all(re.fullmatch(r"[\w.-]*", name) for name in names):
         right = "name one sweep at a time; Hydra would silently drop the parameters of several files"

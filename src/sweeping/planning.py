@@ -13,16 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from src import config
-from src.errors import InputError, key_of, shown
+from src.errors import InputError, shown
+from src.messages import key_of
 from src.runs.job import Job
-from src.sweeping.naming import check_swept, sets_hydra
-
-MOST_RUNS = 10_000_000
-"""Of a sweep; what so many cost stands in sweeps/SCALE.md."""
+from src.sweeping.naming import MOST_RUNS, NO_VALUE, check_range, check_swept, sets_hydra
 
 
 def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) -> list[list[str]]:
@@ -110,16 +108,10 @@ def _values(key: str, override: Override) -> list[str]:
     typed = str(override.input_line).partition("=")[2]
     if sets_hydra(key):
         raise InputError(key, typed, "takes one value in a sweep, as it changes no result")
-    value: Any = override.value()
-    if isinstance(value, RangeSweep):
-        start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
-        count = (stop - start) / step if step else math.inf
-        if not count <= MOST_RUNS:
-            right = f"must end after at most {MOST_RUNS:,} values, by finite numbers and a step other than 0"
-            raise InputError(key, typed, right)
+    check_range(override)
     values = list(override.sweep_string_iterator())
     if not values:
-        raise InputError(key, typed, "holds no value, so that there would be nothing to run")
+        raise InputError(key, typed, NO_VALUE)
     return values
 
 

@@ -74,7 +74,7 @@ def _run(job: Job, record: Record | None) -> Record:
             error.add_note("the run is not finished; the same command begins it anew")
             raise
     if record["state"] != store.FINISHED:
-        print(f"{record['state']}: {record['error']}", file=sys.stderr)
+        print(f"{record['state']}: {' '.join(str(record['error']).split())}", file=sys.stderr)
     elif trained or not (job.folder / "curves.png").exists():
         from src.runs.curves import draw_curves
 

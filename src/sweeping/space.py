@@ -23,7 +23,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from src.errors import InputError, key_of, shown
+from src.errors import InputError, shown
+from src.messages import key_of
 from src.sweeping.naming import check_swept
 from src.sweeping.planning import as_typed
 

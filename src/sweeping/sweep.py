@@ -95,21 +95,33 @@ def _decisions(
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: int) -> Sequence[JobReturn]:
-    """The packed launcher's work under another sweeper than ours, which may launch once or several times."""
-    chosen = settings.parse(launcher.config.hydra.launcher)
-    folder, swept = Path(launcher.config.hydra.sweep.dir), planning.swept_keys(job_overrides)
-    planning.check_keys(job_overrides)
+    """The packed launcher's work under another sweeper than ours, which may launch once or in batches.
+
+    Raises:
+        InputError: before anything is written, for the first thing that is wrong.
+    """
+    if not job_overrides:
+        raise InputError("this sweep holds no run")
+    chosen, earlier = settings.parse(launcher.config.hydra.launcher), launcher.earlier
+    overrides = [*(job.overrides for job, _ in earlier), *job_overrides]
+    folder, swept = Path(launcher.config.hydra.sweep.dir), planning.swept_keys(overrides)
+    planning.check_keys(overrides)
     jobs = plan(launcher, job_overrides, first_number)
+    different = planning.distinct([*(job for job, _ in earlier), *jobs], swept)
     sweep_folder.check(folder, text_of(launcher.config))
     ready([job.run for job in jobs], here=trains_here(chosen))
     sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
     with started(chosen) as engine:
         assert engine is not None
         with Campaign(folder, swept, engine, Display(swept), pack_size=chosen.pack_size) as campaign:
-            records = campaign.train(jobs)
-    if _end(campaign, jobs, records):
+            campaign.table.extend(different)
+            campaign.table.records |= {record["id"]: record for _, record in earlier}
+            campaign.train([job for job in different if job.id not in campaign.table.records])
+    records = campaign.table.records
+    launcher.earlier = [(job, records[job.id]) for job in different]
+    if _end(campaign, different, [records[job.id] for job in different]):
         launcher.hydra_context.callbacks.callbacks.insert(0, _SomeFailed())
-    return [_job_return(job, record) for job, record in zip(jobs, records, strict=True)]
+    return [_job_return(job, records[job.id]) for job in jobs]
 
 
 class _SomeFailed(Callback):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from src import components, models
+from src import components, models, schedules
 from src import noise as noises
 from src.config import RATES, Run
 from src.errors import InputError
@@ -55,7 +55,12 @@ def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
             where all runs are of such models: otherwise the others train, and its own runs fail.
     """
     misfits = []
+    tried = set()
     for run in runs:
+        for rate in set(run.rates.values()):
+            if (key := (repr(run.schedule), rate)) not in tried:
+                tried.add(key)
+                schedules.check(run.schedule, rate)
         try:
             of_run(run, shape, classes)
         except Misfit as misfit:
@@ -109,6 +114,8 @@ def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     noise, name = noises.make(run.noise), run.model.name
     try:
         net = models.build(run.model, math.prod(shape), classes, seed=0)
+        if problem := _problem_of_net(net):
+            raise InputError("model", name, f"{_file('model', name)} {problem}")
         stack = models.stack_class(name)
         if stack is not Modules:
             return _of_stack(run, stack, net, noise, math.prod(shape))
@@ -119,6 +126,22 @@ def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"
         right = f"{_file('model', name)} cannot take an image of shape {tuple(shape)}: {message}"
         raise Misfit("model", name, right) from error
+
+
+def _problem_of_net(net: Any) -> str | None:
+    """Why what a model's file builds cannot be trained here: the end of a sentence."""
+    if not isinstance(net, nn.Module):
+        return f"must build an nn.Module, not {type(net).__name__}"
+    if isinstance(net, torch.jit.ScriptModule) or type(net).__name__ == "OptimizedModule":
+        return "must build a plain nn.Module: no noise reaches into a compiled one"
+    for key, parameter in net.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            return f"must know the shape of {key} as it builds the net: a lazy module has none yet"
+        if not parameter.requires_grad:
+            return f"freezes {key}, which weight decay would move; make it a buffer (register_buffer)"
+    return (
+        None if any(True for _ in net.parameters()) else "has no parameters, so that nothing would be trained"
+    )
 
 
 def _file(group: str, name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +61,9 @@ def test_no_more_processes_than_runs_and_one_for_a_gpu(
         engine.prepare(jobs, at_once=5)
         assert engine.workers == 1
         assert engine.slot() == Slot(7), "what its worker holds later is free for the next pack"
+
+
+def test_the_tracker_of_semaphores_prints_nothing_beside_our_line(engine: Backend) -> None:
+    warns = "import loky.backend.resource_tracker as t; exec(\"warnings.warn('leaked')\", vars(t))"
+    done = subprocess.run([sys.executable, "-c", warns], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

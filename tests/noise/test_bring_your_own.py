@@ -1,4 +1,4 @@
-"""The page "Bring your own noise", done as it is written."""
+"""The page "Bring your own noise, net and data", done as it is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
     files = re.findall(r"^`(\S+)`\n\n```\w+\n(.*?)^```", page, flags=re.M | re.S)
     assert [name for name, _ in files] == [
         "src/noise/flip.py", "conf/noise/flip.yaml", "src/models/lenet.py", "conf/model/lenet.yaml",
-        "sweeps/lenet.yaml",
+        "src/data/stripes.py", "conf/data/stripes.yaml", "sweeps/lenet.yaml",
     ]  # fmt: skip
     assert len(files[0][1].split("class")[1].splitlines()) < 15
     for name, text in files:
@@ -49,6 +49,7 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
     }  # fmt: skip
     by_noise = {row["noise"]: row["test_loss"] for row in rows if row["seed"] == "0"}
     assert len(set(by_noise.values())) == 3, "each noise is another one"
+    assert all(float(row["test_acc"]) > 0.7 for row in rows), "the net learns to tell the stripes"
 
     refused = run(tmp_path, "-m", "src.train", "model=lenet", "data=digits", "dropout4=0.5")
     assert refused.returncode == 2

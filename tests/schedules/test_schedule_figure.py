@@ -50,7 +50,7 @@ def test_the_command_writes_the_figure_and_names_it(command: Any, tmp_path: Path
         (["schedule.cutoff=0.2"], "schedule.cutoff=0.2: say of which schedule: add schedule=NAME"),
         (["schedule=late", "schedule.cutoff=2"], "schedule.cutoff=2: must be a finite number from 0 to 1"),
         (["schedule=late", "dropout1=1.5"], "dropout1=1.5: must be a finite number from 0 to 1"),
-        (["schedule=late", "dropout1"], "dropout1: cannot be read; write KEY=VALUE"),
+        (["schedule=late", "dropout1"], "dropout1: must be KEY=VALUE"),
         (["schedule=late", "--out", "rates.docx"], "--out=rates.docx: must end in .png, .svg, .pdf"),
         (["schedule=late", "--out", "/dev/null/rates.png"], "--out=/dev/null/rates.png: cannot be written ("),
         (["--width=3"], "unrecognized arguments: --width=3"),

@@ -185,6 +185,7 @@ class PackedLauncher(Launcher):
 
     def __init__(self, **options: Any) -> None:
         self.options = options  # those of PackedConf; checked by src.engines.settings
+        self.earlier: list[Any] = []  # jobs and records of earlier batches
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config

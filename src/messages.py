@@ -1,0 +1,182 @@
+"""What Hydra says of a command line or a config file, in one line that names key, value and what would be right."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+HELP = "`python -m src.train --help` lists"
+QUOTES = "a value with special characters needs quotes, KEY='\"VALUE\"'"
+SENTENCES: tuple[tuple[str, str], ...] = (
+    (
+        r"Could not find '(?P<group>[\w/]+)/(?P<name>[^']*)'\s+"
+        r"Available options in '[\w/]+':\s*(?P<choices>.*?)\n(?:Config|<-)",
+        "{group}={name}: there is no such choice; choose one of {choices}",
+    ),
+    (
+        r"Could not override '(?P<key>[^']+)'.*<- (?:.*not in struct|$)",
+        "{typed}: {unknown}",
+    ),
+    (
+        r"Could not override '(?P<key>[^']+)'.*<- (?P<why>.+)",
+        f"{{typed}}: there is no such key ({{why}}); {HELP} the keys",
+    ),
+    (r"Error merging override (?P<typed>[^\n]+).*<- (?P<why>.*)", "{typed}: {why}"),
+    (
+        r"(?:Ambiguous value for argument|Sweep parameters) '(?P<typed>[^']+)'",
+        "{typed}: a single run takes one value; add -m to sweep over several",
+    ),
+    (r"Config group override must be a string", f"{{nameless}}: must be the name of a choice; {HELP} them"),
+    (
+        r"(?P<key>\S+) appears more than once in the final defaults list",
+        "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
+    ),
+    (
+        r"Multiple values for (?P<key>\S+)\. ",
+        "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
+    ),
+    (
+        r"force-add of config groups is not supported: '(?P<typed>[^']+)'",
+        "{typed}: a choice is changed by KEY=NAME, without a +",
+    ),
+    (
+        r"An item is already at '(?P<key>[^']+)'",
+        "{typed}: {key} has a value already; change it by {key}=VALUE, without a +",
+    ),
+    (
+        r"Could not delete from config\. '(?P<key>[^']+)' does not exist",
+        f"{{typed}}: there is no such key to delete; {HELP} the keys",
+    ),
+    (
+        r"Could not load '(?P<key>[\w/]+)/[^']*'\.",
+        f"{{typed}}: must be the name of one choice; {HELP} them",
+    ),
+    (
+        r"Error parsing override '(?P<typed>.*?)'\n.*Unknown function '(?P<name>\w+)'\nAvailable: (?P<known>\S+)",
+        "{typed}: there is no function {name}; choose one of {known}",
+    ),
+    (
+        r"Error parsing override '(?P<typed>.*?)'\n\w+ while evaluating '(?P<call>.*?)': (?P<why>[^\n]+)",
+        "{typed}: in {call}, {why}",
+    ),
+    (r"Error parsing override '(?P<typed>.*?)'\nmissing EQUAL", "{typed}: must be KEY=VALUE"),
+    (
+        r"Error parsing override '(?P<typed>.*?)'\nno viable alternative at input '(?P<read>.*)'",
+        "{typed}: {unclosed}",
+    ),
+    (
+        r"Error parsing override '(?P<typed>.*?)'\nLexerNoViableAltException: (?P<before>[^\n]*\n *)\^",
+        "{typed}: {unquoted}",
+    ),
+    (
+        r"Error parsing override '(?P<typed>.*?)'\n\w+ input '<EOF>'",
+        "{typed}: something is missing at its end",
+    ),
+    (
+        r"Error parsing override '(?P<typed>.*?)'\n\w+ input '(?P<at>.)",
+        f"{{typed}}: a {{at}} cannot stand there; {QUOTES}",
+    ),
+    (r"(?P<typed>)Could not override ''", "{typed}=: must be KEY=VALUE"),
+)
+"""What Hydra says, and what we say instead. A pattern is searched for in an error's text and, behind `<-`, that of
+its cause; `typed` is the argument that sets `key`, and `nameless` the one that names no choice of its group."""
+
+
+def sentence(error: BaseException) -> str | None:
+    """An error of Hydra's in our words; None where the table has none for it."""
+    if path := config_file(error):
+        mark: Any = getattr(error, "problem_mark", None)
+        problem: Any = getattr(error, "problem", None) or error
+        return f"{path} cannot be read: {f'line {mark.line + 1}: ' if mark else ''}{' '.join(str(problem).split())}"
+    message, cause = plain(error), plain(error.__cause__)
+    if (override := getattr(error, "override", None)) and not message.startswith("Error parsing"):
+        message = f"Error parsing override '{override}'\n{message}"
+    for pattern, template in SENTENCES:
+        if match := re.search(pattern, f"{message}\n<- {cause}", re.S):
+            words = {key: " ".join(value.split()) for key, value in match.groupdict().items()}
+            key = words.get("key", "")
+            words = {"typed": _typed(key), "nameless": _nameless(message), **words, "unknown": _unknown(key)}
+            words["unquoted"] = _unquoted(match.groupdict().get("before", ""))
+            words["unclosed"] = _unclosed(words["typed"], words.get("read", ""))
+            words["choices"] = ", ".join(words.get("choices", "").split())
+            return template.format_map(words)
+    full_key = getattr(error, "full_key", None)
+    return f"{_typed(full_key)}: {message}" if full_key else None
+
+
+def plain(error: BaseException | None) -> str:
+    """An error's text without OmegaConf's notes on types."""
+    return re.sub(r"\s*(full_key|object_type|reference_type)[:=].*", "", str(error or ""))
+
+
+def config_file(error: BaseException) -> str | None:
+    """The YAML that Hydra was reading when it met this error."""
+    if "yaml" not in sys.modules:
+        return None
+    import yaml
+
+    frames = (
+        traceback.walk_tb(error.__traceback__) if isinstance(error, UnicodeError | yaml.YAMLError) else ()
+    )
+    read = (
+        f.f_locals.get("full_path") for f, _ in frames if f.f_globals.get("__name__", "").startswith("hydra.")
+    )
+    return next((path.removeprefix(f"{CONF.parent}/") for path in read if isinstance(path, str)), None)
+
+
+def key_of(override: str) -> str:
+    """The key an override sets: `dropout1` of `dropout1=0.2,0.5`, of `+dropout1=…` and of `~dropout1`."""
+    return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def _typed(key: str) -> str:
+    """The argument that sets `key`, as typed; the key itself if there is none."""
+    return next((argument for argument in sys.argv[1:] if key_of(argument) == key), key)
+
+
+def _unknown(key: str) -> str:
+    """What is wrong with a key that is not in the config; in a sweep it may be one of another choice's."""
+    group, _, name = key.partition(".")
+    is_sweep = any(
+        argument in ("-m", "--multirun") or key_of(argument) == "sweep" for argument in sys.argv[1:]
+    )
+    files = (CONF / group).glob("[!.]*.yaml") if name and is_sweep else ()
+    if any(re.search(rf"^{re.escape(name)}:", path.read_text(errors="replace"), re.M) for path in files):
+        typed = _typed(key)
+        return f"not every {group} has this key; ++{typed.lstrip('+')} gives it to each of the sweep"
+    return f"there is no such key; {HELP} the keys"
+
+
+def _unclosed(typed: str, read: str) -> str:
+    """What is wrong with an argument that could be read as far as `read`."""
+    brackets: list[str] = []
+    for character in typed:
+        if character in "([{":
+            brackets.append(character)
+        elif brackets and brackets[-1] + character in ("()", "[]", "{}"):
+            brackets.pop()
+    return f"its {brackets[-1]} is not closed" if brackets else f"cannot be read behind {read}"
+
+
+def _unquoted(before: str) -> str:
+    """What is wrong with an argument, as Hydra prints it behind 27 characters, above a mark."""
+    typed, _, mark = before.partition("\n")
+    rest = typed[max(0, len(mark) - 27) :]
+    if rest[:1] in ("'", '"'):
+        return f"the quote in front of {rest[1:]} is not closed"
+    return f"a {rest[:1]!r} cannot stand there; {QUOTES}"
+
+
+def _nameless(message: str) -> str:
+    """The argument that gives a group something else than a name."""
+    no_name = re.compile(r"[=,]\s*(null|true|false|[-+.\d][-+.\w]*)\s*(,|$)", re.I)
+    return next((a for a in sys.argv[1:] if _is_group(key_of(a)) and no_name.search(a)), message)
+
+
+def _is_group(key: str) -> bool:
+    return key == "sweep" or key.startswith("hydra/") or (CONF / key).is_dir()
