@@ -83,9 +83,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in OF_THE_DISK:
-            raise MachineError(error.errno, error.strerror, str(path)) from error
-        raise
+        kind = MachineError if error.errno in OF_THE_DISK else OSError
+        raise kind(error.errno, error.strerror, str(path)) from error  # not of its temporary file
 
 
 class Interrupted(KeyboardInterrupt):

@@ -75,7 +75,7 @@ def test_the_log_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_an_error_about_one_path_is_none_of_the_disk(code: int, kind: type[OSError]) -> None:
     with pytest.raises(OSError) as caught, writing(Path("runs.csv")):
         raise OSError(code, "why", "inner")
-    assert type(caught.value) is kind
+    assert type(caught.value) is kind and caught.value.filename == "runs.csv"
 
 
 def test_an_error_of_a_users_noise_still_fails_its_run(
