@@ -21,6 +21,10 @@ from src.data import Dataset, load_bytes
 from src.training import places
 from src.training.trainer import Images
 
+# before anything imports Triton, which reads it then: its interpreter runs a GPU's code on a CPU (test_fused.py)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # the same examples each time, and no limit of time that a busy machine would break
 settings.register_profile("project", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("project")

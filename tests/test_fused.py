@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import ModuleType
@@ -29,8 +28,6 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 def fused() -> Iterator[ModuleType]:
     """The kernels, in use for `DEVICE`."""
     with pytest.MonkeyPatch.context() as patch:
-        if DEVICE == CPU:
-            patch.setitem(os.environ, "TRITON_INTERPRET", "1")
         pytest.importorskip("triton")
         from src import fused
 
