@@ -57,9 +57,7 @@ def read(folder: Path) -> tuple[Look, ...]:
         seeds.setdefault(tuple(row[key] for key in keys), []).append(int(row["seed"]))
     arms = list(seeds)
     try:
-        rows = pd.read_csv(path, dtype={"verdict": str}, float_precision="round_trip").drop_duplicates(
-            ["a", "b"], keep="last"
-        )
+        rows = pd.read_csv(path, dtype={"verdict": str}).drop_duplicates(["a", "b"], keep="last")
         return tuple(
             Look(
                 dict(zip(keys, arms[row["a"]], strict=True)),

@@ -334,7 +334,7 @@ def _parse_alike(
     text = f"{header}\n{''.join(body for _, body in bodies)}"
     types = {column: str if column in words else float for column in header.split(",")}
     try:
-        frame = pd.read_csv(io.StringIO(text), dtype=types, float_precision="round_trip")
+        frame = pd.read_csv(io.StringIO(text), dtype=types)
         if "epoch" in frame and not np.isfinite(frame["epoch"]).all():
             raise ValueError("an epoch without a number")
         if not all(body.endswith("\n") for _, body in bodies):

@@ -222,7 +222,6 @@ def _read(path: Path, keys: Sequence[str]) -> pd.DataFrame:
     swept = [key for key in keys if key in header] if "seed" in header else []
     frame = pd.read_csv(
         path,
-        float_precision="round_trip",
         dtype={"id": str, **dict.fromkeys(swept, str)},
         keep_default_na=False,
         na_values={column: [""] for column in header if column not in swept},
