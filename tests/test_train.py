@@ -146,7 +146,7 @@ WRONG: list[tuple[str, str]] = [
     ("-m data=digits dropout1=0.2,1.5 hydra.launcher.n_jobs=1", f"dropout1=1.5: {RATE}"),
     ("-m hydra.launcher.n_jobs=0", f"hydra.launcher.n_jobs=0: {COUNT}, or null"),
     ("-m hydra.launcher.n_jobs=two", "hydra.launcher.n_jobs=two: .*could not be converted to Integer"),
-    ("dropout1=[", r"dropout1=\[: cannot be read; write KEY=VALUE"),
+    ("dropout1=[", r"dropout1=\[: its \[ is not closed"),
     ("dropout1=${nope}", r"dropout1=\$\{nope\}: Interpolation key 'nope' not found"),
     ("--foo", "unrecognized arguments: --foo; `python -m src.train --help` lists what there is"),
 ]
