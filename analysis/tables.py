@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 
 from analysis import looks, runs
 from analysis.runs import InputError, Problem
-from src.messages import key_of
+from src.errors.messages import key_of
 from src.runs import store, sweep_folder
 from src.sweeping.naming import WITHOUT_EFFECT
 

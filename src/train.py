@@ -12,7 +12,8 @@ from typing import NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 
-from src import errors, messages
+from src import errors
+from src.errors import messages
 from src.sweeping import naming, single
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from configs import make_job
 
-from src import terminal
 from src.engines import Engine, Outcome, Slot
-from src.errors import MachineError
+from src.errors import MachineError, terminal
 from src.runs import store
 from src.runs.job import Job, Record
 from src.sweeping.campaign import LOG, Campaign

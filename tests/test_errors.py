@@ -16,8 +16,17 @@ from typing import Any
 import pytest
 from configs import REPOSITORY
 
-from src import errors, messages, terminal
-from src.errors import InputError, Interrupted, MachineError, ThroughHydra, command, one_line
+from src import errors
+from src.errors import (
+    InputError,
+    Interrupted,
+    MachineError,
+    ThroughHydra,
+    command,
+    messages,
+    one_line,
+    terminal,
+)
 
 # The class
 

@@ -13,9 +13,9 @@ from configs import Compose, make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src import gpu
 from src.config import Run, parse
 from src.data import Dataset
+from src.kernels import gpu
 from src.streams import Draws
 from src.training.images import Images
 from src.training.trainer import Trained, train
@@ -29,7 +29,7 @@ def fused() -> Iterator[ModuleType]:
     """The kernels, in use for `DEVICE`."""
     with pytest.MonkeyPatch.context() as patch:
         pytest.importorskip("triton")
-        from src import fused
+        from src.kernels import fused
 
         patch.setattr(gpu, "fused", lambda device: fused)
         yield fused

@@ -14,10 +14,11 @@ import pytest
 from configs import REPOSITORY
 
 LAYERS = """
-src src.fused src.messages src.stats src.terminal
-src.errors src.gpu src.looks
-src.checks src.streams
+src src.stats
+src.errors
+src.checks
 src.components src.kernels
+src.streams
 src.data src.noise src.schedules
 src.data.__main__ src.provenance src.stacks
 src.config src.models src.optimizers

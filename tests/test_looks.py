@@ -11,9 +11,8 @@ from hypothesis import strategies as some
 from numpy.typing import NDArray
 from scipy import stats
 
-from src import looks
-from src.looks import OBRIEN_FLEMING, POCOCK, SPENDING, Looks
-from src.stats import t_interval
+from src.stats import looks, t_interval
+from src.stats.looks import OBRIEN_FLEMING, POCOCK, SPENDING, Looks
 
 PLAN = (10, 20, 30, 45, 60)
 PATHS = 40_000

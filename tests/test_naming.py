@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from src.messages import key_of
+from src.errors.messages import key_of
 from src.sweeping.naming import LONGEST, sweep_name
 
 SAFE = re.compile(r"[A-Za-z0-9_=,+][A-Za-z0-9_=.,+-]*")

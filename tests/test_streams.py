@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from src import gpu, streams
+from src import streams
+from src.kernels import gpu
 from src.streams import LEVELS, Draws, draws, philox
 from src.streams.draws import AT_ONCE
 

@@ -19,10 +19,10 @@ from test_campaign import Scripted
 from test_sweep import SMALL, results, start, without_seconds, workshop
 
 from src.errors import InputError
-from src.looks import Looks
 from src.runs import store, sweep_folder
 from src.runs.job import Job, Record
 from src.stats import Verdict
+from src.stats.looks import Looks
 from src.sweeping import decisions, naming, until
 from src.sweeping.arms import Arm, groups_of
 from src.sweeping.campaign import Campaign

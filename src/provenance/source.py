@@ -18,8 +18,10 @@ from src.errors import REPOSITORY
 
 FRAMEWORK = frozenset(
     {
-        *("src", "src.checks", "src.components", "src.config", "src.errors", "src.fused", "src.gpu"),
-        *("src.kernels", "src.messages", "src.provenance", "src.provenance.source", "src.terminal"),
+        *("src", "src.checks", "src.components", "src.config"),
+        *("src.errors", "src.errors.messages", "src.errors.terminal"),
+        *("src.kernels", "src.kernels.fused", "src.kernels.gpu"),
+        *("src.provenance", "src.provenance.source"),
         *("src.streams", "src.streams.draws", "src.streams.philox"),
         *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
         *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from src import gpu
-from src.kernels import multiply
+from src.kernels import gpu, multiply
 from src.noise import HOOKS, Backward, Noise, Site, _trial, pair
 from src.stacks import PLACES, DrawsAt, flatten, views
 from src.streams import Rate

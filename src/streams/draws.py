@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src import gpu
+from src.kernels import gpu
 from src.streams import philox
 
 LEVELS = 1 << 16

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from src.messages import key_of
+from src.errors.messages import key_of
 from src.runs.job import Job
 from src.sweeping import planning
 from src.sweeping.display import arm_name

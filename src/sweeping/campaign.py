@@ -8,10 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from src import provenance, terminal
+from src import provenance
 from src.engines import Engine, policy
 from src.engines.policy import Report
 from src.engines.queue import Queue
+from src.errors import terminal
 from src.runs import store
 from src.runs.job import Job, Record, final_record, is_final
 from src.runs.record import record_death

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import REPOSITORY, InputError
-from src.messages import key_of
+from src.errors.messages import key_of
 
 WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep"}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""

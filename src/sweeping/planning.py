@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import config
 from src.errors import InputError, shown
-from src.messages import key_of
+from src.errors.messages import key_of
 from src.runs.job import Job
 from src.sweeping.naming import MOST_RUNS, NO_VALUE, check_range, check_swept, sets_hydra
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from src.checks import Check, check_keys, integer, one_of, optional
 from src.errors import InputError
-from src.messages import key_of
+from src.errors.messages import key_of
 from src.runs.job import Job
 from src.sweeping import planning, study
 from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra

@@ -24,7 +24,7 @@ from optuna.distributions import (
 )
 
 from src.errors import InputError, shown
-from src.messages import key_of
+from src.errors.messages import key_of
 from src.sweeping.naming import check_swept
 from src.sweeping.planning import as_typed
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from src.checks import boolean, check_keys, integer, one_of, optional, real
 from src.config import Run
 from src.errors import InputError
-from src.looks import SPENDING, Looks
+from src.stats.looks import SPENDING, Looks
 
 UNTIL, PRIMARY = "hydra.sweeper.until", "hydra.sweeper.primary"
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src import gpu
 from src.data import Dataset
+from src.kernels import gpu
 
 PROBE_IMAGES = 256
 """The fixed probe batch: the first 256 training images."""

@@ -19,7 +19,7 @@ from tables import made
 from analysis import exercises, reproduce, tables
 from analysis.report import main
 from analysis.tables import Table
-from src.messages import key_of
+from src.errors.messages import key_of
 from src.sweeping import planning
 from src.sweeping.naming import sweep_name
 from src.training.probes import PASSES

@@ -3,9 +3,9 @@
     python -m tests.benchmarks.looks
 
 Paired differences are drawn, in points of accuracy, and judged look after look as a sweep judges them, by the
-levels of `src.looks`; beside it peeking after every seed from the fifth on with plain 95% intervals, and a fixed
-30 seeds. Prints the table of tests/benchmarks/LOOKS.md; ends with code 1 if a sweep of ours is wrong more often
-than in 5% and two standard errors.
+levels of `src.stats.looks`; beside it peeking after every seed from the fifth on with plain 95% intervals, and a
+fixed 30 seeds. Prints the table of tests/benchmarks/LOOKS.md; ends with code 1 if a sweep of ours is wrong more
+often than in 5% and two standard errors.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from src.looks import OBRIEN_FLEMING, POCOCK, Looks
 from src.stats import ALPHA
+from src.stats.looks import OBRIEN_FLEMING, POCOCK, Looks
 
 PLAN = (10, 20, 30, 45, 60)
 PEEKS = tuple(range(5, 61))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.looks import OBRIEN_FLEMING, Looks
 from src.stats import BETTER, EQUIVALENT, WORSE
+from src.stats.looks import OBRIEN_FLEMING, Looks
 from src.sweeping.decisions import worded
 from tests.benchmarks import looks
 from tests.benchmarks.looks import KINDS, MARGIN, PLAN, Samples

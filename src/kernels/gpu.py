@@ -20,7 +20,7 @@ def fused(device: torch.device) -> ModuleType | None:
     if device.type != "cuda":
         return None
     try:
-        from src import fused
+        from src.kernels import fused
 
         fused.levels(torch.zeros(1, 2, dtype=torch.int64, device=device), 0, 0, 1)
     except Exception as error:  # it is not installed, finds no compiler, or has no code for this GPU

@@ -20,11 +20,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec
 
-from src import messages, terminal
+from src.errors import messages, terminal
 
 P = ParamSpec("P")
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 DONE, SOME_RUNS_LOST, BAD_INPUT, MACHINE = 0, 1, 2, 3
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")
 """Signals that end a command cleanly; the first one is that of Ctrl-C."""

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 HELP = "`python -m src.train --help` lists"
 QUOTES = "a value with special characters needs quotes, KEY='\"VALUE\"'"
