@@ -45,6 +45,29 @@ def test_contributing_has_a_row_for_everything_new() -> None:
     assert named <= rows
 
 
+def test_both_readmes_say_the_same() -> None:
+    """The same commands in their order, the same links and pictures, and in each row the same numbers."""
+    english, chinese = ((REPOSITORY / name).read_text() for name in ("README.md", "README.zh.md"))
+
+    def code(page: str) -> list[str]:
+        blocks = "".join(re.findall(r"^```\w+\n(.*?)^```", page, flags=re.M | re.S))
+        return [re.sub(r"\s+#.*", "", line) for line in blocks.splitlines()]
+
+    def links(page: str) -> list[str]:
+        below_the_head = page.split("\n\n", 2)[2]  # which links the other page
+        return re.findall(r"\]\(([^)]+)\)", below_the_head)
+
+    def answers(page: str) -> list[list[str]]:
+        rows = re.findall(r"^\| (?=\d).*", page, flags=re.M)
+        # whole numbers may be words in English
+        return [re.findall(r"-?\d+\.\d+|\b\d+(?=\)| 个种子)", re.sub(r" seeds\)", ")", row)) for row in rows]
+
+    assert code(english) == code(chinese)
+    assert sorted(links(english)) == sorted(links(chinese))
+    assert len(answers(english)) == 7
+    assert answers(english) == answers(chinese)
+
+
 def test_changelog_has_the_form() -> None:
     page = (REPOSITORY / "CHANGELOG.md").read_text()
     assert page.startswith("# Changelog\n")
