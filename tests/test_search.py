@@ -243,7 +243,7 @@ def test_a_batch_is_one_launch_and_all_is_kept(run: Run, capsys: pytest.CaptureF
     assert "hydra" in yaml.safe_load((searched.folder / "multirun.yaml").read_text())
     best = max(searched.trials, key=lambda trial: trial.value or 0)
     out = capsys.readouterr().out
-    assert f"best of 10 trials: val_acc {best.value:.4f}  trial {best.number}: dropout1=" in out
+    assert f"best of 10 trials: val_acc {best.value:.4f}  trial {best.number + 1}: dropout1=" in out
     assert "report: python -m analysis.compare" in out
 
 
@@ -383,7 +383,7 @@ REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
      r"hydra.sweeper.direction=\[maximize\]: must be \[maximize,minimize\] for val_acc, val_loss, or null"),
     (SPACE, {"n_trials": 0}, "hydra.sweeper.n_trials=0: must be a whole number of at least 1"),
     (SPACE, {"batch_size": 0}, "hydra.sweeper.batch_size=0: must be a whole number of at least 1"),
-    (SPACE, {"sampler": "best"}, "hydra.sweeper.sampler=best: must be one of tpe, random, grid, cmaes, nsgaii"),
+    (SPACE, {"sampler": "best"}, "hydra.sweeper.sampler=best: must be one of tpe, gp, random, qmc, grid, cmaes, nsgaii"),
     (SPACE, {"seed": -1}, "hydra.sweeper.seed=-1: must be a whole number of at least 0"),
     (SPACE, {"arms": ["dropout1=0.2"]}, "hydra.sweeper.arms=.*: a search takes no arms"),
     (SPACE, {"sampler": "grid"}, r"dropout1=interval\(0,0.8\): the sampler grid needs a choice or a range"),
@@ -443,7 +443,7 @@ def test_a_damaged_study_is_named(run: Run) -> None:
     searched = run(*SPACE)
     (searched.folder / study.FILE).write_bytes(b"no database" * 100)
     with pytest.raises(
-        InputError, match=r"study.db is no study of Optuna \(.*\); without it the same search finds"
+        InputError, match=r"study.db is no study of Optuna \(.*\); without it the search begins"
     ):
         run(*SPACE)
 

@@ -31,11 +31,11 @@ def test_the_objective_is_the_mean_over_the_seeds(run: Run) -> None:
     assert searched.exit_code == 0
     table = rows(searched.folder)
     assert list(table[0])[:5] == ["id", "state", "dropout1", "optimizer.lr", "seed"]
-    assert [(int(row["trial"]), row["seed"]) for row in table] == [(t, s) for t in range(6) for s in "014"]
+    assert [(int(row["trial"]), row["seed"]) for row in table] == [(t + 1, s) for t in range(6) for s in "014"]
     for trial in searched.trials:
-        values = [float(row["val_acc"]) for row in table if int(row["trial"]) == trial.number]
+        values = [float(row["val_acc"]) for row in table if int(row["trial"]) == trial.number + 1]
         assert trial.value == pytest.approx(sum(values) / 3)
-        assert trial.user_attrs["runs"] == [row["id"] for row in table if int(row["trial"]) == trial.number]
+        assert trial.user_attrs["runs"] == [row["id"] for row in table if int(row["trial"]) == trial.number + 1]
 
 
 def test_a_seed_that_diverged_or_failed_speaks_for_its_trial(run: Run) -> None:
@@ -85,7 +85,7 @@ def test_a_clearly_worse_trial_gets_no_more_seeds(run: Run) -> None:
     )
     pruned = run(*SPACE, "seed=range(8)", result=by_seed, sampler="random", **TEN)
     table = rows(pruned.folder)
-    seeds = [sum(int(row["trial"]) == number for row in table) for number in range(9)]
+    seeds = [sum(int(row["trial"]) == number + 1 for row in table) for number in range(9)]
     # nothing to compare with in the first batch; later a trial ends after the fourth seed at the earliest
     assert seeds[:3] == [8, 8, 8]
     assert set(seeds[3:]) == {4, 8}

@@ -59,9 +59,10 @@ class Engine(ABC):
 
     @abstractmethod
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
-        """Learn what is waiting, before the first pack of a batch; may be called again while nothing is under way.
+        """Learn what is waiting, before any of it is submitted; may be called again.
 
-        A sweep is one batch, a search brings several: `at_once` is how many jobs a full one has.
+        A search brings its jobs bit by bit: `at_once` is how many of them may train at the same time. While packs
+        are under way it does not change.
         """
 
     @abstractmethod

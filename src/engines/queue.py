@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from src.runs.job import Job
 
@@ -42,6 +42,18 @@ def kind(job: Job) -> Hashable:
     return (repr(parts), run.epochs, run.batch_size, run.device, run.precision)
 
 
+class Source(Protocol):
+    """Brings jobs while others train, as workers become free."""
+
+    def more(self, room: int) -> Sequence[Job]:
+        """Further jobs, about as many as make a pack (`room`); none while that depends on what is under way."""
+        ...
+
+    def available(self) -> int:
+        """Jobs, at most, that `more` could bring now, whatever becomes of those under way; above 0 if any."""
+        ...
+
+
 class Queue:
     """Jobs still to be done, handed out in packs of one kind, in the order they came.
 
@@ -52,6 +64,7 @@ class Queue:
             from memory (GPU).
         pack_seconds: how long a CPU pack may take.
         largest: how many runs may be in it.
+        source: is asked for more when nothing waits.
     """
 
     def __init__(
@@ -62,21 +75,33 @@ class Queue:
         *,
         pack_seconds: float = PACK_SECONDS,
         largest: int = LARGEST_CPU_PACK,
+        source: Source | None = None,
     ) -> None:
         self._waiting: dict[Hashable, deque[Job]] = {}
+        self._totals: dict[Hashable, int] = {}
+        self._add(jobs)
+        self._workers, self._size = workers, size
+        self._pack_seconds, self._largest = pack_seconds, largest
+        self._source = source
+        self._seconds: dict[Hashable, float] = {}
+        self._latest: Hashable = None
+        """The kind that was measured last."""
+
+    def _add(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             self._waiting.setdefault(kind(job), deque()).append(job)
         self._totals = {key: len(waiting) for key, waiting in self._waiting.items()}
-        self._workers, self._size = workers, size
-        self._pack_seconds, self._largest = pack_seconds, largest
-        self._seconds: dict[Hashable, float] = {}
 
     def __len__(self) -> int:
-        return sum(len(waiting) for waiting in self._waiting.values())
+        """Jobs that wait, and those that could come without any that is under way."""
+        return sum(len(waiting) for waiting in self._waiting.values()) + self._available()
+
+    def _available(self) -> int:
+        return self._source.available() if self._source else 0
 
     def measured(self, job: Job, seconds: float) -> None:
         """Learn how long one run of this job's kind takes."""
-        key = kind(job)
+        self._latest = key = kind(job)
         self._seconds[key] = 0.5 * (self._seconds.get(key, seconds) + seconds)
 
     def put_back(self, jobs: Sequence[Job]) -> None:
@@ -90,6 +115,8 @@ class Queue:
         Args:
             gpu_memory: bytes free on the GPU that is to train it; None for a CPU.
         """
+        if self._source and not any(self._waiting.values()):
+            self._add(self._source.more(self._cpu_pack(self._latest)))
         for key, waiting in self._waiting.items():
             if waiting:
                 size = self._cpu_pack(key) if gpu_memory is None else self._stack(key, fitting(gpu_memory))
@@ -102,7 +129,8 @@ class Queue:
         # before a run of this kind is measured, packs are of one; and the last packs are small enough
         # for all workers to end together
         in_time = self._pack_seconds / self._seconds[key] if self._seconds.get(key) else 1
-        return max(1, int(min(in_time, self._largest, len(self._waiting[key]) // (2 * self._workers))))
+        left = len(self._waiting.get(key, ())) + self._available()
+        return max(1, int(min(in_time, self._largest, left // (2 * self._workers))))
 
     def _stack(self, key: Hashable, capacity: int) -> int:
         """Runs for a GPU that trains `held` at once: more would share its death without being faster."""

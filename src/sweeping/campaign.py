@@ -1,4 +1,4 @@
-"""A sweep trains through it once, a search once a batch: skip what is finished, train the rest, keep the table."""
+"""A sweep's jobs, all at once or as they come: skip what is finished, train the rest, keep the table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 from src import provenance
 from src.engines import Engine, policy
 from src.engines.policy import Report
-from src.engines.queue import Queue
+from src.engines.queue import Queue, Source
 from src.errors import terminal
 from src.runs import store
 from src.runs.job import Job, Record, final_record, is_final
@@ -38,8 +38,8 @@ class Campaign:
         engine: started; whoever started it closes it.
         display: is begun before the first job trains, and ended with the campaign.
         pack_size: runs handed to a worker at once; None for measured defaults, see `src.engines.queue`.
-        at_once: jobs of a full batch, where they come in batches: as many workers are kept for a smaller one, since
-            new ones take seconds to start.
+        at_once: jobs that may train at the same time, where not all come together: as many workers are kept while
+            there are fewer, since new ones take seconds to start.
         kept: says how much is done and kept, where it is interrupted.
     """
 
@@ -88,11 +88,37 @@ class Campaign:
         Raises:
             MachineError: if the machine or the engine gives out.
         """
+        self.follow(_AllAtOnce(jobs), report)
+        return [self.table.records[job.id] for job in jobs]
+
+    def follow(self, source: Source, report: Report = _nothing) -> None:
+        """Train what the source brings, until it brings nothing and nothing is under way; as `train` else."""
+        incoming = _Incoming(self, source, report)
+        first = incoming.more(1)
+        if first:
+            self.table.write()
+            self.display.begin()
+            engine = self._engine
+            queue = Queue(
+                first,
+                engine.workers,
+                self._pack_size,
+                pack_seconds=engine.pack_seconds,
+                largest=engine.largest_pack,
+                source=incoming,
+            )
+            policy.drain(engine, queue, incoming.end)
+        self.table.write()
+
+    def enlist(self, jobs: Sequence[Job], under_way: set[str], report: Report) -> list[Job]:
+        """Of further jobs those that must be trained; the others are reported. The engine is ready for them."""
         self.table.extend(jobs)
         self.display.add(jobs)
         waiting = []
         for job in {job.id: job for job in jobs}.values():
             record = self.table.records.get(job.id)
+            if job.id in under_way:
+                continue  # the same run was asked for before, and will be reported
             if record is not None and is_final(record):
                 report(job, record)  # an earlier batch had the same run
             elif record := final_record(job):
@@ -101,30 +127,48 @@ class Campaign:
                 report(job, record)
             else:
                 waiting.append(job)
-
-        def end(job: Job, record: Record) -> None:
-            self.table.add(record)
-            report(job, record)
-            self.display.advance(job, record)
-
         if waiting:
-            self.table.write()
-            self.display.begin()
-            self._train(waiting, end)
-        self.table.write()
-        return [self.table.records[job.id] for job in jobs]
+            self._engine.prepare(waiting, self._at_once or len(waiting))
+        return waiting
 
-    def _train(self, waiting: Sequence[Job], report: Report) -> None:
-        engine = self._engine
-        engine.prepare(waiting, self._at_once or len(waiting))
-        queue = Queue(
-            waiting,
-            engine.workers,
-            self._pack_size,
-            pack_seconds=engine.pack_seconds,
-            largest=engine.largest_pack,
-        )
-        policy.drain(engine, queue, report)
+
+class _AllAtOnce:
+    """A source of jobs that are all known."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+
+    def more(self, room: int) -> Sequence[Job]:
+        jobs, self._jobs = self._jobs, ()
+        return jobs
+
+    def available(self) -> int:
+        return len(self._jobs)
+
+
+class _Incoming:
+    """What a source brings and must be trained; what is done already is reported on the way."""
+
+    def __init__(self, campaign: Campaign, source: Source, report: Report) -> None:
+        self._campaign, self._source, self._report = campaign, source, report
+        self._under_way: set[str] = set()
+
+    def more(self, room: int) -> Sequence[Job]:
+        while jobs := self._source.more(room):
+            if waiting := self._campaign.enlist(jobs, self._under_way, self._report):
+                self._under_way |= {job.id for job in waiting}
+                return waiting
+        return ()
+
+    def available(self) -> int:
+        return self._source.available()
+
+    def end(self, job: Job, record: Record) -> None:
+        """A job that was under way has ended."""
+        self._under_way.discard(job.id)
+        self._campaign.table.add(record)
+        self._report(job, record)
+        self._campaign.display.advance(job, record)
 
 
 def _launched_record(job: Job, record: Record) -> Record:
@@ -157,13 +201,13 @@ class Launched(Campaign):
         super().__init__(folder, swept, launcher, display, kept=kept)
         self._launcher, self._overrides = launcher, overrides
 
-    def train(self, jobs: Sequence[Job], report: Report = _nothing) -> list[Record]:
-        self.table.extend(jobs)
-        returned = self._launcher.launch(
-            [self._overrides(job) for job in jobs], initial_job_idx=jobs[0].number
-        )
-        for job, returns in zip(jobs, returned, strict=True):
-            self.table.add(_launched_record(job, returns.return_value))
-            report(job, self.table.records[job.id])
-        self.table.write()
-        return [self.table.records[job.id] for job in jobs]
+    def follow(self, source: Source, report: Report = _nothing) -> None:
+        while jobs := source.more(1):
+            self.table.extend(jobs)
+            returned = self._launcher.launch(
+                [self._overrides(job) for job in jobs], initial_job_idx=jobs[0].number
+            )
+            for job, returns in zip(jobs, returned, strict=True):
+                self.table.add(_launched_record(job, returns.return_value))
+                report(job, self.table.records[job.id])
+            self.table.write()

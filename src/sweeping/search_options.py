@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from src import config
 from src.checks import Check, check_keys, integer, one_of, optional
+from src.config import Run
+from src.engines.settings import Settings
 from src.errors import InputError
 from src.errors.messages import key_of
 from src.runs.job import Job
-from src.sweeping import planning, study
+from src.sweeping import planning, samplers, study
 from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra
 from src.sweeping.space import Space, as_override
 
 BETTER: dict[str, study.Direction] = {"val_acc": "maximize", "val_loss": "minimize"}
 """What a search may optimise, and where that is better. The test set is not for searching."""
 LARGEST_GRID = 100_000
+BATCH = 8
+"""Trials asked for at once where they cannot be asked for one by one: a GPU trains them as one stack, and Hydra's
+other launchers take batches."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class Options:
     metrics: tuple[str, ...]
     directions: tuple[study.Direction, ...]
     n_trials: int
-    batch_size: int
+    batch_size: int | None
+    """None: trials are asked for as workers become free."""
     sampler: str
     seed: int
     pruner: str | None = None
@@ -53,8 +59,8 @@ def parse(options: Mapping[str, Any]) -> Options:
         "metric": _some_of(*BETTER, why="; the test set is not for searching"),
         "direction": lambda value: None if value is None else _some_of("maximize", "minimize")(value),
         "n_trials": integer(1),
-        "batch_size": integer(1),
-        "sampler": one_of("tpe", "random", "grid", "cmaes", "nsgaii"),
+        "batch_size": optional(integer(1)),
+        "sampler": one_of(*samplers.CLASSES),
         "seed": integer(0, 2**32 - 1),
         "pruner": optional(one_of("wilcoxon")),
     }
@@ -70,6 +76,18 @@ def parse(options: Mapping[str, Any]) -> Options:
     return Options(
         metrics, directions, *(typed[key] for key in ("n_trials", "batch_size", "sampler", "seed", "pruner"))
     )
+
+
+def batched(options: Options, chosen: Settings | None, run: Run) -> Options:
+    """The options with a batch size where trials cannot be asked for one by one; `run` is a trial's."""
+    is_on_gpu = run.device != "cpu" and (
+        config.resolve_device(run.device) == "cuda"
+        if chosen is not None and chosen.here
+        else run.device == "cuda"
+    )
+    if options.batch_size is None and (chosen is None or chosen.gpus or is_on_gpu):
+        return replace(options, batch_size=BATCH)
+    return options
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,11 +147,10 @@ def check_space(space: Space, options: Options) -> None:
             raise InputError(axis.setting, axis.typed, "the sampler cmaes needs a range or an interval")
         if options.sampler == "grid" and axis.points() is None:
             raise InputError(axis.setting, axis.typed, "the sampler grid needs a choice or a range")
+    samplers.sampler_by_name(options.sampler, options.seed, options.batch_size)  # whether it is there
     right = ""
     if options.sampler == "cmaes":
-        if find_spec("cmaes") is None:
-            right = "the package cmaes is not installed; pip install -e '.[optuna]' brings it"
-        elif len(options.metrics) > 1:
+        if len(options.metrics) > 1:
             right = "takes one metric; for several take nsgaii or tpe"
         elif len(space.axes) < 2:
             right = "needs two keys to search over; for one take tpe"

@@ -1,9 +1,9 @@
-"""A search's memory: Optuna's study in a folder's `study.db`, and the samplers by name.
+"""A search's memory: Optuna's study in a folder's `study.db`.
 
 The study that is asked lives in memory, since one question costs SQLite a dozen transactions; a trial is written
 to `study.db` in one piece before it is launched, and told there when it has ended. What a sampler draws for a trial
-follows from the seed, the trial's number and the trials before it: a search that was killed asks for the same
-trials as one that ran through.
+follows from the seed, the trial's number and the trials before it (`src.sweeping.samplers`): a search in batches
+that was killed asks for the same trials as one that ran through.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -36,8 +35,11 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
-def open_storage(path: Path) -> optuna.storages.RDBStorage:
+def open_storage(path: Path, is_durable: bool = False) -> optuna.storages.RDBStorage:
     """The SQLite storage at `path`, made where there is none.
+
+    Args:
+        is_durable: whether a power cut may take nothing either; each writing waits for the disk.
 
     Raises:
         InputError: if the file is something else; MachineError: if the disk gives out.
@@ -45,9 +47,9 @@ def open_storage(path: Path) -> optuna.storages.RDBStorage:
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
-        # A kill loses nothing by it. A power cut may tear the file, and takes nothing that is not found again:
-        # without the file the same command asks for the same trials and finds their runs finished.
-        connection.execute("PRAGMA synchronous=OFF")
+        # A kill loses nothing by OFF. A power cut may tear the file, and takes nothing that is not found again:
+        # without the file the same batches are asked for, and their runs are finished.
+        connection.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'OFF'}")
         return connection
 
     try:
@@ -69,9 +71,8 @@ def _said(path: Path, error: Exception) -> InputError | MachineError:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     reason = str(error).strip().splitlines()[0]
-    return InputError(
-        f"{path} is no study of Optuna ({reason}); without it the same search finds its finished runs again"
-    )
+    right = "without it the search begins anew, and trains no finished run again"
+    return InputError(f"{path} is no study of Optuna ({reason}); {right}")
 
 
 @contextmanager
@@ -82,14 +83,14 @@ def _writing(path: Path) -> Iterator[None]:
         raise _said(path, error) from None
 
 
-def load(path: Path) -> optuna.Study:
-    """The study in an existing `study.db`, to be read.
+def load(path: Path, is_durable: bool = False) -> optuna.Study:
+    """The study in an existing `study.db`; `is_durable` as for `open_storage`.
 
     Raises:
         InputError: if there is not exactly one, or it cannot be read.
     """
     try:
-        storage = open_storage(path)
+        storage = open_storage(path, is_durable)
         (name,) = optuna.get_all_study_names(storage)
         return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
     except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
@@ -107,6 +108,7 @@ class Study:
         distributions: what is searched over.
         sampler: makes the sampler that draws the trial of this number.
         about: what must be the same when the search goes on, as plain JSON.
+        is_durable: whether nothing but the file could say which trials there were.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Study:
         distributions: Mapping[str, BaseDistribution],
         sampler: Callable[[int], BaseSampler],
         about: Mapping[str, Any],
+        is_durable: bool = False,
     ) -> None:
         self._distributions, self._sampler = dict(distributions), sampler
         self._path = path = folder / FILE
@@ -124,7 +127,7 @@ class Study:
         with _writing(path):
             if is_new or not optuna.get_all_study_names(storage):
                 optuna.create_study(study_name=folder.name, storage=storage, directions=list(directions))
-            self._disk = load(path)
+            self._disk = load(path, is_durable)
             if not self._disk.user_attrs.get(ABOUT):
                 self._disk.set_user_attr(ABOUT, dict(about))
         self._live = optuna.create_study(directions=list(directions), sampler=optuna.samplers.RandomSampler())
@@ -186,40 +189,3 @@ def recorded(folder: Path) -> dict[str, Any]:
         return {}
     storage = open_storage(path)
     return dict(load(path).user_attrs.get(ABOUT) or {}) if optuna.get_all_study_names(storage) else {}
-
-
-class _Grid(optuna.samplers.GridSampler):
-    def after_trial(self, *_: Any) -> None:
-        """Optuna's own would stop `Study.optimize`, which is not what runs here."""
-
-
-def sampler_by_name(
-    name: str, seed: int, batch_size: int, grid: Mapping[str, Sequence[Any]] | None = None
-) -> Callable[[int], BaseSampler]:
-    """Makes the sampler of each trial, by its number.
-
-    Args:
-        name: tpe, random, grid, cmaes or nsgaii.
-        seed: with the trial's number it seeds the sampler. (One sampler seeded once would, after a restart,
-            draw its first trials again.)
-        batch_size: the size of a generation of cmaes and nsgaii, which are told of a batch at once.
-        grid: for grid, the values of each parameter.
-    """
-    if name == "grid":
-        sampler = _Grid(dict(grid or {}), seed=seed)
-        return lambda number: sampler
-
-    def make(number: int) -> BaseSampler:
-        trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        if name == "tpe":
-            return optuna.samplers.TPESampler(seed=trial_seed, constant_liar=True)
-        if name == "random":
-            return optuna.samplers.RandomSampler(seed=trial_seed)
-        if name == "cmaes":
-            # below 4 there is nothing to recombine; then Optuna's own size follows from the space
-            return optuna.samplers.CmaEsSampler(
-                seed=trial_seed, popsize=batch_size if batch_size >= 4 else None
-            )
-        return optuna.samplers.NSGAIISampler(seed=trial_seed, population_size=max(2, batch_size))
-
-    return make

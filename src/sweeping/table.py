@@ -31,12 +31,14 @@ class Table:
         """By their place in the sweep."""
         self.records: dict[str, Record] = {}
         self.runs_of_trial = 1
-        """Of a search; where there are several, the last column names the trial."""
+        """Of a search; where there are several, the last column names the trial, from 1."""
         self._next = 0.0
 
     def extend(self, jobs: Sequence[Job]) -> None:
         """More rows, each at the job's place in the sweep; a job that has one keeps it."""
         self._jobs |= {job.number: job for job in jobs}
+        if self.records:  # of a table that grows, for what a kill leaves
+            self._write_if_due()
 
     def kept(self) -> str:
         """How many runs need not be trained again."""
@@ -48,6 +50,9 @@ class Table:
         # a record that was read or sent brings names of its own, each time; these are one for all runs
         kept["final"] = {sys.intern(name): value for name, value in (record.get("final") or {}).items()}
         self.records[record["id"]] = kept
+        self._write_if_due()
+
+    def _write_if_due(self) -> None:
         if time.monotonic() > self._next:
             self.write()
 
@@ -66,7 +71,7 @@ class Table:
         self._next = now + max(TABLE_EVERY, (now - started) / TABLE_SHARE)
 
     def _trial(self, job: Job) -> dict[str, int]:
-        return {"trial": (job.number or 0) // self.runs_of_trial} if self.runs_of_trial > 1 else {}
+        return {"trial": 1 + (job.number or 0) // self.runs_of_trial} if self.runs_of_trial > 1 else {}
 
 
 def _metric_column(name: str, swept: Sequence[str]) -> str:

@@ -72,8 +72,9 @@ class OptunaConf:
     metric: Any = "val_acc"  # val_acc | val_loss | a list of both
     direction: Any = None  # maximize | minimize | a list; null: what is better for the metric
     n_trials: int = 20  # in total, those of an earlier start included
-    batch_size: int = 8  # trials that are asked for, and launched, at once
-    sampler: str = "tpe"  # tpe | random | grid | cmaes | nsgaii
+    # trials that are asked for at once, and the search is reproducible; null: one by one as workers become free
+    batch_size: int | None = None
+    sampler: str = "tpe"  # tpe | gp | random | qmc | grid | cmaes | nsgaii | nsgaiii
     seed: int = 0  # of the sampler
     pruner: str | None = None  # wilcoxon: a trial that is clearly worse gets no more seeds
     arms: Any = None  # refused: a sweep file with arms is no search
@@ -151,7 +152,7 @@ class ArmsSweeper(_OurSweeper):
 
 
 class OptunaSweeper(_OurSweeper):
-    """A search in batches, each trained as one: see `src.sweeping.search`."""
+    """A search: see `src.sweeping.search`."""
 
     def __init__(self, params: dict[str, str], plan: bool = False, **options: Any) -> None:
         self.params, self.plan, self.options = params, plan, options
