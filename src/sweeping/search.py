@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from src.engines import Engine
 from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
-from src.runs import store, sweep_folder
+from src.runs import store, sweep_folder, tags
 from src.runs.job import Job, Record, final_record, ready
 from src.sweeping import dry_run, planning, search_options, study
 from src.sweeping.campaign import Campaign, Launched
@@ -68,7 +68,9 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
         about = search_options.about(space, options, seeds)
         search_options.check_same(folder, about)
         with _alone(folder):
-            sweep_folder.claim(folder, text_of(sweeper.config), corners[0].run.output)
+            first = corners[0].run
+            sweep_folder.claim(folder, text_of(sweeper.config), first.output)
+            tags.add(folder, first.tags, first.note)
             save_multirun(folder, sweeper.config)
             sampler = study.sampler_by_name(
                 options.sampler, options.seed, options.batch_size, search_options.grid(space, options)

@@ -60,7 +60,7 @@ def task(cfg: DictConfig) -> Any:
 def _run(job: Job, record: Record | None) -> Record:
     """Trains a single run, or shows the record that it has."""
     from src.errors import events
-    from src.runs import store
+    from src.runs import store, tags
     from src.runs.record import epoch_line
 
     trained = record is None
@@ -84,6 +84,7 @@ def _run(job: Job, record: Record | None) -> Record:
         except OSError as error:
             error.add_note("the run is finished and kept; the same command draws its curves")
             raise
+    tags.add(job.folder, job.run.tags, job.run.note)
     print(f"results: {job.folder}")
     told = {key: record.get(key) for key in ("id", "state", "final", "error", "seconds")}
     events.tell("end", folder=job.folder, trained=trained, **told)
