@@ -10,18 +10,9 @@ which sees the code as it is now and leaves nothing behind in this one. See swee
 """
 
 from importlib.metadata import version
-from pathlib import Path
 
-import src
-
-if Path(src.__file__ or "").resolve().parent != Path(__file__).resolve().parents[2]:
-    raise ImportError(
-        f"{src.__file__ or list(src.__path__)} hides this project's package src; rename or move it"
-    )
-
-from src.errors import InputError, MachineError
-
-from ._calls import plan, run, sweep
+from . import _project as _project  # first: what follows imports src
+from ._calls import InputError, MachineError, plan, run, sweep
 from ._results import Comparison, Run, Sweep, load_model
 
 __version__ = version("dropout-sweeps")

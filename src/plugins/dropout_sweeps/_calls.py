@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from src.errors import BAD_INPUT, MACHINE, InputError, MachineError
+from src.errors import BAD_INPUT, MACHINE
+from src.errors import InputError as InputError
+from src.errors import MachineError as MachineError
 
 from ._progress import Progress, in_notebook
 from ._results import Run, Sweep
@@ -68,6 +70,8 @@ def _checked(overrides: tuple[str, ...], output: str | Path) -> list[str]:
             raise InputError(f"{override!r} is no override; texts such as 'dropout1=0.2,0.5' are right")
     if any(override.startswith("output=") for override in overrides):
         return list(overrides)
+    if str(output) == "outputs":
+        return list(overrides)
     text = str(output).replace("\\", "\\\\").replace('"', '\\"')
     return [*overrides, f'output="{text}"']
 
@@ -99,10 +103,12 @@ def _call(arguments: list[str], progress: bool) -> dict[str, Any]:
     bar = Progress() if is_bar else None
     try:
         last = _followed(process, bar.show if bar else None)
-    except BaseException:
-        last = _interrupted(process)
+    except BaseException as error:
+        line = _interrupted(process).get("message", "interrupted; the same call goes on from here")
         if bar:
-            bar.close(last.get("message", "interrupted"))
+            bar.close(line)
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(line) from None
         raise
     finally:
         reader.join(timeout=5)
@@ -147,7 +153,7 @@ def _interrupted(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def _error(last: Mapping[str, Any], code: int, said: str) -> BaseException:
     """What a command without a result raises."""
-    line = str(last.get("message") or said.splitlines()[-1] if said else "it said nothing")
+    line = str(last.get("message") or (said.splitlines() or ["it said nothing"])[-1])
     if code == BAD_INPUT:
         return InputError(last["key"], last["value"], last["right"]) if last.get("key") else InputError(line)
     if code == MACHINE:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import REPOSITORY, InputError
+from src.errors import InputError
 from src.runs import store, sweep_folder
+
+from . import _project
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,20 +21,8 @@ if TYPE_CHECKING:
 
 
 def _analysis(name: str) -> Any:
-    """A module of `analysis`, whatever package of that name the caller's folder has."""
-    sys.path.insert(0, str(REPOSITORY))
-    try:
-        module = importlib.import_module(f"analysis.{name}")
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("analysis"):
-            raise
-        module = None
-    finally:
-        sys.path.remove(str(REPOSITORY))
-    if module is None or REPOSITORY not in Path(str(module.__file__)).resolve().parents:
-        other = getattr(sys.modules.get("analysis"), "__file__", None) or "another package"
-        raise ImportError(f"{other} hides this project's package analysis; rename or move it")
-    return module
+    """A module of `analysis`, which takes a second to import: pandas."""
+    return _project.module(f"analysis.{name}")
 
 
 class Sweep:
