@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.errors import InputError, command
+from src.errors import InputError, command, events
 
 if TYPE_CHECKING:
     from analysis.tables import Table
@@ -52,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDERNAME",
         help="The name of a trimmed sweep's folder, such as weight_decay__epochs=3. Without it, it is NAME.",
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="Says the arms, and the runs without a result, as one line of JSON on standard output.",
+    )
     return parser
 
 
@@ -59,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the arms; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)
+    if options.json:
+        events.begin()
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
     from analysis import exercises, tables
 
@@ -79,6 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(problem, file=sys.stderr)
     # Hydra reads it as a list of texts: each in quotes, for it holds spaces
     print(json.dumps(found, separators=(",", ":")))
+    if options.json:
+        from analysis import programs
+
+        events.tell("end", sweep=table.name, arms=found, problems=programs.problems(table.problems))
 
 
 def arms(name: str, table: Table) -> list[str]:

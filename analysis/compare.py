@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.measures import METRICS
-from src.errors import DONE, SOME_RUNS_LOST, command
+from src.errors import DONE, SOME_RUNS_LOST, command, events
 
 if TYPE_CHECKING:
     from analysis.comparison import Compared
@@ -64,6 +64,22 @@ def _parser() -> argparse.ArgumentParser:
             "and their names."
         ),
     )
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help=(
+            "Compares those runs alone: KEY=VALUE or KEY!=VALUE of any key of their config, 'tags has WORD' or "
+            "'tags lacks WORD' of the tags of the sweep and of the run. May be given several times. The report "
+            "goes to FOLDER/where/CONDITION, and what the sweep declares, which is of all its arms, is not judged."
+        ),
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="Says what the report says as one line of JSON on standard output, and all else on standard error.",
+    )
     return parser
 
 
@@ -71,15 +87,20 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)
+    if options.json:
+        events.begin()
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
+    from analysis import programs
     from analysis.comparison import compare, write
 
-    compared = compare(options.folders, options.metric, options.baseline)
+    compared = compare(options.folders, options.metric, options.baseline, options.where)
     page = write(compared, options.to)
     for problem in compared.sweep.problems:
         print(problem, file=sys.stderr)
     _show(compared)
     print(f"Open {page}")
+    if options.json:
+        events.tell("end", **programs.facts(compared, page))
     return SOME_RUNS_LOST if compared.sweep.problems else DONE
 
 

@@ -32,6 +32,7 @@ from analysis import (
     runs,
     search,
     tables,
+    where,
 )
 from analysis.contrasts import Arms, ArmStats, Result, described, family, with_gaps
 from analysis.measures import Measure
@@ -78,6 +79,8 @@ class Compared:
     """Whether the sweep itself declares what is judged."""
     search: Search | None = None
     """Where Optuna proposed the runs: what there is to say of that."""
+    conditions: tuple[str, ...] = ()
+    """By which its runs were chosen from those of the sweep."""
 
     @property
     def best(self) -> ArmStats:
@@ -120,7 +123,10 @@ class Compared:
 
 
 def compare(
-    folders: str | Path | Sequence[str | Path], metric: str | None = None, baseline: str | None = None
+    folders: str | Path | Sequence[str | Path],
+    metric: str | None = None,
+    baseline: str | None = None,
+    conditions: Sequence[str] = (),
 ) -> Compared:
     """Compute the comparison of one sweep, or of several as one, at the last epoch of each run.
 
@@ -131,13 +137,15 @@ def compare(
         baseline: the arm that each other arm is compared with. Without it the contrast that the sweep declares is
             judged; without one all pairs are, or with more than 6 arms each with the sweep's first: a reference
             chosen for its result would make the differences look larger than they are.
+        conditions: which runs are compared, see `where.select`; what the sweep declares is of all its arms and then
+            not judged.
 
     Raises:
-        InputError: if there is nothing to compare by `metric`, or no arm `baseline`.
+        InputError: if there is nothing to compare by `metric`, no arm `baseline` or no run that meets `conditions`.
     """
     paths = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
-    sweep = merge.read(paths)
-    primary = _primary(sweep)
+    sweep = merge.read(paths, conditions)
+    primary = None if conditions else _primary(sweep)
     searched = search.metric(sweep.folder)
     wanted = metric or searched or (primary.measure.column if primary else "")
     measure = measures.METRICS.get(wanted) or measures.TEST_ACC
@@ -147,7 +155,7 @@ def compare(
     rows = epochs[list(sweep.keys)].to_dict("records")
     epochs = with_gaps(epochs.assign(arm=[names[merge.place(row)] for row in rows]))
     trained = [name for name in by_name if name in set(epochs["arm"])]
-    looked = looks.read(sweep.folder) if len(paths) == 1 else ()
+    looked = looks.read(sweep.folder) if len(paths) == 1 and not conditions else ()
     table = Table(sweep.name, sweep.keys, epochs, sweep.runs, sweep.problems, looks=looked)
     arms = Arms(table, by_name)
     reference = _chosen(baseline, trained, paths) or (trained[0] if len(trained) > ALL_PAIRS else None)
@@ -178,7 +186,8 @@ def compare(
         described=described(others),
         reference=None if declared else reference,
         declared=bool(declared),
-        search=search.read(sweep.folder),
+        search=None if conditions else search.read(sweep.folder),
+        conditions=tuple(conditions),
     )
 
 
@@ -317,6 +326,7 @@ def _grid(compared: Compared) -> dict[str, Figure]:
 def content(compared: Compared, drawn: Sequence[str] = ()) -> dict[str, Any]:
     """What the template is given: numbers and names."""
     names = [str(folder) for folder in compared.folders]
+    chosen = [word for condition in compared.conditions for word in ("--where", condition)]
     return {
         "c": compared,
         "title": compared.sweep.name,
@@ -326,7 +336,7 @@ def content(compared: Compared, drawn: Sequence[str] = ()) -> dict[str, Any]:
         "columns": list(compared.arms[0].summaries),
         "figures": drawn,
         "commands": commands(compared),
-        "compare_command": shlex.join(["python", "-m", "analysis.compare", *names]),
+        "compare_command": shlex.join(["python", "-m", "analysis.compare", *names, *chosen]),
         "all_pairs": ALL_PAIRS,
     }
 
@@ -344,7 +354,7 @@ def write(compared: Compared, to: Path | None = None) -> Path:
 
     The page holds its figures and needs no other file and no network.
     """
-    folder = to or compared.sweep.folder
+    folder = to or where.folder(compared.sweep.folder, compared.conditions)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = draw(compared, folder / "figures")
     text = page.render("comparison.md", content(compared, drawn))

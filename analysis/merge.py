@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import runs
+from analysis import runs, where
 from analysis.contrasts import Arm
 from analysis.runs import InputError, Sweep
 from src.config import RATES
@@ -24,13 +24,24 @@ def target(folders: Sequence[str | Path]) -> Path:
     return first if len(names) == 1 else first.parent.parent / "comparisons" / "+".join(names)[:200]
 
 
-def read(folders: Sequence[str | Path]) -> Sweep:
+def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Sweep:
     """The folders' runs as one sweep, whose folder is `target`; a run that several have counts once.
 
+    Args:
+        conditions: as `where.select`; of several folders, one whose runs do not meet them is left out.
+
     Raises:
-        InputError: as `runs.read`, or if an arm and seed has two runs.
+        InputError: as `runs.read` and `where.select`, or if an arm and seed has two runs.
     """
-    sweeps = [runs.read(folder) for folder in dict.fromkeys(map(Path, folders))]
+    sweeps, refused = list[Sweep](), list[InputError]()
+    for folder in dict.fromkeys(map(Path, folders)):
+        whole = runs.read(folder)
+        try:
+            sweeps.append(where.select(whole, conditions))
+        except InputError as error:
+            refused.append(error)
+    if not sweeps:
+        raise refused[0]
     if len(sweeps) == 1:
         return sweeps[0]
     # what a sweep did not sweep is the same in all its runs
@@ -58,9 +69,9 @@ def read(folders: Sequence[str | Path]) -> Sweep:
     twice = last[last.assign(**{key: last[key].astype(str) for key in keys}).duplicated([*keys, "seed"])]
     if len(twice):
         arm, seed = runs.identity(twice.to_dict("records")[0], keys)
-        where = runs.Problem("", "", arm, seed, "").where
+        place_of = runs.Problem("", "", arm, seed, "").where
         raise InputError(
-            f"{' and '.join(map(str, folders))} have different runs of {where}; one run an arm and seed is right"
+            f"{' and '.join(map(str, folders))} have different runs of {place_of}; one run an arm and seed is right"
         )
     return whole
 

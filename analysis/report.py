@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.errors import DONE, SOME_RUNS_LOST, command
+from src.errors import DONE, SOME_RUNS_LOST, command, events
 
 LANGUAGES = ("en", "zh")
 
@@ -60,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=LANGUAGES,
         help="The language of the page: index.html is in English, index.zh.html in Chinese. The default is both.",
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="Says each exercise's verdict and the pages as one line of JSON on standard output.",
+    )
     return parser
 
 
@@ -67,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)
+    if options.json:
+        events.begin()
     return report(options.output, options.source, options.to, options.small, options.language)
 
 
@@ -92,6 +99,16 @@ def report(
         state = section.facts.verdict if section.facts else "no answer" if section.error else "not run yet"
         print(f"{section.module.NUMBER}. {section.name}: {state}")
     print(*(f"Open {page}" for page in pages), sep="\n")
+    answers = [
+        {
+            "number": section.module.NUMBER,
+            "name": section.name,
+            "verdict": section.facts.verdict if section.facts else None,
+            "error": section.error,
+        }
+        for section in said.sections
+    ]
+    events.tell("end", exercises=answers, pages=pages, problems=[str(fault) for fault in faults])
     return SOME_RUNS_LOST if faults else DONE
 
 

@@ -61,6 +61,15 @@ def text(value: Any) -> str:
     return value
 
 
+def words(value: Any) -> tuple[str, ...]:
+    """A list of words, or one word."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    # a number, true and null are words as well, where one typed them so
+    if any(isinstance(word, list | dict) or word is None or len(str(word).split()) != 1 for word in listed):
+        raise ValueError("must be a list of words, such as [pilot,final]")
+    return tuple(dict.fromkeys(map(str, listed)))
+
+
 def one_of(*choices: str) -> Check:
     """One of a few words."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src import components, data, noise, provenance
-from src.checks import Check, boolean, check_keys, integer, one_of, real, text
+from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text, words
 from src.components import Options
 from src.errors import InputError
 from src.provenance import GROUPS, Provenance
@@ -29,7 +29,12 @@ ROOT: dict[str, Check] = {
     "save_model": boolean,
     "matmul": one_of("auto", "torch", "onednn", "openblas"),
     "precision": one_of("float32", "tf32"),
+    "tags": words,
+    "note": optional(text),
 }
+
+LATER = {**dict.fromkeys(FURTHER, 0.0), "precision": "float32", "tags": (), "note": None}
+"""Keys that an older `run.json` has not, and what they stand for there."""
 
 
 def _probe_every(value: Any) -> Any:
@@ -77,6 +82,8 @@ class Run:
     dropout7: float = 0.0
     dropout8: float = 0.0
     dropout9: float = 0.0
+    tags: tuple[str, ...] = ()
+    note: str | None = None
 
     @property
     def rates(self) -> dict[str, float]:
@@ -97,7 +104,7 @@ def parse(config: Mapping[str, Any]) -> Run:
             raise InputError(group, values, f"must be the name of a file in conf/{group}")
         groups[group] = dict(values)
     plain = {key: value for key, value in config.items() if key not in groups}
-    typed = check_keys({**dict.fromkeys(FURTHER, 0.0), "precision": "float32", **plain}, ROOT)
+    typed = check_keys({**LATER, **plain}, ROOT)
     typed["probe"] = Options(**check_keys(groups["probe"], PROBE, prefix="probe."))
     typed |= {group: components.check_options(group, groups[group]) for group in ("data", *GROUPS)}
     if typed["noise"].name == "none":

@@ -13,13 +13,16 @@ import hydra
 from hydra._internal.utils import get_args_parser
 
 from src import errors
-from src.errors import messages
+from src.errors import events, messages
 from src.sweeping import naming, single
 
 
 @errors.command
 def main() -> None:
     """Runs Hydra on the command line."""
+    if events.FLAG in sys.argv:
+        sys.argv.remove(events.FLAG)
+        events.begin()
     sys.argv[1:] = flags_first(sys.argv[1:])
     conf = str(errors.REPOSITORY / "conf")
     with errors.raised_by_hydra():

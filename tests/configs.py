@@ -29,6 +29,8 @@ BOOK: dict[str, Any] = {
     "save_model": False,
     "matmul": "auto",
     "precision": "float32",
+    "tags": [],
+    "note": None,
     "probe": {"every": None, "test_time": False, "train": False},
     "data": {"name": "fashion_mnist", "root": ".data", "validation": 0, "split": 0, "train": None},
     "model": {"name": "scratch", "hidden1": 256, "hidden2": 256},

@@ -383,7 +383,7 @@ REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
      r"hydra.sweeper.direction=\[maximize\]: must be \[maximize,minimize\] for val_acc, val_loss, or null"),
     (SPACE, {"n_trials": 0}, "hydra.sweeper.n_trials=0: must be a whole number of at least 1"),
     (SPACE, {"batch_size": 0}, "hydra.sweeper.batch_size=0: must be a whole number of at least 1"),
-    (SPACE, {"sampler": "best"}, "hydra.sweeper.sampler=best: must be one of tpe, gp, random, qmc, grid, cmaes, nsgaii"),
+    (SPACE, {"sampler": "best"}, "hydra.sweeper.sampler=best: must be one of tpe, gp, random, qmc, grid, cmaes"),
     (SPACE, {"seed": -1}, "hydra.sweeper.seed=-1: must be a whole number of at least 0"),
     (SPACE, {"arms": ["dropout1=0.2"]}, "hydra.sweeper.arms=.*: a search takes no arms"),
     (SPACE, {"sampler": "grid"}, r"dropout1=interval\(0,0.8\): the sampler grid needs a choice or a range"),

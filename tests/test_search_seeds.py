@@ -31,11 +31,15 @@ def test_the_objective_is_the_mean_over_the_seeds(run: Run) -> None:
     assert searched.exit_code == 0
     table = rows(searched.folder)
     assert list(table[0])[:5] == ["id", "state", "dropout1", "optimizer.lr", "seed"]
-    assert [(int(row["trial"]), row["seed"]) for row in table] == [(t + 1, s) for t in range(6) for s in "014"]
+    assert [(int(row["trial"]), row["seed"]) for row in table] == [
+        (t + 1, s) for t in range(6) for s in "014"
+    ]
     for trial in searched.trials:
         values = [float(row["val_acc"]) for row in table if int(row["trial"]) == trial.number + 1]
         assert trial.value == pytest.approx(sum(values) / 3)
-        assert trial.user_attrs["runs"] == [row["id"] for row in table if int(row["trial"]) == trial.number + 1]
+        assert trial.user_attrs["runs"] == [
+            row["id"] for row in table if int(row["trial"]) == trial.number + 1
+        ]
 
 
 def test_a_seed_that_diverged_or_failed_speaks_for_its_trial(run: Run) -> None:

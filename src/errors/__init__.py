@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec
 
-from src.errors import messages, terminal
+from src.errors import events, messages, terminal
 
 P = ParamSpec("P")
 
@@ -131,7 +131,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
     @functools.wraps(main)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
         wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        with terminal.tolerant(), _signals():
+        with terminal.tolerant(), events.ended(), _signals():
             try:
                 return main(*args, **kwargs) or DONE
             except ThroughHydra as carrier:
@@ -153,6 +153,8 @@ def _said(error: BaseException, wants_trace: bool) -> int:
         code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
         line = "; ".join([f"error: {one_line(error)}", *_notes(error)])
     print(line, file=sys.stderr)
+    said = {name: getattr(error, name) for name in ("key", "value", "right") if hasattr(error, name)}
+    events.tell("error", code=code, message=line.removeprefix("error: "), **said)
     return code
 
 

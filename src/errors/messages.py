@@ -29,7 +29,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     (r"Error merging override (?P<typed>[^\n]+).*<- (?P<why>.*)", "{typed}: {why}"),
     (
         r"(?:Ambiguous value for argument|Sweep parameters) '(?P<typed>[^']+)'",
-        "{typed}: a single run takes one value; add -m to sweep over several",
+        "{typed}: a single run takes one value; add -m to sweep over several (in Python, call sweep)",
     ),
     (r"Config group override must be a string", f"{{nameless}}: must be the name of a choice; {HELP} them"),
     (

@@ -19,11 +19,14 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.table import Column, Table
 from rich.text import Text
 
+from src.errors import events
 from src.runs import store
 from src.runs.job import Job, Record
 
 MOST_FAILURES = 20
 MOST_ARMS = 30
+MOST_TOLD = 1000
+"""Runs without a result that programs are told of; runs.csv has them all."""
 PLAIN_WIDTH = 200
 """Columns of a log, which has no width of its own."""
 
@@ -104,6 +107,7 @@ class Display:
         self._has_begun = True
         if self._bar.disable:
             print(f"{self._runs} runs, {self._skipped} of them done before", flush=True)
+        self._tell()
         self._bar.start()
 
     def end(self) -> None:
@@ -126,6 +130,31 @@ class Display:
                 f"{record['seconds']:.1f} s",
                 flush=True,
             )
+        self._tell(job, record)
+
+    def _tell(self, job: Job | None = None, record: Record | None = None) -> None:
+        """How far it is, and the run that has just ended, for programs."""
+        speed, left = self._pace()
+        run = job and record and {**_told(job, record), "seconds": record["seconds"]}
+        events.tell(
+            "progress",
+            runs=self._runs,
+            finished=self._states[store.FINISHED],
+            failed=self._states[store.FAILED] + self._states[store.DIVERGED],
+            skipped=self._skipped,
+            epochs_per_second=speed,
+            seconds_left=left,
+            best=self._best(),
+            run=run,
+        )
+
+    def _pace(self) -> tuple[float | None, float | None]:
+        """Epochs a second, and the seconds left; they go on counting down while no run ends."""
+        if not self._epochs_done:
+            return None, None
+        speed = self._epochs_done / max(1e-9, self._last - self._started)
+        left = (self._epochs - self._epochs_skipped - self._epochs_done) / speed
+        return speed, max(0.0, left - (time.monotonic() - self._last))
 
     def _score(self, job: Job, record: Record) -> None:
         if record["state"] == store.FINISHED:
@@ -146,14 +175,10 @@ class Display:
     def _line(self) -> str:
         bad = self._states[store.FAILED] + self._states[store.DIVERGED]
         text = f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {self._runs}"
-        if not self._epochs_done:
+        speed, left = self._pace()
+        if speed is None or left is None:
             return text
-        speed = self._epochs_done / max(1e-9, self._last - self._started)
-        # it goes on counting down while no run ends
-        left = (self._epochs - self._epochs_skipped - self._epochs_done) / speed - (
-            time.monotonic() - self._last
-        )
-        return f"{text}  {speed:.1f} epochs/s  {timedelta(seconds=max(0, math.ceil(left)))} left"
+        return f"{text}  {speed:.1f} epochs/s  {timedelta(seconds=math.ceil(left))} left"
 
     def _best_arm(self) -> str:
         return "" if self._leader is None else f"best so far {self._mean(self._leader):.2%}  {self._leader}"
@@ -208,11 +233,26 @@ def summary(results: Sequence[tuple[Job, Record]], swept: Sequence[str], folder:
         console.print(table)
         if len(arms) > MOST_ARMS:
             print(f"… and {len(arms) - MOST_ARMS} more arms in runs.csv")
-    outcome(results, folder)
+    outcome(results, folder, arms=[_arm(name, finals) for name, finals in arms.items()])
 
 
-def outcome(results: Sequence[tuple[Job, Record]], folder: Path) -> None:
-    """What failed and why, and where everything is."""
+def _arm(name: str, finals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """An arm for programs: means over its finished runs, with the half widths of their 95% intervals."""
+    values = {metric: [float(final[metric]) for final in finals] for metric in ("test_acc", "test_loss")}
+    means = {
+        metric: {"mean": statistics.fmean(of), "half_width": interval(of)} for metric, of in values.items()
+    }
+    return {"arm": name, "n": len(finals), **means}
+
+
+def _told(job: Job, record: Record) -> dict[str, Any]:
+    """A run for programs."""
+    keys = ("id", "state", "final", "error")
+    return {**{key: record.get(key) for key in keys}, "overrides": job.overrides, "folder": job.folder}
+
+
+def outcome(results: Sequence[tuple[Job, Record]], folder: Path, **more: Any) -> None:
+    """What failed and why, and where everything is; `more` is for programs alone."""
     bad = [(job, record) for job, record in results if record["state"] != store.FINISHED]
     for job, record in bad[:MOST_FAILURES]:
         print(f"{record['state']}: {job.id} {' '.join(job.overrides)}: {_reason(record)}")
@@ -221,6 +261,9 @@ def outcome(results: Sequence[tuple[Job, Record]], folder: Path) -> None:
     print(f"{len(results) - len(bad)} finished, {len(bad)} failed or diverged")
     print(f"report: python -m analysis.compare {shlex.quote(str(folder))}")
     print(f"results: {folder}")
+    problems = [_told(job, record) for job, record in bad[:MOST_TOLD]]
+    counts = {"runs": len(results), "finished": len(results) - len(bad), "failed": len(bad)}
+    events.tell("end", folder=folder, **counts, **more, problems=problems)
 
 
 def _reason(record: Mapping[str, Any]) -> str:

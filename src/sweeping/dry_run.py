@@ -15,6 +15,7 @@ from src import config
 from src.config import Run
 from src.engines.queue import cores
 from src.engines.settings import Settings
+from src.errors import events
 from src.runs import store
 from src.runs.job import Job, final_record, ready
 
@@ -66,6 +67,8 @@ def show(
         needed, free = store.size_text(sum(map(_bytes, waiting))), store.size_text(_free(output))
         print(f"disk: about {needed} in {output}; {free} are free")
     print(f"folder: {folder}")
+    took = {"seconds": seconds / workers, "workers": workers} if waiting else {}
+    events.tell("plan", folder=folder, runs=total, done=done, to_train=len(waiting), **took)
 
 
 def _workers(settings: Settings | None) -> int:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.errors import REPOSITORY, InputError
 from src.errors.messages import key_of
 
-WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep"}
+WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep", "tags", "note"}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
 
 SWEEPER = "hydra.sweeper"

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.errors import SOME_RUNS_LOST, InputError
-from src.runs import sweep_folder
+from src.runs import sweep_folder, tags
 from src.runs.job import Record, ready
 from src.sweeping import dry_run, planning, samplers, search_options, study
 from src.sweeping.space import parse as parse_space
@@ -57,7 +57,9 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
         about = search_options.about(space, options, seeds)
         search_options.check_same(folder, about)
         with _alone(folder):
-            sweep_folder.claim(folder, text_of(sweeper.config), corners[0].run.output)
+            first = corners[0].run
+            sweep_folder.claim(folder, text_of(sweeper.config), first.output)
+            tags.add(folder, first.tags, first.note)
             save_multirun(folder, sweeper.config)
             sampler = samplers.sampler_by_name(
                 options.sampler, options.seed, options.batch_size, search_options.grid(space, options)

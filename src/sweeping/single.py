@@ -59,7 +59,8 @@ def task(cfg: DictConfig) -> Any:
 
 def _run(job: Job, record: Record | None) -> Record:
     """Trains a single run, or shows the record that it has."""
-    from src.runs import store
+    from src.errors import events
+    from src.runs import store, tags
     from src.runs.record import epoch_line
 
     trained = record is None
@@ -83,13 +84,17 @@ def _run(job: Job, record: Record | None) -> Record:
         except OSError as error:
             error.add_note("the run is finished and kept; the same command draws its curves")
             raise
+    tags.add(job.folder, job.run.tags, job.run.note)
     print(f"results: {job.folder}")
+    told = {key: record.get(key) for key in ("id", "state", "final", "error", "seconds")}
+    events.tell("end", folder=job.folder, trained=trained, **told)
     if record["state"] != store.FINISHED:
         raise SystemExit(SOME_RUNS_LOST)
     return record
 
 
 def _train(job: Job) -> Record:
+    from src.errors import events
     from src.runs.pack import train_jobs
     from src.runs.record import epoch_line
 
@@ -97,6 +102,7 @@ def _train(job: Job) -> Record:
 
         def show(_: Job, row: Mapping[str, Any]) -> None:
             print(epoch_line(row, job.run.epochs), flush=True)
+            events.tell("epoch", epochs=job.run.epochs, row=row)
 
         return train_jobs([job], show)[0]
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -119,5 +125,6 @@ def _train(job: Job) -> Record:
                 f"  test acc {row['test_acc']:.4f}"
             )
             bar.advance(epochs)
+            events.tell("epoch", epochs=job.run.epochs, row=row)
 
         return train_jobs([job], advance)[0]

@@ -17,7 +17,7 @@ from src import engines
 from src.engines import Engine, settings
 from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
-from src.runs import store, sweep_folder
+from src.runs import store, sweep_folder, tags
 from src.runs.job import Job, Record, ready
 from src.sweeping import dry_run, naming, planning
 from src.sweeping.campaign import Campaign, Launched
@@ -52,6 +52,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
         ready([job.run for job in jobs], here=trains_here(chosen))
         plan_of_looks = decisions.until.text() if decisions else ""
         sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output, plan_of_looks)
+        tags.add(folder, jobs[0].run.tags, jobs[0].run.note)
         save_multirun(folder, sweeper.config)
         display = Display(swept, best=decisions.line if decisions else None)
         at_once = decisions.largest_wave if decisions else None
@@ -111,6 +112,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: 
     sweep_folder.check(folder, text_of(launcher.config))
     ready([job.run for job in jobs], here=trains_here(chosen))
     sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
+    tags.add(folder, jobs[0].run.tags, jobs[0].run.note)
     with started(chosen) as engine:
         assert engine is not None
         with Campaign(folder, swept, engine, Display(swept), pack_size=chosen.pack_size) as campaign:

@@ -293,7 +293,8 @@ class Search:
         records = self._records
         jobs = itertools.chain(*self._jobs.values())
         results = {job.id: (job, records[job.id]) for job in jobs if job.id in records}
-        outcome(list(results.values()), self._folder)
+        told = [{"trial": shown(t), "values": t.values, "overrides": self._axes_of(t)} for t in best]
+        outcome(list(results.values()), self._folder, trials=len(trials), best=told)
         return any(trial.state != TrialState.COMPLETE for trial in trials)
 
 

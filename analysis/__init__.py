@@ -1,0 +1,1 @@
+"""Numbers from finished runs: reports, comparisons, checks."""

@@ -1,0 +1,87 @@
+"""Which runs of a sweep are compared: `--where noise=gaussian`, `--where 'tags has pilot'`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from analysis import runs
+from analysis.runs import InputError, Sweep
+from src.runs import store, sweep_folder, tags
+
+CONDITION = re.compile(r"\s*(?:(tags)\s+(has|lacks)\s+(\S+)|([\w.]+)\s*(!?=)\s*(.*?))\s*")
+
+
+def select(sweep: Sweep, conditions: Sequence[str]) -> Sweep:
+    """The sweep with those runs alone that meet every condition.
+
+    Args:
+        conditions: KEY=VALUE or KEY!=VALUE, of any key of a run's config, swept or not; `tags has WORD` or `tags
+            lacks WORD`, of the tags of the sweep and of the run itself.
+
+    Raises:
+        InputError: for a condition of another form, or if it leaves no run with a result.
+    """
+    for condition in conditions:
+        match = CONDITION.fullmatch(condition)
+        if match is None:
+            right = "KEY=VALUE, KEY!=VALUE, 'tags has WORD' or 'tags lacks WORD' is right"
+            raise InputError(f"--where {condition!r} is no condition; {right}")
+        word, has, tag, key, sign, value = match.groups()
+        told = _tags(sweep) if word else _values(sweep, key)
+        wanted, is_wanted = (tag, has == "has") if word else (value, sign == "=")
+        ids = {run for run, values in told.items() if (wanted in values) == is_wanted}
+        if not ids & set(sweep.epochs["id"]):
+            known = sorted({shown for values in told.values() for shown in values})
+            which = f"{'tags' if word else key} are {', '.join(known[:20]) or 'none'}"
+            raise InputError(f"{sweep.folder} has no finished run where {condition.strip()}; its {which}")
+        sweep = _only(sweep, ids)
+    return sweep
+
+
+def folder(sweep_of: Path, conditions: Sequence[str]) -> Path:
+    """Where the report of a part goes: below the sweep's own, which it leaves as it is."""
+    name = re.sub(r"[^\w=.!+-]+", "-", "+".join(condition.strip() for condition in conditions)).strip("-.")
+    return sweep_of / "where" / name[:100] if conditions else sweep_of
+
+
+def _only(sweep: Sweep, ids: set[str]) -> Sweep:
+    return replace(
+        sweep,
+        epochs=sweep.epochs[sweep.epochs["id"].isin(ids)].reset_index(drop=True),
+        runs=sweep.runs[sweep.runs["id"].isin(ids)].reset_index(drop=True),
+        problems=tuple(problem for problem in sweep.problems if problem.id in ids),
+    )
+
+
+def _ids(sweep: Sweep) -> list[str]:
+    return [*sweep.epochs["id"].unique(), *(problem.id for problem in sweep.problems)]
+
+
+def _tags(sweep: Sweep) -> dict[str, list[str]]:
+    """Of each run the tags of its sweep and its own."""
+    of_sweep, run_folders = tags.read(sweep.folder).tags, sweep_folder.runs_of(sweep.folder)
+    return {run: [*of_sweep, *tags.read(run_folders / run).tags] for run in _ids(sweep)}
+
+
+def _values(sweep: Sweep, key: str) -> dict[str, list[str]]:
+    """Of each run the one value of a key, as one would type it; nothing of a run of which it is not known."""
+    if key in (*sweep.keys, "seed"):
+        found = dict(zip(sweep.epochs["id"], sweep.epochs[key].map(runs.shown), strict=True))
+        lost = {p.id: runs.shown(p.seed if key == "seed" else p.arm[key]) for p in sweep.problems}
+        return {run: [value] for run, value in {**found, **lost}.items()}
+    run_folders, told = sweep_folder.runs_of(sweep.folder), dict[str, list[str]]()
+    for run in _ids(sweep):
+        try:
+            value: Any = (store.read_record(run_folders / run) or {})["config"]
+            for part in key.split("."):
+                value = value[part]
+        except (store.Damaged, OSError, LookupError, TypeError):
+            continue
+        told[run] = [runs.shown(value["name"] if isinstance(value, Mapping) and "name" in value else value)]
+    if not told:
+        raise InputError(f"{sweep.folder}: no run has a key {key}; a key of its config is right")
+    return told
