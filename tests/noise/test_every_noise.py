@@ -53,6 +53,7 @@ def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
         "shakeout", "jumpout", "blend", "dropout_clone",
         "dropout_masks",
         "dropout_importance",
+        "dropblock",
     }  # fmt: skip
     for name, options in DEFAULTS.items():
         assert dict(components.check_options("noise", options)) == options
