@@ -18,10 +18,14 @@ RATES = tuple(f"dropout{place}" for place in range(1, 10))
 FURTHER = RATES[2:]
 """Rates at places that few nets have; they may be missing, and at 0 they are no part of a run's ID."""
 
+AT_DEFAULT = {"precision": "float32", "label_smoothing": 0.0}
+"""Keys that are no part of a run's ID at these values; of `probe` it is `ema` at null."""
+
 ROOT: dict[str, Check] = {
     "seed": integer(0, 2**63 - 1),
     "epochs": integer(1),
     "batch_size": integer(1),
+    "label_smoothing": real(0, 1, below=True),
     **dict.fromkeys(RATES, real(0, 1)),
     "device": one_of("auto", "cpu", "cuda"),
     "output": text,
@@ -33,7 +37,7 @@ ROOT: dict[str, Check] = {
     "note": optional(text),
 }
 
-LATER = {**dict.fromkeys(FURTHER, 0.0), "precision": "float32", "tags": (), "note": None}
+LATER = {**dict.fromkeys(FURTHER, 0.0), **AT_DEFAULT, "tags": (), "note": None}
 """Keys that an older `run.json` has not, and what they stand for there."""
 
 
@@ -50,7 +54,12 @@ def _probe_train(value: Any) -> Any:
     raise ValueError("must be true, false, or a number of images of at least 1")
 
 
-PROBE: dict[str, Check] = {"every": _probe_every, "test_time": boolean, "train": _probe_train}
+PROBE: dict[str, Check] = {
+    "every": _probe_every,
+    "test_time": boolean,
+    "train": _probe_train,
+    "ema": optional(real(0, 1, above=True, below=True)),
+}
 """Keys of the config's `probe`."""
 
 
@@ -69,6 +78,7 @@ class Run:
     save_model: bool
     matmul: str
     precision: str
+    label_smoothing: float
     probe: Options
     data: Options
     model: Options
@@ -105,7 +115,7 @@ def parse(config: Mapping[str, Any]) -> Run:
         groups[group] = dict(values)
     plain = {key: value for key, value in config.items() if key not in groups}
     typed = check_keys({**LATER, **plain}, ROOT)
-    typed["probe"] = Options(**check_keys(groups["probe"], PROBE, prefix="probe."))
+    typed["probe"] = Options(**check_keys({"ema": None, **groups["probe"]}, PROBE, prefix="probe."))
     typed |= {group: components.check_options(group, groups[group]) for group in ("data", *GROUPS)}
     if typed["noise"].name == "none":
         typed |= dict.fromkeys(RATES, 0.0)  # whatever they are, nothing is injected
@@ -153,9 +163,9 @@ def result_config(run: Run, planned: Provenance | None = None) -> dict[str, Any]
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
         **{key: run.rates[key] for key in FURTHER if run.rates[key]},
-        **({} if run.precision == "float32" else {"precision": run.precision}),
+        **{key: getattr(run, key) for key, default in AT_DEFAULT.items() if getattr(run, key) != default},
         "data": {**data.identity(run.data), "arrays": planned.data},
         **{group: dict(getattr(run, group)) for group in GROUPS},
-        "probe": dict(run.probe),
+        "probe": {key: value for key, value in run.probe.items() if key != "ema" or value is not None},
         "code": planned.code,
     }

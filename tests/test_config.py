@@ -131,6 +131,8 @@ OTHER_VALUES: dict[str, Any] = {
     "dropout2": 0.3,
     **dict.fromkeys(config.FURTHER, 0.3),
     "precision": "tf32",
+    "label_smoothing": 0.1,
+    "probe.ema": 0.9,
     "probe.every": "epoch",
     "probe.test_time": True,
     "probe.train": True,
@@ -196,7 +198,8 @@ def test_all_else_changes_the_id() -> None:
 def test_result_config_holds_each_of_those_keys() -> None:
     # at their defaults these keys keep the IDs that were before them
     further = dict.fromkeys(config.FURTHER, 0.1)
-    content = config.result_config(make_run(**further, precision="tf32", data={"split": 1, "train": 1000}))
+    later = {"precision": "tf32", "label_smoothing": 0.1, "probe": {"ema": 0.9}}
+    content = config.result_config(make_run(**further, **later, data={"split": 1, "train": 1000}))
     assert sorted(keys_of(content)) == sorted([*OTHER_VALUES, "code", "data.arrays"])
 
 

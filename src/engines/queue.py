@@ -39,7 +39,7 @@ def kind(job: Job) -> Hashable:
     """
     run = job.run
     parts: tuple[Any, ...] = (run.data, run.model, run.noise, run.optimizer.name, run.probe)
-    return (repr(parts), run.epochs, run.batch_size, run.device, run.precision)
+    return (repr(parts), run.epochs, run.batch_size, run.device, run.precision, run.label_smoothing)
 
 
 class Source(Protocol):

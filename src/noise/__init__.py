@@ -8,10 +8,11 @@ Shapes: a single run hands (n, units) tensors and a float rate; a stack of R run
 a rate of shape (R, 1, 1). Code that works on the last two dimensions serves both. In a plain `nn.Module` units are
 whatever the tensor has beside its first dimension, laid side by side.
 
+Beside its hook a noise may have several masks of each image in a step (`masks`, `merge`, `shares`).
+
 What is not built, and where it will find its place without a change of these signatures:
 
 - Labels: `site.labels`, (n,) or (R, n), beside the draws.
-- Several masks a step: `Noise.masks`; a stack repeats the batch so often, and a hook sees as many more images.
 - A second pass: `Noise.passes`; `site.number` is that of the pass, and `site.gradient` what the one before left.
 - Parameters of a noise's own: `Noise.parameters(units)` names and shapes them; they lie behind the net's own in the
   stack's flat tensor and are views of it in `site.parameters`; a `Backward` then gives their gradients, too.
@@ -24,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from src.components import find, find_class
@@ -37,6 +39,11 @@ HOOKS = ("drop", "factor", "activation", "weight", "product")
 Backward = Callable[[Tensor], Any]
 """A hook's gradient by hand: from the gradient at what it gave to that at what it was given. It must be linear: a
 plain step of SGD hands it the gradient times -lr (`stacks.Stack.descend`)."""
+
+
+class UndefinedError(ValueError):
+    """Raised by a hook whose formula is not defined for what it is handed: the end of a sentence about the
+    noise."""
 
 
 class Site:
@@ -110,6 +117,22 @@ class Noise:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
+
+    @property
+    def masks(self) -> int:
+        """How often a step sees each image, each time with draws of its own: a hook gets so many batches at once,
+        one behind the other along the dimension of the images. Probes and evaluations see it once."""
+        return 1
+
+    def merge(self, log_p: Tensor) -> Tensor:
+        """Of several masks' log-probabilities (..., masks, n, classes) those whose loss is minimised, (..., n,
+        classes): their mean, so that the loss is the mean of the losses."""
+        return log_p.mean(-3)
+
+    def shares(self, log_p: Tensor) -> Tensor:
+        """The derivative of `merge`: of each class's merged log-probability at that of each mask, of `log_p`'s
+        shape."""
+        return torch.full_like(log_p, 1 / log_p.shape[-3])
 
     def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
         """Sets some of h to 0 and multiplies the rest by one constant, in place; returns that constant.

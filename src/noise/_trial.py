@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from src import streams
-from src.noise import HOOKS, Noise, Site
+from src.noise import HOOKS, Noise, Site, UndefinedError
 from src.streams import Draws
 
 RATES = (0.25, 0.5, 0.1, 0.75, 0.01, 1.0)
@@ -47,18 +47,21 @@ def by_hand(noise: Noise, width: int, inputs: int) -> bool:
     return _gives_pair[key]
 
 
-def problem(noise: Noise, shape: Sequence[int]) -> str | None:
+def problem(noise: Noise, shape: Sequence[int], place: int = 1) -> str | None:
     """Why the noise does nothing at a place, or something that cannot be right; None where all is well.
 
     An exception that the noise raises is no answer: the run that meets it keeps it.
 
     Args:
         shape: of the activations, (n, units), or of a layer's weights, (out, in), as the noise's hook has it.
+        place: 0 is the input, where some noises do something else.
     """
-    key = _key(noise, shape)
+    key = (*_key(noise, shape), place == 0)
     if key not in _problems:
         try:
-            _problems[key] = _problem(_anew(noise), tuple(shape))
+            _problems[key] = _problem(_anew(noise), tuple(shape), min(place, 1))
+        except UndefinedError as error:
+            _problems[key] = str(error)
         except Exception:
             _problems[key] = None
     return _problems[key]
@@ -66,7 +69,7 @@ def problem(noise: Noise, shape: Sequence[int]) -> str | None:
 
 Key = tuple[type[Noise], str, tuple[int, ...]]
 _gives_pair: dict[Key, bool] = {}
-_problems: dict[Key, str | None] = {}
+_problems: dict[tuple[type[Noise], str, tuple[int, ...], bool], str | None] = {}
 
 
 def _key(noise: Noise, shape: Sequence[int]) -> Key:
@@ -92,8 +95,8 @@ def _rate(noise: Noise, besides: float | None = None) -> float:
     return RATES[0] if besides is None else besides
 
 
-def _site(step: int) -> Site:
-    return Site(1, Draws([streams.key(0, "trial")], step, torch.device("cpu")))
+def _site(step: int, place: int) -> Site:
+    return Site(place, Draws([streams.key(0, "trial")], step, torch.device("cpu")))
 
 
 def _tensors(hook: str, shape: tuple[int, ...]) -> list[Tensor]:
@@ -110,20 +113,20 @@ def _plain(hook: str, tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if hook != "product" else torch.addmm(tensors[2], tensors[0], tensors[1].mT)
 
 
-def _given(noise: Noise, hook: str, shape: tuple[int, ...], rate: float, step: int) -> Any:
+def _given(noise: Noise, hook: str, shape: tuple[int, ...], rate: float, step: int, place: int = 1) -> Any:
     # not in inference mode, in which a run may be: what a noise keeps for others could not be written to by them
     with torch.inference_mode(False), torch.no_grad():
-        return getattr(noise, hook)(*_tensors(hook, shape), rate, _site(step))
+        return getattr(noise, hook)(*_tensors(hook, shape), rate, _site(step, place))
 
 
-def _problem(noise: Noise, shape: tuple[int, ...]) -> str | None:
+def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
     hook, rate = hook_of(noise), _rate(noise)
     if hook is None:
         return None
     plain = _plain(hook, _tensors(hook, shape))
     absent, idle = True, True
     for step in range(STEPS):
-        output = _given(noise, hook, shape, rate, step)
+        output = _given(noise, hook, shape, rate, step, place)
         if isinstance(output, tuple) and len(output) == 2 and hook != "factor":
             output = output[0]
         if output is None:
@@ -144,19 +147,21 @@ def _problem(noise: Noise, shape: tuple[int, ...]) -> str | None:
         return f"{hook} gave None at rate {rate:g}; it must return a tensor{_or_pair(hook)}"
     if idle:
         return f"{hook} changes nothing at rate {rate:g} in {STEPS} steps"
-    if not _same(noise, hook, shape, rate, rate, 1):
+    if not _same(noise, hook, shape, rate, rate, 1, place):
         return f"{hook} gives other values each time; site.keep, uniform and normal give those of the run"
     other = _rate(noise, besides=rate)
-    if other != rate and _same(noise, hook, shape, rate, other, STEPS):
+    if other != rate and _same(noise, hook, shape, rate, other, STEPS, place):
         return f"{hook} does the same at the rates {rate:g} and {other:g}"
-    return _difference(noise, shape, rate) if noise.has("drop") else None
+    return _difference(noise, shape, rate) if noise.has("drop") and place > 0 else None
 
 
-def _same(noise: Noise, hook: str, shape: tuple[int, ...], rate: float, other: float, steps: int) -> bool:
+def _same(
+    noise: Noise, hook: str, shape: tuple[int, ...], rate: float, other: float, steps: int, place: int
+) -> bool:
     """Whether new noises like this one do the same at both rates in each of these steps."""
     trials = [(_anew(noise), rate), (_anew(noise), other)]
     for step in range(steps):
-        outputs = [_given(trial, hook, shape, p, step) for trial, p in trials]
+        outputs = [_given(trial, hook, shape, p, step, place) for trial, p in trials]
         tensors = [output[0] if isinstance(output, tuple) else output for output in outputs]
         first, second = (torch.empty(0) if t is None else t.nan_to_num() for t in tensors)
         if not torch.equal(first, second):
@@ -173,8 +178,8 @@ def _difference(noise: Noise, shape: tuple[int, ...], rate: float) -> str | None
     for step in range(STEPS):
         h, dropped = (_tensors("drop", shape)[0] for _ in range(2))
         with torch.inference_mode(False), torch.no_grad():
-            scale: Any = noise.drop(dropped, rate, _site(step))
-            factor = noise.factor(h, rate, _site(step))
+            scale: Any = noise.drop(dropped, rate, _site(step, 1))
+            factor = noise.factor(h, rate, _site(step, 1))
             if not isinstance(scale, float | Tensor):
                 return f"drop gave {scale}; it must give the number by which it multiplied what it kept"
             expected = h if factor is None else h * factor

@@ -25,9 +25,10 @@ FRAMEWORK = frozenset(
         *("src.streams", "src.streams.draws", "src.streams.philox"),
         *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
         *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),
-        *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules", "src.stacks.trial"),
-        *("src.training", "src.training.evaluation", "src.training.images", "src.training.places"),
-        *("src.training.probes", "src.training.trainer"),
+        *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules"),
+        *("src.stacks.objective", "src.stacks.trial"),
+        *("src.training", "src.training.average", "src.training.evaluation", "src.training.images"),
+        *("src.training.places", "src.training.probes", "src.training.trainer"),
     }
 )
 """Modules that every run uses or that change no result. `store.SCHEMA` is raised where results change with them,

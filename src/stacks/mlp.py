@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from src.kernels import gpu, multiply
 from src.noise import HOOKS, Backward, Noise, Site, _trial, pair
 from src.stacks import PLACES, DrawsAt, flatten, views
+from src.stacks.objective import Objective, merged_gradient, repeated
 from src.streams import Rate
 
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
@@ -28,12 +29,19 @@ class MLP:
         nets: the R nets; their weights are copied.
         noise: acts after each activation (place 1, 2), on the input (place 0), or in the hidden layers' products.
         device: where to train.
+        objective: what a step minimises.
     """
 
     places = PLACES - 1
     """Hidden layers, at which the noise may act."""
 
-    def __init__(self, nets: Sequence[nn.Module], noise: Noise, device: torch.device) -> None:
+    def __init__(
+        self,
+        nets: Sequence[nn.Module],
+        noise: Noise,
+        device: torch.device,
+        objective: Objective = Objective(),  # noqa: B008 (it is frozen)
+    ) -> None:
         shapes = [parameter.shape for parameter in nets[0].parameters()]
         self.parameters = flatten(nets, device)
         self.gradients = torch.empty_like(self.parameters)
@@ -41,7 +49,7 @@ class MLP:
         self.weights, self.biases = tensors[0::2], tensors[1::2]
         self._transposed = [W.mT for W in self.weights]
         self.weight_gradients, self.bias_gradients = gradients[0::2], gradients[1::2]
-        self.noise = noise
+        self.noise, self._objective = noise, objective
         self._hooks = {hook for hook in HOOKS if noise.has(hook)}
         self.autograd = not _trial.by_hand(noise, *self.weights[0].shape[-2:])
         self._sites = [Site(place, first=place == (0 if noise.reads else 1)) for place in range(PLACES)]
@@ -69,6 +77,9 @@ class MLP:
         self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt, scale: Rate
     ) -> Tensor:
         """Log-probabilities; what flows back is the gradient of the mean loss times `scale`, a number a run."""
+        n, masks = x.shape[-2], self.noise.masks
+        if masks > 1:
+            x = repeated(x, masks, self._workspace_of(masks * n).repeated(x, masks))
         workspace = self._workspace(x)
         inputs = [self._noised(0, x, rates, draws)[0]]
         active: list[Tensor] = []
@@ -82,14 +93,7 @@ class MLP:
                 active.append(z)
                 into_noise.append(back)
                 inputs.append(h)
-        log_p = torch.log_softmax(z.mT, -2)
-        columns = (
-            torch.exp(log_p, out=workspace.columns)
-            .scatter_add_(-2, y.unsqueeze(-2), workspace.minus_one)
-            .mul_(scale / x.shape[-2])
-        )
-
-        delta = columns.mT
+        log_p, delta = self._loss(z, y, workspace, scale)
         for layer in (3, 2, 1):
             backward, back = into_product[layer - 1], into_noise[layer - 2] if layer > 1 else None
             if backward:
@@ -107,7 +111,25 @@ class MLP:
                 elif back is not None:
                     delta.mul_(back)
                 _threshold_backward(delta, active[layer - 2], 0, grad_input=delta)
-        return log_p.mT
+        return log_p
+
+    def _loss(self, z: Tensor, y: Tensor, workspace: _Workspace, scale: Rate) -> tuple[Tensor, Tensor]:
+        """Log-probabilities, of several masks merged, and `scale` times the gradient of the loss at the logits."""
+        log_p = torch.log_softmax(z.mT, -2)
+        smoothing = self._objective.label_smoothing
+        if self.noise.masks > 1:
+            rows = log_p.mT
+            target = self._objective.target(y, rows[..., : y.shape[-1], :])
+            merged, delta = merged_gradient(rows, target, self.noise, scale)
+            return merged, delta.mT.contiguous().mT
+        columns = torch.exp(log_p, out=workspace.columns)
+        if smoothing:
+            columns.sub_(smoothing / columns.shape[-2]).scatter_add_(
+                -2, y.unsqueeze(-2), (1 - smoothing) * workspace.minus_one
+            )
+        else:
+            columns.scatter_add_(-2, y.unsqueeze(-2), workspace.minus_one)
+        return log_p.mT, columns.mul_(scale / z.shape[-2]).mT
 
     def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
         h = self.hidden(x, rates, draws)[1]
@@ -273,7 +295,9 @@ class MLP:
 
     def _workspace(self, like: Tensor) -> _Workspace:
         """The memory for batches of this size."""
-        n = like.shape[-2]
+        return self._workspace_of(like.shape[-2])
+
+    def _workspace_of(self, n: int) -> _Workspace:
         if n not in self._workspaces:
             self._workspaces[n] = _Workspace(n, self.weights)
         return self._workspaces[n]
@@ -302,8 +326,15 @@ class _Workspace:
         self.columns = like.new_empty(*lead, widths[-1], n)
         self.minus_one = like.new_full((*lead, 1, n), -1)
         self._noised: dict[int, Tensor] = {}
+        self._repeated: Tensor | None = None
 
     def noised(self, place: int, like: Tensor) -> Tensor:
         if place not in self._noised:
             self._noised[place] = torch.empty_like(like)
         return self._noised[place]
+
+    def repeated(self, x: Tensor, masks: int) -> Tensor:
+        """For a batch that is seen several times."""
+        if self._repeated is None:
+            self._repeated = x.new_empty((*x.shape[:-2], masks * x.shape[-2], x.shape[-1]))
+        return self._repeated

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from src.noise import Noise
 from src.stacks import DrawsAt, flatten, views
 from src.stacks.injector import Injector
+from src.stacks.objective import Objective, by_mask, repeated
 from src.streams import Rate
 
 
@@ -27,7 +28,14 @@ class Modules:
 
     autograd = True
 
-    def __init__(self, nets: Sequence[nn.Module], noise: Noise, device: torch.device) -> None:
+    def __init__(
+        self,
+        nets: Sequence[nn.Module],
+        noise: Noise,
+        device: torch.device,
+        objective: Objective = Objective(),  # noqa: B008 (it is frozen)
+    ) -> None:
+        self._noise, self._objective = noise, objective
         self.parameters = flatten(nets, device)
         self.gradients = torch.empty_like(self.parameters)
         self.nets = [net.to(device) for net in nets]
@@ -47,10 +55,13 @@ class Modules:
         log_ps = []
         for run, injector in enumerate(self._injectors):
             images, labels = (x, y) if len(self.nets) == 1 else (x[run], y[run])
+            images = repeated(images, self._noise.masks)
             log_p = F.log_softmax(
                 injector.train_pass(images, _rates_of(run, rates), _draws_of(run, draws)), -1
             )
-            F.nll_loss(log_p, labels).backward()
+            if self._noise.masks > 1:
+                log_p = self._noise.merge(by_mask(log_p, self._noise.masks))
+            self._objective.loss(log_p, labels).backward()
             log_ps.append(log_p.detach())
         return self._joined(log_ps)
 

@@ -168,7 +168,7 @@ def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int)
 def _try(
     problems: dict[int, InputError | str], place: int, run: Run, noise: Noise, shape: Sequence[int]
 ) -> None:
-    message = _trial.problem(noise, shape)
+    message = _trial.problem(noise, shape, place)
     if message is not None:
         name = run.noise.name
         problems[place] = InputError("noise", name, f"{_file('noise', name)}: {message}")

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from src import kernels, models, noise, optimizers, schedules, streams
 from src.config import RATES, Run
 from src.stacks import DrawsAt, Stack
+from src.stacks.objective import Objective
 from src.streams import Draws, Rate
 from src.training import places
+from src.training.average import WeightAverage
 from src.training.evaluation import evaluate, mean_metrics
 from src.training.images import Images
 from src.training.probes import activations, evaluate_test_time, layer_variances
@@ -66,6 +68,7 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
     """Train a stack of runs.
 
     The runs may differ in seed, rates, schedule and the optimizer's numbers; all else is the first one's.
+    `train_loss` is the cross-entropy without label smoothing, of several masks an image that of the merged ones.
 
     Args:
         runs: R checked configs.
@@ -82,7 +85,10 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
     first, features = runs[0], images.train.shape[1]
     configured = _configured(runs, _count_places(runs, images, classes))
     nets = [models.build(run.model, features, classes, run.seed) for run in runs]
-    stack: Stack = models.stack_class(first.model.name)(nets, noise.make(first.noise), images.device)
+    objective = Objective(first.label_smoothing, len(images.train))
+    stack: Stack = models.stack_class(first.model.name)(
+        nets, noise.make(first.noise), images.device, objective
+    )
     kernels.check_precision(first.precision, images.device.type)
     matmul = kernels.resolve(first.matmul) if images.device.type == "cpu" else "torch"
     # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
@@ -108,6 +114,7 @@ def _train(
     lr = np.stack([optimizers.learning_rates(run.optimizer, steps, steps_per_epoch) for run in runs], axis=-1)
     rate_at, lr_at = _by_step(rates, device), _by_step(lr[None], device)
     draws, probe_draws = (_draws(runs, purpose, device) for purpose in ("noise", "probe"))
+    average = WeightAverage(stack, first.probe.ema) if first.probe.ema else None
     every = steps_per_epoch if first.probe.every == "epoch" else first.probe.every
 
     probed: list[dict[str, Any]] = []
@@ -125,6 +132,8 @@ def _train(
             else:
                 log_p.append(stack.differentiate(x, y, rate_at(step), draws(step)))
                 optimizer.step(stack.gradients, lr_now)
+            if average:
+                average.follow()
             if every and (step + 1) % every == 0:
                 layers = activations(stack, images.probe, rate_at(step), probe_draws(step))
                 numbered = enumerate(layers, 1)
@@ -137,6 +146,8 @@ def _train(
         columns = {"train_loss": loss, "train_acc": accuracy}
         columns |= evaluate(stack, images, first.probe.train)
         columns |= layer_variances(stack, images.probe, rate_at(last), probe_draws(last))
+        if average:
+            columns |= average.evaluate(images)
         rows = _rows(columns, epoch, rates[:, last], lr[last], time.perf_counter() - started)
         for run, row in enumerate(rows):
             if diverged_in[run] is None and not math.isfinite(row["train_loss"] + row["test_loss"]):

@@ -1,0 +1,61 @@
+"""DropConnect with a mask for each example: each weight of a hidden layer dropped for each image anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from src.checks import real
+from src.noise import Noise, Site
+from src.streams import LEVELS, Rate, keep_threshold
+
+RATE = real(0, 1, below=True)
+
+AT_ONCE = 4
+"""Images whose weights are in memory together: more of them would leave the processor's cache."""
+
+
+class ExampleDropConnect(Noise):
+    """z_i = (M_i ⊙ W)x_i/q + b, M_i ~ Bernoulli(q) drawn per weight for each example i; q = 1 - p.
+
+    The rate `dropoutN` is that of hidden layer N's own weights; biases stay. Train: mean Wx + b, variance α·(W ⊙
+    W)(x ⊙ x), α = p/q, independent between examples; `dropconnect_gaussian` has the same two moments without the
+    masks, and `dropconnect` one mask a step. It draws a number for each weight and image: of the book's net 67
+    million a step, so that an epoch takes minutes. q is rounded to 1/65536, and the product is divided by the
+    rounded q. Test: the identity. p = 1 is refused.
+
+    Source: Wan et al. 2013, "Regularization of neural networks using DropConnect", section 3 and algorithm 1; at
+    test time they sample a normal approximation, of which this is the mean before the activation function.
+    """
+
+    def product(
+        self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, site: Site
+    ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor | None, Tensor, Tensor]]]:
+        by_run = rate.unsqueeze(-1) if isinstance(rate, Tensor) else rate
+        masks = site.keep((*x.shape[:-1], *W.shape[-2:]), by_run)
+        threshold, first = keep_threshold(rate), site.first
+        # divides the examples' products, which are smaller than the weights
+        scale = LEVELS / threshold
+        scale = scale.to(x.dtype) if isinstance(scale, Tensor) else scale
+        z, dx = site.workspace("z", x, (*x.shape[:-1], W.shape[-2])), site.workspace("dx", x)
+        parts = [slice(start, start + AT_ONCE) for start in range(0, x.shape[-2], AT_ONCE)]
+        images, layer = x.movedim(-2, 0), W.unsqueeze(0)
+        by_image = masks.movedim(-3, 0)
+        for part in parts:
+            noisy = by_image[part] * layer
+            z.movedim(-2, 0)[part] = torch.matmul(noisy, images[part].unsqueeze(-1)).squeeze(-1)
+
+        def backward(delta: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+            scaled = (delta * scale).movedim(-2, 0)
+            dW = site.workspace("dW", W).zero_()
+            for part in parts:
+                column = scaled[part].unsqueeze(-1)
+                dW.add_((column * images[part].unsqueeze(-2)).mul_(by_image[part]).sum(0))
+                if not first:
+                    noisy = by_image[part] * layer
+                    dx.movedim(-2, 0)[part] = torch.matmul(noisy.mT, column).squeeze(-1)
+            return None if first else dx, dW, delta.sum(-2)
+
+        return z.mul_(scale).add_(b.unsqueeze(-2)), backward

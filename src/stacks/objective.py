@@ -1,0 +1,73 @@
+"""What a step minimises: the mean cross-entropy, over several masks of each image where the noise has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from src.noise import Noise
+from src.streams import Rate
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is the same in every step of a stack.
+
+    With label smoothing ε the target is (1 - ε) on the label and ε/C more on each of the C classes (Szegedy et al.
+    2016, "Rethinking the Inception architecture", section 7).
+    """
+
+    label_smoothing: float = 0.0
+    """ε."""
+    images: int = 1
+    """N in the training set: what the noise asks for by `penalty` is divided by it."""
+
+    def loss(self, log_p: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of log-probabilities (n, classes), for autograd."""
+        loss = F.nll_loss(log_p, labels)
+        if not self.label_smoothing:
+            return loss
+        return (1 - self.label_smoothing) * loss - self.label_smoothing * log_p.mean()
+
+    def target(self, labels: Tensor, like: Tensor) -> Tensor:
+        """Target probabilities of labels (..., n), of `like`'s shape (..., n, classes)."""
+        smooth = torch.full_like(like, self.label_smoothing / like.shape[-1])
+        return smooth.scatter_add_(
+            -1, labels.unsqueeze(-1), torch.full_like(like[..., :1], 1 - self.label_smoothing)
+        )
+
+
+def repeated(x: Tensor, masks: int, out: Tensor | None = None) -> Tensor:
+    """A batch (..., n, features) once for each mask, one copy behind the other: (..., masks · n, features)."""
+    if masks == 1:
+        return x
+    shape = (*x.shape[:-2], masks, *x.shape[-2:])
+    out = x.new_empty(shape) if out is None else out.view(shape)
+    return out.copy_(x.unsqueeze(-3)).flatten(-3, -2)
+
+
+def by_mask(log_p: Tensor, masks: int) -> Tensor:
+    """Log-probabilities (..., masks · n, classes) as (..., masks, n, classes)."""
+    return log_p.unflatten(-2, (masks, log_p.shape[-2] // masks))
+
+
+def merged_gradient(log_p: Tensor, target: Tensor, noise: Noise, scale: Rate) -> tuple[Tensor, Tensor]:
+    """Of several masks the merged log-probabilities, and `scale` times the gradient of the mean loss at the logits.
+
+    With s = ∂ merged/∂ log_p, by `Noise.shares`, and target t the loss -Σ t·merged has at the logits of a mask the
+    gradient softmax · Σ t·s - t·s, the sum over classes.
+
+    Args:
+        log_p: (..., masks · n, classes).
+        target: (..., n, classes).
+
+    Returns:
+        (..., n, classes) and (..., masks · n, classes).
+    """
+    several = by_mask(log_p, noise.masks)
+    wanted = noise.shares(several) * target.unsqueeze(-3)
+    at_logits = several.exp().mul_(wanted.sum(-1, keepdim=True)).sub_(wanted).flatten(-3, -2)
+    return noise.merge(several), at_logits.mul_(scale / target.shape[-2])
