@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TRACKERS := .venv-trackers
 
-.PHONY: run reproduce report results test test-engines fast lint format data clean
+.PHONY: run reproduce report results test test-engines test-trackers fast lint format data clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -31,7 +32,7 @@ test: lint data
 	$(BIN)/python -m pytest -n 2
 
 fast: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 -m "not slow and not engines"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not engines and not trackers"
 
 # real clusters on this machine, started and stopped by the tests; ONLY=--lf for those that failed last
 test-engines: $(VENV)/installed-engines data
@@ -39,6 +40,10 @@ test-engines: $(VENV)/installed-engines data
 		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge; } || \
 		echo "Slurm's tests are skipped: they need slurm-wlm and munge, which root can install" >&2
 	$(BIN)/python -m pytest -m engines tests/engines $(ONLY)
+
+# real trackers, in an environment of their own: some of them want older packages than the tested set has
+test-trackers: $(TRACKERS)/installed
+	$(TRACKERS)/bin/python -m pytest -m trackers tests/loggers $(ONLY)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
@@ -65,5 +70,13 @@ $(VENV)/installed-engines: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dask,ray,slurm]"
 	touch $@
 
+# it sees what is installed in the other one, and holds what differs
+$(TRACKERS)/installed: $(VENV)/installed-test
+	$(PYTHON) -m venv $(TRACKERS)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> $$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth
+	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[trackers]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) outputs *.egg-info
+	rm -rf $(VENV) $(TRACKERS) outputs *.egg-info

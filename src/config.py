@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src import components, data, noise, provenance
+from src import components, data, loggers, noise, provenance
 from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text, words
 from src.components import Options
 from src.errors import InputError
@@ -35,9 +35,10 @@ ROOT: dict[str, Check] = {
     "precision": one_of("float32", "tf32"),
     "tags": words,
     "note": optional(text),
+    "logger": loggers.option,
 }
 
-LATER = {**dict.fromkeys(FURTHER, 0.0), **AT_DEFAULT, "tags": (), "note": None}
+LATER = {**dict.fromkeys(FURTHER, 0.0), **AT_DEFAULT, "tags": (), "note": None, "logger": None}
 """Keys that an older `run.json` has not, and what they stand for there."""
 
 
@@ -94,6 +95,7 @@ class Run:
     dropout9: float = 0.0
     tags: tuple[str, ...] = ()
     note: str | None = None
+    logger: tuple[str, ...] = ()
 
     @property
     def rates(self) -> dict[str, float]:

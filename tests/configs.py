@@ -30,6 +30,7 @@ BOOK: dict[str, Any] = {
     "save_model": False,
     "matmul": "auto",
     "precision": "float32",
+    "logger": None,
     "tags": [],
     "note": None,
     "probe": {"every": None, "test_time": False, "train": False, "ema": None},

@@ -31,7 +31,7 @@ def test_a_config_may_lack_the_further_rates() -> None:
 
 def test_defaults_parse_to_themselves(compose: Compose) -> None:
     run = parse(compose())
-    for key, value in {**BOOK, "device": "auto"}.items():
+    for key, value in {**BOOK, "device": "auto", "logger": ()}.items():
         typed = getattr(run, key)
         typed = list(typed) if key == "tags" else typed
         assert (dict(typed) if isinstance(typed, Options) else typed) == value
@@ -119,6 +119,7 @@ WITHOUT_EFFECT = {
     "resume": False,
     "save_model": True,
     "matmul": "torch",
+    "logger": ["mlflow", "tensorboard"],
     "data.root": "other",
     "tags": ["pilot"],
     "note": "a text",

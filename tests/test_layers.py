@@ -17,7 +17,7 @@ LAYERS = """
 analysis src src.stats
 src.errors
 src.checks
-src.components src.kernels
+src.components src.kernels src.loggers
 src.streams
 src.data src.noise src.schedules
 src.data.__main__ src.provenance src.stacks
@@ -29,7 +29,7 @@ src.sweeping
 src.plugins src.schedules.__main__ src.train
 analysis.broken analysis.measures analysis.verdicts
 analysis.runs
-analysis.check analysis.looks
+analysis.check analysis.export analysis.looks
 analysis.tables
 analysis.check.__main__ analysis.contrasts
 analysis.where

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from src import config, provenance
+from src import config, loggers, provenance
 from src.config import Run
 from src.errors import InputError, MachineError, writing
 from src.provenance import Provenance
@@ -58,16 +58,19 @@ class Job:
 def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     """Everything that must be right before anything trains and that a config alone does not tell.
 
-    The device and the kernel of products are there, the output folder can be written, the data set is here or can
-    be fetched, no batch is larger than the training set, and no rate above 0 would move nothing in its model. Where
-    others are to train, and not this machine (`here`), its devices and kernels do not matter; where nothing is to
-    be written, nor does the output folder.
+    The trackers that are asked for are installed, the device and the kernel of products are there, the output
+    folder can be written, the data set is here or can be fetched, no batch is larger than the training set, and no
+    rate above 0 would move nothing in its model. Where others are to train, and not this machine (`here`), its
+    devices and kernels do not matter; where nothing is to be written, nor does the output folder.
 
     Raises:
         InputError: naming the key, its value and what would be right.
     """
     from src.data import load_bytes
     from src.training import places
+
+    for logger in {run.logger for run in runs}:
+        loggers.check(logger)
 
     for device, matmul, precision in (
         {(run.device, run.matmul, run.precision) for run in runs} if here else ()

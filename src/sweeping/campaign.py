@@ -18,6 +18,7 @@ from src.runs.job import Job, Record, final_record, is_final
 from src.runs.record import record_death
 from src.sweeping.display import Display
 from src.sweeping.table import Table
+from src.sweeping.tracking import Tracking
 
 LOG = "sweep.log"
 
@@ -58,6 +59,7 @@ class Campaign:
         self.display = display
         self._engine, self._pack_size, self._at_once = engine, pack_size, at_once
         self._kept = kept or self.table.kept
+        self._tracking: Tracking | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +68,8 @@ class Campaign:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.display.end()
+        if self._tracking:
+            self._tracking.close(at_once=error is not None)
         if isinstance(error, KeyboardInterrupt | OSError):
             with contextlib.suppress(OSError):
                 self.table.write()
@@ -74,6 +78,14 @@ class Campaign:
             with contextlib.suppress(OSError):
                 lost = "nobody read the output any more; the sweep went on without it\n"
                 store.write_whole(self.table.folder / LOG, lost)
+
+    def keep(self, job: Job, record: Record) -> None:
+        """A run has ended, now or before: the table and the trackers are told."""
+        self.table.add(record)
+        if self._tracking is None:  # of all runs of a sweep they are the same
+            folder = self.table.folder
+            self._tracking = Tracking(job.run.logger, job.run.output, folder, folder.name)
+        self._tracking.add(job.folder, record)
 
     def train(self, jobs: Sequence[Job], report: Report = _nothing) -> list[Record]:
         """Train these jobs, but for those that are finished or diverged before.
@@ -122,7 +134,7 @@ class Campaign:
             if record is not None and is_final(record):
                 report(job, record)  # an earlier batch had the same run
             elif record := final_record(job):
-                self.table.add(record)
+                self.keep(job, record)
                 self.display.skip(record)
                 report(job, record)
             else:
@@ -166,7 +178,7 @@ class _Incoming:
     def end(self, job: Job, record: Record) -> None:
         """A job that was under way has ended."""
         self._under_way.discard(job.id)
-        self._campaign.table.add(record)
+        self._campaign.keep(job, record)
         self._report(job, record)
         self._campaign.display.advance(job, record)
 
@@ -208,6 +220,6 @@ class Launched(Campaign):
                 [self._overrides(job) for job in jobs], initial_job_idx=jobs[0].number
             )
             for job, returns in zip(jobs, returned, strict=True):
-                self.table.add(_launched_record(job, returns.return_value))
+                self.keep(job, _launched_record(job, returns.return_value))
                 report(job, self.table.records[job.id])
             self.table.write()

@@ -17,7 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from src.errors import REPOSITORY, InputError
 from src.errors.messages import key_of
 
-WITHOUT_EFFECT = {"output", "device", "resume", "save_model", "matmul", "data.root", "sweep", "tags", "note"}
+WITHOUT_EFFECT = {
+    *("output", "device", "resume", "save_model", "matmul", "data.root", "sweep", "tags", "note", "logger")
+}
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
 
 SWEEPER = "hydra.sweeper"

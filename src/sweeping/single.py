@@ -33,7 +33,7 @@ def task(cfg: DictConfig) -> Any:
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if not in_sweep:
         naming.check_single(hydra)
-    from src import config
+    from src import config, loggers
     from src.runs.job import Job, final_record, ready
 
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -48,6 +48,8 @@ def task(cfg: DictConfig) -> Any:
     record = final_record(job)
     if record is None:
         ready([job.run])
+    else:
+        loggers.check(job.run.logger)
     if not in_sweep:
         return _run(job, record)
     if record is None:
@@ -62,6 +64,7 @@ def _run(job: Job, record: Record | None) -> Record:
     from src.errors import events
     from src.runs import store, tags
     from src.runs.record import epoch_line
+    from src.sweeping.tracking import Tracking
 
     trained = record is None
     if record is not None:
@@ -85,6 +88,8 @@ def _run(job: Job, record: Record | None) -> Record:
             error.add_note("the run is finished and kept; the same command draws its curves")
             raise
     tags.add(job.folder, job.run.tags, job.run.note)
+    with Tracking(job.run.logger, job.run.output, job.folder) as tracking:
+        tracking.add(job.folder, record)
     print(f"results: {job.folder}")
     told = {key: record.get(key) for key in ("id", "state", "final", "error", "seconds")}
     events.tell("end", folder=job.folder, trained=trained, **told)
