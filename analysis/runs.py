@@ -198,8 +198,12 @@ class _UnusableError(Exception):
         self.kind = kind
 
 
-def read_list(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Columns id, state, the swept keys and seed of `runs.csv`, typed, and the swept keys."""
+def read_table(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """`runs.csv` with every cell as text, and the swept keys.
+
+    Raises:
+        InputError: if there is none, or it is no list of runs.
+    """
     path = folder / "runs.csv"
     right = "the folder of a sweep, such as outputs/sweeps/NAME, is right"
     if not folder.exists():
@@ -221,7 +225,12 @@ def read_list(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         raise InputError(f"{path} lists no run; a row a run is right")
     # a key that was swept after the seed stands behind it, still before the metrics
     end = columns.index("epoch") if "epoch" in columns else columns.index("seed")
-    keys = tuple(column for column in columns[2:end] if column != "seed")
+    return table, tuple(column for column in columns[2:end] if column != "seed")
+
+
+def read_list(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Columns id, state, the swept keys and seed of `runs.csv`, typed, and the swept keys."""
+    table, keys = read_table(folder)
     listed = table[["id", "state", *keys, "seed"]].drop_duplicates(["id", *keys, "seed"])
     for key in (*keys, "seed"):
         listed[key] = typed(listed[key])
@@ -229,7 +238,7 @@ def read_list(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     if twice.any():
         arm, seed = identity(listed[twice].to_dict("records")[0], keys)
         where = Problem("", "", arm, seed, "").where
-        raise InputError(f"{path} lists two runs of {where}; one run an arm and seed is right")
+        raise InputError(f"{folder / 'runs.csv'} lists two runs of {where}; one run an arm and seed is right")
     return listed, keys
 
 

@@ -29,7 +29,7 @@ src.sweeping
 src.plugins src.schedules.__main__ src.train
 analysis.broken analysis.measures analysis.verdicts
 analysis.runs
-analysis.check analysis.export analysis.looks
+analysis.check analysis.export analysis.live analysis.looks
 analysis.tables
 analysis.check.__main__ analysis.contrasts
 analysis.where
@@ -38,7 +38,7 @@ analysis.heat analysis.page analysis.search
 analysis.comparison_figures analysis.exercises
 analysis.chapter analysis.comparison
 analysis.programs
-analysis.choose analysis.compare analysis.report
+analysis.choose analysis.compare analysis.report analysis.watch
 analysis.reproduce
 src.plugins.dropout_sweeps
 """

@@ -97,11 +97,11 @@ def sweep_up(folder: Path) -> None:
     """Removes what `write_whole` had begun in processes that were killed."""
     for path in folder.glob(".*.*.*"):
         *_, process, thread = path.name.split(".")
-        if process.isdigit() and thread.isdigit() and not _is_alive(int(process)):
+        if process.isdigit() and thread.isdigit() and not is_alive(int(process)):
             path.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
     import psutil  # takes 40 ms, and is seldom needed
 
     try:

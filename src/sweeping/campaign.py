@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from src.errors import terminal
 from src.runs import store
 from src.runs.job import Job, Record, final_record, is_final
 from src.runs.record import record_death
+from src.sweeping import progress
 from src.sweeping.display import Display
 from src.sweeping.table import Table
 from src.sweeping.tracking import Tracking
@@ -57,6 +59,8 @@ class Campaign:
     ) -> None:
         self.table = Table(folder, swept)
         self.display = display
+        started = time.time()
+        self.table.on_write = lambda: progress.write(folder, started, display.runs, display.left)
         self._engine, self._pack_size, self._at_once = engine, pack_size, at_once
         self._kept = kept or self.table.kept
         self._tracking: Tracking | None = None
@@ -74,6 +78,8 @@ class Campaign:
             with contextlib.suppress(OSError):
                 self.table.write()
             error.add_note(f"{self._kept()}; the same command goes on from here")
+        with contextlib.suppress(OSError):
+            progress.end(self.table.folder)
         if terminal.is_lost():
             with contextlib.suppress(OSError):
                 lost = "nobody read the output any more; the sweep went on without it\n"

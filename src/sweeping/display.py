@@ -180,6 +180,16 @@ class Display:
             return text
         return f"{text}  {speed:.1f} epochs/s  {timedelta(seconds=math.ceil(left))} left"
 
+    @property
+    def runs(self) -> int:
+        """In all, with those that are still to come."""
+        return self._runs
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the end; None before the first run has ended."""
+        return self._pace()[1]
+
     def _best_arm(self) -> str:
         return "" if self._leader is None else f"best so far {self._mean(self._leader):.2%}  {self._leader}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Table:
         self.runs_of_trial = 1
         """Of a search; where there are several, the last column names the trial, from 1."""
         self._next = 0.0
+        self.on_write: Callable[[], None] = lambda: None
+        """Is called each time it is written."""
 
     def extend(self, jobs: Sequence[Job]) -> None:
         """More rows, each at the job's place in the sweep; a job that has one keeps it."""
@@ -67,6 +69,7 @@ class Table:
         # a row at a time, as all together take 2 kB each
         rows = (_row(job, record, self.swept) | self._trial(job) for job, record in records)
         store.write_whole(self.folder / "runs.csv", store.csv_text(columns, rows))
+        self.on_write()
         now = time.monotonic()
         self._next = now + max(TABLE_EVERY, (now - started) / TABLE_SHARE)
 
