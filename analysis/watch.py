@@ -77,12 +77,15 @@ def _watch(options: argparse.Namespace) -> int:
         raise InputError("--metric", options.metric, f"one of these is right: {', '.join(measures.METRICS)}")
     live = Live(options.folder, options.metric)
     _wait(options.folder, options.once)
-    print(f"Open {options.folder / PAGE}", flush=True)
+    is_said = False
     while True:
         started = time.process_time()
         state = _patiently(
             lambda: rewrite(live, options.every, options.language), 1 if options.once else TRIES
         )
+        if not is_said:
+            print(f"Open {options.folder / PAGE}", flush=True)
+            is_said = True
         if options.once or state == ENDED:
             return DONE
         time.sleep(max(options.every, (time.process_time() - started) / SHARE))

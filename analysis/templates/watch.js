@@ -60,7 +60,7 @@ const choose = (name, wanted) => {
 };
 const filter = key => {
   const now = chosen[key.name];
-  if (!key.number || key.values.length <= FEW) {
+  if (!key.number || (key.values.length <= FEW && !data.search)) {
     const options = key.values.map(own => element("option", { value: String(own), selected: String(own) === now }, String(own)));
     const select = element("select", { name: key.name }, element("option", { value: "" }, say("all")), ...options);
     select.addEventListener("change", () => choose(key.name, select.value || undefined));
@@ -102,8 +102,8 @@ const status = () => {
 };
 
 // Arms
-const STEP = 50;
-let visible = STEP;
+const STEP = 20;
+let visible = STEP, visibleBad = STEP;
 const order = list => {
   const key = keys.find(one => one.name === sorted.by);
   const of = key ? arm => value(key, arm) : arm => arms[sorted.by][arm];
@@ -136,6 +136,11 @@ const middles = list => { // of wide intervals, of two seeds say, the ends are c
   const more = Math.min(widest, 2 * (high - low));
   return [low - more, high + more];
 };
+const more = (left, act) => {
+  const made = element("button", { type: "button", hidden: left <= 0 }, say("more", Math.min(10 * STEP, left)));
+  made.addEventListener("click", () => { act(); draw(); });
+  return made;
+};
 const showArms = list => {
   const heads = [...keys.map(key => [key.name, key.name, key.number]), ["finished", say("runs"), true],
     ["mean", `${label}: ${say("mean")}`, true]];
@@ -155,12 +160,10 @@ const showArms = list => {
     cell(`${arms.finished[arm]} / ${arms.planned[arm]}`, "number"),
     cell(arms.mean[arm] === null ? "–" : `${shown(arms.mean[arm])}${half(arm)}`, "number"),
     cell(interval(arm, ends)), cell(wrong(arm))));
-  const more = element("button", { type: "button" }, say("more", Math.min(10 * STEP, list.length - visible)));
-  more.addEventListener("click", () => { visible += 10 * STEP; draw(); });
   const single = arms.half.every(one => one === null);
   fill("arms", element("h2", {}, `${say("arms")} (${say("chosen", list.length, count)})`),
     element("p", { className: "note" }, say(single ? "one seed" : "arms note")),
-    table([...sortable, head(say("interval")), head("")], bodies), ...(list.length > visible ? [more] : []));
+    table([...sortable, head(say("interval")), head("")], bodies), more(list.length - visible, () => { visible += 10 * STEP; }));
 };
 
 // Axes
@@ -179,7 +182,7 @@ const ranked = list => [...list].filter(arm => data.curves[arm]).sort((a, b) =>
 const showCurves = list => {
   const best = ranked(list).slice(0, BEST);
   if (!best.length) return fill("curves");
-  const width = 860, size = 320, [left, right, top, bottom] = [62, 12, 10, 40];
+  const width = Math.min(860, document.body.clientWidth - 24), size = 320, [left, right, top, bottom] = [62, 12, 10, 40];
   const all = best.flatMap(arm => data.curves[arm][1]).filter(one => one !== null).sort((a, b) => a - b);
   const ends = best.map(arm => data.curves[arm][1].findLast(one => one !== null));
   let [low, high] = range([all[Math.floor(0.05 * all.length)] ?? null, all[Math.ceil(0.95 * all.length) - 1] ?? null, ...ends]);
@@ -222,7 +225,9 @@ const shade = share => {
 const result = { name: label, number: true, of: arm => arms.mean[arm] };
 const axis = key => ({ name: key.name, number: key.number, values: key.values, of: arm => key.number ? value(key, arm) : key.codes[arm] });
 const axes = [...keys.filter(key => key.values.length > 1).map(axis), result];
-const isLog = ({ number, values }) => number && values && values[0] > 0 && values.length > 2 && values.at(-1) > 30 * values[0];
+// evenly over the orders of magnitude rather than over the numbers
+const isLog = ({ number, values }) => number && values && values[0] > 0 && values.length > 2
+  && values.at(-1) > 30 * values[0] && values.at(-1) > 4 * values[values.length >> 1];
 const scale = (one, list, from, to) => {
   const log = isLog(one), bend = log ? Math.log10 : same => same;
   const numbers = one.number ? list.map(one.of).filter(number => number !== null) : [-0.5, one.values.length - 0.5];
@@ -263,6 +268,14 @@ const pick = (name, at) => {
   const made = element("select", { name }, ...options);
   made.addEventListener("change", () => { look[name] = +made.value; keep(); });
   return element("label", {}, `${say(name)} `, made);
+};
+const write = (pen, text, x, y) => { // over lines it can be read as well
+  pen.save();
+  pen.strokeStyle = getComputedStyle(document.body).backgroundColor;
+  pen.lineWidth = 3;
+  pen.strokeText(text, x, y);
+  pen.restore();
+  pen.fillText(text, x, y);
 };
 const rule = () => getComputedStyle(document.body).getPropertyValue("--line");
 const showScatter = list => {
@@ -351,7 +364,7 @@ const showParallel = list => {
     const room = (width - left - right) / (axes.length - 1) / 7;
     pen.fillText(one.name.slice(0, Math.max(6, Math.floor(room))), place === 0 ? 4 : place === axes.length - 1 ? width - 2 : x(place), 14 + 14 * (place % 2 && width < 600));
     pen.textAlign = "left";
-    for (const [at, text] of scales[place].marks) pen.fillText(text.slice(0, 9), x(place) + 4, scales[place].place(at) + 4);
+    for (const [at, text] of scales[place].marks) write(pen, text.slice(0, 9), x(place) + 4, scales[place].place(at) + 4);
   });
 };
 
@@ -382,8 +395,9 @@ const showBad = passing => {
   const log = run => element("a", { href: encodeURI(`${data.bad.log}/${run}/train.log`) }, say("log"));
   fill("bad", element("h2", {}, say("bad")), element("ul", {}, ...reasons), ...cut,
     table([head(say("state")), head(say("arm")), head(say("seed"), "number"), head(say("reason")), head(say("run"))],
-      rows.map(([state, arm, seed, run, reason]) => element("tr", {}, cell(say(state)), cell(named(arm)), cell(seed, "number"),
-        cell(reason || "–", "reason"), element("td", {}, `${run} `, log(run))))));
+      rows.slice(0, visibleBad).map(([state, arm, seed, run, reason]) => element("tr", {}, cell(say(state)), cell(named(arm)), cell(seed, "number"),
+        cell(reason || "–", "reason"), element("td", {}, `${run} `, log(run))))),
+    more(rows.length - visibleBad, () => { visibleBad += 10 * STEP; }));
 };
 
 const draw = () => {
