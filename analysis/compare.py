@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.measures import METRICS
 from src.errors import DONE, SOME_RUNS_LOST, command, events
 
 if TYPE_CHECKING:
@@ -39,9 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--metric",
-        choices=list(METRICS),
+        metavar="COLUMN",
         help=(
-            "By which the arms are compared and the conclusion is drawn. The default is what the sweep declares "
+            "By which the arms are compared and the conclusion is drawn: a column of metrics.csv, also one that a "
+            "noise, optimizer or model of one's own logs. The default is what the sweep declares "
             "(hydra.sweeper.primary) or test_acc, and for a search the validation metric that it optimised: its "
             "best trial is not to be chosen by the test set."
         ),

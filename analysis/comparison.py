@@ -49,7 +49,8 @@ CARDS = 6
 TRIAL_DIGITS = 4
 """Of a number that a search drew, in the trial's name, if that tells the trials apart."""
 MARGINS = {"%": 0.2, "nats": 0.01}
-"""By a measure's unit, the smallest difference that matters where the sweep declares none; as shown."""
+"""By a measure's unit, the smallest difference that matters where the sweep declares none; as shown. Without a unit
+it is 0: nothing is equivalent."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def compare(
 
     Args:
         folders: OUTPUT/sweeps/NAME.
-        metric: a key of `measures.METRICS`; by default the one that a search optimised or the sweep declares, or
+        metric: a column of `metrics.csv`; by default the one that a search optimised or the sweep declares, or
             test_acc.
         baseline: the arm that each other arm is compared with. Without it the contrast that the sweep declares is
             judged; without one all pairs are, or with more than 6 arms each with the sweep's first: a reference
@@ -148,7 +149,7 @@ def compare(
     primary = None if conditions else _primary(sweep)
     searched = search.metric(sweep.folder)
     wanted = metric or searched or (primary.measure.column if primary else "")
-    measure = measures.METRICS.get(wanted) or measures.TEST_ACC
+    measure = measures.of_column(wanted or "test_acc", sweep.metrics)
     sweep, epochs = _with_numbers(sweep, measure)
     by_name = merge.named(sweep, TRIAL_DIGITS if searched else runs.DIGITS)
     names = {merge.place(arm): name for name, arm in by_name.items()}
@@ -165,11 +166,11 @@ def compare(
     reported = list(dict.fromkeys(reported))
     pairs = [(arm, reference) for arm in trained if arm != reference] if reference else []
     pairs = pairs or list(itertools.combinations(trained, 2))
-    declared = primary.pairs(list(by_name)) if primary and primary.measure is measure and not baseline else []
+    declared = primary.pairs(list(by_name)) if primary and primary.measure == measure and not baseline else []
     declared = [pair for pair in declared if set(pair) <= set(trained)]
-    margin = primary.margin if primary and primary.measure is measure else MARGINS[measure.unit]
+    margin = primary.margin if primary and primary.measure == measure else MARGINS.get(measure.unit, 0.0)
     others = [arms.contrast(a, b, measure) for a, b in pairs if declared and (a, b) not in declared]
-    if measure is measures.TEST_ACC:
+    if measure == measures.TEST_ACC:
         others += [arms.contrast(a, b, measures.TEST_LOSS) for a, b in declared or pairs]
     everyone = arms.stats(reported)
     if searched:
@@ -209,7 +210,8 @@ def _primary(sweep: Sweep) -> design.Primary | None:
     """What the sweep declares, by its `multirun.yaml`; None where that is not there or declares nothing."""
     try:
         block = OmegaConf.select(OmegaConf.load(sweep.folder / "multirun.yaml"), "hydra.sweeper.primary")
-        return design.primary(block, str(sweep.folder / "multirun.yaml"), len(merge.named(sweep)))
+        path = str(sweep.folder / "multirun.yaml")
+        return design.primary(block, path, len(merge.named(sweep)), sweep.metrics)
     except Exception:  # absent, no YAML, another layout or trimmed arms: then all pairs are compared
         return None
 
@@ -224,7 +226,8 @@ def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
     for column in needed:
         if column not in sweep.epochs or sweep.epochs[column].isna().all():
             right = RIGHT.get(column.partition("_")[0])
-            right = f"{right}, or another --metric," if right else "finished runs of src.train"
+            numbers = ", ".join(sweep.epochs.columns[len(sweep.keys) + 3 :])
+            right = f"{right}, or another --metric," if right else f"one of {numbers}"
             raise InputError(f"{sweep.folder} has no {column}; {right} is right")
     last = sweep.epochs.groupby("id", sort=False).tail(1)
     good = last[np.isfinite(last[needed].astype(float)).all(axis=1)]["id"]
@@ -285,7 +288,7 @@ def draw(compared: Compared, folder: Path) -> list[str]:
     summaries = {arm.name: arm.summaries[measure] for arm in compared.arms}
     drawn: dict[str, Figure] = {f"card_{n}": figures.card([r]) for n, r in enumerate(compared.cards)}
     by_measure: dict[Measure, list[Result]] = {}
-    for result in [*compared.judged, *(r for r in compared.described if r.measure is not measure)]:
+    for result in [*compared.judged, *(r for r in compared.described if r.measure != measure)]:
         by_measure.setdefault(result.measure, []).append(result)
     for of, results in by_measure.items():
         if results and any(result.p is not None for result in results):

@@ -172,11 +172,14 @@ def _jobs(sweeper: Mapping[str, Any], chosen: Sequence[str]) -> list[dict[str, A
     ]
 
 
-def primary(block: Any, where: str, arms: int = 0) -> Primary | None:
+def primary(
+    block: Any, where: str, arms: int = 0, declared: Mapping[str, str | None] | None = None
+) -> Primary | None:
     """A primary block, checked; None where there is none, or its contrast is null.
 
     Args:
         arms: how many there are; 0 if not known yet.
+        declared: metrics that components declare, where they are known.
 
     Raises:
         InputError: naming `where`, the key and what would be right.
@@ -188,7 +191,8 @@ def primary(block: Any, where: str, arms: int = 0) -> Primary | None:
     except OmegaConfBaseException as error:
         right = "metric, contrast and margin, such as {metric: test_acc, contrast: [1, 0], margin: 0.2}, are right"
         raise InputError(f"{where}: hydra.sweeper.primary: {str(error).splitlines()[0]}; {right}") from None
-    known = {**measures.METRICS, **{measure.column: measure for measure in measures.VARIANCES}}
+    columns = [*measures.METRICS, *(measure.column for measure in measures.VARIANCES), *(declared or {})]
+    known = {column: measures.of_column(column, declared or {}) for column in columns}
     if config.metric not in known:
         raise InputError(
             f"{where}: hydra.sweeper.primary.metric={config.metric}: one of these is right: {', '.join(known)}"

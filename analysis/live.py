@@ -6,6 +6,7 @@ drawn, reasons of the runs that gave no result, and what is being trained.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -51,7 +52,7 @@ def metric(folder: Path) -> str:
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
         return "test_acc"
     first = chosen[0] if isinstance(chosen, list) and chosen else chosen
-    return first if first in measures.METRICS else "test_acc"
+    return str(first or "test_acc")
 
 
 class Live:
@@ -66,6 +67,7 @@ class Live:
         self.folder, self._column = folder, column
         self._curves: dict[str, np.ndarray] = {}
         """By a finished run's ID its values by epoch."""
+        self._metrics: dict[str, str | None] = {}
         self._reasons: dict[tuple[str, int], str] = {}
         """By ID and time of `run.json`."""
 
@@ -78,7 +80,7 @@ class Live:
         going = progress.read(self.folder)
         table, keys = runs.read_table(self.folder)
         table = table.drop_duplicates(["id", *keys, "seed"])
-        measure = measures.METRICS[self._column or metric(self.folder)]
+        measure = measures.of_column(self._column or metric(self.folder), self._declared(table))
         values = _numbers(table, measure.column, keys, self._column is not None)
         arms = (
             table.groupby(list(keys), sort=False).ngroup().to_numpy() if keys else np.zeros(len(table), int)
@@ -120,6 +122,14 @@ class Live:
             "bad": self._bad(table, arms, folders),
             "looks": _looks(self.folder),
         }
+
+    def _declared(self, table: pd.DataFrame) -> dict[str, str | None]:
+        """The metrics that components declare, by the first run that has ended."""
+        folders = sweep_folder.runs_of(self.folder)
+        for run in table["id"][table["state"] == store.FINISHED].head(1):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                self._metrics = json.loads((folders / run / "run.json").read_bytes()).get("metrics") or {}
+        return self._metrics
 
     def _drawn(
         self,
@@ -211,8 +221,9 @@ def _numbers(table: pd.DataFrame, column: str, keys: Sequence[str], given: bool)
     """Each run's value at its last epoch; NaN where it has none."""
     column = f"{column}_used" if column in keys else column
     if column not in table:
-        if given:
-            raise InputError("--metric", column, f"one of these is right: {', '.join(table.columns)}")
+        if given and (table["state"] == store.FINISHED).any():
+            right = ", ".join(name for name in table.columns[len(keys) + 3 :] if name != "epoch")
+            raise InputError("--metric", column, f"one of these is right: {right}")
         return np.full(len(table), np.nan)
     return pd.to_numeric(table[column], errors="coerce").to_numpy(float)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from src.runs.broken import CLASSES as CLASSES
 
@@ -36,7 +38,7 @@ class Measure:
     @property
     def label(self) -> str:
         """Of an axis or a table's column."""
-        return f"{self.name} ({self.unit})"
+        return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def shown(self, value: float | None, *, signed: bool = False) -> str:
         """A stored value as it is shown, without its unit; a dash for None."""
@@ -95,6 +97,20 @@ METRICS = {
     )
 }
 """Measures that arms can be compared by, by their column of `metrics.csv`."""
+
+DIRECTIONS = {"higher": True, "lower": False, None: None}
+
+
+def of_column(column: str, declared: Mapping[str, str | None] = MappingProxyType({})) -> Measure:
+    """The measure of a column of `metrics.csv`: one of ours, or any other number.
+
+    Args:
+        declared: where the metrics that components declare are better, see `src.runs.declared`.
+    """
+    ours = {**METRICS, **{measure.column: measure for measure in VARIANCES}}
+    better = DIRECTIONS[declared.get(column)]
+    return ours.get(column) or Measure(column, column, "", "", 1, 4, better)
+
 
 IMAGES = {"fashion_mnist": 10_000, "digits": 360}
 """Test images of the data sets with a fixed test set, for the binomial standard error."""

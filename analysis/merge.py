@@ -64,7 +64,8 @@ def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Sweep
         for part in parts
         for problem in part.problems
     }
-    whole = Sweep(target(folders), keys, epochs, told, tuple(problems.values()))
+    declared = {name: better for part in parts for name, better in part.metrics.items()}
+    whole = Sweep(target(folders), keys, epochs, told, tuple(problems.values()), declared)
     last = epochs.drop_duplicates("id")
     twice = last[last.assign(**{key: last[key].astype(str) for key in keys}).duplicated([*keys, "seed"])]
     if len(twice):

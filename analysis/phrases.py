@@ -159,7 +159,7 @@ class Phrases:
 
     def remark(self, result: Result) -> str:
         """What a verdict says beside its word: how it lies to the margin, or what it excludes."""
-        if result.verdict is None or result.margin is None:
+        if result.verdict is None or not result.margin:
             return ""
         at, margin = result.verdict, self.size(result.margin, result.measure)
         if at.diverged:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,8 @@ class Sweep:
     runs: pd.DataFrame
     """A row a usable run: id, seconds, parameters, device, versions, data, epochs; None if not recorded."""
     problems: tuple[Problem, ...]
+    metrics: Mapping[str, str | None] = field(default_factory=dict)
+    """Those that components declare: where they are better."""
 
     @property
     def name(self) -> str:
@@ -110,10 +112,13 @@ def read(folder: str | Path) -> Sweep:
 
     problems: dict[str, tuple[str, str]] = {}
     facts: list[dict[str, Any]] = []
+    own: dict[str, str | None] = {}
     tables: list[tuple[str, str]] = []
     for run, state in dict(zip(listed["id"], listed["state"], strict=True)).items():
         try:
-            found = {"id": run, **_facts(_finished_record(run_folders / run, state))}
+            record = _finished_record(run_folders / run, state)
+            found = {"id": run, **_facts(record)}
+            own |= record.get("metrics") or {}
             tables.append((run, _metrics_text(run_folders / run)))
             facts.append(found)
         except _UnusableError as error:
@@ -139,7 +144,7 @@ def read(folder: str | Path) -> Sweep:
     metrics = metrics.rename(columns={name: f"{name}_used" for name in keys if name in metrics})
     epochs = usable.assign(state=store.FINISHED).merge(metrics, on="id", validate="many_to_many")
     runs = pd.DataFrame([fact for fact in facts if fact["id"] not in problems])
-    return Sweep(folder, keys, epochs, runs, named)
+    return Sweep(folder, keys, epochs, runs, named, own)
 
 
 def identity(row: Mapping[Any, Any], keys: Sequence[str]) -> tuple[dict[str, Any], Any]:

@@ -1,7 +1,8 @@
 """Finding a data set, noise, schedule, optimizer or model by its name: one file each, `src/<group>/<name>.py`.
 
 Such a module may hold `OPTIONS`, a dict from each key of its YAML to the check of its value
-(see `src.checks`), and `check(options)`, which raises InputError for values that do not go together.
+(see `src.checks`), and `check(options)`, which raises InputError for values that do not go together; a noise, an
+optimizer or a model also `METRICS`, numbers of its own (see `src.training.custom`).
 A package's `OPTIONS` are the keys that all its files share. A file's code is part of a run's ID (`src.provenance`).
 """
 
@@ -103,6 +104,12 @@ def find(group: str, name: str) -> ModuleType:
 def find_class(group: str, name: str, base: type[T]) -> type[T]:
     """The one subclass of `base` that a component's file defines."""
     return _classes(find(group, name), base)[0]
+
+
+def metrics(group: str, name: str) -> Mapping[str, str | None]:
+    """Numbers that a component logs at the end of each epoch, by name: where they are better, see `METRICS`."""
+    declared: Mapping[str, str | None] = getattr(find(group, name), "METRICS", {})
+    return declared
 
 
 def _classes(module: ModuleType, base: type[T]) -> list[type[T]]:

@@ -165,6 +165,16 @@ class Noise:
         """
         raise NotImplementedError
 
+    def metrics(self, sites: Mapping[int, Site]) -> Mapping[str, Any]:
+        """Numbers to be logged at the end of an epoch, by the names of its file's `METRICS`.
+
+        Each is a float or a tensor, of a single run with one element, of a stack with one a run.
+
+        Args:
+            sites: by place, with what the noise keeps there; it must leave all as it is.
+        """
+        return {}
+
     def has(self, hook: str) -> bool:
         """Whether this noise overrides the hook."""
         return overrides(type(self), hook)

@@ -71,6 +71,13 @@ class Optimizer:
         """The optimizer's own part of a step."""
         raise NotImplementedError
 
+    def metrics(self) -> Mapping[str, Any]:
+        """Numbers to be logged at the end of an epoch, by the names of its file's `METRICS`.
+
+        Each is a float, or a tensor with one element a run.
+        """
+        return {}
+
     def hyper(self, name: str) -> Hyper:
         """An option of every run."""
         return self.column(float(options[name]) for options in self.options)

@@ -28,7 +28,7 @@ FRAMEWORK = frozenset(
         *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules"),
         *("src.stacks.objective", "src.stacks.trial"),
         *("src.training", "src.training.average", "src.training.evaluation", "src.training.images"),
-        *("src.training.places", "src.training.probes", "src.training.trainer"),
+        *("src.training.places", "src.training.custom", "src.training.probes", "src.training.trainer"),
     }
 )
 """Modules that every run uses or that change no result. `store.SCHEMA` is raised where results change with them,

@@ -13,7 +13,7 @@ from src import config, loggers, provenance
 from src.config import Run
 from src.errors import InputError, MachineError, writing
 from src.provenance import Provenance
-from src.runs import store
+from src.runs import declared, store
 
 Record = dict[str, Any]
 """Content of a `run.json`."""
@@ -71,6 +71,8 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
 
     for logger in {run.logger for run in runs}:
         loggers.check(logger)
+    for run in runs:
+        declared.metrics(run)
 
     for device, matmul, precision in (
         {(run.device, run.matmul, run.precision) for run in runs} if here else ()

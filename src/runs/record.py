@@ -19,7 +19,7 @@ import yaml
 from src import config
 from src.config import Run
 from src.errors import is_of_the_disk, writing
-from src.runs import store
+from src.runs import declared, store
 from src.runs.job import Job, Record
 
 Row = Mapping[str, Any]
@@ -57,6 +57,7 @@ def make_record(
         },
         "seconds": seconds,
         "parameters": parameters,
+        **({"metrics": metrics} if (metrics := declared.metrics(job.run)) else {}),
         "versions": versions(),
         **job.provenance.record(),
         **(_machine(job.run) if began else {"device": job.run.device}),

@@ -6,12 +6,13 @@ rates are (R, 1, 1). Parameters and gradients are flat, (P,) or (R, P), so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from src.noise import Site
 from src.streams import Draws, Rate
 
 PLACES = 3
@@ -63,6 +64,10 @@ class Stack(Protocol):
         self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None
     ) -> list[Tensor]:
         """Both hidden layers after activation (and after the noise, where rates are given): (..., n, units)."""
+        ...
+
+    def sites(self) -> list[Mapping[int, Site]]:
+        """By place, where the noise acts: of all runs together, or a mapping a run."""
         ...
 
 

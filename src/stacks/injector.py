@@ -53,7 +53,8 @@ class Injector:
         self.activations: list[Tensor] | None = None
         """What the dropouts give, (n, units), where it is asked for."""
         self._by_hand = _trial.by_hand(noise, 6, 5)
-        self._sites: dict[int, Site] = {}
+        self.sites: dict[int, Site] = {}
+        """By place, where the noise has acted."""
         self._rates: Sequence[float] = ()
         self._draws: Callable[[int], Draws] | None = None
         self._learning = True
@@ -144,7 +145,7 @@ class Injector:
         return self._rates[place] if place < len(self._rates) else 0.0
 
     def _site(self, place: int) -> Site:
-        site = self._sites.setdefault(place, Site(place))
+        site = self.sites.setdefault(place, Site(place))
         site.learning = self._learning
         assert self._draws is not None
         return site.at(self._draws(place))

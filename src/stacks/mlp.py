@@ -7,7 +7,7 @@ still autograd's, unless the noise is a plain factor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -152,6 +152,9 @@ class MLP:
                 h = self._noised(layer, z, rates, draws)[0].clone()
                 layers.append(h)
             return layers
+
+    def sites(self) -> list[Mapping[int, Site]]:
+        return [dict(enumerate(self._sites))]
 
     @contextmanager
     def _probing(self) -> Iterator[None]:

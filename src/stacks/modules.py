@@ -6,13 +6,13 @@ acts where they call a dropout, or in their layers, with random numbers of the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.noise import Noise
+from src.noise import Noise, Site
 from src.stacks import DrawsAt, flatten, views
 from src.stacks.injector import Injector
 from src.stacks.objective import Objective, by_mask, repeated
@@ -88,6 +88,9 @@ class Modules:
             injector.hidden(x, *_of_run(run, rates, draws)) for run, injector in enumerate(self._injectors)
         ]
         return [self._joined(list(layer)) for layer in zip(*runs, strict=True)]
+
+    def sites(self) -> list[Mapping[int, Site]]:
+        return [injector.sites for injector in self._injectors]
 
     def _joined(self, tensors: list[Tensor]) -> Tensor:
         return tensors[0] if len(tensors) == 1 else torch.stack(tensors)

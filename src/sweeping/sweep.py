@@ -91,7 +91,7 @@ def _decisions(
     planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
     arms = arms_of(looks, planner, job_overrides, swept)
     checked = until.parse(sweeper, looks, len(arms))
-    until.check_metric(checked, [arm.jobs(1)[0].run for arm in arms])
+    checked = until.with_metric(checked, [arm.jobs(1)[0].run for arm in arms])
     return Decisions(checked, arms, folder)
 
 

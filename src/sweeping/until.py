@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from src.checks import boolean, check_keys, integer, one_of, optional, real
+from src.checks import boolean, check_keys, integer, one_of, optional, real, text
 from src.config import Run
 from src.errors import InputError
+from src.runs import declared
 from src.stats.looks import SPENDING, Looks
 
 UNTIL, PRIMARY = "hydra.sweeper.until", "hydra.sweeper.primary"
@@ -36,6 +37,8 @@ class Until:
     """Numbers of the arms a and b of each difference a - b."""
     margin: float
     """Smallest difference that matters, as shown."""
+    better: str | None = None
+    """Of a metric that components declare: "higher" or "lower"."""
 
     @property
     def plan(self) -> Looks:
@@ -49,11 +52,11 @@ class Until:
 
     @property
     def unit(self) -> str:
-        return "pp" if self.metric in SHARES else "nats"
+        return "pp" if self.metric in SHARES else "" if self.better else "nats"
 
     @property
     def higher_is_better(self) -> bool:
-        return self.metric.endswith("_acc")
+        return self.better == "higher" if self.better else self.metric.endswith("_acc")
 
     def arms_of(self, pairs: Sequence[tuple[int, int]]) -> list[int]:
         return sorted({arm for pair in pairs for arm in pair})
@@ -97,7 +100,7 @@ def parse(sweeper: Any, looks: tuple[int, ...], arms: int) -> Until:
         prefix=f"{UNTIL}.",
     )
     checks = {
-        "metric": one_of(*SHARES, *LOSSES),
+        "metric": text,
         "contrast": lambda value: value,
         "reference": optional(integer(0, max(0, arms - 1))),
         "all": boolean,
@@ -136,16 +139,31 @@ def _pairs(primary: Mapping[str, Any], arms: int) -> tuple[tuple[int, int], ...]
     return tuple((arm, reference) for arm in range(arms) if arm != reference)
 
 
-def check_metric(until: Until, runs: Sequence[Run]) -> None:
-    """Raises InputError where a run would have no value of the metric."""
-    for run in runs:
-        if until.metric.startswith("val_") and not run.data.validation:
-            needs = "data.validation above 0"
-        elif until.metric.startswith("eval_") and not run.probe.train:
-            needs = "probe.train"
-        else:
-            continue
-        raise InputError(f"{PRIMARY}.metric", until.metric, f"needs {needs}")
+def with_metric(until: Until, runs: Sequence[Run]) -> Until:
+    """The plan with the direction of a metric that the runs' components declare.
+
+    Raises:
+        InputError: where a run would have no value of the metric, or neither side of it is better.
+    """
+    key = f"{PRIMARY}.metric"
+    if until.metric in (*SHARES, *LOSSES):
+        for run in runs:
+            if until.metric.startswith("val_") and not run.data.validation:
+                needs = "data.validation above 0"
+            elif until.metric.startswith("eval_") and not run.probe.train:
+                needs = "probe.train"
+            else:
+                continue
+            raise InputError(key, until.metric, f"needs {needs}")
+        return until
+    own = [declared.metrics(run) for run in runs]
+    common = [name for name in own[0] if all(name in of_run for of_run in own)]
+    if until.metric not in common:
+        right = f"must be one of {', '.join((*SHARES, *LOSSES, *common))}"
+        raise InputError(key, until.metric, right)
+    if (better := own[0][until.metric]) is None:
+        raise InputError(key, until.metric, "is better on neither side, by the METRICS of its file")
+    return replace(until, better=better)
 
 
 def check_seeds(seeds: Sequence[str], of_first: Sequence[str], last: int, arm: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import repeat
@@ -23,7 +23,7 @@ from src.config import RATES, Run
 from src.stacks import DrawsAt, Stack
 from src.stacks.objective import Objective
 from src.streams import Draws, Rate
-from src.training import places
+from src.training import custom, places
 from src.training.average import WeightAverage
 from src.training.evaluation import evaluate, mean_metrics
 from src.training.images import Images
@@ -86,20 +86,20 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
     configured = _configured(runs, _count_places(runs, images, classes))
     nets = [models.build(run.model, features, classes, run.seed) for run in runs]
     objective = Objective(first.label_smoothing, len(images.train))
-    stack: Stack = models.stack_class(first.model.name)(
-        nets, noise.make(first.noise), images.device, objective
-    )
+    injected = noise.make(first.noise)
+    stack: Stack = models.stack_class(first.model.name)(nets, injected, images.device, objective)
     kernels.check_precision(first.precision, images.device.type)
     matmul = kernels.resolve(first.matmul) if images.device.type == "cpu" else "torch"
     # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
     with torch.inference_mode(not stack.autograd), kernels.using(matmul, first.precision):
-        return _train(runs, images, nets, stack, configured, report)
+        return _train(runs, images, nets, injected, stack, configured, report)
 
 
 def _train(
     runs: Sequence[Run],
     images: Images,
     nets: Sequence[nn.Module],
+    injected: noise.Noise,
     stack: Stack,
     configured: np.ndarray,
     report: Report,
@@ -148,7 +148,8 @@ def _train(
         columns |= layer_variances(stack, images.probe, rate_at(last), probe_draws(last))
         if average:
             columns |= average.evaluate(images)
-        rows = _rows(columns, epoch, rates[:, last], lr[last], time.perf_counter() - started)
+        declared = custom.of_epoch(first, injected, optimizer, stack, nets)
+        rows = _rows(columns, epoch, rates[:, last], lr[last], time.perf_counter() - started, declared)
         for run, row in enumerate(rows):
             if diverged_in[run] is None and not math.isfinite(row["train_loss"] + row["test_loss"]):
                 diverged_in[run] = epoch
@@ -170,9 +171,15 @@ def _train(
 
 
 def _rows(
-    columns: dict[str, Tensor], epoch: int, rates: np.ndarray, lr: np.ndarray, seconds: float
+    columns: dict[str, Tensor],
+    epoch: int,
+    rates: np.ndarray,
+    lr: np.ndarray,
+    seconds: float,
+    declared: Mapping[str, custom.Column],
 ) -> list[Row]:
-    """Each run's row of an epoch, from columns of shape () or (R,), rates (places, R) and lr (R,)."""
+    """Each run's row of an epoch, from columns of shape () or (R,), rates (places, R) and lr (R,); what components
+    declare comes last."""
     values = {name: column.reshape(-1).tolist() for name, column in columns.items()}
     return [
         {
@@ -181,6 +188,7 @@ def _rows(
             **{key: float(rate[run]) for key, rate in zip(RATES, rates[1:], strict=False)},
             "lr": float(lr[run]),
             "seconds": seconds / len(lr),
+            **{name: column[run] for name, column in declared.items()},
         }
         for run in range(len(lr))
     ]

@@ -17,6 +17,7 @@ from configs import REPOSITORY
 
 from analysis import watch
 from analysis.live import ENDED, GOES_ON, STOPPED, Live
+from src.errors import InputError
 from src.runs import store
 from src.stats import mean_interval
 from src.sweeping import progress
@@ -137,6 +138,16 @@ def test_nothing_swept_is_one_arm(sweep: Made) -> None:
     assert "window" not in watch.html(said, 5, "en")
 
 
+def test_any_column_is_shown_and_another_one_refused(going: Path) -> None:
+    said = Live(going, "lr").read()
+    assert said["measure"] == {"name": "lr", "unit": "", "digits": 4, "better": 0}
+    assert said["arms"]["mean"] == [0.5] * 4
+    with pytest.raises(
+        InputError, match=r"^--metric=accuracy: one of these is right: train_loss, train_acc, "
+    ):
+        Live(going, "accuracy").read()
+
+
 # The command
 
 
@@ -151,7 +162,6 @@ def test_it_ends_with_the_sweep(sweep: Made, capsys: pytest.CaptureFixture[str])
     [
         (["nowhere", "--once"], "nowhere is not there; the folder of a sweep"),
         ([__file__], f"{__file__} is a file; the folder of a sweep"),
-        (["x", "--metric", "accuracy"], "--metric=accuracy: one of these is right: test_acc, "),
         (["x", "--every", "0"], "--every=0.0: a number of seconds above 0 is right"),
     ],
 )
