@@ -46,7 +46,10 @@ def test_a_sweep_is_the_command_lines(noises: Sweep, compose: Any) -> None:
     assert len(epochs) == 8 and list(epochs["epoch"]) == [1, 2] * 4
 
 
-def test_the_same_call_trains_nothing_again_and_adds_tags(noises: Sweep) -> None:
+def test_the_command_line_trains_nothing_again_and_adds_tags(
+    noises: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_calls, "_call", train_here)
     records = [noises.run(name).folder / "run.json" for name in noises.ids]
     before = [path.stat().st_mtime_ns for path in records]
     output = noises.folder.parent.parent
@@ -194,6 +197,11 @@ def test_the_bar_in_a_notebook_says_how_far_it_is() -> None:
     assert 'value="0.7500"' in _progress._bar(0.75, said, "<best>") and "&lt;best&gt;" in _progress._bar(
         None, said, "<best>"
     )
+    assert (
+        _progress._end({"runs": 8, "finished": 7, "failed": 1})
+        == "7 of 8 runs finished, 1 failed or diverged"
+    )
+    assert _progress._end({"state": "finished", "trained": False}) == "finished, and not trained again"
     assert not _progress.in_notebook()
 
 
