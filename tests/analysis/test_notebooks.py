@@ -62,7 +62,9 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path) -> None:
     assert all(cell.execution_count for cell in code)
     shown = [output for cell in code for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in shown) == 2
-    bars = [html for output in shown if "runs finished" in (html := output.get("data", {}).get("text/html", ""))]
+    bars = [
+        html for output in shown if "runs finished" in (html := output.get("data", {}).get("text/html", ""))
+    ]
     assert len(bars) == 6 and not [bar for bar in bars if "failed" in bar]
     (page,) = tmp_path.glob("outputs/sweeps/*uniform*/index.html")
     assert page.stat().st_size > 10_000
