@@ -21,13 +21,22 @@ FURTHER = RATES[2:]
 AT_DEFAULT = {"precision": "float32", "label_smoothing": 0.0}
 """Keys that are no part of a run's ID at these values; of `probe` it is `ema` at null."""
 
+
+def _device(value: Any) -> str:
+    if value == "mps":
+        raise ValueError(
+            "cannot be: torch has no float64 there, in which rates and metrics are; take cpu or auto"
+        )
+    return str(one_of("auto", "cpu", "cuda", "xpu")(value))
+
+
 ROOT: dict[str, Check] = {
     "seed": integer(0, 2**63 - 1),
     "epochs": integer(1),
     "batch_size": integer(1),
     "label_smoothing": real(0, 1, below=True),
     **dict.fromkeys(RATES, real(0, 1)),
-    "device": one_of("auto", "cpu", "cuda"),
+    "device": _device,
     "output": text,
     "resume": boolean,
     "save_model": boolean,
@@ -136,19 +145,24 @@ def _check_together(run: Run) -> None:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` as what it stands for here.
+    """`auto` as what it stands for here: CUDA where it is, else the CPU.
 
     Raises:
-        InputError: if CUDA is asked for and there is none.
+        InputError: if a GPU is asked for and there is none of its kind.
     """
     import torch
 
-    present = torch.cuda.is_available()
-    if device == "cuda" and not present:
-        raise InputError(
-            "device", device, "this machine or this build of torch has no CUDA; take cpu or auto"
-        )
-    return ("cuda" if present else "cpu") if device == "auto" else device
+    has_cuda = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if has_cuda else "cpu"
+    if device == "xpu":
+        there = torch.accelerator.current_accelerator(check_available=True)
+        if there is None or there.type != "xpu":
+            raise InputError("device", device, "torch finds no GPU of Intel's here; take cpu or auto")
+    if device == "cuda" and not has_cuda:
+        right = "this machine or this build of torch has no CUDA; take cpu or auto"
+        raise InputError("device", device, right)
+    return device
 
 
 def result_config(run: Run, planned: Provenance | None = None) -> dict[str, Any]:

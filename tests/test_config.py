@@ -6,13 +6,16 @@ import copy
 from typing import Any
 
 import pytest
-from configs import BOOK, DIGITS, Compose, make_run, plain
+import torch
+from configs import BOOK, DIGITS, Compose, make_job, make_run, plain
 
-from src import config
+from src import config, kernels
 from src.components import Options
 from src.config import parse
+from src.engines import parcels
+from src.engines.settings import Settings
 from src.errors import InputError
-from src.runs import store
+from src.runs import record, store
 
 
 def test_the_defaults_are_the_books(compose: Compose) -> None:
@@ -49,7 +52,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"epochs": 1.5}, "epochs=1.5: must be a whole number of at least 1"),
     ({"epochs": None}, "epochs=null: must be a whole number of at least 1"),
     ({"batch_size": 0}, "batch_size=0: must be a whole number of at least 1"),
-    ({"device": "gpu"}, "device=gpu: must be one of auto, cpu, cuda"),
+    ({"device": "gpu"}, "device=gpu: must be one of auto, cpu, cuda, xpu"),
+    (
+        {"device": "mps"},
+        "device=mps: cannot be: torch has no float64 there, in which rates and metrics are; ",
+    ),
     ({"output": ""}, "output=: must be a text that is not empty"),
     ({"resume": "yes"}, "resume=yes: must be true or false"),
     ({"save_model": 1}, "save_model=1: must be true or false"),
@@ -109,6 +116,28 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         config.resolve_device("cuda")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert [config.resolve_device(device) for device in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+
+
+def test_intels_gpus_are_taken_where_torch_finds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finding(kind: str | None) -> None:
+        there = kind and torch.device(kind)
+        monkeypatch.setattr("torch.accelerator.current_accelerator", lambda check_available: there)
+
+    for kind in (None, "cuda", "mps"):
+        finding(kind)
+        with pytest.raises(
+            InputError, match=r"device=xpu: torch finds no GPU of Intel's here; take cpu or auto"
+        ):
+            config.resolve_device("xpu")
+    finding("xpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert [config.resolve_device(device) for device in ("auto", "xpu")] == ["cpu", "xpu"]
+    monkeypatch.setattr("torch.xpu.get_device_name", lambda: "Arc")
+    assert record._machine(make_run(device="xpu")) == {"device": "xpu (Arc)"}
+    with pytest.raises(InputError, match=r"device=xpu: trains on this machine alone"):
+        parcels.gpus(Settings(), [make_job(device="xpu")])
+    with pytest.raises(InputError, match=r"precision=tf32"):
+        kernels.check_precision("tf32", "xpu")
 
 
 # IDs

@@ -134,7 +134,7 @@ WRONG: list[tuple[str, str]] = [
     ("noise=gaussian dropout2=1", "dropout2=1.0: must be a finite number from 0 to below 1"),
     ("device=cuda", "device=cuda: this machine or this build of torch has no CUDA; take cpu or auto"),
     ("-m data=digits device=cuda hydra.launcher.n_jobs=1", "device=cuda: this machine"),
-    ("device=gpu", "device=gpu: must be one of auto, cpu, cuda"),
+    ("device=gpu", "device=gpu: must be one of auto, cpu, cuda, xpu"),
     ("output=/proc/x", "output=/proc/x: must be a folder that can be written"),
     ("output=file/below", "output=file/below: must be a folder that can be written"),
     ("-m seed=1,2 output=file/below", "output=file/below: must be a folder that can be written"),

@@ -57,9 +57,12 @@ class Backend(Engine):
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         """No more processes than runs; one for a GPU, which one process fills best."""
         needed = min(self._most, at_once)
-        if config.resolve_device(jobs[0].run.device) == "cuda":
+        device = config.resolve_device(jobs[0].run.device)
+        if device != "cpu":
             needed = 1
-            if self._slot.gpu_memory is None:  # later what a worker keeps for itself would count as taken
+            if (
+                device == "cuda" and self._slot.gpu_memory is None
+            ):  # later what a worker keeps for itself would count as taken
                 self._slot = Slot(nodes.gpu_memory())
         if needed != self.workers:
             self.close()

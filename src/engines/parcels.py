@@ -25,6 +25,8 @@ def gpus(settings: Settings, jobs: Sequence[Job]) -> int:
         InputError: if it does not go with the device.
     """
     device = jobs[0].run.device
+    if device == "xpu":
+        raise InputError("device", device, "trains on this machine alone, by hydra.launcher.backend=loky")
     wanted = int(device == "cuda") if settings.gpus is None else settings.gpus
     if wanted and device == "cpu":
         raise InputError(PREFIX + "gpus", wanted, "a run with device=cpu takes none; add device=cuda")

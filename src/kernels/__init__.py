@@ -97,7 +97,7 @@ def check_precision(precision: str, device: str) -> None:
     Raises:
         InputError: if it cannot.
     """
-    if precision == "tf32" and (device == "cpu" or torch.cuda.get_device_capability() < (8, 0)):
+    if precision == "tf32" and (device != "cuda" or torch.cuda.get_device_capability() < (8, 0)):
         right = "needs a GPU with TF32 (compute capability 8.0 or later); take float32"
         raise InputError("precision", precision, right)
 

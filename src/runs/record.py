@@ -97,10 +97,11 @@ def record_broken(job: Job, error: OSError) -> Record:
 
 def _machine(run: Run) -> dict[str, Any]:
     """What a run's last digits depend on: the GPU, or the processor and the kernel of products."""
-    if config.resolve_device(run.device) == "cuda":
+    device = config.resolve_device(run.device)
+    if device != "cpu":
         import torch
 
-        return {"device": f"cuda ({torch.cuda.get_device_name()})"}
+        return {"device": f"{device} ({torch.get_device_module(device).get_device_name()})"}
     from src import kernels
 
     return {"device": "cpu", "processor": kernels.processor(), "matmul": kernels.resolve(run.matmul)}

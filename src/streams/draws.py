@@ -192,8 +192,8 @@ class Draws:
         """Seeds torch's global generators for what a module draws by itself in this step."""
         seed = (self._keys[0] + self._step) & (2**63 - 1)
         torch.default_generator.manual_seed(seed)
-        if self._device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        if self._device.type != "cpu":
+            torch.get_device_module(self._device).manual_seed(seed)
 
     def _take(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Counter at which a call begins, how many it uses up, and how many numbers each run gets."""

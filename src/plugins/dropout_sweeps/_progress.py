@@ -38,6 +38,8 @@ class Progress:
             text = f"epoch {row['epoch']} of {epochs}"
             told = f"train loss {row['train_loss']:.4f}, test accuracy {row['test_acc']:.4f}"
             self._html_now = _bar(row["epoch"] / epochs, text, told)
+        elif event["event"] == "end":
+            self._html_now = _bar(1.0, _end(event), "")
         if time.monotonic() > self._drawn + EVERY:
             self._draw()
 
@@ -58,6 +60,13 @@ def _counts(event: dict[str, Any]) -> str:
     text += f", {event['failed']} failed or diverged" if event["failed"] else ""
     left = event["seconds_left"]
     return text + (f", {timedelta(seconds=round(left))} left" if left else "")
+
+
+def _end(event: dict[str, Any]) -> str:
+    if "runs" not in event:
+        return f"{event['state']}{'' if event['trained'] else ', and not trained again'}"
+    text = f"{event['finished']} of {event['runs']} runs finished"
+    return text + (f", {event['failed']} failed or diverged" if event["failed"] else "")
 
 
 def _bar(share: float | None, text: str, more: str) -> str:
