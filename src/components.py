@@ -66,6 +66,9 @@ FUNCTIONS = {
 }
 """What a file of these groups must define."""
 
+RAISED = (Exception, SystemExit)
+"""What a component's code may raise that is to stop its own runs alone: `exit()` in it ends no command."""
+
 BASES = {"noise": "Noise", "optimizer": "Optimizer"}
 """Of these groups a file defines one subclass of this class of its package."""
 
@@ -91,7 +94,7 @@ def find(group: str, name: str) -> ModuleType:
     path = f"{PACKAGES[group].replace('.', '/')}/{name}.py"
     try:
         module = importlib.import_module(f"{PACKAGES[group]}.{name}")
-    except (Exception, SystemExit) as error:
+    except RAISED as error:
         raise InputError(group, name, f"{located(error, path, path)}; it cannot be imported") from error
     if group in BASES:
         if len(_classes(module, getattr(package, BASES[group]))) != 1:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.object_type import ObjectType
 from hydra_plugins.dropout_sweeps import SweepFiles, SweepFolder
+from omegaconf import OmegaConf
 from test_train import SMALL, Train, train_here
 
 from src.errors import REPOSITORY, InputError
-from src.sweeping import naming
+from src.sweeping import naming, sweep
 
 __all__ = ["train_here"]  # a fixture
 
@@ -55,6 +58,11 @@ def test_a_file_is_read_when_it_is_asked_for_and_sets_global_keys(files: SweepFi
         ("- 1\n", "is no sweep; a file with hydra.sweeper.arms or"),
         ("a: [", "cannot be read"),
         ("\0", "cannot be read"),
+        ("", "is no sweep; a file with"),
+        ("# a comment\n", "is no sweep; a file with"),
+        ("hydra:\n", "is no sweep; a file with"),
+        ("hydra: [1]\n", "is no sweep; a file with"),
+        ("[" * 3000, "cannot be read"),
     ],
 )
 def test_what_would_go_unheard_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -102,8 +110,11 @@ def test_hydras_own_sweeper_trains_every_batch_and_the_code_is_1(train_here: Tra
 @pytest.mark.parametrize(
     ("batch", "swept", "said"),
     [
-        (1, "save_model=true,false", "save_model=True,False: takes one value in a sweep"),
+        (1, "save_model=true,false", "save_model=true,false: takes one value in a sweep"),
         (9, "seed=range(3,0)", "seed=range(3,0): holds no value"),
+        (9, "schedule=glob(zzz*)", "schedule=glob(zzz*): holds no value"),
+        (9, "noise=glob([gauss*,none],exclude=*)", "exclude=*): holds no value"),
+        (9, "dropout1=glob(*)", "dropout1=glob(*): holds no value"),
         (9, "seed=range(1e400)", "seed=range(1e400): must end after at most 10,000,000 values"),
     ],
 )
@@ -124,3 +135,30 @@ def test_the_folders_name_is_the_jobs_too(train_here: Train, tmp_path: Path) -> 
     elsewhere = f"hydra.sweep.dir={tmp_path / 'x'}"
     assert train_here("-m", *SMALL, "seed=0", "hydra/launcher=basic", elsewhere).code == 0
     assert (tmp_path / "x" / "runs.csv").exists() and len(list(tmp_path.glob("outputs/sweeps/*"))) == 1
+
+
+FILES = {
+    "{params: {sweep: other}}": "a sweep cannot name another one",
+    "{arms: [sweep=other]}": "a sweep cannot name another one",
+    "{arms: [{dropout1: 0.1}]}": "must hold texts such as",
+    "{arms: [1, 2]}": "hydra.sweeper.arms=1: must hold texts such as",
+    "{params: {optimizer: {lr: 1}}}": "must be a text such as 0.1,0.2; a key inside it is written optimizer.KEY",
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_what_a_file_cannot_sweep_is_said(text: str, hydra_loader: Any) -> None:
+    given = {"arms": [], "params": {}, "until": None, **OmegaConf.create(text)}
+    sweeper = SimpleNamespace(**given, hydra_context=SimpleNamespace(config_loader=hydra_loader))
+    with pytest.raises(InputError, match=FILES[text]):
+        sweep.expanded(sweeper, [])
+
+
+def test_the_folder_that_a_file_names_is_taken() -> None:
+    for given, folder in ((naming.UNNAMED, "${output}/sweeps/seed=1,2"), ("/elsewhere", "/elsewhere")):
+        hydra = {"sweep": {"dir": given}, "overrides": {"task": ["seed=1,2"], "hydra": []}}
+        config = OmegaConf.create({"output": "out", "hydra": hydra})
+        naming.name_folder(config)
+        assert config.hydra.sweep.dir == folder.replace("${output}", "out")
+        plain: Any = OmegaConf.to_container(config, resolve=False)
+        assert plain["hydra"]["overrides"]["hydra"] == [f'hydra.sweep.dir="{folder}"']

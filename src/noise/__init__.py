@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.components import find, find_class
+from src.components import RAISED, find, find_class, located
 from src.errors import InputError
 from src.streams import Draws, Rate
 
@@ -202,8 +202,21 @@ def alpha(rate: Rate) -> Rate:
 
 
 def make(options: Mapping[str, Any]) -> Noise:
-    """The noise of this config: the one subclass of `Noise` that the file of its name defines."""
-    return find_class("noise", options["name"], Noise)(options)
+    """The noise of this config: the one subclass of `Noise` that the file of its name defines.
+
+    Raises:
+        InputError: if its `__init__` does not make one.
+    """
+    name = options["name"]
+    file = str(find("noise", name).__file__)
+    try:
+        noise = find_class("noise", name, Noise)(options)
+    except RAISED as error:
+        right = "its __init__ must take the options alone, and those are the keys of its YAML"
+        raise InputError("noise", name, f"{located(error, file, file)}; {right}") from error
+    if not hasattr(noise, "options"):
+        raise InputError("noise", name, f"{file}: its __init__ must call super().__init__(options)")
+    return noise
 
 
 def check_hooks(name: str) -> None:

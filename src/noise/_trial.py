@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from src import streams
+from src.components import RAISED
 from src.noise import HOOKS, Noise, Site, UndefinedError
 from src.streams import Draws
 
@@ -18,6 +20,8 @@ RATES = (0.25, 0.5, 0.1, 0.75, 0.01, 1.0)
 
 STEPS = 16
 """Steps in at least one of which a noise must do something; there are noises that act now and then."""
+
+OF_THE_RUN = "site.keep, uniform and normal give those of the run"
 
 IMAGES = 8
 """In the batch that a product is tried on."""
@@ -42,7 +46,7 @@ def by_hand(noise: Noise, width: int, inputs: int) -> bool:
     if key not in _gives_pair:
         try:
             _gives_pair[key] = isinstance(_given(_anew(noise), hook, shape, _rate(noise), 0), tuple)
-        except Exception:
+        except RAISED:
             _gives_pair[key] = False  # the first step raises it, too, and the run keeps it
     return _gives_pair[key]
 
@@ -62,7 +66,7 @@ def problem(noise: Noise, shape: Sequence[int], place: int = 1) -> str | None:
             _problems[key] = _problem(_anew(noise), tuple(shape), min(place, 1))
         except UndefinedError as error:
             _problems[key] = str(error)
-        except Exception:
+        except RAISED:
             _problems[key] = None
     return _problems[key]
 
@@ -113,20 +117,32 @@ def _plain(hook: str, tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if hook != "product" else torch.addmm(tensors[2], tensors[0], tensors[1].mT)
 
 
-def _given(noise: Noise, hook: str, shape: tuple[int, ...], rate: float, step: int, place: int = 1) -> Any:
+def _given(
+    noise: Noise,
+    hook: str,
+    shape: tuple[int, ...],
+    rate: float,
+    step: int,
+    place: int = 1,
+    tensors: Sequence[Tensor] = (),
+) -> Any:
     # not in inference mode, in which a run may be: what a noise keeps for others could not be written to by them
     with torch.inference_mode(False), torch.no_grad():
-        return getattr(noise, hook)(*_tensors(hook, shape), rate, _site(step, place))
+        return getattr(noise, hook)(*(tensors or _tensors(hook, shape)), rate, _site(step, place))
 
 
 def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
     hook, rate = hook_of(noise), _rate(noise)
     if hook is None:
         return None
-    plain = _plain(hook, _tensors(hook, shape))
+    untouched = _tensors(hook, shape)
+    plain = _plain(hook, untouched)
     absent, idle = True, True
+    state = torch.random.get_rng_state()
     for step in range(STEPS):
-        output = _given(noise, hook, shape, rate, step, place)
+        output = _given(noise, hook, shape, rate, step, place, tensors := _tensors(hook, shape))
+        if not all(map(torch.equal, tensors, untouched)):
+            return f"{hook} changes what it is given, in place; it must give a new tensor"
         if isinstance(output, tuple) and len(output) == 2 and hook != "factor":
             output = output[0]
         if output is None:
@@ -139,6 +155,11 @@ def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
         if output.shape != plain.shape:
             right = "x Wᵀ + b's" if hook == "product" else {"weight": "W's"}.get(hook, "h's")
             return f"{hook} gave {tuple(output.shape)} and must give {right} shape, here {tuple(plain.shape)}"
+        if (output.dtype, output.device) != (plain.dtype, plain.device):
+            kinds = [f"{tensor.dtype} on {tensor.device}" for tensor in (output, plain)]
+            return f"{hook} gave {kinds[0]} and must give {kinds[1]}"
+        if not output.isfinite().all():
+            return f"{hook} gave numbers that are not finite at rate {rate:g}"
         if hook == "product":
             idle &= torch.allclose(output, plain, rtol=1e-5, atol=1e-6)
         else:
@@ -147,26 +168,82 @@ def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
         return f"{hook} gave None at rate {rate:g}; it must return a tensor{_or_pair(hook)}"
     if idle:
         return f"{hook} changes nothing at rate {rate:g} in {STEPS} steps"
-    if not _same(noise, hook, shape, rate, rate, 1, place):
-        return f"{hook} gives other values each time; site.keep, uniform and normal give those of the run"
+    if not _same(_anew(noise), _anew(noise), hook, shape, (rate, rate), range(1), place):
+        return f"{hook} gives other values each time; {OF_THE_RUN}"
+    if not torch.equal(state, torch.random.get_rng_state()):
+        torch.random.set_rng_state(state)
+        return f"{hook} sets or moves torch's generator; {OF_THE_RUN}"
+    if not _same(noise, _anew(noise), hook, shape, (rate, rate), range(STEPS - 1, STEPS), place):
+        return (
+            f"{hook} gives other values after {STEPS} steps; what it keeps between them belongs in site.state"
+        )
     other = _rate(noise, besides=rate)
-    if other != rate and _same(noise, hook, shape, rate, other, STEPS, place):
+    if other != rate and _same(_anew(noise), _anew(noise), hook, shape, (rate, other), range(STEPS), place):
         return f"{hook} does the same at the rates {rate:g} and {other:g}"
-    return _difference(noise, shape, rate) if noise.has("drop") and place > 0 else None
+    return (
+        _difference(noise, shape, rate)
+        if noise.has("drop") and place > 0
+        else _problem_of_gradient(noise, hook, shape, rate, place)
+    )
 
 
 def _same(
-    noise: Noise, hook: str, shape: tuple[int, ...], rate: float, other: float, steps: int, place: int
+    noise: Noise,
+    other: Noise,
+    hook: str,
+    shape: tuple[int, ...],
+    rates: Sequence[float],
+    steps: Sequence[int],
+    place: int,
 ) -> bool:
-    """Whether new noises like this one do the same at both rates in each of these steps."""
-    trials = [(_anew(noise), rate), (_anew(noise), other)]
-    for step in range(steps):
-        outputs = [_given(trial, hook, shape, p, step, place) for trial, p in trials]
+    """Whether two noises do the same, each at its rate, in each of these steps."""
+    for step in steps:
+        outputs = [
+            _given(trial, hook, shape, p, step, place) for trial, p in zip((noise, other), rates, strict=True)
+        ]
         tensors = [output[0] if isinstance(output, tuple) else output for output in outputs]
         first, second = (torch.empty(0) if t is None else t.nan_to_num() for t in tensors)
         if not torch.equal(first, second):
             return False
     return True
+
+
+NAMES = {"factor": "", "activation": ("h",), "weight": ("W",), "product": ("x", "W", "b")}
+"""Of what a hook is given and must be differentiable in."""
+
+
+def _problem_of_gradient(
+    noise: Noise, hook: str, shape: tuple[int, ...], rate: float, place: int
+) -> str | None:
+    """What is wrong with a hook's gradient, whoever computes it; whether it is that of the value it need not be."""
+    given = _given(_anew(noise), hook, shape, rate, 0, place)
+    if hook == "factor" or given is None:
+        return None
+    if isinstance(given, Tensor):
+        leaves = [tensor.requires_grad_() for tensor in _tensors(hook, shape)]
+        with torch.inference_mode(False), torch.enable_grad():
+            total = getattr(_anew(noise), hook)(*leaves, rate, _site(0, place)).sum()
+            gradients = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else ()
+        lost = [name for name, gradient in zip_longest(NAMES[hook], gradients) if gradient is None]
+        return f"{hook} gives {lost[0]} no gradient; it must be differentiable in it" if lost else None
+    if given[1] is None and hook != "product":
+        return None
+    if not callable(given[1]):
+        return f"{hook} gave {type(given[1]).__name__} beside its tensor, and must give a function of the gradient"
+    shapes, results = [tensor.shape for tensor in _tensors(hook, shape)], []
+    for scale in (1.0, -0.5):  # a plain step of SGD hands on the gradient times -lr
+        value, backward = _given(_anew(noise), hook, shape, rate, 0, place)
+        with torch.inference_mode(False), torch.no_grad():
+            gradients = backward(torch.linspace(-1, 1, value.numel()).reshape(value.shape) * scale)
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        if [getattr(gradient, "shape", None) for gradient in gradients] != shapes:
+            return (
+                f"{hook}'s gradient by hand must be of the shape of {' and '.join(NAMES[hook])}, and is not"
+            )
+        results.append(gradients)
+    if not all(torch.allclose(b, -0.5 * a, rtol=1e-3, atol=1e-6) for a, b in zip(*results, strict=True)):
+        return f"{hook}'s gradient by hand must be linear: a step of SGD hands it the gradient times -lr"
+    return None
 
 
 def _or_pair(hook: str) -> str:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from src.checks import Check, boolean, one_of, optional, real
-from src.components import find_class
+from src.components import RAISED, find, find_class, located
+from src.errors import InputError
 from src.stacks import views
 
 Hyper = float | Tensor
@@ -69,7 +70,7 @@ class Optimizer:
 
     def update(self, gradients: Tensor, lr: Hyper) -> None:
         """The optimizer's own part of a step."""
-        raise NotImplementedError
+        raise NotImplementedError("an optimizer must define update(self, gradients, lr)")
 
     def metrics(self) -> Mapping[str, Any]:
         """Numbers to be logged at the end of an epoch, by the names of its file's `METRICS`.
@@ -142,3 +143,43 @@ def make(parameters: Tensor, options: Sequence[Mapping[str, Any]], shapes: Seque
         shapes: of one net's parameters, in their order inside P.
     """
     return find_class("optimizer", options[0]["name"], Optimizer)(parameters, options, shapes)
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Tries an optimizer before anything trains: one step on nine parameters.
+
+    Raises:
+        InputError: if it raises an exception, moves nothing, heeds no learning rate, or does not do the same each
+            time.
+    """
+    name = options["name"]
+    path, file = f"src/optimizers/{name}.py", str(find("optimizer", name).__file__)
+    try:
+        (start, first, is_plain), (_, again, _), (_, slower, _) = (
+            _tried(options, lr) for lr in (0.1, 0.1, 0.05)
+        )
+    except RAISED as error:
+        raise InputError("optimizer", name, located(error, path, file)) from error
+    problem = None
+    if torch.equal(first, start):
+        problem = "moves no parameter; its update must write to self.parameters, in place"
+    elif not torch.equal(first, again):
+        problem = "does something else each time, with equal gradients"
+    elif torch.equal(first, slower):
+        problem = "does the same at the learning rates 0.1 and 0.05; its update is given lr"
+    elif is_plain and not torch.allclose(first, start - 0.1 * _GRADIENT):
+        problem = "says that it is plain, so that its update would not be called, and its step is another one"
+    if problem:
+        raise InputError("optimizer", name, f"{path} {problem}")
+
+
+_GRADIENT = torch.linspace(1, -2, 9)
+
+
+def _tried(options: Mapping[str, Any], lr: float) -> tuple[Tensor, Tensor, bool]:
+    """Parameters before and after one step at this learning rate; whether the optimizer says that it is plain."""
+    parameters = torch.linspace(-1, 2, 9)
+    start = parameters.clone()
+    optimizer = make(parameters, [options], [torch.Size((3, 2)), torch.Size((3,))])
+    optimizer.step(_GRADIENT.clone(), lr)
+    return start, parameters.nan_to_num(), optimizer.plain

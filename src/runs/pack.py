@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from src import config, provenance
+from src import components, config, provenance
 from src.errors import InputError, MachineError, is_of_the_disk, writing
 from src.runs import store
 from src.runs.job import LOCKS, Job, Record, final_record
@@ -135,7 +135,7 @@ def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None)
             trained = train([job.run for job in jobs], images, data.classes, report)
         except MachineError:
             raise  # it is not the runs' fault
-        except Exception as error:
+        except components.RAISED as error:
             if len(jobs) > 1:  # a run of the stack is at fault, and only training them apart tells which
                 return _apart(jobs, device, progress)
             return [_failed(jobs[0], rows[0], error, logs[0], time.perf_counter() - started)]
@@ -163,7 +163,9 @@ def _images(data: Any, device: str) -> Any:
     return Images(data, torch.device(device))
 
 
-def _failed(job: Job, rows: Sequence[Row], error: Exception, log: logging.Logger, seconds: float) -> Record:
+def _failed(
+    job: Job, rows: Sequence[Row], error: BaseException, log: logging.Logger, seconds: float
+) -> Record:
     """Records a run in which an exception was raised."""
     log.error("failed: %s", error, exc_info=error)
     store.write_metrics(job.folder, rows)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from src.components import find, located
+from src.components import RAISED, find, located
 from src.errors import InputError
 
 TRIED = 16
@@ -39,7 +39,7 @@ def rates(options: Mapping[str, Any], configured: float, steps: int) -> np.ndarr
     try:
         output = module.rate(np.arange(steps) / steps, configured, **arguments)
         used = np.broadcast_to(np.asarray(output), (steps,)).astype(np.float64, casting="same_kind")
-    except Exception as error:
+    except RAISED as error:
         raise InputError("schedule", name, located(error, path, str(module.__file__))) from error
     within = (used >= -ROUNDING) & (used <= 1 + ROUNDING)
     wrong = used[~within] if configured else used[used != 0]
@@ -54,9 +54,13 @@ def check(options: Mapping[str, Any], configured: float) -> None:
     """Tries a schedule before anything trains.
 
     Raises:
-        InputError: as `rates`, and if it does not give the same rates each time.
+        InputError: as `rates`, and if it does not give the same rates each time, or gives the same for another
+            configured rate.
     """
-    first, again = (rates(options, configured, TRIED) for _ in range(2))
+    first, again, _, half = (rates(options, p, TRIED) for p in (configured, configured, 0.0, configured / 2))
+    name = options["name"]
     if not np.array_equal(first, again):
-        name = options["name"]
         raise InputError("schedule", name, f"src/schedules/{name}.py gives other rates each time it is asked")
+    if first.any() and np.array_equal(first, half):
+        both = f"src/schedules/{name}.py gives the same rates for {configured:g} and {configured / 2:g}"
+        raise InputError("schedule", name, f"{both}; they must follow the configured one")

@@ -87,13 +87,17 @@ class Injector:
     ) -> Tensor:
         """What the net gives in evaluation, with the noise alone switched on where rates are given.
 
-        Nothing is left changed: no buffer of the net, no state of the noise, no random number generator.
+        Nothing is left changed: no buffer or attribute of the net, no state of the noise, no generator of random
+        numbers.
         """
-        buffers = [
-            (module._buffers, name, buffer, buffer.clone())
+        kept = [
+            (
+                owner,
+                dict(owner),
+                {key: tensor.clone() for key, tensor in owner.items() if torch.is_tensor(tensor)},
+            )
             for module in self.net.modules()
-            for name, buffer in module._buffers.items()
-            if buffer is not None
+            for owner in (module._buffers, vars(module))
         ]
         self._learning = False
         self.net.eval()
@@ -106,8 +110,12 @@ class Injector:
                 return self._pass(x, rates, draws)
         finally:
             self._learning = True
-            for owner, name, buffer, before in buffers:
-                owner[name] = buffer.copy_(before)
+            with torch.no_grad():
+                for owner, before, tensors in kept:
+                    owner.clear()
+                    owner.update(
+                        {**before, **{key: before[key].copy_(tensor) for key, tensor in tensors.items()}}
+                    )
 
     def hidden(self, *arguments: Any) -> list[Tensor]:
         """What the dropouts give in `eval_pass`, each (n, units)."""

@@ -227,7 +227,7 @@ class MLP:
             factor = self.noise.factor(h, rate, site)
             if factor is None:
                 return h, None
-            return torch.mul(h, factor, out=self._workspace(h).noised(place, h)), factor.mul_
+            return torch.mul(h, factor, out=self._workspace(h).noised(place, h)), factor.contiguous().mul_
         if "activation" in self._hooks:
             if not self.autograd:
                 return pair(self.noise.activation(h, rate, site), "activation")

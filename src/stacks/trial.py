@@ -31,7 +31,7 @@ def calls(net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> t
 
     Raises:
         WrongModelError: if it drops units by itself, calls now more modules and now fewer, or gives no logits (n,
-            classes).
+            classes), or probabilities.
     """
     for module in net.modules():
         if isinstance(module, nn.RNNBase) and module.dropout > 0 and module.num_layers > 1:
@@ -44,16 +44,18 @@ def calls(net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> t
         injector.tap = tap = _Tap()
         with torch.random.fork_rng(devices=[]), _FunctionalDropouts() as functional:
             logits = _pass(injector.train_pass, _images(n, shape), (), lambda _, step=step: _draws(step))
-        if functional.names:
-            name = functional.names[0]
-            raise WrongModelError(f"drops units by {name}, which no rate reaches; make it an nn.Dropout")
+        _check_functional(functional)
         if not isinstance(logits, Tensor) or logits.shape != (n, classes):
             returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise WrongModelError(f"must give logits of shape {(n, classes)}, not {returned}")
     unread = tap.unread(logits)
     images = _images(BATCHES[-1], shape)
     injector.tap = _Tap()
-    plain = _pass(injector.eval_pass, images)
+    with _FunctionalDropouts() as functional:
+        plain = _pass(injector.eval_pass, images)
+    _check_functional(functional)
+    if torch.allclose(plain.sum(-1), torch.ones(())) and (plain >= 0).all():
+        raise WrongModelError("must give logits, not probabilities: leave out the softmax at its end")
     unused = set()
     for number in unread:
         injector.tap = _Tap(number)
@@ -123,6 +125,12 @@ class _FunctionalDropouts(TorchFunctionMode):
             if rate and values.get("training", values.get("train", True)):
                 self.names.append(_ATTENTION.get(name, name))
         return func(*args, **kwargs)
+
+
+def _check_functional(functional: _FunctionalDropouts) -> None:
+    if functional.names:
+        name = functional.names[0]
+        raise WrongModelError(f"drops units by {name}, which no rate reaches; make it an nn.Dropout")
 
 
 _ATTENTION = {

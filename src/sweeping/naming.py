@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import REPOSITORY, InputError
+from src.errors import REPOSITORY, InputError, messages
 from src.errors.messages import key_of
 
 WITHOUT_EFFECT = {
@@ -23,6 +23,9 @@ WITHOUT_EFFECT = {
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
 
 SWEEPER = "hydra.sweeper"
+UNNAMED = "${output}/sweeps/unnamed"
+"""`hydra.sweep.dir` as `conf/config.yaml` has it."""
+
 ARMS = f"{SWEEPER}.arms"
 
 LONGEST = 100
@@ -55,6 +58,17 @@ def check_range(override: Override) -> None:
             raise InputError(key, typed, right)
         if count <= 0:
             raise InputError(key, typed, NO_VALUE)
+
+
+def check_glob(override: Override) -> None:
+    """Raises InputError for a glob() that no choice of the config's group matches."""
+    pattern: Any = override.value()
+    key = override.get_key_element()
+    folder = messages.CONF / key
+    names = [path.stem for path in folder.glob("*.yaml")]
+    # Hydra's own groups, and those of its plugins, have no folder here
+    if isinstance(pattern, Glob) and not key.startswith("hydra/") and not pattern.filter(names):
+        raise InputError(key, str(override.input_line).partition("=")[2], NO_VALUE)
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
@@ -130,11 +144,14 @@ def sweep_file(path: Path) -> DictConfig:
     """
     try:
         content: Any = OmegaConf.load(path)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
         where = f"line {mark.line + 1}: " if mark else ""
         raise InputError(f"{path} cannot be read: {where}{problem}") from None
-    if not isinstance(content, DictConfig):
+    is_sweep = isinstance(content, DictConfig) and (
+        OmegaConf.is_dict(content.get("hydra")) or "hydra" not in content
+    )
+    if not is_sweep or not content:
         raise InputError(
             f"{path} is no sweep; a file with hydra.sweeper.arms or hydra.sweeper.params is right"
         )
@@ -147,14 +164,17 @@ def sweep_file(path: Path) -> DictConfig:
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Refuses several named sweeps in one command, and a range without an end, which some sweepers would follow.
+    """Refuses several named sweeps in one command, and what some sweepers would follow for ever, or to nothing.
 
     Raises:
-        InputError: if `sweep` is given more than once, or as anything but a name.
+        InputError: if `sweep` is given more than once, or as anything but a name; for a range without an end or a
+            value, or a glob() without a match.
     """
     for override in overrides:
         if "range(" in override:
             check_range(OverridesParser.create().parse_overrides([override])[0])
+        if "glob(" in override and key_of(override) != "sweep":
+            check_glob(OverridesParser.create().parse_overrides([override])[0])
     names = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
     if len(names) > 1 or not all(re.fullmatch(r"[\w.-]*", name) for name in names):
         right = "name one sweep at a time; Hydra would silently drop the parameters of several files"
@@ -183,7 +203,7 @@ def check_single(hydra: Mapping[str, Any]) -> None:
 
 
 def name_folder(config: DictConfig) -> None:
-    """Sets `hydra.sweep.dir` of a sweep's config to the sweep's own folder, unless the command line gives one.
+    """Sets `hydra.sweep.dir` of a sweep's config to the sweep's own folder, unless somebody gives one.
 
     As an override, so that it is the jobs' too.
     """
@@ -192,7 +212,9 @@ def name_folder(config: DictConfig) -> None:
         overrides = [*given.task, *given.hydra]
         if _asks_for_arms(overrides):  # it is the sweep of whatever arms it is given
             overrides = [override for override in overrides if key_of(override) != ARMS]
-        folder = f"${{output}}/sweeps/{sweep_name(overrides)}"
+        folder = OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"]  # type: ignore[index,call-overload]
+        if folder == UNNAMED:
+            folder = f"${{output}}/sweeps/{sweep_name(overrides)}"
         config.hydra.sweep.dir = folder
         given.hydra.append(f'hydra.sweep.dir="{folder}"')
 

@@ -53,7 +53,8 @@ def check_keys(jobs: Sequence[Sequence[str]]) -> None:
     """Raises InputError for a key that differs between jobs and changes no result."""
     for key in swept_keys(jobs):
         settings = dict.fromkeys(o.partition("=")[2] for job in jobs for o in job if key_of(o) == key)
-        check_swept(key, ",".join(settings))
+        typed = {"True": "true", "False": "false"}  # as Hydra gives them, and nobody types them
+        check_swept(key, ",".join(typed.get(setting, setting) for setting in settings))
 
 
 def distinct(jobs: Sequence[Job], swept: Sequence[str]) -> list[Job]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +138,7 @@ def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     if sweeper.arms is None:
         raise InputError("hydra.sweeper.arms", None, "this sweep's arms must be given; its file says how")
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    _check_texts(sweeper)
     params = [f"{key}={value}" for key, value in sweeper.params.items()]
     overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
     arms = [parser.parse_overrides(arm.split()) for arm in sweeper.arms]
@@ -145,6 +146,20 @@ def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     if (looks := _looks(sweeper)) and "seed" not in given:
         overrides += parser.parse_overrides([f"seed=range({looks[-1]})"])
     return planning.expand(overrides, arms)
+
+
+def _check_texts(sweeper: Any) -> None:
+    """Raises InputError for arms and params that are no texts, or that name a sweep, which would be dropped."""
+    for arm in sweeper.arms:
+        if not isinstance(arm, str):
+            raise InputError("hydra.sweeper.arms", arm, 'must hold texts such as "dropout1=0.2 dropout2=0.5"')
+    for key, value in sweeper.params.items():
+        if isinstance(value, Mapping):
+            right = f"must be a text such as 0.1,0.2; a key inside it is written {key}.KEY"
+            raise InputError(f"hydra.sweeper.params.{key}", value, right)
+    keys = [*sweeper.params, *(naming.key_of(override) for arm in sweeper.arms for override in arm.split())]
+    if "sweep" in keys:
+        raise InputError("a sweep cannot name another one; sweep=NAME belongs on the command line")
 
 
 def plan(plugin: Any, job_overrides: Sequence[Sequence[str]], first_number: int = 0) -> list[Job]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from src import components, models, schedules
+from src import components, models, optimizers, schedules
 from src import noise as noises
 from src.config import RATES, Run
 from src.errors import InputError
@@ -55,8 +55,11 @@ def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
             where all runs are of such models: otherwise the others train, and its own runs fail.
     """
     misfits = []
-    tried = set()
+    tried = set[Any]()
     for run in runs:
+        if (options := repr(run.optimizer)) not in tried:
+            tried.add(options)
+            optimizers.check(run.optimizer)
         for rate in set(run.rates.values()):
             if (key := (repr(run.schedule), rate)) not in tried:
                 tried.add(key)
@@ -112,19 +115,24 @@ def _check_rates(run: Run, places: Places) -> None:
 
 def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     noise, name = noises.make(run.noise), run.model.name
+    file = _file("model", name)
     try:
-        net = models.build(run.model, math.prod(shape), classes, seed=0)
-        if problem := _problem_of_net(net):
-            raise InputError("model", name, f"{_file('model', name)} {problem}")
+        net, again = (models.build(run.model, math.prod(shape), classes, seed=0) for _ in range(2))
+    except components.RAISED as error:
+        right = "build(features, classes) must give the net"
+        raise Misfit("model", name, f"{components.located(error, file, file)}; {right}") from error
+    if problem := _problem_of_net(net) or _difference(net, again):
+        raise InputError("model", name, f"{file} {problem}")
+    try:
         stack = models.stack_class(name)
         if stack is not Modules:
             return _of_stack(run, stack, net, noise, math.prod(shape))
         return _of_module(run, net, noise, shape, classes)
     except InputError:
         raise
-    except Exception as error:
+    except components.RAISED as error:
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        right = f"{_file('model', name)} cannot take an image of shape {tuple(shape)}: {message}"
+        right = f"{file} cannot take an image of shape {tuple(shape)}: {message}"
         raise Misfit("model", name, right) from error
 
 
@@ -132,16 +140,33 @@ def _problem_of_net(net: Any) -> str | None:
     """Why what a model's file builds cannot be trained here: the end of a sentence."""
     if not isinstance(net, nn.Module):
         return f"must build an nn.Module, not {type(net).__name__}"
-    if isinstance(net, torch.jit.ScriptModule) or type(net).__name__ == "OptimizedModule":
-        return "must build a plain nn.Module: no noise reaches into a compiled one"
+    for module in net.modules():
+        if isinstance(module, torch.jit.ScriptModule) or type(module).__name__ == "OptimizedModule":
+            return "must build a plain nn.Module: no noise reaches into a compiled one"
     for key, parameter in net.named_parameters():
         if nn.parameter.is_lazy(parameter):
             return f"must know the shape of {key} as it builds the net: a lazy module has none yet"
+        if parameter.device.type != "cpu":
+            return f"has {key} on {parameter.device}; it must build the net on the CPU, and training moves it"
         if not parameter.requires_grad:
             return f"freezes {key}, which weight decay would move; make it a buffer (register_buffer)"
     return (
         None if any(True for _ in net.parameters()) else "has no parameters, so that nothing would be trained"
     )
+
+
+def _difference(net: nn.Module, again: nn.Module) -> str | None:
+    """Why two nets that were built with one seed are not two equal ones: the end of a sentence."""
+    if set(net.parameters()) & set(again.parameters()):
+        return "gives one net to all runs; build must make a new one each time"
+    tensors, others = (list(built.parameters()) for built in (net, again))
+    if len(tensors) != len(others) or not all(map(_same, tensors, others)):
+        return "builds other weights each time; draw them from torch's generator, which has the run's seed"
+    return None
+
+
+def _same(tensor: Tensor, other: Tensor) -> bool:
+    return tensor.shape == other.shape and torch.allclose(tensor, other, rtol=0, atol=0, equal_nan=True)
 
 
 def _file(group: str, name: str) -> str:

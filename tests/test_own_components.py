@@ -1,0 +1,240 @@
+"""Components of a user's own that would give wrong numbers, or none: one line names the file and what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from configs import DIGITS, make_job, make_run
+from torch import Tensor, nn
+
+from src import data, noise
+from src.errors import InputError
+from src.runs.job import ready
+from src.runs.pack import train_jobs
+from src.stacks.injector import Injector
+from src.training import places
+
+Make = Callable[[str, str, str], None]
+
+NOISE = """
+import torch
+from src.noise import Noise
+OPTIONS = {{}}
+class Own(Noise):
+    {}
+"""
+FACTOR = "def factor(self, h, rate, site): "
+MASK = "site.keep(h.shape, rate) / (1 - rate)"
+PAIR = "def activation(self, h, rate, site): mask = site.keep(h.shape, rate); return h * mask, "
+
+NOISES = {
+    "def __init__(self, options): self.x = 1": r"its __init__ must call super\(\).__init__\(options\)",
+    "def __init__(self): pass": "TypeError: .*; its __init__ must take the options alone",
+    "def __init__(self, options): options['strength']": "line 6: KeyError: 'strength'; its __init__ must take",
+    "def __init__(self, options): exit(0)": "line 6: SystemExit: 0; its __init__ must take",
+    FACTOR + "return h.mul_(" + MASK + ")": "factor changes what it is given, in place",
+    "def activation(self, h, rate, site): return h.mul_(" + MASK + ")": "activation changes what it is given",
+    "def weight(self, W, rate, site): return W.mul_(site.keep(W.shape, rate)), None": "weight changes what it is",
+    FACTOR + "return (" + MASK + ").double()": "factor gave torch.float64 on cpu and must give torch.float32",
+    FACTOR + "return site.keep(h.shape, rate) > 0": "factor gave torch.bool on cpu and must give torch.float32",
+    FACTOR + "return (" + MASK + ").to('meta')": "factor gave torch.float32 on meta and must give torch.float32 on",
+    FACTOR + "return site.keep(h.shape, rate) / 0": "factor gave numbers that are not finite at rate 0.25",
+    FACTOR + "torch.manual_seed(0); return (torch.rand(h.shape) > rate) / (1 - rate)": "sets or moves torch's gen",
+    FACTOR + "self.n = getattr(self, 'n', 0) + 1; return site.keep(h.shape, rate) * self.n":
+        "factor gives other values after 16 steps; what it keeps between them belongs in site.state",
+    FACTOR + "self.mask = getattr(self, 'mask', " + MASK + "); return self.mask": "other values after 16 steps",
+    "def activation(self, h, rate, site): return h.detach() * " + MASK: "activation gives h no gradient",
+    "def product(self, x, W, b, rate, site): return x @ W.detach().mT * (1 - rate) + b": "gives W no gradient",
+    PAIR + "mask": "activation gave Tensor beside its tensor, and must give a function of the gradient",
+    PAIR + "lambda delta: delta[:1]": "activation's gradient by hand must be of the shape of h, and is not",
+    PAIR + "lambda delta: None": "activation's gradient by hand must be of the shape of h, and is not",
+    PAIR + "lambda delta: delta.clamp(-0.1, 0.1) * mask": "activation's gradient by hand must be linear",
+    "def product(self, x, W, b, rate, site): return x @ W.mT * (1 - rate) + b, None": "must give a function",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", NOISES)
+def test_a_noise_whose_numbers_would_be_wrong(body: str, component: Make) -> None:
+    factor = (
+        "" if "activation" in body or "weight" in body or "product" in body or "factor" in body else FACTOR
+    )
+    component("noise", "own", NOISE.format(body + ("\n    " + factor + "return " + MASK if factor else "")))
+    with pytest.raises(InputError, match=NOISES[body]) as caught:
+        places.check([make_run(noise={"name": "own"}, data=DIGITS)], (64,), 10)
+    assert "own.py" in str(caught.value) and str(caught.value).startswith("noise=own: ")
+
+
+FINE = [
+    "factor = lambda self, h, rate, site: " + MASK,
+    FACTOR + "return (site.keep((1, h.shape[-1]), rate) / (1 - rate)).expand(h.shape)",
+    FACTOR + "return (site.keep(h.shape[::-1], rate) / (1 - rate)).T",
+    FACTOR + "site.state['n'] = site.state.get('n', 0) + 1; return " + MASK,
+    PAIR + "None",
+]
+
+
+@pytest.mark.parametrize("body", FINE)
+def test_a_noise_that_is_unusual_trains(body: str, component: Make, tmp_path: Path) -> None:
+    component("noise", "own", NOISE.format(body))
+    sizes = {"hidden1": 8, "hidden2": 8}
+    job = make_job(noise={"name": "own"}, data=DIGITS, model=sizes, epochs=1, output=str(tmp_path))
+    ready([job.run])
+    assert train_jobs([job])[0]["error"] is None
+
+
+NET = "import random, torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"
+LAYERS = "nn.Sequential(nn.Linear(features, 4), nn.Dropout(), nn.Linear(4, classes))"
+CHILD = "nn.Sequential({}, nn.Dropout(), nn.Linear(4, classes))"
+
+MODELS = {
+    f"net = None\ndef build(features, classes):\n    global net\n    net = net or {LAYERS}\n    return net":
+        "gives one net to all runs; build must make a new one each time",
+    f"def build(features, classes):\n    net = {LAYERS}\n    net[0].weight.data *= random.random()\n    return net":
+        "builds other weights each time; draw them from torch's generator",
+    "width = 4\ndef build(features, classes):\n    global width\n    width += 1\n"
+    "    return nn.Sequential(nn.Linear(features, width), nn.Dropout(), nn.Linear(width, classes))":
+        "builds other weights each time",
+    "def build(features): return nn.Linear(features, 10)": "TypeError: .*; build.features, classes. must give",
+    "def build(features, classes): exit(0)": "line 4: SystemExit: 0; build.features, classes. must give the net",
+    f"def build(features, classes): return nn.Sequential(*{LAYERS}, nn.Softmax(-1))":
+        "must give logits, not probabilities: leave out the softmax at its end",
+    f"def build(features, classes): return {CHILD.format('torch.jit.script(nn.Linear(features, 4))')}":
+        "no noise reaches into a compiled one",
+    f"def build(features, classes): return {LAYERS}.to(torch.device('meta'))":
+        "has 0.weight on meta; it must build the net on the CPU",
+    "class Late(nn.Dropout):\n    def forward(self, x): return x if self.training else F.dropout(x)\n"
+    f"def build(features, classes): return {LAYERS.replace('nn.Dropout()', 'Late(0)')}": "drops units by dropout",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("text", MODELS)
+def test_a_model_whose_numbers_would_be_wrong(text: str, component: Make) -> None:
+    component("model", "own", NET + text)
+    with pytest.raises(InputError, match=MODELS[text]) as caught:
+        places.check([make_run(model={"name": "own"}, dropout1=0.0, dropout2=0.0)], (64,), 10)
+    assert "own.py" in str(caught.value) and str(caught.value).startswith("model=own: ")
+
+
+class Counting(nn.Module):
+    """A net that keeps count in plain attributes, whatever mode it is in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out, self.passes, self.mean = nn.Linear(3, 2), 0, torch.zeros(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        self.mean.lerp_(x.mean(0), 0.5)
+        self.last = x
+        logits: Tensor = self.out(x - self.mean)
+        return logits
+
+
+def test_looking_at_a_net_leaves_its_attributes_as_they_were() -> None:
+    net = Counting()
+    injector = Injector(net, noise.make({"name": "none"}))
+    injector.eval_pass(torch.ones(4, 3))
+    assert (net.passes, net.mean.tolist(), hasattr(net, "last")) == (0, [0.0, 0.0, 0.0], False)
+
+
+OPTIMIZER = """
+from src.optimizers import COMMON, Optimizer
+OPTIONS = {{**COMMON}}
+class Own(Optimizer):
+    {}
+"""
+UPDATE = "def update(self, gradients, lr): "
+OPTIMIZERS = {
+    "pass": "an optimizer must define update",
+    UPDATE + "pass": "moves no parameter; its update must write to self.parameters, in place",
+    UPDATE + "self.parameters = self.parameters - lr * gradients": "moves no parameter",
+    UPDATE + "self.parameters.sub_(0.1 * gradients)": "does the same at the learning rates 0.1 and 0.05",
+    "seen = 0\n    "
+    + UPDATE
+    + "Own.seen += 1; self.parameters.sub_(lr * Own.seen)": "something else each time",
+    "plain = True\n    " + UPDATE + "self.parameters.sub_(lr * gradients.sign())": "says that it is plain",
+    "def __init__(self, *given): pass\n    " + UPDATE + "pass": "AttributeError",
+    UPDATE + "exit(0)": "line 5: SystemExit: 0",
+}
+
+
+@pytest.mark.parametrize("body", OPTIMIZERS)
+def test_an_optimizer_that_would_do_nothing(body: str, component: Make) -> None:
+    component("optimizer", "own", OPTIMIZER.format(body))
+    sgd = {key: value for key, value in make_run().optimizer.items() if key not in ("momentum", "nesterov")}
+    with pytest.raises(InputError, match=f"optimizer=own: src/optimizers/own.py.*{OPTIMIZERS[body]}"):
+        places.check([make_run(optimizer={**sgd, "name": "own"})], (64,), 10)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("0.3 * (configured > 0) + 0 * progress", "gives the same rates for 0.2 and 0.1; they must follow"),
+        ("exit(0)", "line 1: SystemExit: 0"),
+    ],
+)
+def test_a_schedule_that_heeds_no_rate(body: str, said: str, component: Make) -> None:
+    component("schedule", "own", f"def rate(progress, configured): return {body}")
+    with pytest.raises(InputError, match=f"schedule=own: src/schedules/own.py.*{said}"):
+        places.check([make_run(schedule={"name": "own"})], (64,), 10)
+
+
+READ = """
+import random, time
+import numpy as np
+from src.data import Arrays
+draw = random.Random({seed})
+def read(options):
+    images = np.full((8, 2), {value})
+    return Arrays(images, [0, 1] * 4, images, [0, 1] * 4, scale=1, classes=2)
+"""
+
+
+@pytest.fixture
+def forgotten() -> Any:
+    caches: Sequence[Any] = (data._read, data._checksum, data._split)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize(
+    ("seed", "value"), [("", "draw.random()"), (1, "time.time() % 1"), (1, "random.random()")]
+)
+def test_data_that_are_other_ones_at_each_start_are_refused(seed: Any, value: str, component: Make) -> None:
+    component("data", "own", READ.format(seed=seed, value=value))
+    with pytest.raises(InputError, match=r"data=own: src/data/own\.py gives other arrays at each start"):
+        data.arrays_checksum({**DIGITS, "name": "own"})
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_generator_with_a_seed_may_be_the_modules(component: Make) -> None:
+    component("data", "own", READ.format(seed=1, value="draw.random()"))
+    assert data.arrays_checksum({**DIGITS, "name": "own"})
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_what_takes_long_to_read_is_read_once(component: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "QUICK", 0.0)
+    component("data", "own", READ.format(seed="", value="draw.random()"))
+    assert data.arrays_checksum({**DIGITS, "name": "own"})
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_component_that_exits_ends_its_run_alone(component: Make, tmp_path: Path) -> None:
+    component("data", "own", READ.format(seed=1, value="exit(0)"))
+    with pytest.raises(InputError, match=r"data=own: src/data/own\.py, line 7: SystemExit: 0"):
+        data.arrays_checksum({**DIGITS, "name": "own"})
+    component("noise", "own", NOISE.format(FACTOR + "exit(0)"))
+    job = make_job(noise={"name": "own"}, data=DIGITS, epochs=1, output=str(tmp_path))
+    ready([job.run])
+    (record,) = train_jobs([job])
+    assert (record["state"], record["error"]) == ("failed", "SystemExit: 0")
