@@ -297,7 +297,8 @@ def draw(compared: Compared, folder: Path) -> list[str]:
             )
     if not compared.search:  # its history shows the same
         drawn[f"final_{measure.column}"] = comparison_figures.final_values(compared.final, summaries, measure)
-    drawn |= _grid(compared) | (compared.search.figures() if compared.search else {})
+    drawn |= comparison_figures.grid(compared.sweep.keys, compared.final, measure, bool(compared.search))
+    drawn |= compared.search.figures() if compared.search else {}
     means = {name: summary.mean for name, summary in summaries.items()}
     drawn["learning_curves"] = comparison_figures.learning_curves(compared.epochs, means, measure)
     for name, figure in drawn.items():
@@ -306,24 +307,6 @@ def draw(compared: Compared, folder: Path) -> list[str]:
         if path.stem not in drawn:
             path.unlink()  # of an earlier report
     return list(drawn)
-
-
-def _grid(compared: Compared) -> dict[str, Figure]:
-    """Means over the values of two swept numbers, or the runs at theirs where they make no grid."""
-    keys, final, measure = compared.sweep.keys, compared.final, compared.measure
-    numbers = [key for key in keys if pd.api.types.is_numeric_dtype(final[key])]
-    if len(numbers) != 2 or (len(keys) > 2 and not compared.search):
-        return {}
-    grid = final.pivot_table(index=numbers[1], columns=numbers[0], values=measure.column, aggfunc="mean")
-    if min(grid.shape) < 3:
-        return {}
-    is_full = grid.notna().to_numpy().mean() > 0.5
-    figure = (
-        comparison_figures.heat_map(grid, measure)
-        if is_full
-        else comparison_figures.scattered(final, numbers, measure)
-    )
-    return {f"grid_{measure.column}": figure}
 
 
 def content(compared: Compared, drawn: Sequence[str] = ()) -> dict[str, Any]:

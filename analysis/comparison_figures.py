@@ -132,3 +132,17 @@ def heat_map(means: pd.DataFrame, measure: Measure) -> Figure:
         texts = texts.map(lambda text: "")
     matrix = heat.Matrix(measure.label, means * measure.scale, texts, measure.higher_is_better is not False)
     return heat.heat_maps([matrix])
+
+
+def grid(keys: Sequence[str], final: pd.DataFrame, measure: Measure, is_search: bool) -> dict[str, Figure]:
+    """Means over the values of two swept numbers, or the runs at theirs where they make no grid; else nothing."""
+    numbers = [key for key in keys if pd.api.types.is_numeric_dtype(final[key])]
+    if len(numbers) != 2 or (len(keys) > 2 and not is_search):
+        return {}
+    table = final.pivot_table(index=numbers[1], columns=numbers[0], values=measure.column, aggfunc="mean")
+    if min(table.shape) < 3:
+        return {}
+    is_full = table.notna().to_numpy().mean() > 0.5
+    return {
+        f"grid_{measure.column}": heat_map(table, measure) if is_full else scattered(final, numbers, measure)
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,15 @@ def test_hydra_reads_the_line_as_the_arms(made: Make, printed: Any) -> None:
     values = [[override.value() for override in parser.parse_overrides(arm.split())] for arm in read]
     assert values[2] == [0, 0, 1e-05]
     assert values[5] == [0.2, 0, 0.0002]
+
+
+def test_json_says_the_same(made: Make, printed: Any) -> None:
+    made()
+    code, out, err = printed("weight_decay", "--json")
+    assert (code, json.loads(err)) == (0, ARMS)
+    assert json.loads(out) == {"event": "end", "sweep": "weight_decay", "arms": ARMS, "problems": []}
+    code, out, _ = printed("weight_decai", "--json")
+    assert (code, json.loads(out)["event"], json.loads(out)["code"]) == (2, "error", 2)
 
 
 def test_kept_tables_choose_alike(made: Make, printed: Any, tmp_path: Path) -> None:

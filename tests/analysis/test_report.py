@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -160,10 +161,19 @@ def test_page_and_text_hold_every_answer(tmp_path: Path, sweep: Make, run: Calla
     assert "a &lt;b&gt; \\| 'c'" in text
 
 
-def test_facts_count_a_shared_run_once(tmp_path: Path, sweep: Make, run: Callable[..., int]) -> None:
+def test_facts_count_a_shared_run_once_and_json_says_what_was_answered(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("first", "second"):
         sweep(RATES, flat, name=name)  # the same runs
-    run()
+    run("--json")
+    told = json.loads(capsys.readouterr().out)
+    assert [(of["name"], of["verdict"]) for of in told["exercises"]] == [
+        ("first", "always"),
+        ("second", "always"),
+    ]
+    assert told["pages"][0] == str(tmp_path / "report" / "index.html")
+    assert told["event"] == "end" and len(told["problems"]) <= 1
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| Runs | 10; 10 of them serve several sweeps |" in text
     assert "| Training time, all runs | 1 min 0 s |" in text
