@@ -137,6 +137,9 @@ def html(said: dict[str, Any], every: float, language: str) -> str:
     from analysis import figures, page
 
     words = yaml.safe_load((page.TEMPLATES / language / "watch.yaml").read_text(encoding="utf-8"))
+    say = page.phrases(language).say
+    measure = {**said["measure"], "name": say(said["measure"]["name"])}
+    looks = [{**look, "verdict": say(look["verdict"])} for look in said["looks"]]
     colours = [to_hex(figures.line_style(place)["color"]) for place in range(figures.COLOURED_ARMS)]
     found = Environment(
         loader=FileSystemLoader([page.TEMPLATES]),
@@ -152,7 +155,9 @@ def html(said: dict[str, Any], every: float, language: str) -> str:
             (page.TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "watch.css")
         ),
         script=(page.TEMPLATES / "watch.js").read_text(encoding="utf-8"),
-        data=_inside_script({**said, "every": every, "colours": colours, "words": words}),
+        data=_inside_script(
+            {**said, "measure": measure, "looks": looks, "every": every, "colours": colours, "words": words}
+        ),
     )
 
 

@@ -115,7 +115,7 @@ class Campaign:
         first = incoming.more(1)
         if first:
             self.table.write()
-            self.display.begin()
+            self.display.begin(self.table.folder)
             engine = self._engine
             queue = Queue(
                 first,

@@ -100,13 +100,19 @@ class Display:
         total = max(1, self._epochs - self._epochs_skipped)
         self._bar.update(self._task, total=total, completed=self._epochs_done)
 
-    def begin(self) -> None:
-        """Show it from here on; once it is shown, that changes nothing."""
+    def begin(self, folder: Path) -> None:
+        """Show it from here on; once it is shown, that changes nothing.
+
+        Args:
+            folder: the sweep's, of which a person at a terminal is told how to see more of it.
+        """
         if self._has_begun:
             return
         self._has_begun = True
         if self._bar.disable:
             print(f"{self._runs} runs, {self._skipped} of them done before", flush=True)
+        else:
+            print(f"its page: python -m analysis.watch {shlex.quote(str(folder))}", flush=True)
         self._tell()
         self._bar.start()
 
