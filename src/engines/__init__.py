@@ -1,6 +1,7 @@
 """Where packs run: `hydra.launcher.backend`. An engine runs them and reports; `src.engines.policy` decides.
 
 An engine is one file here, imported only when it is chosen, with a subclass of `Engine` named `Backend` in it.
+Starting loky's imports no torch: its workers import it at the same time as this process does, and not after it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from src.engines.queue import LARGEST_CPU_PACK, PACK_SECONDS
 from src.engines.settings import BACKENDS, Settings
 from src.errors import InputError, MachineError
-from src.runs.job import Job, Record
+
+if TYPE_CHECKING:
+    from src.runs.job import Job, Record
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Death:
     """In a few words, for people: "killed, out of memory?"."""
 
 
-Outcome = tuple[list[Job], list[Record] | Death]
+Outcome: TypeAlias = "tuple[list[Job], list[Record] | Death]"
 """Jobs of a pack, and what happened to their worker, or the records of the first of them, in order.
 
 Jobs that lack one had not begun: they are handed back.

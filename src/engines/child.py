@@ -14,8 +14,6 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from src.engines import parcels
-
 IDLE_SECONDS = 20.0
 """A sweep whose main process was killed asks for nothing any more."""
 
@@ -35,6 +33,8 @@ def die_with(parent: int) -> None:
 
 
 def main() -> None:
+    from src.engines import parcels
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(os.getppid())
     connection: Connection = Connection(int(sys.argv[1]))

@@ -11,16 +11,18 @@ import signal
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
 
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
-from src import config
-from src.engines import Death, Engine, Outcome, Slot, nodes
+from src import importing
+from src.engines import Death, Engine, Outcome, Slot
 from src.engines.child import die_with
 from src.engines.queue import cores
 from src.engines.settings import ONE_THREAD, Settings
-from src.runs.job import Job, Record
-from src.runs.pack import train_jobs
+
+if TYPE_CHECKING:
+    from src.runs.job import Job, Record
 
 ENVIRONMENT = {**ONE_THREAD, "LOKY_MAX_MEMORY_LEAK_SIZE": "2e9"}
 """Of a worker. It may grow by 2 GB before loky starts it anew; by default by 300 MB, which a data set takes."""
@@ -56,6 +58,9 @@ class Backend(Engine):
 
     def prepare(self, jobs: Sequence[Job], at_once: int) -> None:
         """No more processes than runs; one for a GPU, which one process fills best."""
+        from src import config
+        from src.engines import nodes
+
         needed = min(self._most, at_once)
         device = config.resolve_device(jobs[0].run.device)
         if device != "cpu":
@@ -77,7 +82,7 @@ class Backend(Engine):
         if self._executor is None:
             self._executor = self._start()
         try:
-            self._running[self._executor.submit(train_jobs, pack)] = pack
+            self._running[self._executor.submit(_train, pack)] = pack
         except (BrokenProcessPool, TerminatedWorkerError):
             self._lost.append((pack, DEATH))
 
@@ -103,8 +108,16 @@ class Backend(Engine):
             self._executor = None
 
 
+def _train(pack: list[Job]) -> list[Record]:
+    from src.runs.pack import train_jobs
+
+    return train_jobs(pack)
+
+
 def _import_trainer() -> None:
-    import src.training.trainer  # noqa: F401
+    with importing():
+        import src.runs.pack
+        import src.training.trainer  # noqa: F401
 
 
 def _begin_worker(parent: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from src.data import resolve
 from src.engines import nodes
 from src.engines.queue import fitting
 from src.engines.settings import PREFIX, Settings
@@ -37,10 +38,10 @@ def gpus(settings: Settings, jobs: Sequence[Job]) -> int:
 
 def wrap(pack: Sequence[Job], settings: Settings, gpu: bool) -> list[Job]:
     """A pack for the way: absolute paths, and the device that the engine reserves (`auto` might find another's)."""
-    device, root = "cuda" if gpu else "cpu", nodes.data_root(pack)
+    device = "cuda" if gpu else "cpu"
     jobs = []
     for job in pack:
-        data = job.run.data.changed(root=root) if root else job.run.data
+        data = job.run.data.changed(root=str(resolve(job.run.data.root)))
         output = str(Path(job.run.output).absolute())
         # without a common disk this process writes .hydra/, which names the run's folder as it is here
         hydra = job.hydra if settings.shared else {}

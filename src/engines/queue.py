@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from src.runs.job import Job
+if TYPE_CHECKING:
+    from src.runs.job import Job
 
 PACK_SECONDS = 0.5
 """A CPU pack is filled up to this time: handing one out costs some 3 ms, and a killed sweep loses little."""

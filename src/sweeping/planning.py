@@ -10,17 +10,18 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from src import config
 from src.errors import InputError, shown
 from src.errors.messages import key_of
-from src.runs.job import Job
 from src.sweeping.naming import MOST_RUNS, NO_VALUE, check_range, check_swept, sets_hydra
+
+if TYPE_CHECKING:
+    from src.runs.job import Job
 
 
 def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) -> list[list[str]]:
@@ -78,6 +79,8 @@ def distinct(jobs: Sequence[Job], swept: Sequence[str]) -> list[Job]:
 
 def configured(job: Job, key: str) -> Any:
     """A swept key's value in a job, of a rate the one that counts; of a group its choice."""
+    from src import config
+
     if key in config.RATES and job.run.noise.name == "none":
         return 0
     value: Any = job.config
@@ -156,6 +159,9 @@ class Planner:
         Raises:
             InputError: if a value is wrong; HydraException: if it cannot be composed.
         """
+        from src import config
+        from src.runs.job import Job
+
         parsed = [self._parse(override) for override in overrides]
         plain = [override for override in parsed if self._is_plain(override)]
         composed = tuple(str(override.input_line) for override in parsed if not self._is_plain(override))

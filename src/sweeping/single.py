@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from src import importing
 from src.errors import SOME_RUNS_LOST, through_hydra
 from src.sweeping import naming
 
@@ -33,8 +34,9 @@ def task(cfg: DictConfig) -> Any:
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if not in_sweep:
         naming.check_single(hydra)
-    from src import config, loggers
-    from src.runs.job import Job, final_record, ready
+    with importing():
+        from src import config, loggers
+        from src.runs.job import Job, final_record, ready
 
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     overrides = list(hydra["overrides"]["task"])

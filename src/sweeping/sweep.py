@@ -1,4 +1,7 @@
-"""A sweep from its overrides to `runs.csv`: plan, train through a campaign, say how it went."""
+"""A sweep from its overrides to `runs.csv`: plan, train through a campaign, say how it went.
+
+What brings torch is imported once the engine has started, whose workers import it at the same time.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,16 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from src import engines
+from src import engines, importing
 from src.engines import Engine, settings
 from src.engines.settings import Settings
 from src.errors import SOME_RUNS_LOST, InputError
 from src.runs import store, sweep_folder, tags
-from src.runs.job import Job, Record, ready
-from src.sweeping import dry_run, naming, planning
-from src.sweeping.campaign import Campaign, Launched
-from src.sweeping.display import Display, summary
+from src.sweeping import naming, planning
 
 if TYPE_CHECKING:
+    from src.runs.job import Job, Record
+    from src.sweeping.campaign import Campaign
     from src.sweeping.decisions import Decisions
 
 
@@ -40,6 +42,8 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     chosen = packed(sweeper.config)
     sweep_folder.check(folder, text_of(sweeper.config))
     if sweeper.plan:
+        from src.sweeping import dry_run
+
         decisions = _decisions(sweeper, job_overrides, swept, folder)
         jobs = decisions.most if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
         dry_run.show(jobs, folder, chosen)
@@ -47,6 +51,10 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
             print(f"at least {len(decisions.first)} of these runs: {decisions.line()}")
         return []
     with started(chosen) as engine:
+        with importing():
+            from src.runs.job import ready
+            from src.sweeping.campaign import Campaign, Launched
+            from src.sweeping.display import Display
         decisions = _decisions(sweeper, job_overrides, swept, folder)
         jobs = decisions.first if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
         ready([job.run for job in jobs], here=trains_here(chosen))
@@ -101,6 +109,10 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: 
     Raises:
         InputError: before anything is written, for the first thing that is wrong.
     """
+    from src.runs.job import ready
+    from src.sweeping.campaign import Campaign
+    from src.sweeping.display import Display
+
     if not job_overrides:
         raise InputError("this sweep holds no run")
     chosen, earlier = settings.parse(launcher.config.hydra.launcher), launcher.earlier
@@ -204,6 +216,8 @@ def save_multirun(folder: Path, hydra_config: Any) -> None:
 
 def _end(campaign: Campaign, jobs: Sequence[Job], records: Sequence[Record]) -> bool:
     """A summary; whether a run failed or diverged."""
+    from src.sweeping.display import summary
+
     different = {job.id: (job, record) for job, record in zip(jobs, records, strict=True)}
     summary(list(different.values()), campaign.table.swept, campaign.table.folder)
     return any(record["state"] != store.FINISHED for record in records)

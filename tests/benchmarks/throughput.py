@@ -483,16 +483,12 @@ def engines(packs: int, epochs: int, repeats: int) -> list[Line]:
 
 def _ray_nodes(nodes: int, epochs: int) -> float:
     """Seconds per run-epoch of a sweep on so many Ray nodes, from its first epoch to its last."""
-    from tests.engines.ray_nodes import Cluster
+    from tests.engines.clusters import Ray
 
     # Ray listens on every interface: what is started here must not be open
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    cluster = Cluster(nodes)
-    try:
-        how = ["hydra.launcher.backend=ray", f"hydra.launcher.address={cluster.address}"]
-        return one_sweep("src.train", [*SWEEP, f"epochs={epochs}", *how], True)[0]
-    finally:
-        cluster.end()
+    with Ray(nodes) as cluster:
+        return one_sweep("src.train", [*SWEEP, f"epochs={epochs}", *cluster.how], True)[0]
 
 
 def _engine_arm(name: str, packs: int) -> Callable[[], float]:

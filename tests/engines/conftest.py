@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_sweep import workshop as users
 
@@ -53,15 +54,30 @@ if os.environ.get("LOCKS_HOLD_IN_ONE_PROCESS"):
     def FileLock(path):
         return _lock_of_a_disk_whose_locks_hold(f"{path}.{os.getpid()}")
 """
+SPOTS = """
+import numpy as np
+
+from src.data import Arrays
+
+
+def read(options):
+    images = np.load(options["root"] / "images.npy")
+    labels = np.arange(len(images)) % 10
+    return Arrays(images[:400], labels[:400], images[400:], labels[400:], scale=1, classes=10)
+"""
 
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As a user's copy with noises of their own; it logs what it trains, see `sweeps.trained`."""
+    """As a user's copy with noises and a data set of their own; it logs what it trains, see `sweeps.trained`."""
     root: Path = users.__wrapped__(tmp_path_factory)  # type: ignore[attr-defined]
-    log = f"\n\nLOG = {str(root / 'trained.jsonl')!r}\n"
+    (root / "src" / "data" / "spots.py").write_text(SPOTS)
+    (root / "conf" / "data" / "spots.yaml").write_text("name: spots\n")
+    (root / "spots").mkdir()
+    np.save(root / "spots" / "images.npy", np.random.default_rng(0).normal(size=(500, 1, 8, 8)))
+    log = f"\n\nimport os\n\nLOG = {str(root / 'trained.jsonl')!r}\n"
     for name, code in {
-        "runs/job": log + WATCHED,
+        "runs/pack": log + WATCHED,
         "engines/nodes": CARD,
         "engines/slurm": "import os" + LOCKS,
         "config": DEVICE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import os
@@ -12,13 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from test_sweep import SMALL, everything, results, start, sweep, table, wait_for
+from test_sweep import PATIENCE, SMALL, everything, results, start, sweep, table, wait_for
 
 from src.engines.queue import GPU_MEMORY_PER_RUN
 
 SWEPT = ["dropout1=0.2,0.5", "seed=range(4)"]
 LONG = ["dropout1=0.2,0.5", "seed=range(3)", "epochs=60"]
 DEADLY = ["noise=deadly", "dropout1=0.2,0.3,0.5", "seed=range(2)"]
+LOOKS = [
+    *("dropout1=0.2,0.5", "epochs=60", "hydra.sweeper.primary.reference=0"),
+    # so little may be wrong that two to four seeds decide nothing
+    *("hydra.sweeper.until.looks=[2,3,4]", "hydra.sweeper.until.alpha=1e-6"),
+]
+SEARCH = [
+    *("hydra/sweeper=optuna", "data.validation=200", "dropout1=interval(0,0.8)", "seed=range(3)"),
+    *("hydra.sweeper.n_trials=4", "hydra.sweeper.batch_size=2"),
+]
+OWN = ["data=spots", "data.root=spots", "dropout1=0.2,0.5"]
 ABOUT_THE_LAUNCHER = {"hydra.yaml", "multirun.yaml"}
 
 
@@ -60,12 +71,12 @@ def survives(root: Path, name: str, kill: Callable[[], None], *how: str, written
     def ended() -> dict[str, float]:
         return {line["runs"][0]: line["rate"] for line in trained(root) if line["what"] == "ended"}
 
-    wait_for(lambda: len(set(ended().values())) == 2 or process.poll() is not None, 120)
+    wait_for(lambda: len(set(ended().values())) == 2 or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     before = ended()
     files = done(output)
     kill()
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     assert min(Counter(before.values()).values()) < 3, "a pack was in its midst"
     assert len(files) >= len(before) if written else not files
@@ -94,13 +105,13 @@ def deadly(root: Path, name: str, *how: str) -> None:
 def interrupted(root: Path, name: str, training: Callable[[], list[psutil.Process]], *how: str) -> None:
     """After Ctrl-C nothing trains on the engine; `training` finds the processes that do."""
     process = start(root, "-m", *SMALL, "seed=range(8)", "epochs=20000", f"output={name}", *how)
-    wait_for(lambda: len(training()) >= 2 or process.poll() is not None, 120)
+    wait_for(lambda: len(training()) >= 2 or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert "0 of 8 runs are done" in err and "Traceback" not in err
-    wait_for(lambda: not training(), 20)
+    wait_for(lambda: not training())
 
 
 def on_cards(root: Path, name: str, *how: str, cards: dict[int, int], most: int, count: int = 20) -> None:
@@ -138,11 +149,11 @@ def survives_on_cards(root: Path, name: str, kill: Callable[[], None], *how: str
         what = [line["what"] for line in trained(root)]
         return len(done(output)) >= 3 and what.count("begun") - what.count("ended") == 2
 
-    wait_for(lambda: both_are_at_it() or process.poll() is not None, 120)
+    wait_for(lambda: both_are_at_it() or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     before = done(output)
     kill()
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     assert before.items() <= done(output).items()
     assert [row["state"] for row in table(output)] == ["finished"] * 12
@@ -177,16 +188,66 @@ def killed_and_started_again(
     """
     output = root / name
     process = start(root, "-m", *SMALL, *LONG, f"output={name}", *how)
-    wait_for(lambda: len(done(output)) >= 1 or process.poll() is not None, 120)
+    wait_for(lambda: len(done(output)) >= 1 or process.poll() is not None)
     process.kill()
     process.communicate()
     if training:
-        wait_for(lambda: not training(), 30)
+        wait_for(lambda: not training())
     before = done(output)
     assert 0 < len(before) < 6
     sweep(root, *LONG, f"output={name}", *how)
     assert before.items() <= done(output).items()
     assert_same_files(output, on_loky(root, "long", *LONG))
+
+
+def looks_go_on(
+    root: Path, name: str, training: Callable[[], list[psutil.Process]] | None, *how: str
+) -> None:
+    """A sweep that looks, in packs, is killed after its first look: the same command ends in the same looks.
+
+    Without `training` what is under way may go on.
+    """
+    output = root / name
+    process = start(root, "-m", *SMALL, *LOOKS, f"output={name}", *how, "hydra.launcher.pack_size=2")
+    wait_for(lambda: bool(looks(output)) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    process.kill()
+    process.communicate()
+    assert [row["look"] for row in looks(output)] == ["1"]
+    if training:
+        wait_for(lambda: not training())
+    before = done(output)
+    assert 4 <= len(before) < 8
+    sweep(root, *LOOKS, f"output={name}", *how)
+    assert before.items() <= done(output).items()
+    assert [row["seeds"] for row in looks(output)] == ["2", "3", "4"]
+    assert_same_files(output, on_loky(root, "looks", *LOOKS))
+
+
+def looks(output: Path) -> list[dict[str, str]]:
+    return [
+        row for path in output.glob("sweeps/*/looks.csv") for row in csv.DictReader(path.open(newline=""))
+    ]
+
+
+def searched(root: Path, name: str, *how: str) -> None:
+    """A search of two batches, three seeds a trial, asks for the same trials as on loky."""
+    sweep(root, *SEARCH, f"output={name}", *how)
+    rows, expected = (
+        [{**row, "seconds": ""} for row in table(output)]
+        for output in (root / name, on_loky(root, "search", *SEARCH))
+    )
+    assert rows == expected
+    assert [(row["trial"], row["seed"]) for row in rows] == [
+        (str(t), str(s)) for t in range(4) for s in range(3)
+    ]
+
+
+def own_data(root: Path, name: str, *how: str) -> None:
+    """A user's data set in a folder that is named from the repository's root is found from elsewhere."""
+    sweep(root, *OWN, f"output={name}", *how)
+    assert {row["state"] for row in table(root / name)} == {"finished"}
+    assert_same_files(root / name, on_loky(root, "own", *OWN))
 
 
 def done(output: Path) -> dict[Path, int]:
@@ -199,16 +260,3 @@ def refused(root: Path, said: str, *how: str) -> None:
     (line,) = [line for line in out.splitlines() if line.startswith("error: ")]
     assert said in line, line
     assert not list((root / "refused").glob("runs/*"))
-
-
-def processes(*words: str) -> list[psutil.Process]:
-    """Live processes whose command line holds all these words."""
-    processes = []
-    for process in psutil.process_iter():
-        try:
-            command = " ".join(process.cmdline())
-            if all(word in command for word in words) and process.status() != psutil.STATUS_ZOMBIE:
-                processes.append(process)
-        except psutil.Error:
-            continue
-    return processes

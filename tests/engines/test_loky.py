@@ -55,8 +55,8 @@ def test_no_more_processes_than_runs_and_one_for_a_gpu(
         engine.prepare(jobs, at_once)
         assert engine.workers == needed
     free = iter([7, 5])
-    monkeypatch.setattr("src.engines.loky.config.resolve_device", lambda device: "cuda")
-    monkeypatch.setattr("src.engines.loky.nodes.gpu_memory", lambda: next(free))
+    monkeypatch.setattr("src.config.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr("src.engines.nodes.gpu_memory", lambda: next(free))
     for _ in range(2):
         engine.prepare(jobs, at_once=5)
         assert engine.workers == 1

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from configs import DIGITS, make_job
+from configs import DIGITS, REPOSITORY, make_job
 
 from src.engines import parcels
 from src.engines.queue import GPU_MEMORY_PER_RUN
@@ -45,6 +45,17 @@ def test_runs_end_where_they_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert json.loads((job.folder / "run.json").read_text()) == record
         assert record["state"] == "finished" and record["config"] == job.config
         assert f"output_dir: {tmp_path / 'outputs'}" in (job.folder / ".hydra" / "hydra.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("root", "folder"),
+    [(None, REPOSITORY / ".data"), ("mine", REPOSITORY / "mine"), ("~/mine", Path.home() / "mine")],
+)
+def test_a_root_is_the_same_folder_on_every_node(root: str | None, folder: Path) -> None:
+    (job,) = pack("outputs", 1, data={**DIGITS, "root": root})
+    (sent,) = parcels.wrap([job], Settings(), gpu=False)
+    assert sent.run.data.root == str(folder)
+    assert (sent.id, sent.config) == (job.id, job.config)
 
 
 def test_a_gpu_trains_what_it_holds_and_the_others_are_handed_back(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_sweep import SMALL, start, sweep, wait_for
+from test_sweep import PATIENCE, SMALL, start, sweep, wait_for
 
 from sweeps import (
     LONG,
@@ -24,16 +24,17 @@ from sweeps import (
     done,
     interrupted,
     killed_and_started_again,
+    looks_go_on,
     memory,
     on_cards,
     on_loky,
-    processes,
+    own_data,
     refused,
     same_files,
     survives,
     trained,
 )
-from tests.engines.processes import end
+from tests.engines.processes import end, processes
 
 DAEMONS = {
     name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
@@ -111,7 +112,7 @@ def slurm() -> Iterator[None]:
             finally:  # steps of a test that failed are no children of the daemons: they would outlive them
                 _said("scancel", "--signal=KILL", "--full", f"--user={getpass.getuser()}")
                 _said("scancel", f"--user={getpass.getuser()}")
-                wait_for(lambda: _said("squeue", "--noheader") == "", 20)
+                wait_for(lambda: _said("squeue", "--noheader") == "")
     finally:
         for daemon in reversed(daemons):
             end(daemon)
@@ -181,15 +182,23 @@ def test_the_main_process_is_killed(workshop: Path) -> None:
     assert not (workshop / "slurm-main" / ".slurm").exists()
 
 
+def test_a_sweep_that_looks_is_killed_and_goes_on(workshop: Path) -> None:
+    looks_go_on(workshop, "slurm-looks", None, *HOW)
+
+
+def test_a_data_set_of_ones_own(workshop: Path) -> None:
+    own_data(workshop, "slurm-own", *HOW)
+
+
 def test_what_jobs_of_a_killed_sweep_end_is_not_trained_again(workshop: Path) -> None:
     (workshop / "trained.jsonl").unlink(missing_ok=True)
     how = [*HOW, "hydra.launcher.n_jobs=2", "hydra.launcher.pack_size=3", "output=slurm-left"]
     process = start(workshop, "-m", *SMALL, *LONG, *how)
-    wait_for(lambda: len({line["rate"] for line in trained(workshop)}) == 2, 60)
+    wait_for(lambda: len({line["rate"] for line in trained(workshop)}) == 2)
     process.kill()
     process.communicate()
     assert len(done(workshop / "slurm-left")) < 6
-    wait_for(lambda: _said("squeue", "--noheader") == "", 120)
+    wait_for(lambda: _said("squeue", "--noheader") == "")
     assert len(done(workshop / "slurm-left")) == 6
     sweep(workshop, *LONG, *how)
     assert list(begun(workshop).values()) == [1] * 6
@@ -201,12 +210,12 @@ def test_queued_jobs_of_a_killed_sweep_train_nothing(workshop: Path) -> None:
     """They get the lock that its main process held."""
     (workshop / "trained.jsonl").unlink(missing_ok=True)
     process = start(workshop, "-m", *SMALL, "seed=range(4)", "epochs=20000", "output=slurm-queued", *HOW)
-    wait_for(lambda: len(begun(workshop)) == 2 and "PD" in _said("squeue", "--noheader", "--format=%t"), 60)
+    wait_for(lambda: len(begun(workshop)) == 2 and "PD" in _said("squeue", "--noheader", "--format=%t"))
     process.kill()
     process.communicate()
     for job in training():
         job.kill()
-    wait_for(lambda: _said("squeue", "--noheader") == "", 60)
+    wait_for(lambda: _said("squeue", "--noheader") == "")
     assert len(begun(workshop)) == 2
 
 
@@ -218,7 +227,7 @@ def test_a_disk_whose_locks_do_not_hold_is_told(workshop: Path, monkeypatch: pyt
 def test_jobs_of_a_killed_sweep_are_cancelled_by_the_next_one(workshop: Path) -> None:
     how = [*HOW, "hydra.launcher.n_jobs=2", "output=slurm-cancelled"]
     process = start(workshop, "-m", *SMALL, "seed=range(4)", "epochs=20000", *how)
-    wait_for(lambda: len(training()) == 2, 60)
+    wait_for(lambda: len(training()) == 2)
     process.kill()
     process.communicate()
     old = set(_said("squeue", "--noheader", "--format=%i").split())
@@ -229,10 +238,10 @@ def test_jobs_of_a_killed_sweep_are_cancelled_by_the_next_one(workshop: Path) ->
 
 def test_the_warning_of_a_time_limit_fails_no_run(workshop: Path) -> None:
     process = start(workshop, "-m", *SMALL, *LONG, "output=slurm-warned", *HOW, "hydra.launcher.pack_size=3")
-    wait_for(lambda: (workshop / "slurm-warned").exists() and len(done(workshop / "slurm-warned")) >= 1, 60)
+    wait_for(lambda: (workshop / "slurm-warned").exists() and len(done(workshop / "slurm-warned")) >= 1)
     for number in _said("squeue", "--noheader", "--format=%i").split():
         _said("scancel", "--signal=USR2", number)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     assert_same_files(workshop / "slurm-warned", on_loky(workshop, "long", *LONG))
 
