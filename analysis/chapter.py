@@ -1,8 +1,8 @@
 """The chapter's report: every exercise's answer from its tables, on one page and in one text.
 
-`trained` and `kept` take the tables from an output folder or from the files that an earlier report kept;
-`answered` asks the exercises; `write` puts `index.html`, `report.md`, `figures/` and the tables into the
-report's folder. No sentence stands here: the templates have them all.
+`tables_of` takes the tables from an output folder or from the files that an earlier report kept; `answered` asks
+the exercises and draws their figures; `write` puts a language's page and text into the report's folder. No sentence
+stands here: the templates have them all.
 """
 
 from __future__ import annotations
@@ -10,20 +10,25 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from analysis import design, exercises, figures, measures, page, phrases, tables
+from analysis import charts, design, exercises, figures, measures, page, phrases, tables
+from analysis.contrasts import Arms, ArmStats, Result, family
 from analysis.design import Design
 from analysis.exercises import Facts
 from analysis.runs import InputError
 from analysis.tables import Table
 from src.runs import store
+
+CURVES = f"{exercises.BOOK}_curves"
+"""Name of a figure."""
 
 
 @dataclass(frozen=True)
@@ -61,51 +66,66 @@ class Chapter:
     folder: Path
     source: Source
     sections: Sequence[Section]
+    implementations: Result | None = None
+    """From scratch minus concise; None where they were not compared."""
+    unsteady: Sequence[ArmStats] = ()
+    """Those of the two of which runs diverged or broke down."""
 
 
 def sweeps() -> list[str]:
-    """Names of the exercises' sweeps, in the order of the exercises."""
-    return list(dict.fromkeys(sweep for name in exercises.names() for sweep in exercises.load(name).SWEEPS))
+    """Names of the chapter's sweeps, in the order of the exercises."""
+    of_exercises = (sweep for name in exercises.names() for sweep in exercises.load(name).SWEEPS)
+    return list(dict.fromkeys([exercises.BOOK, *of_exercises]))
 
 
-def trained(output: Path, folder: Path, small: bool) -> Source:
-    """Tables of an output folder's sweeps, kept in `folder` as well.
+def tables_of(source: Path, folder: Path, small: bool, kept: bool) -> Source:
+    """Tables of the exercises' sweeps, left in `folder` as well.
 
-    A sweep's table is that of the folder with its name alone, which is its full size; with `small`, that of the
-    folder with overrides behind the name, of several the one changed last.
+    A sweep's full size goes by its name alone; trimmed ones have overrides behind the name, and of several the one
+    changed last counts. Finished sweeps are taken in the size asked for. What an earlier report kept is taken in
+    the other size where there is no such one.
+
+    Args:
+        source: OUTPUT/sweeps, or with `kept` an earlier report's folder.
+        small: whether a trimmed sweep is asked for.
 
     Raises:
-        InputError: if no exercise has a usable sweep there.
+        InputError: if no exercise has a table that can be read; one alone costs its exercise.
     """
-    root = output / "sweeps"
-    changed = {path.parent.name: path.stat().st_mtime for path in sorted(root.glob("*/runs.csv"))}
+    paths = source.glob("*.json") if kept else (path.parent for path in source.glob("*/runs.csv"))
+    changed = {path.stem if kept else path.name: _changed(path) for path in sorted(paths)}
     found: dict[str, Table] = {}
     unreadable: dict[str, str] = {}
     unused = []
     for sweep in sweeps():
-        trimmed = sorted(_trimmed(changed, sweep), key=lambda name: changed[name])
-        names, others = (trimmed, [sweep]) if small else ([sweep], trimmed)
-        name = names[-1] if names else ""
-        if name not in changed:
-            unused += [f"{other} is not used: {_other(small)}" for other in others if other in changed]
+        full = [sweep] * (sweep in changed)
+        trimmed = [name for name in changed if name.partition("__")[0] == sweep and name != sweep]
+        trimmed.sort(key=lambda name: changed[name])
+        others, wanted = (full, trimmed) if small else (trimmed, full)
+        names = [*others, *wanted] if kept else wanted
+        if not names:
+            unused += [f"{other} is not used: {_other(small)}" for other in others]
             continue
         try:
-            table = tables.collect(root / name)
+            table = tables.load(source, names[-1]) if kept else tables.collect(source / names[-1])
         except InputError as error:
             unreadable[sweep] = str(error)
             continue
-        tables.save(table, folder)
+        if folder.resolve() != source.resolve():
+            tables.save(table, folder)
         # as it is read back: the kept files then give the same report
-        found[sweep] = tables.load(folder, table.name)
+        found[sweep] = table if kept else tables.load(folder, table.name)
     if not found:
-        reasons = [*unreadable.values(), *unused]
-        right = f"python -m analysis.reproduce{' --small' * small} trains the exercises"
-        raise InputError(reasons[0] if reasons else f"{root} has no exercise's sweep; {right}")
+        right = f"{source} has no exercise's table; a folder that analysis.report wrote is right"
+        if not kept:
+            what = f"python -m analysis.reproduce{' --small' * small} trains the exercises"
+            right = f"{source} has no exercise's sweep; {what}"
+        raise InputError(next(iter([*unreadable.values(), *unused]), right))
     return Source(found, unused, unreadable)
 
 
-def _trimmed(names: Iterable[str], sweep: str) -> list[str]:
-    return [name for name in names if name.partition("__")[0] == sweep and name != sweep]
+def _changed(path: Path) -> float:
+    return (path / "runs.csv" if path.is_dir() else path).stat().st_mtime
 
 
 def _other(small: bool) -> str:
@@ -114,46 +134,38 @@ def _other(small: bool) -> str:
     )
 
 
-def kept(source: Path, folder: Path, small: bool) -> Source:
-    """Tables that an earlier report left in `source`, kept in `folder` as well.
-
-    Of a sweep's sizes the full one goes first, with `small` the trimmed one changed last. A table that cannot be
-    read costs its exercise alone.
-
-    Raises:
-        InputError: if there is none that can be read.
-    """
-    changed = {path.stem: path.stat().st_mtime for path in sorted(source.glob("*.json"))}
-    found: dict[str, Table] = {}
-    unreadable: dict[str, str] = {}
-    for sweep in sweeps():
-        trimmed = sorted(_trimmed(changed, sweep), key=lambda name: changed[name])
-        full = [sweep] * (sweep in changed)
-        if names := [*full, *trimmed] if small else [*trimmed, *full]:
-            try:
-                found[sweep] = tables.load(source, names[-1])
-            except InputError as error:
-                unreadable[sweep] = str(error)
-                continue
-            if folder.resolve() != source.resolve():
-                tables.save(found[sweep], folder)
-    if not found:
-        right = f"{source} has no exercise's table; a folder that analysis.report wrote is right"
-        raise InputError(next(iter(unreadable.values()), right))
-    return Source(found, unreadable=unreadable)
-
-
-def answered(source: Source, folder: Path) -> Chapter:
-    """Every exercise's answer; its figures are written into `folder`/figures."""
-    sections = [_section(name, source, folder / "figures") for name in exercises.names()]
-    drawn = {name for section in sections for name in (*section.figures, section.card)}
+def answered(source: Source, folder: Path, languages: Sequence[str] = ("en",)) -> Chapter:
+    """Every exercise's answer; its figures are written into `folder`/figures, in each language."""
+    sections = [_section(name, source, folder / "figures", languages) for name in exercises.names()]
+    drawn = {name for section in sections for name in (*section.figures, section.card)} | {CURVES}
     for path in sorted((folder / "figures").glob("*")):
-        if path.stem not in drawn and path.stem.startswith(tuple(f"{name}_" for name in exercises.names())):
+        stem = path.name.partition(".")[0]
+        if stem not in drawn and stem.startswith(tuple(f"{name}_" for name in exercises.names())):
             path.unlink()  # of an earlier report
-    return Chapter(folder, source, sections)
+    return Chapter(folder, source, sections, *_implementations(source, folder / "figures", languages))
 
 
-def _section(name: str, source: Source, folder: Path) -> Section:
+def _implementations(
+    source: Source, folder: Path, languages: Sequence[str]
+) -> tuple[Result | None, list[ArmStats]]:
+    """The chapter's own curves, drawn; the difference of its two implementations, and which of them went wrong."""
+    table = source.tables.get(exercises.BOOK)
+    if table is None or "model" not in table.keys:
+        return None, []
+    _save(charts.book_curves(table.epochs), folder, CURVES, languages)
+    design, primary = exercises.promised(exercises.BOOK)
+    arms = Arms(table, {arm["model"]: arm for arm in design.arms})
+    judged = family(primary.contrasts(arms, list(arms.named)), primary.margin, arms.diverged)
+    return next(iter(judged), None), [arm for arm in arms.stats(()) if arm.bad]
+
+
+def _save(figure: Figure, folder: Path, name: str, languages: Sequence[str]) -> None:
+    figures.save(figure, folder, name)
+    for language in sorted({*languages} - {"en"}):
+        figures.save_said(figure, folder, f"{name}.{language}", page.phrases(language).label)
+
+
+def _section(name: str, source: Source, folder: Path, languages: Sequence[str]) -> Section:
     module = exercises.load(name)
     own = {sweep: source.tables[sweep] for sweep in module.SWEEPS if sweep in source.tables}
     if module.SWEEPS[0] not in own:
@@ -163,7 +175,7 @@ def _section(name: str, source: Source, folder: Path) -> Section:
         drawn = {f"{name}_{figure}": of for figure, of in module.draw(facts).items()}
         card = {f"{name}_card": figures.card(facts.primary)} if facts.tested else {}
         for figure, of in {**drawn, **card}.items():
-            figures.save(of, folder, figure)
+            _save(of, folder, figure, languages)
     except InputError as error:
         return Section(name, module, own, error=str(error))
     except Exception as error:  # one exercise's fault must not cost the others' answers
@@ -189,13 +201,18 @@ def faults(chapter: Chapter) -> list[str]:
 def content(chapter: Chapter, language: str) -> dict[str, Any]:
     """Everything that the templates are given: numbers and names, no sentence."""
     environment = page.environment(language)
-    found = list(chapter.source.tables.values())
+    given = chapter.source.tables
+    found = [table for name, table in given.items() if name != exercises.BOOK] or list(given.values())
     said: dict[str, Any] = {
         "small": any(map(is_small, found)),
         "rests_on": rests_on(found),
         "by_name": {section.name: section.facts for section in chapter.sections if section.facts},
         "measures": measures,
         "layer": dropout_layer(),
+        "curves": CURVES,
+        "implementations": chapter.implementations,
+        "unsteady": chapter.unsteady,
+        "book": given.get(exercises.BOOK),
     }
     sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
     for section in sections:
@@ -273,13 +290,9 @@ def rests_on(found: Sequence[Table]) -> dict[str, Any]:
         "lost": len(lost),
         "shared": int((every["id"].value_counts() > 1).sum()),
         "run_epochs": int(recorded["epochs"].sum()),
-        "seconds": float(recorded["seconds"].sum()),
-        "data": phrases.distinct(recorded["data"]),
-        "parameters": phrases.ends(recorded["parameters"]),
         "machine": phrases.distinct(table.machine for table in found),
-        "device": phrases.distinct(recorded["device"]),
-        "versions": phrases.distinct(recorded["versions"]),
         "commit": phrases.distinct(table.commit for table in found),
+        **phrases.recorded(recorded),
     }
 
 

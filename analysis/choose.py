@@ -1,62 +1,39 @@
-"""The command `python -m analysis.choose weight_decay`: the arms of a sweep that an earlier one chooses."""
+"""The command `python -m analysis.choose weight_decay`: the arms of a sweep that an earlier one chooses.
+
+It prints them as one line that is the value of hydra.sweeper.arms: python -m src.train sweep=weight_decay_test
+"hydra.sweeper.arms=$(python -m analysis.choose weight_decay)". Runs without a result are named on stderr, and the
+choice is made from the others. It is refused if nothing is known of an arm because none of its runs is finished; an
+arm whose runs all diverged has lost.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.errors import InputError, command, events
+from src.errors import InputError, Parser, command, events
 
 if TYPE_CHECKING:
     from analysis.tables import Table
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.choose",
-        description=(
-            "Prints the arms that an exercise's first sweep chooses for its second one, as one line that is the "
-            "value of hydra.sweeper.arms: python -m src.train sweep=weight_decay_test "
-            '"hydra.sweeper.arms=$(python -m analysis.choose weight_decay)".'
-        ),
-        epilog=(
-            "The exit code is 0 if the choice could be made, and 2 if it could not or for bad input. Runs without "
-            "a result are named on stderr, and the choice is made from the others. It is refused if nothing is "
-            "known of an arm because none of its runs is finished; an arm whose runs all diverged has lost."
-        ),
-    )
-    parser.add_argument(
-        "name",
-        metavar="NAME",
-        help="The exercise that chooses, by the name of its first sweep: weight_decay.",
-    )
+def _parser() -> Parser:
+    code = "The exit code is 0 if the choice could be made, and 2 if it could not or for bad input."
+    parser = Parser(prog="python -m analysis.choose", description=__doc__, epilog=code)
+    text = "The exercise that chooses, by the name of its first sweep: weight_decay."
+    parser.add_argument("name", metavar="NAME", help=text)
     place = parser.add_mutually_exclusive_group()
-    place.add_argument(
-        "--output",
-        default="outputs",
-        metavar="FOLDER",
-        help="The output folder with the sweep's runs. The default is %(default)s.",
-    )
-    place.add_argument(
-        "--from",
-        dest="kept",
-        metavar="FOLDER",
-        help="Reads the tables that a report has kept, such as analysis/results, and needs no runs.",
-    )
-    parser.add_argument(
-        "--sweep",
-        metavar="FOLDERNAME",
-        help="The name of a trimmed sweep's folder, such as weight_decay__epochs=3. Without it, it is NAME.",
-    )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="Says the arms, and the runs without a result, as one line of JSON on standard output.",
-    )
+    text = "The output folder with the sweep's runs. The default is %(default)s."
+    place.add_argument("--output", default="outputs", metavar="FOLDER", help=text)
+    text = "Reads the tables that a report has kept, such as analysis/results, and needs no runs."
+    place.add_argument("--from", dest="kept", metavar="FOLDER", help=text)
+    text = "The name of a trimmed sweep's folder, such as weight_decay__epochs=3. Without it, it is NAME."
+    parser.add_argument("--sweep", metavar="FOLDERNAME", help=text)
+    text = "Says the arms, and the runs without a result, as one line of JSON on standard output."
+    parser.add_argument("--json", action="store_true", help=text)
     return parser
 
 

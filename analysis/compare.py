@@ -1,14 +1,17 @@
-"""The command `python -m analysis.compare outputs/sweeps/NAME`: a comparison report of any sweep."""
+"""The command `python -m analysis.compare outputs/sweeps/NAME`: a comparison report of any sweep.
+
+It compares the arms, that is the settings but for the seed, at the last epoch of each run; several sweeps are
+compared as one. It writes index.html (one self-contained page), report.md and figures/.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.errors import DONE, SOME_RUNS_LOST, command, events
+from src.errors import DONE, EXIT_CODES, SOME_RUNS_LOST, Parser, command, events
 
 if TYPE_CHECKING:
     from analysis.comparison import Compared
@@ -16,70 +19,37 @@ if TYPE_CHECKING:
 CONSOLE_ARMS = 30
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.compare",
-        description=(
-            "Compares the arms of a sweep, that is its settings but for the seed, at the last epoch of each "
-            "run; several sweeps are compared as one. Writes index.html (one self-contained page), report.md and "
-            "figures/."
-        ),
-        epilog=(
-            "The exit code is 0 if all is well, 1 if runs of the sweep failed, diverged, are unfinished or "
-            "damaged (the report is written from the others and names them), 2 for bad input, and 3 where a folder "
-            "cannot be read or written."
-        ),
+def _parser() -> Parser:
+    parser = Parser(prog="python -m analysis.compare", description=__doc__, epilog=EXIT_CODES)
+    text = (
+        "The folder of a sweep, such as outputs/sweeps/swap_rates; of several, the runs make one comparison."
     )
-    parser.add_argument(
-        "folders",
-        nargs="+",
-        metavar="FOLDER",
-        help="The folder of a sweep, such as outputs/sweeps/swap_rates; of several, the runs make one comparison.",
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help=text)
+    text = (
+        "By which the arms are compared and the conclusion is drawn: a column of metrics.csv, also one that a "
+        "noise, optimizer or model of one's own logs. The default is what the sweep declares "
+        "(hydra.sweeper.primary) or test_acc, and for a search the validation metric that it optimised: its best "
+        "trial is not to be chosen by the test set."
     )
-    parser.add_argument(
-        "--metric",
-        metavar="COLUMN",
-        help=(
-            "By which the arms are compared and the conclusion is drawn: a column of metrics.csv, also one that a "
-            "noise, optimizer or model of one's own logs. The default is what the sweep declares "
-            "(hydra.sweeper.primary) or test_acc, and for a search the validation metric that it optimised: its "
-            "best trial is not to be chosen by the test set."
-        ),
+    parser.add_argument("--metric", metavar="COLUMN", help=text)
+    text = (
+        "Compares each arm with this one, named as in the sweep's own table, such as 'noise=none', or by what it "
+        "alone has. Without it the contrast that the sweep declares is judged, or else all pairs, from 7 arms on "
+        "each with the first."
     )
-    parser.add_argument(
-        "--baseline",
-        metavar="ARM",
-        help=(
-            "Compares each arm with this one, named as in the sweep's own table, such as 'noise=none', or by what "
-            "it alone has. Without it the contrast that the sweep declares is judged, or else all pairs, from 7 "
-            "arms on each with the first."
-        ),
+    parser.add_argument("--baseline", metavar="ARM", help=text)
+    text = (
+        "Where the report is written. The default is the sweep's own folder; of several, OUTPUT/comparisons/."
     )
-    parser.add_argument(
-        "--to",
-        type=Path,
-        metavar="FOLDER",
-        help=(
-            "Where the report is written. The default is the sweep's own folder; of several, OUTPUT/comparisons "
-            "and their names."
-        ),
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help=text)
+    text = (
+        "Compares those runs alone: KEY=VALUE or KEY!=VALUE of any key of their config, 'tags has WORD' or "
+        "'tags lacks WORD' of the tags of the sweep and of the run. May be given several times. The report goes to "
+        "FOLDER/where/CONDITION, and what the sweep declares, which is of all its arms, is not judged."
     )
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="CONDITION",
-        help=(
-            "Compares those runs alone: KEY=VALUE or KEY!=VALUE of any key of their config, 'tags has WORD' or "
-            "'tags lacks WORD' of the tags of the sweep and of the run. May be given several times. The report "
-            "goes to FOLDER/where/CONDITION, and what the sweep declares, which is of all its arms, is not judged."
-        ),
-    )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="Says what the report says as one line of JSON on standard output, and all else on standard error.",
-    )
+    parser.add_argument("--where", action="append", default=[], metavar="CONDITION", help=text)
+    text = "Says what the report says as one line of JSON on standard output, and all else on standard error."
+    parser.add_argument("--json", action="store_true", help=text)
     return parser
 
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from analysis import (
-    comparison_figures,
+    charts,
     design,
     figures,
     looks,
@@ -253,12 +253,7 @@ def facts(compared: Compared) -> dict[str, Any]:
         "seeds": sorted(sweep.epochs["seed"].unique()),
         "usable": len(recorded),
         "total": len(recorded) + len(sweep.problems),
-        "epochs": phrases.ends(recorded["epochs"]),
-        "data": phrases.distinct(recorded["data"]),
-        "parameters": phrases.ends(recorded["parameters"]),
-        "device": phrases.distinct(recorded["device"]),
-        "versions": phrases.distinct(recorded["versions"]),
-        "seconds": float(recorded["seconds"].sum()),
+        **phrases.recorded(recorded),
     }
 
 
@@ -296,11 +291,11 @@ def draw(compared: Compared, folder: Path) -> list[str]:
                 results, lambda r: f"{r.contrast.a} − {r.contrast.b}"
             )
     if not compared.search:  # its history shows the same
-        drawn[f"final_{measure.column}"] = comparison_figures.final_values(compared.final, summaries, measure)
-    drawn |= comparison_figures.grid(compared.sweep.keys, compared.final, measure, bool(compared.search))
+        drawn[f"final_{measure.column}"] = charts.final_values(compared.final, summaries, measure)
+    drawn |= charts.grid(compared.sweep.keys, compared.final, measure, bool(compared.search))
     drawn |= compared.search.figures() if compared.search else {}
     means = {name: summary.mean for name, summary in summaries.items()}
-    drawn["learning_curves"] = comparison_figures.learning_curves(compared.epochs, means, measure)
+    drawn["learning_curves"] = charts.learning_curves(compared.epochs, means, measure)
     for name, figure in drawn.items():
         figures.save(figure, folder, name)
     for path in folder.glob("card_*"):

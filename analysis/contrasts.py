@@ -12,27 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.broken import broken
 from analysis.looks import Look
 from analysis.measures import CLASSES, Measure
 from analysis.tables import Table
+from src import stats
 from src.runs import store
-from src.stats import (
-    ALPHA,
-    EQUIVALENT,
-    UNDECIDED,
-    WORSE,
-    Paired,
-    Summary,
-    Verdict,
-    common_seeds,
-    judge,
-    paired,
-    rounded_differences,
-    sign_flip,
-    summarise,
-)
+from src.runs.broken import broke_down
+from src.stats import Paired, Summary, Verdict, common_seeds, paired, rounded_differences, summarise
 
+Sample = NDArray[np.float64]
+"""A value a seed, shape (n,)."""
 Values = Mapping[int, float]
 """A measure's values in one arm, by seed."""
 Arm = Mapping[str, Any]
@@ -65,8 +54,8 @@ class Result:
     """A contrast over its common seeds."""
 
     contrast: Contrast
-    samples: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """Of a and of b, each of shape (n,)."""
+    samples: tuple[Sample, Sample]
+    """Of a and of b."""
     paired: Paired
     """Its interval is simultaneous over the family."""
     p: float | None
@@ -82,7 +71,7 @@ class Result:
         return self.contrast.measure
 
     @property
-    def differences(self) -> NDArray[np.float64]:
+    def differences(self) -> Sample:
         """a - b, shape (n,)."""
         return rounded_differences(*self.samples)
 
@@ -90,6 +79,11 @@ class Result:
     def means(self) -> tuple[float, float]:
         """Of a and of b over the common seeds."""
         return summarise(self.samples[0]).mean, summarise(self.samples[1]).mean
+
+    @property
+    def half_width(self) -> float | None:
+        interval = self.paired.interval
+        return None if interval is None else (interval.upper - interval.lower) / 2
 
     @property
     def side(self) -> int:
@@ -108,7 +102,7 @@ class Result:
         """Whether the verdict leaves out that a is better, or worse, by the margin."""
         at = self.verdict
         return at is not None and (
-            word in at.excluded or at.word == EQUIVALENT or (at.decided and at.word != word)
+            word in at.excluded or at.word == stats.EQUIVALENT or (at.decided and at.word != word)
         )
 
 
@@ -129,15 +123,15 @@ def family(
     tested = max(1, sum(len(of[0]) > 1 for _, of in samples))
     results = []
     for contrast, of in samples:
-        found = paired(*of, alpha=ALPHA / tested)
+        found = paired(*of, alpha=stats.ALPHA / tested)
         p = None if found.p is None else min(1.0, found.p * tested)
         stored = contrast.measure.stored(margin)
-        verdict = judge(found.interval, p, stored, contrast.measure.sign > 0)
+        verdict = stats.judge(found.interval, p, stored, contrast.measure.sign > 0)
         winner, loser = contrast.a, contrast.b
-        if verdict.word == WORSE:
+        if verdict.word == stats.WORSE:
             winner, loser = loser, winner
         if verdict.decided and lost.get(winner, 0) > lost.get(loser, 0):
-            verdict = Verdict(UNDECIDED, diverged=True)
+            verdict = Verdict(stats.UNDECIDED, diverged=True)
         if contrast.look is not None:
             found, verdict = contrast.look.judged(paired(*of), stored, contrast.measure.sign > 0)
             p = found.p
@@ -153,7 +147,7 @@ def described(contrasts: Iterable[Contrast]) -> list[Result]:
 
 def _samples(
     contrasts: Iterable[Contrast],
-) -> list[tuple[Contrast, tuple[NDArray[np.float64], NDArray[np.float64]]]]:
+) -> list[tuple[Contrast, tuple[Sample, Sample]]]:
     samples = [(contrast, common_seeds(*contrast.sides)) for contrast in contrasts]
     return [(contrast, of) for contrast, of in samples if len(of[0])]
 
@@ -212,6 +206,11 @@ class ArmStats:
         """Diverged or broken down."""
         return self.diverged + self.broken
 
+    @property
+    def whole_failure(self) -> bool:
+        """Whether every run of several did."""
+        return self.bad == self.planned > 1
+
 
 @dataclass(frozen=True)
 class Arms:
@@ -244,14 +243,8 @@ class Arms:
         return Contrast(a, b, setting, measure, sides, look)
 
     def _look(self, a: str, b: str, measure: Measure) -> Look | None:
-        for look in self.table.looks:
-            if (
-                look.metric == measure.column
-                and matches(look.a, self.named[a])
-                and matches(look.b, self.named[b])
-            ):
-                return look
-        return None
+        of = (look for look in self.table.looks if look.metric == measure.column)
+        return next((x for x in of if matches(x.a, self.named[a]) and matches(x.b, self.named[b])), None)
 
     @property
     def diverged(self) -> dict[str, int]:
@@ -275,6 +268,21 @@ class Arms:
             lost=len(problems) - diverged,
             summaries={measure: bounded(summarise(of), measure) for measure, of in values.items() if of},
         )
+
+
+def broken(epochs: pd.DataFrame, classes: int | None) -> frozenset[str]:
+    """Ids of the runs that broke down.
+
+    Args:
+        epochs: a row a run and epoch, a run's together and in order: id, train_acc, test_acc, both in [0, 1].
+        classes: of the data set; None if unknown.
+    """
+    ids = epochs["id"].to_numpy()
+    starts = np.flatnonzero(ids[1:] != ids[:-1]) + 1
+    train, test = (np.split(epochs[name].to_numpy(float), starts) for name in ("train_acc", "test_acc"))
+    firsts = ids[[0, *starts]] if len(ids) else ()
+    runs = zip(firsts, train, test, strict=False)
+    return frozenset(run for run, rows, last in runs if broke_down(rows, last[-1], classes))
 
 
 def bounded(summary: Summary, measure: Measure) -> Summary:
@@ -323,9 +331,9 @@ def sensitivity(judged: Sequence[Result], arms: Arms | None = None) -> Sensitivi
     measure, margin = result.measure, judged[0].margin
     higher = measure.sign > 0
 
-    def word(first: NDArray[np.float64], second: NDArray[np.float64]) -> str:
+    def word(first: Sample, second: Sample) -> str:
         found = paired(first, second)
-        return judge(found.interval, found.p, margin, higher).word
+        return stats.judge(found.interval, found.p, margin, higher).word
 
     def values(name: str, epochs: int, whole: bool) -> Values:
         assert arms is not None
@@ -342,7 +350,7 @@ def sensitivity(judged: Sequence[Result], arms: Arms | None = None) -> Sensitivi
         name = f"{'last epoch' if epochs == 1 else 'last three epochs'}{'' if whole else ', sound runs'}"
         words[f"{name}, t"] = word(first, second)
         if len(first) >= 6:
-            words[f"{name}, sign flips"] = sign_flip(rounded_differences(first, second), margin, higher)
+            words[f"{name}, sign flips"] = stats.sign_flip(rounded_differences(first, second), margin, higher)
     n = len(result.samples[0])
     for seed in range(n if n > 2 else 0):
         first, second = (np.delete(sample, seed) for sample in result.samples)

@@ -50,8 +50,8 @@ class Primary:
         reference = names[self.contrast[0]]
         return [(name, reference) for name in names if name != reference]
 
-    def contrasts(self, arms: Arms, names: Sequence[str], setting: str = "") -> list[Contrast]:
-        return [arms.contrast(a, b, self.measure, setting) for a, b in self.pairs(names)]
+    def contrasts(self, arms: Arms, names: Sequence[str], *setting: str) -> list[Contrast]:
+        return [arms.contrast(a, b, self.measure, *setting) for a, b in self.pairs(names)]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ grey, too.
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +21,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from analysis.contrasts import Result
@@ -42,6 +47,10 @@ CJK = [
     if name in font_manager.get_font_names()
 ][:1]
 """A font for names that the first one lacks the characters of, where one is installed."""
+WIDE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
+"""Characters as wide as they are high."""
+FAMILIES = "'DejaVu Sans', sans-serif"
+"""Of texts that a browser draws."""
 
 STYLE: Any = {
     **sns.axes_style("whitegrid"),
@@ -64,6 +73,9 @@ COLOURS = {"better": PALETTE[0], "worse": PALETTE[3], "equivalent": PALETTE[2]}
 GREY = "0.45"
 DASHES = ["-", "--", "-.", ":"]
 
+styled = mpl.rc_context(STYLE)
+"""Decorates a function that draws."""
+
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write `name`.png and `name`.svg into `folder`; their paths."""
@@ -73,6 +85,48 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
         figure.savefig(png)
         figure.savefig(svg, metadata={"Date": None})
     return png, svg
+
+
+class _Renderer(RendererSVG):
+    """Measures a CJK character as an em dash, as wide as one in any font: one layout, whatever fonts there are."""
+
+    def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> tuple[float, float, float]:
+        return super().get_text_width_height_descent(WIDE.sub("—", s), prop, ismath)
+
+
+class _Canvas(FigureCanvasBase):
+    renderer: _Renderer
+
+    def get_renderer(self) -> _Renderer:
+        """By which matplotlib lays out the figure."""
+        return self.renderer
+
+
+def save_said(figure: Figure, folder: Path, name: str, say: Callable[[str], str]) -> Path:
+    """Write `name`.svg with its texts as `say` has them in another language; its path.
+
+    The texts stay texts, which a reader's browser draws in a font of its own: the file is the same to the byte
+    whether or not this machine has a font with their characters.
+    """
+    for side in (side for axis in figure.axes for side in (axis.xaxis, axis.yaxis)):
+        labels = [label.get_text() for label in side.get_ticklabels()]
+        if [*map(say, labels)] != labels:
+            side.set_ticklabels([*map(say, labels)])
+    for text in figure.findobj(Text):
+        text.set_text(say(text.get_text()))
+    folder.mkdir(parents=True, exist_ok=True)
+    written = io.StringIO()
+    with mpl.rc_context({**STYLE, "svg.fonttype": "none"}):
+        canvas, figure.dpi = _Canvas(figure), 72
+        width, height = 72 * figure.get_size_inches()
+        canvas.renderer = _Renderer(width, height, written, metadata={"Date": None})
+        figure.draw(canvas.renderer)
+        canvas.renderer.finalize()
+    path = folder / f"{name}.svg"
+    path.write_text(
+        re.sub(r"font-family: [^;\"]+", f"font-family: {FAMILIES}", written.getvalue()), encoding="utf-8"
+    )
+    return path
 
 
 def chosen_arms(
@@ -94,14 +148,9 @@ def chosen_arms(
 def panels(
     rows: int, columns: int = 1, height: float = 3.0, width: float = 10.0, **options: Any
 ) -> tuple[Figure, Any]:
-    """A figure and its axes, (rows, columns); call it, and draw, inside `style`."""
+    """A figure and its axes, (rows, columns); what calls it is `styled`."""
     figure = Figure(figsize=(width, 0.9 + height * rows), layout=ConstrainedLayoutEngine(hspace=0.05))
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
-def style() -> Any:
-    """The context in which a figure is drawn."""
-    return mpl.rc_context(STYLE)
 
 
 def finish(figure: Figure, columns: int = 4, title: str | None = None) -> Figure:
@@ -181,6 +230,7 @@ def log_axis(axis: Axes, ticks: Sequence[float]) -> None:
     axis.xaxis.set_major_formatter(ScalarFormatter())
 
 
+@styled
 def forest(
     results: Sequence[Result],
     label: Callable[[Result], str] = lambda result: ", ".join(result.contrast.setting),
@@ -191,30 +241,28 @@ def forest(
     What is judged is coloured by its verdict, beside its margin as a grey band; what is described is grey. Of more
     than `limit` rows both ends are drawn, and the figure says so.
     """
-    by_measure: dict[Measure, list[Result]] = {}
+    by_measure: dict[Measure, dict[str, Result]] = {}
     for result in results:
-        by_measure.setdefault(result.measure, []).append(result)
-    rows = list(dict.fromkeys(map(label, results)))
-    first = next(iter(by_measure.values()))
+        by_measure.setdefault(result.measure, {})[label(result)] = result
+    rows = every = list(dict.fromkeys(map(label, results)))
     if len(rows) > limit:
-        rows = chosen_arms({label(r): r.paired.difference for r in first}, first[0].measure.sign > 0, limit)
-    with style():
-        figure, axes = panels(1, len(by_measure), 1 + 0.5 * len(rows), sharey=True)
-        for axis, (measure, found) in zip(axes[0], by_measure.items(), strict=True):
-            for result in found:
-                if label(result) in rows:
-                    _row(axis, rows.index(label(result)), result)
-            _no_difference(axis, measure, next((r.margin for r in found if r.margin is not None), None))
-            unit = measure.difference_unit
-            axis.set_xlabel(textwrap.fill(f"{measure.name} ({unit})", 30, break_on_hyphens=False))
-            axis.xaxis.set_major_locator(MaxNLocator(4))
-        name_rows(axes[0][0], rows)
-        for axis in axes[0][1:]:
-            axis.grid(visible=False, axis="y")
-        if len(rows) < len({label(r) for r in results}):
-            note(axes[0][0], f"both ends of {len({label(r) for r in results})} rows")
-        finish(figure)
-    return figure
+        measure, first = next(iter(by_measure.items()))
+        rows = chosen_arms({name: r.paired.difference for name, r in first.items()}, measure.sign > 0, limit)
+    figure, axes = panels(1, len(by_measure), 1 + 0.5 * len(rows), sharey=True)
+    for axis, (measure, named) in zip(axes[0], by_measure.items(), strict=True):
+        for row, name in enumerate(rows):
+            if name in named:
+                _row(axis, row, named[name])
+        _no_difference(axis, measure, next((r.margin for r in named.values() if r.margin is not None), None))
+        axis.set_xlabel(
+            textwrap.fill(f"{measure.name} ({measure.difference_unit})", 30, break_on_hyphens=False)
+        )
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.grid(visible=axis is axes[0][0], axis="y")
+    name_rows(axes[0][0], rows)
+    if len(rows) < len(every):
+        note(axes[0][0], f"both ends of {len(every)} rows")
+    return finish(figure)
 
 
 def _no_difference(axis: Axes, measure: Measure, margin: float | None) -> None:
@@ -257,22 +305,21 @@ def point(
     axis.plot([shown(mean)], [row], "D", markersize=6, color=colour, label=label)
 
 
+@mpl.rc_context({**STYLE, "font.size": 8})
 def card(results: Sequence[Result]) -> Figure:
     """A verdict as a small picture: the margin, every seed, and the mean with its interval; a row a contrast."""
-    measure, margin = results[0].measure, results[0].margin
-    with mpl.rc_context({**STYLE, "font.size": 8}):
-        figure, axes = panels(1, 1, 0.1 + 0.12 * min(len(results), 12), 3.4)
-        axis = axes[0][0]
-        for row, result in enumerate(results[:12]):
-            _row(axis, row, result)
-        _no_difference(axis, measure, margin)
-        axis.set_yticks([])
-        axis.set_ylim(min(len(results), 12) - 0.4, -0.6)
-        axis.xaxis.set_major_locator(MaxNLocator(5))
-        axis.tick_params(labelsize=8)
-        axis.set_xlabel(f"{measure.name} ({measure.difference_unit})", fontsize=8)
-        for side in ("left", "top", "right"):
-            axis.spines[side].set_visible(False)
+    measure, shown = results[0].measure, results[:12]
+    figure, axes = panels(1, 1, 0.1 + 0.12 * len(shown), 3.4)
+    axis = axes[0][0]
+    for row, result in enumerate(shown):
+        _row(axis, row, result)
+    _no_difference(axis, measure, results[0].margin)
+    axis.set_yticks([])
+    axis.set_ylim(len(shown) - 0.4, -0.6)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.tick_params(labelsize=8)
+    axis.set_xlabel(f"{measure.name} ({measure.difference_unit})", fontsize=8)
+    axis.spines["left"].set_visible(False)
     return figure
 
 

@@ -71,7 +71,9 @@ def html(text: str, title: str, folder: Path, language: str = "en") -> str:
     body = body.replace("<table>", '<div class="wide" tabindex="0"><table>')
     body = body.replace("</table>", "</table></div>")
     body = re.sub(
-        r'<img src="figures/([^"]+)\.png" alt="([^"]*)" />', lambda m: figure(folder, m[1], m[2]), body
+        r'<img src="figures/([^"]+)\.(?:png|svg)" alt="([^"]*)" />',
+        lambda m: figure(folder, m[1], m[2]),
+        body,
     )
     style, script = ((TEMPLATES / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return (
@@ -84,9 +86,9 @@ def html(text: str, title: str, folder: Path, language: str = "en") -> str:
 
 def figure(folder: Path, name: str, alt: str) -> str:
     """A figure, without its ending, as a part of the page: as SVG elements where its dots can be pointed at."""
-    svg = folder / "figures" / f"{name}.svg"
-    if not svg.exists() or svg.stat().st_size > LARGEST_SVG:
-        return _image("png", svg.with_suffix(".png").read_bytes(), alt)
+    svg, png = (folder / "figures" / f"{name}.{ending}" for ending in ("svg", "png"))
+    if not svg.exists() or (svg.stat().st_size > LARGEST_SVG and png.exists()):
+        return _image("png", png.read_bytes(), alt)
     text = svg.read_text(encoding="utf-8")
     if SEEDS not in text:
         return _image("svg+xml", text.encode(), alt)

@@ -16,7 +16,9 @@ from src.stats import BETTER, WORSE, Interval, Summary
 
 SPECIAL = re.compile(r"([\\`*\[\]|$~]|(?<![^\W_])_|_(?![^\W_]))")
 """What Markdown, or GitHub's mathematics, would not print as it is; an underscore inside a word is safe."""
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
+NUMBER = re.compile(r"−?\d+(?:\.\d+)?")
+UNIT = re.compile(r"(.+) \(([^()\d]+)\)")
+"""A figure's label with a unit."""
 
 NAMES = {
     "none": "no noise",
@@ -78,6 +80,13 @@ def ends(numbers: Iterable[float]) -> str:
     return f"{min(known):,}" if min(known) == max(known) else f"{min(known):,}–{max(known):,}"
 
 
+def recorded(runs: pd.DataFrame) -> dict[str, Any]:
+    """What runs were of, on what, and how long they took; empty where it is not recorded."""
+    texts = {column: distinct(runs[column]) for column in ("data", "device", "versions")}
+    numbers = {column: ends(runs[column]) for column in ("epochs", "parameters")}
+    return {**texts, **numbers, "seconds": float(runs["seconds"].sum())}
+
+
 def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -110,6 +119,20 @@ class Phrases:
     def arm(self, name: str) -> str:
         """An arm's name, of which each part may have a word."""
         return self.say(named(name)) if ", " not in name else self.where(re.split(r", (?![^(]*\))", name))
+
+    def label(self, text: str) -> str:
+        """A text of a figure, part by part: names, their unit in brackets, what commas or signs divide."""
+        line = " ".join(text.split())
+        said = self.say(line)
+        if said != line or not self._words:
+            return said if said != line else text
+        if unit := UNIT.fullmatch(line):
+            return f"{self.label(unit[1])}{self._words['(']}{self.say(unit[2])}{self._words[')']}"
+        for mark in (": ", ", ", " − "):
+            parts = re.split(rf"{mark}(?![^(]*\))", line)
+            if len(parts) > 1:
+                return self._words.get(mark, mark).join(map(self.label, parts))
+        return text
 
     def _list(self, parts: Iterable[str]) -> str:
         return self._words.get(", ", ", ").join(parts)
@@ -192,7 +215,7 @@ class Phrases:
     @property
     def filters(self) -> dict[str, Callable[..., Any]]:
         """By the name that templates use."""
-        own = "say where arm unit value size diff span ci evidence badge remark counts listing either"
+        own = "say where arm unit value size diff span ci evidence verdict badge remark counts listing either"
         return {name: getattr(self, name) for name in own.split()} | {
             "plain": plain,
             "mean": mean,

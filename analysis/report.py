@@ -1,70 +1,41 @@
-"""The command `python -m analysis.report`: the chapter's exercises, answered in one report."""
+"""The command `python -m analysis.report`: the chapter's exercises, answered from their finished sweeps.
+
+It writes index.html (one self-contained page), report.md, figures/ and, for each sweep, compressed tables of every
+run's every epoch, from which alone the report can be made again.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.errors import DONE, SOME_RUNS_LOST, command, events
+from src.errors import DONE, EXIT_CODES, SOME_RUNS_LOST, Parser, command, events
 
 LANGUAGES = ("en", "zh")
+OUTPUT = Path("outputs")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.report",
-        description=(
-            "Answers the chapter's exercises from their finished sweeps. Writes index.html (one self-contained "
-            "page), report.md, figures/ and, for each sweep, compressed tables of every run's every epoch, from "
-            "which alone the report can be made again."
-        ),
-        epilog=(
-            "The exit code is 0 if all is well, 1 if runs failed, diverged, are unfinished or damaged, or an "
-            "exercise could not be answered (the report is written from the others and names them), 2 for bad "
-            "input, and 3 where a folder cannot be read or written."
-        ),
-    )
+def _parser() -> Parser:
+    parser = Parser(prog="python -m analysis.report", description=__doc__, epilog=EXIT_CODES)
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--output",
-        type=Path,
-        default=Path("outputs"),
-        metavar="FOLDER",
-        help="The folder of the results, with sweeps/ and runs/ in it. The default is %(default)s.",
+    which = {"type": Path, "metavar": "FOLDER"}
+    text = "The folder of the results, with sweeps/ and runs/ in it. The default is %(default)s."
+    source.add_argument("--output", default=OUTPUT, help=text, **which)  # type: ignore[arg-type]
+    text = "Takes the tables of an earlier report, such as analysis/results, and no run."
+    source.add_argument("--from", dest="source", help=text, **which)  # type: ignore[arg-type]
+    text = (
+        "Where the report is written. The default is OUTPUT/report (--small: OUTPUT/report_small), or --from."
     )
-    source.add_argument(
-        "--from",
-        type=Path,
-        dest="source",
-        metavar="FOLDER",
-        help="Takes the tables of an earlier report, such as analysis/results, and no run.",
+    parser.add_argument("--to", help=text, **which)  # type: ignore[arg-type]
+    text = "Takes the sweeps that were trimmed by overrides, not those of full size; of several the last."
+    parser.add_argument("--small", action="store_true", help=text)
+    text = (
+        "The language of the page: index.html is in English, index.zh.html in Chinese. The default is both."
     )
-    parser.add_argument(
-        "--to",
-        type=Path,
-        metavar="FOLDER",
-        help=(
-            "Where the report is written. The default is OUTPUT/report, with --small OUTPUT/report_small, and "
-            "with --from that folder."
-        ),
-    )
-    parser.add_argument(
-        "--small",
-        action="store_true",
-        help="Takes the sweeps that were trimmed by overrides, not those of full size; of several the last.",
-    )
-    parser.add_argument(
-        "--language",
-        choices=LANGUAGES,
-        help="The language of the page: index.html is in English, index.zh.html in Chinese. The default is both.",
-    )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="Says each exercise's verdict and the pages as one line of JSON on standard output.",
-    )
+    parser.add_argument("--language", choices=LANGUAGES, help=text)
+    text = "Says each exercise's verdict and the pages as one line of JSON on standard output."
+    parser.add_argument("--json", action="store_true", help=text)
     return parser
 
 
@@ -78,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(
-    output: Path,
+    output: Path = OUTPUT,
     source: Path | None = None,
     to: Path | None = None,
     small: bool = False,
@@ -89,9 +60,10 @@ def report(
     from analysis import chapter
 
     folder = to or source or output / ("report_small" if small else "report")
-    found = chapter.kept(source, folder, small) if source else chapter.trained(output, folder, small)
-    said = chapter.answered(found, folder)
-    pages = [chapter.write(said, each) for each in ([language] if language else LANGUAGES)]
+    found = chapter.tables_of(source or output / "sweeps", folder, small, kept=source is not None)
+    languages = [language] if language else LANGUAGES
+    said = chapter.answered(found, folder, languages)
+    pages = [chapter.write(said, each) for each in languages]
     faults = chapter.faults(said)
     for line in [*found.unused, *faults]:
         print(line, file=sys.stderr)

@@ -1,8 +1,10 @@
-"""The command `python -m analysis.reproduce`: every exercise's sweeps, one after the other, then the report."""
+"""The command `python -m analysis.reproduce`: the chapter's sweeps, one after the other, then the report.
+
+Sweeps whose arms an earlier one chooses are trained after it. Started again it trains only what is missing.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import signal
@@ -11,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.errors import DONE, SOME_RUNS_LOST, InputError, command
+from analysis import report
+from analysis.report import OUTPUT
+from src.errors import DONE, EXIT_CODES, SOME_RUNS_LOST, InputError, Parser, command
 from src.sweeping.naming import sweep_name
 
-OUTPUT = Path("outputs")
 PATIENCE = 10.0
 """Seconds in which a sweep that Ctrl-C has reached, too, has ended."""
 
@@ -33,36 +36,14 @@ Together they train about 150 runs and take less than 5 minutes on two cores.
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.reproduce",
-        description=(
-            "Trains the sweeps of the chapter's exercises, those whose arms an earlier one chooses after it, and "
-            "writes the report. Started again it trains only what is missing."
-        ),
-        epilog=(
-            "The exit code is 0 if all is well, 1 if runs failed or an exercise could not be answered (the rest "
-            "is trained and reported), 2 for bad input, and 130 if interrupted."
-        ),
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=OUTPUT,
-        metavar="FOLDER",
-        help="The folder of the results. The default is %(default)s.",
-    )
-    parser.add_argument(
-        "--small",
-        action="store_true",
-        help="Trains a small version, two seeds and few epochs, which is marked as such in its report.",
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        metavar="NAME",
-        help="Trains these exercises only, by their names in analysis/exercises. The report has all there are.",
-    )
+def _parser() -> Parser:
+    parser = Parser(prog="python -m analysis.reproduce", description=__doc__, epilog=EXIT_CODES)
+    text = "The folder of the results. The default is %(default)s."
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=text)
+    text = "Trains a small version, two seeds and few epochs, which is marked as such in its report."
+    parser.add_argument("--small", action="store_true", help=text)
+    text = "Trains these exercises only, by their names in analysis/exercises. The report has all there are."
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=text)
     return parser
 
 
@@ -77,19 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         right = f"one of these is right: {', '.join(exercises.names())}"
         raise InputError(f"--only {unknown[0]}: there is no such exercise; {right}")
-    code = DONE
+    sweeps: list[tuple[str, str | None]] = [] if options.only else [(exercises.BOOK, None)]
     for name in options.only or exercises.names():
         first, *chosen = exercises.load(name).SWEEPS
-        for sweep in (first, *chosen):
-            found = train(sweep, options.output, options.small, name if sweep in chosen else None)
-            if found > SOME_RUNS_LOST:
-                return found
-            code = max(code, found)
-    from analysis.report import report
-
+        sweeps += [(first, None), *((sweep, name) for sweep in chosen)]
+    code = DONE
+    for sweep, chosen_by in sweeps:
+        found = train(sweep, options.output, options.small, chosen_by)
+        if found > SOME_RUNS_LOST:
+            return found
+        code = max(code, found)
     where = [] if options.output == OUTPUT else ["--output", str(options.output)]
     show(["analysis.report", *where, *["--small"] * options.small])
-    return max(code, report(options.output, small=options.small))
+    return max(code, report.report(options.output, small=options.small))
 
 
 def trimming(sweep: str, small: bool, is_chosen: bool) -> list[str]:

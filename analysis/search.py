@@ -138,27 +138,25 @@ def _importances(recorded: Any, position: int, objective: Measure) -> dict[str, 
     return {key: float(share) for key, share in found.items()}
 
 
+@figures.styled
 def history(trials: Sequence[Trial], objectives: Sequence[Measure]) -> Figure:
     """Each trial's values by its number, and the best one so far, a panel an objective."""
     numbers = [trial.number for trial in trials]
-    with figures.style():
-        figure, axes = figures.panels(len(objectives), 1, 3.0, sharex=True)
-        for position, (axis, objective) in enumerate(zip(axes[:, 0], objectives, strict=True)):
-            shown = np.array([trial.values[position] for trial in trials]) * objective.scale
-            best = (np.maximum if objective.higher_is_better else np.minimum).accumulate(shown)
-            axis.scatter(
-                numbers, shown, s=28, color=figures.PALETTE[0], alpha=0.55, linewidths=0, label="trial"
-            )
-            axis.step(numbers, best, where="post", color=figures.PALETTE[3], linewidth=2, label="best so far")
-            axis.set(ylabel=objective.label)
-            if shown.min() > 0 and shown.max() > MOST_TO_MEDIAN * np.median(shown):
-                axis.set_yscale("log")
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes[-1, 0].set(xlabel="trial")
-        figures.finish(figure, 2)
-    return figure
+    figure, axes = figures.panels(len(objectives), 1, 3.0, sharex=True)
+    for position, (axis, objective) in enumerate(zip(axes[:, 0], objectives, strict=True)):
+        shown = np.array([trial.values[position] for trial in trials]) * objective.scale
+        best = (np.maximum if objective.higher_is_better else np.minimum).accumulate(shown)
+        axis.scatter(numbers, shown, s=28, color=figures.PALETTE[0], alpha=0.55, linewidths=0, label="trial")
+        axis.step(numbers, best, where="post", color=figures.PALETTE[3], linewidth=2, label="best so far")
+        axis.set(ylabel=objective.label)
+        if shown.min() > 0 and shown.max() > MOST_TO_MEDIAN * np.median(shown):
+            axis.set_yscale("log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes[-1, 0].set(xlabel="trial")
+    return figures.finish(figure, 2)
 
 
+@figures.styled
 def importances(shares: Sequence[Mapping[str, float]], objectives: Sequence[Measure], trials: int) -> Figure:
     """Bars of the parameters' importance for each objective.
 
@@ -168,17 +166,12 @@ def importances(shares: Sequence[Mapping[str, float]], objectives: Sequence[Meas
     """
     keys = list(shares[0])
     height = 0.8 / len(objectives)
-    with figures.style():
-        figure, axes = figures.panels(1, 1, 0.7 + 0.42 * len(keys) * len(objectives))
-        axis = axes[0][0]
-        for position, (of, objective) in enumerate(zip(shares, objectives, strict=True)):
-            rows = np.arange(len(keys)) + (position - (len(objectives) - 1) / 2) * height
-            colour = figures.PALETTE[(0, 3)[position % 2]]
-            axis.barh(rows, [of.get(key, 0) for key in keys], height, color=colour, label=objective.name)
-        axis.set_yticks(range(len(keys)), keys)
-        axis.set_ylim(len(keys) - 0.5, -0.5)
-        axis.grid(visible=False, axis="y")
-        axis.set(xlabel=f"importance (PED-ANOVA, shares of 1), from {trials} trials", xlim=(0, 1))
-        if len(objectives) > 1:
-            figures.finish(figure)
-    return figure
+    figure, axes = figures.panels(1, 1, 0.7 + 0.42 * len(keys) * len(objectives))
+    axis = axes[0][0]
+    for position, (of, objective) in enumerate(zip(shares, objectives, strict=True)):
+        rows = np.arange(len(keys)) + (position - (len(objectives) - 1) / 2) * height
+        colour = figures.PALETTE[(0, 3)[position % 2]]
+        axis.barh(rows, [of.get(key, 0) for key in keys], height, color=colour, label=objective.name)
+    figures.name_rows(axis, keys)
+    axis.set(xlabel=f"importance (PED-ANOVA, shares of 1), from {trials} trials", xlim=(0, 1))
+    return figures.finish(figure) if len(objectives) > 1 else figure

@@ -11,9 +11,6 @@ From these files alone the report is made again, with the same numbers to the la
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +23,10 @@ from omegaconf import OmegaConf
 
 from analysis import looks, runs
 from analysis.runs import InputError, Problem
+from src.engines import queue
 from src.errors.messages import key_of
+from src.kernels import processor
+from src.provenance import checkout
 from src.runs import store, sweep_folder
 from src.sweeping.naming import WITHOUT_EFFECT
 
@@ -155,8 +155,9 @@ def _without(frame: pd.DataFrame, lost: Mapping[str, str]) -> pd.DataFrame:
 def save(table: Table, folder: Path) -> None:
     """Write the table's files into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in _frames(table).items():
-        path = folder / f"{table.name}{name}.csv.gz"
+    extras = {f".{name}": frame for name, frame in (table.extras or {}).items()}
+    for part, frame in {"": table.epochs, ".runs": table.runs, **extras}.items():
+        path = folder / f"{table.name}{part}.csv.gz"
         # swept values to their last digit: two that differ there are two arms
         swept = [key for key in table.keys if "seed" in frame and frame[key].dtype == float]
         frame = frame.assign(**{key: [_exact(value) for value in frame[key]] for key in swept})
@@ -187,18 +188,14 @@ def load(folder: str | Path, name: str) -> Table:
     folder = Path(folder)
     try:
         rest = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        frames = {
-            part: _read(path, rest["keys"])
-            for part in ("", ".runs", *(f".{extra}" for extra in EXTRAS))
-            if (path := folder / f"{name}{part}.csv.gz").exists()
-        }
+        extras = {extra: folder / f"{name}.{extra}.csv.gz" for extra in EXTRAS}
         return Table(
             name=name,
             keys=tuple(rest["keys"]),
-            epochs=frames[""],
-            runs=frames[".runs"],
+            epochs=_read(folder / f"{name}.csv.gz", rest["keys"]),
+            runs=_read(folder / f"{name}.runs.csv.gz", rest["keys"]),
             problems=tuple(Problem(**problem) for problem in rest["problems"]),
-            extras={extra: frames[f".{extra}"] for extra in EXTRAS if f".{extra}" in frames},
+            extras={extra: _read(path, rest["keys"]) for extra, path in extras.items() if path.exists()},
             overrides=tuple(rest["overrides"]),
             machine=rest["machine"],
             commit=rest["commit"],
@@ -208,11 +205,6 @@ def load(folder: str | Path, name: str) -> Table:
         raise InputError(
             f"{folder / name} cannot be read ({error}); the files that analysis.report wrote are right"
         ) from None
-
-
-def _frames(table: Table) -> dict[str, pd.DataFrame]:
-    extras = {f".{name}": frame for name, frame in (table.extras or {}).items()}
-    return {"": table.epochs, ".runs": table.runs, **extras}
 
 
 def _read(path: Path, keys: Sequence[str]) -> pd.DataFrame:
@@ -230,35 +222,16 @@ def _read(path: Path, keys: Sequence[str]) -> pd.DataFrame:
     return frame.astype({column: float for column in frame if frame[column].isna().all()})
 
 
-@cache
 def machine() -> str:
     """The processor and the cores that this process may use."""
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
-    return f"{cores} cores of {model}"
+    return f"{queue.cores()} cores of {processor()['model'] or processor()['maker']}"
 
 
 @cache  # before a report is written into the repository
 def commit() -> str:
     """The repository's commit, with a plus where files differ from it; empty outside a repository."""
-    root = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+    found = checkout()
+    return found["commit"][:10] + "+" * found["dirty"] if found else ""
 
 
 Tables = Mapping[str, Table]

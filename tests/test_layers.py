@@ -27,15 +27,15 @@ src.runs
 src.clean src.engines
 src.sweeping
 src.plugins src.schedules.__main__ src.train
-analysis.broken analysis.measures analysis.verdicts
+analysis.measures
 analysis.runs
 analysis.check analysis.export analysis.live analysis.looks
 analysis.tables
 analysis.check.__main__ analysis.contrasts
 analysis.where
 analysis.design analysis.figures analysis.merge analysis.phrases
-analysis.heat analysis.page analysis.search
-analysis.comparison_figures analysis.exercises
+analysis.charts analysis.page analysis.search
+analysis.exercises
 analysis.chapter analysis.comparison
 analysis.programs
 analysis.choose analysis.compare analysis.report analysis.watch

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from scipy.stats import ttest_ind
 
 from src import stats
 from src.stats import (
@@ -24,6 +25,7 @@ from src.stats import (
     needed_seeds,
     paired,
     paired_p_value,
+    pooled_half_width,
     probability_of_superiority,
     sign_flip,
     summarise,
@@ -295,3 +297,18 @@ def test_an_interval_of_many_seeds_takes_little_memory(monkeypatch: pytest.Monke
     finally:
         tracemalloc.stop()
     assert peak < 20e6
+
+
+def test_a_spread_pooled_over_two_arms_gives_students_interval() -> None:
+    rng = np.random.default_rng(0)
+    a, b, c = rng.normal(0.87, 0.01, 8), rng.normal(0.88, 0.02, 8), rng.normal(0.86, 0.01, 8)
+    interval = ttest_ind(a, b).confidence_interval(0.95)
+    assert pooled_half_width([summarise(a), summarise(b)]) == (
+        pytest.approx((interval.high - interval.low) / 2),
+        14,
+    )
+    # a sum of four means has twice the variance of a difference; further arms tell more of the spread
+    two, four = (pooled_half_width([*map(summarise, (a, b, c))], arms) for arms in (2, 4))
+    assert two is not None and four is not None and two[1] == 21
+    assert four[0] == pytest.approx(two[0] * 2**0.5)
+    assert pooled_half_width([summarise([0.5])]) is None

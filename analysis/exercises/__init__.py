@@ -18,19 +18,48 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from analysis import design, runs
 from analysis.contrasts import Arm, Arms, ArmStats, Result, Sensitivity
+from analysis.measures import Measure
+from analysis.runs import InputError
 from analysis.tables import Table
-from analysis.verdicts import Rule, first_that_holds
-from src.stats import UNTESTED
+from src.stats import ALPHA, EQUIVALENT, UNTESTED, Interval, judge, pooled_half_width
+
+BOOK = "scratch_concise"
+"""The sweep of the chapter's own two implementations, which no exercise reads."""
+
+
+class Rule(NamedTuple):
+    """A verdict and when it holds. The rules of an exercise are data, and the report prints them."""
+
+    name: str
+    condition: str
+    """In words."""
+    holds: Callable[[Any], bool]
+    """Of an exercise's facts."""
+
+
+PAIRING_GAINS = 0.3
+"""Correlation of the pairs above which they say more than a pooled spread."""
+
+
+class Pooled(NamedTuple):
+    """A contrast judged by the spread pooled over all arms."""
+
+    half_width: float
+    free: int
+    """Degrees of freedom."""
+    word: str
+    """The verdict's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +75,10 @@ class Facts:
     arms: Sequence[ArmStats] = ()
     described: Sequence[Result] = ()
     """What is shown and not judged."""
+    contrasted: int = 2
+    """Arms in a primary contrast."""
     validated: bool = False
     """Whether no test set was looked at yet: the numbers are those of the validation images."""
-    seen: Mapping[str, Any] = field(default_factory=dict)
-    """Further numbers for the template, by name."""
 
     @property
     def first(self) -> Result:
@@ -64,13 +93,41 @@ class Facts:
         """Arms with runs that diverged or broke down."""
         return [arm for arm in self.arms if arm.bad]
 
+    @property
+    def pooled(self) -> Pooled | None:
+        """The first primary contrast by the spread of all arms together; None where pairing gains."""
+        result, measure = self.first, self.first.measure
+        sound = [arm.summaries[measure] for arm in self.arms if measure in arm.summaries and not arm.bad]
+        correlation, margin = result.paired.correlation, result.margin
+        if correlation is None or correlation > PAIRING_GAINS or margin is None or len(sound) < 3:
+            return None
+        found = pooled_half_width(sound, self.contrasted, ALPHA / result.family)
+        if found is None:
+            return None
+        half, middle = found[0], result.paired.difference
+        at = judge(Interval(middle - half, middle + half, "t"), result.p, margin, measure.sign > 0)
+        return Pooled(*found, at.word)
+
+    def beside(self, measures: Sequence[Measure]) -> list[Result]:
+        """What is described in these measures and not judged."""
+        judged = [result.contrast for result in self.primary]
+        return [r for r in self.described if r.measure in measures and r.contrast not in judged]
+
+
+NOT_DECIDED = Rule("not decided", "there are no two common seeds", lambda e: not e.tested)
+"""The first rule of most exercises."""
+NOT_SHOWN = (
+    Rule("equivalent", "the interval is inside the margin", lambda e: word(e.first) == EQUIVALENT),
+    Rule("undecided", "otherwise", lambda e: True),
+)
+"""Their last ones."""
 
 F = TypeVar("F", bound=Facts)
 
 
 def decided(rules: Sequence[Rule], facts: F) -> F:
-    """The facts with the verdict that the rules give."""
-    return replace(facts, verdict=first_that_holds(rules, facts))
+    """The facts with the verdict that the rules give: the first that holds; the last one should always hold."""
+    return replace(facts, verdict=next(rule.name for rule in rules if rule.holds(facts)))
 
 
 def word(result: Result) -> str:
@@ -80,10 +137,8 @@ def word(result: Result) -> str:
 
 def pick(results: Sequence[Result], **wanted: Any) -> Result | None:
     """The result whose contrast has these attributes; None where there is none."""
-    for result in results:
-        if all(getattr(result.contrast, key) == value for key, value in wanted.items()):
-            return result
-    return None
+    fit = (r for r in results if all(getattr(r.contrast, key) == value for key, value in wanted.items()))
+    return next(fit, None)
 
 
 @cache
@@ -133,3 +188,52 @@ def all_arms(table: Table, name: Callable[[Arm], str]) -> Arms:
     arms = [{str(key): value for key, value in row.items()} for row in rows]
     arms += [dict(problem.arm) for problem in table.problems]
     return Arms(table, {name(arm): arm for arm in arms})
+
+
+def validated(final: pd.DataFrame) -> pd.DataFrame:
+    """Last epochs with a finite validation accuracy and cross-entropy.
+
+    Raises:
+        InputError: if there is none.
+    """
+    rows = final[np.isfinite(final[["val_acc", "val_loss"]].astype(float)).all(axis=1)]
+    if rows.empty:
+        raise InputError("no run has a validation accuracy; a sweep with data.validation above 0 is right")
+    return rows
+
+
+def ranked(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The settings that were tried, the best first: the keys, number of seeds, means of val_acc and val_loss, and
+    the variance of val_acc over the seeds.
+
+    The best has the highest accuracy; of equal ones the lowest cross-entropy, then the smallest values of the keys.
+
+    Args:
+        runs: `validated`.
+    """
+    means = runs.groupby(list(keys), as_index=False, sort=False).agg(
+        seeds=("seed", "nunique"),
+        val_acc=("val_acc", "mean"),
+        val_loss=("val_loss", "mean"),
+        variance=("val_acc", "var"),
+    )
+    # sums of the same numbers in another order differ in their last digit: no reason to prefer one
+    order = means.assign(val_acc=-means["val_acc"].round(8), val_loss=means["val_loss"].round(8))
+    return means.loc[order.sort_values(["val_acc", "val_loss", *keys]).index].reset_index(drop=True)
+
+
+def mean_error(settings: pd.DataFrame) -> float:
+    """Standard error of a setting's mean validation accuracy, as stored; the seeds' variance pooled over all of
+    them, as two or three seeds say little of each one's own. NaN for a seed a setting.
+
+    Args:
+        settings: `ranked`.
+    """
+    free = settings["seeds"] - 1
+    variance = (settings["variance"] * free).sum() / free.sum() if free.sum() else np.nan
+    return float(np.sqrt(variance / settings["seeds"].median()))
+
+
+def overrides(arm: Arm) -> str:
+    """An arm as `hydra.sweeper.arms` has it: "dropout1=0.2 dropout2=0.5"."""
+    return " ".join(f"{key}={runs.shown(value)}" for key, value in arm.items())

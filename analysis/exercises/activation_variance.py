@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from analysis import figures, measures
+from analysis import exercises, figures, measures
 from analysis.contrasts import Arms, Contrast, Result, by_seed, described, family, sensitivity
-from analysis.exercises import Facts, by_rates, decided, promised, rates_name, word
+from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, rates_name
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
 from analysis.tables import Tables
-from analysis.verdicts import Rule
-from src.stats import EQUIVALENT, Summary, summarise
+from src.stats import Summary, summarise
 
 NUMBER = 3
 SWEEPS = ("activation_variance",)
@@ -32,11 +32,10 @@ ZEROS = Measure("zeros", "share of zeros, noise off", "%", "pp", 100, 1, None)
 DEAD = Measure("dead", "share of dead units", "%", "pp", 100, 1, None)
 
 RULES = (
-    Rule("not decided", "there are no two common seeds", lambda e: not e.tested),
+    NOT_DECIDED,
     Rule("smaller", "the interval of the ratio lies below 1", lambda e: e.first.side < 0),
     Rule("larger", "the interval of the ratio lies above 1", lambda e: e.first.side > 0),
-    Rule("equivalent", "the interval is inside the margin", lambda e: word(e.first) == EQUIVALENT),
-    Rule("undecided", "otherwise", lambda e: True),
+    *NOT_SHOWN,
 )
 
 
@@ -51,6 +50,11 @@ class VarianceFacts(Facts):
         rows = _ends(self.probe, "max")
         rows = rows[(rows["layer"] == layer) & (rows["arm"] == arm)]
         return float(np.exp(np.log(rows["masked_var"] / rows["var"]).mean())) if len(rows) else math.nan
+
+    @property
+    def mask_prevails(self) -> bool:
+        """Whether layer 2's mask alone explains more than half of the primary ratio, as logarithms."""
+        return math.log(self.mask(2)) / self.first.paired.difference > 0.5
 
     def growth(self, layer: int, arm: str) -> float:
         """The variance at the last probe over that at the first (geometric mean)."""
@@ -75,15 +79,15 @@ class VarianceFacts(Facts):
 def analyse(tables: Tables) -> VarianceFacts:
     """The book's rates over none, judged by metrics.csv's last epoch; the probe's layers and times described."""
     table = tables[SWEEPS[0]]
-    design, primary = promised(SWEEPS[0])
-    probe = with_formula(by_rates(table, "probe").dropna(subset=["var"]))
+    design, primary = exercises.promised(SWEEPS[0])
+    probe = with_formula(exercises.by_rates(table, "probe").dropna(subset=["var"]))
     arms = Arms(table, {rates_name(arm): arm for arm in design.arms})
     judged = family(primary.contrasts(arms, list(arms.named)), primary.margin, arms.diverged)
     last, first = _ends(probe, "max"), _ends(probe, "min")
     facts = VarianceFacts(
         primary=judged,
         sensitivity=sensitivity(judged, arms),
-        arms=arms.stats((measures.TEST_ACC,)),
+        arms=arms.stats((primary.measure, measures.TEST_ACC)),
         described=described(_against_none(last, (VAR, UNIT_VAR, NOISY_VAR, ZEROS, DEAD), "last")),
         before=described(_against_none(first, (VAR, UNIT_VAR, NOISY_VAR, ZEROS, DEAD), "first")),
         probe=probe,
@@ -128,28 +132,28 @@ def draw(facts: VarianceFacts) -> dict[str, Figure]:
     return {**drawn, "silent": draw_course(facts.probe, [ZEROS, DEAD])}
 
 
+@figures.styled
 def draw_course(probe: pd.DataFrame, shown: Sequence[Measure]) -> Figure:
     """Quantities by training step, a row each, a column a layer and a line an arm."""
     layers, arms = sorted(probe["layer"].unique()), list(probe["arm"].unique())
-    with figures.style():
-        figure, axes = figures.panels(len(shown), len(layers), 2.8, sharex=True, sharey="row")
-        for measure, row in zip(shown, axes, strict=True):
-            for layer, axis in zip(layers, row, strict=True):
-                for arm, colour, dash in zip(arms, (3, 0, 2), DASHES, strict=False):
-                    rows = probe[(probe["layer"] == layer) & (probe["arm"] == arm)]
-                    runs = rows.pivot_table(index="step", columns="seed", values=measure.column)
-                    runs = np.log(runs) if measure.log else runs
-                    look = {"color": PALETTE[colour], "linestyle": dash, "label": f"trained with {arm}"}
-                    figures.curves(axis, runs, measure, thin=True, **look)
-                axis.set_title(f"hidden layer {layer}", fontsize=10)
-                _scale(axis, measure.log)
-            row[0].set_ylabel(measure.name if measure.log else measure.label)
-        for axis in axes[-1]:
-            axis.set_xlabel("training step")
-        figures.finish(figure)
-    return figure
+    figure, axes = figures.panels(len(shown), len(layers), 2.8, sharex=True, sharey="row")
+    for measure, row in zip(shown, axes, strict=True):
+        for layer, axis in zip(layers, row, strict=True):
+            for arm, colour, dash in zip(arms, (3, 0, 2), DASHES, strict=False):
+                rows = probe[(probe["layer"] == layer) & (probe["arm"] == arm)]
+                runs = rows.pivot_table(index="step", columns="seed", values=measure.column)
+                runs = np.log(runs) if measure.log else runs
+                look = {"color": PALETTE[colour], "linestyle": dash, "label": f"trained with {arm}"}
+                figures.curves(axis, runs, measure, thin=True, **look)
+            axis.set_title(f"hidden layer {layer}", fontsize=10)
+            _scale(axis, measure.log)
+        row[0].set_ylabel(measure.name if measure.log else measure.label)
+    for axis in axes[-1]:
+        axis.set_xlabel("training step")
+    return figures.finish(figure)
 
 
+@figures.styled
 def draw_mask(probe: pd.DataFrame) -> Figure:
     """Variance before and after the mask, by the formula, and with noise everywhere, a row an arm."""
     lines = {
@@ -160,26 +164,24 @@ def draw_mask(probe: pd.DataFrame) -> Figure:
     }
     probe = probe[probe["p"] > 0]
     arms, layers = list(probe["arm"].unique()), sorted(probe["layer"].unique())
-    with figures.style():
-        figure, axes = figures.panels(len(arms), len(layers), 2.6, sharex=True, sharey=True)
-        for arm, row in zip(arms, axes, strict=True):
-            for layer, axis in zip(layers, row, strict=True):
-                rows = probe[(probe["arm"] == arm) & (probe["layer"] == layer)]
-                for column, (label, look) in lines.items():
-                    axis.plot(rows.groupby("step")[column].mean().dropna(), label=label, **look)
-                rate = f", p = {rows['p'].iloc[0]:g}" if len(rows) else ""
-                axis.set_title(f"hidden layer {layer}{rate}, trained with {arm}", fontsize=10)
-                _scale(axis, True)
-            row[0].set_ylabel("variance")
-        for axis in axes[-1]:
-            axis.set_xlabel("training step")
-        figures.finish(figure)
-    return figure
+    figure, axes = figures.panels(len(arms), len(layers), 2.6, sharex=True, sharey=True)
+    for arm, row in zip(arms, axes, strict=True):
+        for layer, axis in zip(layers, row, strict=True):
+            rows = probe[(probe["arm"] == arm) & (probe["layer"] == layer)]
+            for column, (label, look) in lines.items():
+                axis.plot(rows.groupby("step")[column].mean().dropna(), label=label, **look)
+            rate = f", p = {rows['p'].iloc[0]:g}" if len(rows) else ""
+            axis.set_title(f"hidden layer {layer}{rate}, trained with {arm}", fontsize=10)
+            _scale(axis, True)
+        row[0].set_ylabel("variance")
+    for axis in axes[-1]:
+        axis.set_xlabel("training step")
+    return figures.finish(figure)
 
 
-def _scale(axis: object, log: bool) -> None:
+def _scale(axis: Axes, log: bool) -> None:
     if log:
-        axis.set_yscale("log")  # type: ignore[attr-defined]
-        axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=8))  # type: ignore[attr-defined]
-        axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))  # type: ignore[attr-defined]
-        axis.yaxis.set_minor_locator(NullLocator())  # type: ignore[attr-defined]
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=8))
+        axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.yaxis.set_minor_locator(NullLocator())

@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 
 from analysis import figures, measures
 from analysis.contrasts import Arms, Contrast, by_seed, described, family, rows_of, sensitivity, with_gaps
-from analysis.exercises import Facts, all_arms, decided, promised, word
+from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, all_arms, decided, promised, word
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
 from analysis.tables import Table, Tables
-from analysis.verdicts import Rule
-from src.stats import BETTER, EQUIVALENT, WORSE
+from src.stats import BETTER, WORSE
 
 NUMBER = 2
 SWEEPS = ("more_epochs",)
@@ -29,11 +28,10 @@ Setting = tuple[str, int]
 """How lr moves, and how many epochs."""
 
 RULES = (
-    Rule("not decided", "there are no two common seeds", lambda e: not e.tested),
+    NOT_DECIDED,
     Rule("pays", "the interval lies on dropout's side of 0", lambda e: word(e.first) == BETTER),
     Rule("costs", "the interval lies on the other side of 0", lambda e: word(e.first) == WORSE),
-    Rule("equivalent", "the interval is inside the margin", lambda e: word(e.first) == EQUIVALENT),
-    Rule("undecided", "otherwise", lambda e: True),
+    *NOT_SHOWN,
 )
 
 
@@ -53,7 +51,6 @@ class EpochFacts(Facts):
     epochs: pd.DataFrame
     """Every epoch of both arms: arm, decay and length (of the run)."""
     peaks: Sequence[Peak] = ()
-    broken: frozenset[str] = frozenset()
 
     @property
     def settings(self) -> list[Setting]:
@@ -119,7 +116,6 @@ def analyse(tables: Tables) -> EpochFacts:
         ),
         epochs=epochs,
         peaks=[p for decay in _longest(settings) for arm in ARMS if (p := _peak(epochs, decay, arm))],
-        broken=arms.broken,
     )
     return decided(RULES, facts)
 
@@ -193,54 +189,46 @@ def draw(facts: EpochFacts) -> dict[str, Figure]:
         lengths = [length for d, length in facts.settings if d == decay]
         shown = lengths[-1:] if decay == CONSTANT else lengths
         drawn[f"curves_{decay}"] = draw_curves(facts.epochs, decay, shown)
-    rest = [r for r in facts.described if r.measure in JUDGED[:2] and not _same(r, facts)]
-    drawn["last_epoch"] = figures.forest([*rest, *facts.primary])
+    drawn["last_epoch"] = figures.forest([*facts.beside(JUDGED[:2]), *facts.primary])
     if CONSTANT in longest:
         drawn["differences"] = draw_differences(facts.epochs, longest[CONSTANT])
     return drawn
 
 
-def _same(result: object, facts: EpochFacts) -> bool:
-    return any(result.contrast == judged.contrast for judged in facts.primary)  # type: ignore[attr-defined]
-
-
+@figures.styled
 def draw_curves(epochs: pd.DataFrame, decay: str, lengths: Sequence[int]) -> Figure:
     """Test accuracy and cross-entropy by epoch: median, and each run of the longest as a thin line."""
-    with figures.style():
-        figure, axes = figures.panels(1, 2, 3.4)
-        for axis, measure in zip(axes[0], (measures.TEST_ACC, measures.TEST_LOSS), strict=True):
-            drawn = []
-            for length, dash in zip(reversed(lengths), DASHES, strict=False):
-                for arm, colour in COLOURS.items():
-                    curves = curves_of(epochs, arm, (decay, length), measure)
-                    drawn.append(curves)
-                    label = arm if len(lengths) == 1 else f"{arm}, {length} epochs"
-                    thin = length == lengths[-1]
-                    shown = curves if thin else curves.median(axis=1).to_frame()
-                    figures.curves(
-                        axis, shown, measure, median=True, color=colour, linestyle=dash, label=label
-                    )
-            figures.limits(axis, drawn, measure)
-            axis.set_ylabel(measure.label)
-            figures.epoch_axis(axis, max(lengths))
-        figures.finish(figure, 4 if len(lengths) > 1 else 2)
-    return figure
+    figure, axes = figures.panels(1, 2, 3.4)
+    for axis, measure in zip(axes[0], (measures.TEST_ACC, measures.TEST_LOSS), strict=True):
+        drawn = []
+        for length, dash in zip(reversed(lengths), DASHES, strict=False):
+            for arm, colour in COLOURS.items():
+                curves = curves_of(epochs, arm, (decay, length), measure)
+                drawn.append(curves)
+                label = arm if len(lengths) == 1 else f"{arm}, {length} epochs"
+                thin = length == lengths[-1]
+                shown = curves if thin else curves.median(axis=1).to_frame()
+                figures.curves(axis, shown, measure, median=True, color=colour, linestyle=dash, label=label)
+        figures.limits(axis, drawn, measure)
+        axis.set_ylabel(measure.label)
+        figures.epoch_axis(axis, max(lengths))
+    return figures.finish(figure, 4 if len(lengths) > 1 else 2)
 
 
+@figures.styled
 def draw_differences(epochs: pd.DataFrame, length: int) -> Figure:
     """Dropout minus no dropout by epoch, constant lr: median, and each seed as a thin line."""
-    with figures.style():
-        figure, axes = figures.panels(1, 2, 3.2)
-        for axis, measure in zip(axes[0], (measures.TEST_ACC, measures.TEST_LOSS), strict=True):
-            of = {arm: curves_of(epochs, arm, (CONSTANT, length), measure) for arm in ARMS}
-            found = (of[DROPOUT] - of[NONE]).dropna(axis=1)
-            figures.curves(axis, found, measure, median=True, color=PALETTE[0])
-            figures.limits(axis, [found, found * 0], measure)
-            low, high = axis.get_ylim()
-            side = (0, high) if measure.higher_is_better else (low, 0)
-            axis.axhspan(*np.clip(side, low, high), color=PALETTE[0], alpha=0.07, linewidth=0)
-            axis.axhline(0, color="0.3", linewidth=1)
-            axis.set_ylim(low, high)
-            axis.set_ylabel(f"dropout − none:\n{measure.name} ({measure.difference_unit})")
-            figures.epoch_axis(axis, length)
+    figure, axes = figures.panels(1, 2, 3.2)
+    for axis, measure in zip(axes[0], (measures.TEST_ACC, measures.TEST_LOSS), strict=True):
+        of = {arm: curves_of(epochs, arm, (CONSTANT, length), measure) for arm in ARMS}
+        found = (of[DROPOUT] - of[NONE]).dropna(axis=1)
+        figures.curves(axis, found, measure, median=True, color=PALETTE[0])
+        figures.limits(axis, [found, found * 0], measure)
+        low, high = axis.get_ylim()
+        side = (0, high) if measure.higher_is_better else (low, 0)
+        axis.axhspan(*np.clip(side, low, high), color=PALETTE[0], alpha=0.07, linewidth=0)
+        axis.axhline(0, color="0.3", linewidth=1)
+        axis.set_ylim(low, high)
+        axis.set_ylabel(f"dropout − none:\n{measure.name} ({measure.difference_unit})")
+        figures.epoch_axis(axis, length)
     return figure

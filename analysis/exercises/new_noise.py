@@ -7,19 +7,18 @@ from dataclasses import dataclass
 
 from analysis import measures
 from analysis.contrasts import Result
-from analysis.exercises import decided, word
+from analysis.exercises import NOT_DECIDED, Rule, decided, word
 from analysis.exercises._noises import CLONE, DROPOUT, NONE, NoiseFacts, read
 from analysis.exercises._noises import choose as choose
 from analysis.exercises._noises import draw as draw
 from analysis.tables import Tables
-from analysis.verdicts import Rule
-from src.stats import BETTER, EQUIVALENT, WORSE
+from src.stats import BETTER, WORSE
 
 NUMBER = 7
 SWEEPS = ("new_noise", "new_noise_test")
 
 RULES = (
-    Rule("not decided", "there are no two common seeds", lambda e: not e.tested),
+    NOT_DECIDED,
     Rule(
         "untrustworthy",
         "dropout's clone, which is dropout under other masks, is better or worse than dropout",
@@ -32,9 +31,7 @@ RULES = (
         lambda e: not e.helps,
     ),
     Rule(
-        "none better",
-        "none is better by the margin, for certain",
-        lambda e: len(e.capped) == len(e.others),
+        "none better", "none is better by the margin, for certain", lambda e: len(e.capped) == len(e.others)
     ),
     Rule("undecided", "otherwise", lambda e: True),
 )
@@ -60,10 +57,6 @@ class ContestFacts(NoiseFacts):
     @property
     def losers(self) -> Sequence[Result]:
         return [r for r in self.others if word(r) == WORSE]
-
-    @property
-    def alike(self) -> Sequence[Result]:
-        return [r for r in self.others if word(r) == EQUIVALENT]
 
     @property
     def capped(self) -> Sequence[Result]:

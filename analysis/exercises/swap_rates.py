@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures, measures, runs
-from analysis.contrasts import Arms, Contrast, Result, by_seed, described, family, sensitivity, with_gaps
-from analysis.exercises import Facts, decided, promised, rates_name, word
+from analysis.contrasts import Arms, Contrast, Result, described, family, sensitivity, with_gaps
+from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, promised, rates_name
 from analysis.measures import Measure
 from analysis.tables import Tables
-from analysis.verdicts import Rule
-from src.stats import EQUIVALENT
 
 NUMBER = 1
 SWEEPS = ("swap_rates",)
@@ -25,10 +22,9 @@ BOOK, SWAPPED = {"dropout1": 0.2, "dropout2": 0.5}, {"dropout1": 0.5, "dropout2"
 LOWER, HIGHER = "lower rate first", "higher rate first"
 
 RULES = (
-    Rule("not decided", "there are no two common seeds", lambda e: not e.tested),
+    NOT_DECIDED,
     Rule("matters", "the interval of the difference leaves out 0", lambda e: e.first.side != 0),
-    Rule("equivalent", "the interval is inside the margin", lambda e: word(e.first) == EQUIVALENT),
-    Rule("undecided", "otherwise", lambda e: True),
+    *NOT_SHOWN,
 )
 
 
@@ -86,18 +82,17 @@ def _grid(final: pd.DataFrame) -> list[Contrast]:
     rows = rows[rows["seed"].isin(trained.index[trained * 2 >= len(rows.drop_duplicates(cells))])]
     contrasts = []
     for measure in JUDGED:
-        of = {rates: by_seed(cell, measure) for rates, cell in rows.groupby(cells)}
-        pairs = [
-            (low, high)
-            for low, high in itertools.combinations(sorted({rate for rates in of for rate in rates}), 2)
-            if of.get((low, high), {}).keys() & of.get((high, low), {}).keys()
-        ]
-        for low, high in pairs:
-            a, b = ((low, high), (high, low))
-            contrasts.append(Contrast(_name(a), _name(b), ("grid",), measure, (of[a], of[b])))
-        if pairs:
-            sides = (_mean(of, pairs), _mean(of, [(high, low) for low, high in pairs]))
-            contrasts.append(Contrast(LOWER, HIGHER, ("grid",), measure, sides))
+        values = rows.pivot_table(index="seed", columns=cells, values=measure.column)
+        pairs = [rates for rates in values if rates[0] < rates[1] and rates[::-1] in values]
+        pairs = [rates for rates in pairs if values[[rates, rates[::-1]]].dropna().size]
+        turned = [rates[::-1] for rates in pairs]
+        sides = [(_name(a), _name(b), values[a], values[b]) for a, b in zip(pairs, turned, strict=True)]
+        if pairs:  # a seed counts in the mean where it has every pair in both orders
+            whole = values[pairs + turned].dropna()
+            sides.append((LOWER, HIGHER, whole[pairs].mean(axis=1), whole[turned].mean(axis=1)))
+        for a, b, low, high in sides:
+            both = (low.dropna().to_dict(), high.dropna().to_dict())
+            contrasts.append(Contrast(a, b, ("grid",), measure, both))
     return contrasts
 
 
@@ -105,25 +100,10 @@ def _name(rates: tuple[float, float]) -> str:
     return rates_name({"dropout1": rates[0], "dropout2": rates[1]})
 
 
-def _mean(
-    of: Mapping[tuple[float, float], Mapping[int, float]], arms: Sequence[tuple[float, float]]
-) -> dict[int, float]:
-    """Mean over arms, on the seeds that every pair has in both orders."""
-    both = [of[rates] for low, high in arms for rates in ((low, high), (high, low))]
-    common = set.intersection(*map(set, both))
-    return {seed: float(np.mean([of[rates][seed] for rates in arms])) for seed in sorted(common)}
-
-
 def draw(facts: SwapFacts) -> dict[str, Figure]:
-    order = [r for r in facts.described if r.measure in JUDGED]
-    order = [*facts.primary, *(r for r in order if (r.contrast.setting, r.measure) != _place(facts))]
-    drawn = {"order": figures.forest(order)}
+    drawn = {"order": figures.forest([*facts.primary, *facts.beside(JUDGED)])}
     if facts.pairs:
         drawn["pairs"] = figures.forest(
             facts.pairs, lambda r: "mean of all pairs" if r.contrast.a == LOWER else f"{r.contrast.a} first"
         )
     return drawn
-
-
-def _place(facts: SwapFacts) -> tuple[tuple[str, ...], Measure] | None:
-    return (facts.first.contrast.setting, facts.first.measure) if facts.primary else None

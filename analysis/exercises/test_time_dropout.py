@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import figures, measures
+from analysis import exercises, figures, measures
 from analysis.contrasts import Contrast, Result, by_seed, described, family, sensitivity
-from analysis.exercises import Facts, all_arms, by_rates, decided, promised, rates_name, word
+from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, rates_name, word
 from analysis.figures import PALETTE
 from analysis.measures import Measure
 from analysis.tables import Tables
-from analysis.verdicts import Rule
-from src.stats import BETTER, EQUIVALENT, WORSE
+from src.stats import BETTER, WORSE
 
 NUMBER = 4
 SWEEPS = ("test_time_dropout",)
@@ -36,11 +36,10 @@ KEPT = Measure("kept", "error rate of the images kept", "%", "pp", 100, 2, False
 COLUMN = {measures.TEST_ACC: ACCURACY, measures.TEST_LOSS: LOSS, measures.TEST_ECE: ECE}
 
 RULES = (
-    Rule("not decided", "there are no two common seeds", lambda e: not e.tested),
+    NOT_DECIDED,
     Rule("costs", "one noisy pass is worse: the interval lies below 0", lambda e: word(e.first) == WORSE),
     Rule("gains", "one noisy pass is better: the interval lies above 0", lambda e: word(e.first) == BETTER),
-    Rule("equivalent", "the interval is inside the margin", lambda e: word(e.first) == EQUIVALENT),
-    Rule("undecided", "otherwise", lambda e: True),
+    *NOT_SHOWN,
 )
 
 
@@ -87,8 +86,8 @@ class PassFacts(Facts):
 def analyse(tables: Tables) -> PassFacts:
     """One noisy pass minus weight scaling, judged at the arm that the sweep names; all else described."""
     table = tables[SWEEPS[0]]
-    _, primary = promised(SWEEPS[0])
-    rows = by_rates(table, "test_time")
+    _, primary = exercises.promised(SWEEPS[0])
+    rows = exercises.by_rates(table, "test_time")
     errors = [f"error{tenth}" for tenth in range(1, TENTHS + 1)]
     rows = rows.assign(caught=rows["error10"] / rows[errors].sum(axis=1))
     kept = {f"kept{count}": rows[errors[: TENTHS - count]].mean(axis=1) for count in range(TENTHS)}
@@ -113,7 +112,7 @@ def analyse(tables: Tables) -> PassFacts:
     facts = PassFacts(
         primary=judged,
         sensitivity=sensitivity(judged),
-        arms=all_arms(table, lambda arm: rates_name({"dropout2": 0.5, **arm})).stats(
+        arms=exercises.all_arms(table, lambda arm: rates_name({"dropout2": 0.5, **arm})).stats(
             (measures.TEST_ACC, measures.TEST_LOSS)
         ),
         described=described(contrasts),
@@ -145,80 +144,75 @@ def draw(facts: PassFacts) -> dict[str, Figure]:
     }
 
 
+@figures.styled
 def draw_passes(facts: PassFacts) -> Figure:
     """Each measure against the number of passes, minus nothing: mean over the nets; weight scaling as a line."""
-    with figures.style():
-        arms = facts.shown_arms
-        figure, axes = figures.panels(len(arms), len(JUDGED), 2.5, sharex=True, sharey="col")
-        for arm, row in zip(arms, axes, strict=True):
-            rows = facts.rows[facts.rows["arm"] == arm]
-            for measure, axis in zip(JUDGED, row, strict=True):
-                off = rows.loc[rows["method"] == SCALING, measure.column].mean() * measure.scale
-                axis.axhline(off, color="0.35", linewidth=1.5, label="dropout off (weight scaling)")
-                for method, colour, dash in ((ARITHMETIC, PALETTE[0], "-"), (GEOMETRIC, PALETTE[1], "--")):
-                    means = rows[rows["method"] == method].groupby("passes")[measure.column].mean()
-                    label = f"{method} mean of noisy passes"
-                    look = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 4}
-                    axis.plot(means.index, means * measure.scale, label=label, **look)
-                figures.log_axis(axis, facts.passes)
-                axis.set_ylabel(measure.label, fontsize=9)
-            row[0].set_title(f"trained with {arm}", fontsize=10)
-        for axis in axes[-1]:
-            axis.set_xlabel("noisy passes")
-        figures.finish(figure, 3)
-    return figure
+    arms = facts.shown_arms
+    figure, axes = figures.panels(len(arms), len(JUDGED), 2.5, sharex=True, sharey="col")
+    for arm, row in zip(arms, axes, strict=True):
+        rows = facts.rows[facts.rows["arm"] == arm]
+        for measure, axis in zip(JUDGED, row, strict=True):
+            off = rows.loc[rows["method"] == SCALING, measure.column].mean() * measure.scale
+            axis.axhline(off, color="0.35", linewidth=1.5, label="dropout off (weight scaling)")
+            for method, colour, dash in ((ARITHMETIC, PALETTE[0], "-"), (GEOMETRIC, PALETTE[1], "--")):
+                means = rows[rows["method"] == method].groupby("passes")[measure.column].mean()
+                label = f"{method} mean of noisy passes"
+                look = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 4}
+                axis.plot(means.index, means * measure.scale, label=label, **look)
+            figures.log_axis(axis, facts.passes)
+            axis.set_ylabel(measure.label, fontsize=9)
+        row[0].set_title(f"trained with {arm}", fontsize=10)
+    for axis in axes[-1]:
+        axis.set_xlabel("noisy passes")
+    return figures.finish(figure, 3)
 
 
+@figures.styled
 def draw_differences(facts: PassFacts) -> Figure:
     """Each measure's paired difference to weight scaling against the number of passes, with its interval."""
-    with figures.style():
-        figure, axes = figures.panels(1, len(JUDGED), 3.2)
-        for measure, axis in zip(JUDGED, axes[0], strict=True):
-            axis.axhline(0, color="0.3", linewidth=1)
-            for position, arm in enumerate(facts.shown_arms):
-                found = facts.at(arm, measure)
-                _bars(axis, [n * 1.08**position for n in found], list(found.values()), arm, position)
-            figures.log_axis(axis, facts.passes)
-            axis.set_xlabel("noisy passes")
-            label = f"{measure.name}\nminus dropout off ({measure.difference_unit})"
-            axis.set_ylabel(label, fontsize=9)
-        figures.finish(figure, 2, "trained with")
-    return figure
+    figure, axes = figures.panels(1, len(JUDGED), 3.2)
+    for measure, axis in zip(JUDGED, axes[0], strict=True):
+        axis.axhline(0, color="0.3", linewidth=1)
+        for position, arm in enumerate(facts.shown_arms):
+            found = facts.at(arm, measure)
+            _bars(axis, [n * 1.08**position for n in found], list(found.values()), arm, position)
+        figures.log_axis(axis, facts.passes)
+        axis.set_xlabel("noisy passes")
+        label = f"{measure.name}\n− dropout off ({measure.difference_unit})"
+        axis.set_ylabel(label, fontsize=9)
+    return figures.finish(figure, 2, "trained with")
 
 
+@figures.styled
 def draw_rejection(facts: PassFacts) -> Figure:
     """Error rate of the images kept, against the share refused, and the difference to weight scaling."""
     shares = [refused * TENTHS for refused in range(TENTHS)]
     most = facts.passes[-1]
-    with figures.style():
-        figure, axes = figures.panels(1, 2, 3.4)
-        left, right = axes[0]
-        for position, arm in enumerate(facts.shown_arms):
-            for method, n, dash, how in ((SCALING, 0, "-", "off"), (ARITHMETIC, most, ":", f"{most} passes")):
-                rows = facts.rows[facts.rows["arm"] == arm]
-                rows = rows[(rows["method"] == method) & (rows["passes"] == n)]
-                means = [rows[f"kept{refused}"].mean() * KEPT.scale for refused in range(TENTHS)]
-                colour = PALETTE[(0, 3)[position % 2]]
-                left.plot(shares, means, dash, color=colour, linewidth=2.2, label=f"{arm}, {how}")
-            found = [r for r in facts.refused if r.contrast.setting[0] == arm]
-            _bars(right, [s + 0.8 * position for s in shares[1:]], found, arm, position)
-        left.set(xlabel="least certain images refused (%)", ylabel=KEPT.label, xticks=shares)
-        left.set_ylim(bottom=0)
-        right.axhline(0, color="0.3", linewidth=1)
-        right.set(xlabel="least certain images refused (%)", ylabel=f"{most} passes minus off (pp)")
-        figures.finish(figure)
-    return figure
+    figure, axes = figures.panels(1, 2, 3.4)
+    left, right = axes[0]
+    for position, arm in enumerate(facts.shown_arms):
+        for method, n, dash, how in ((SCALING, 0, "-", "off"), (ARITHMETIC, most, ":", f"{most} passes")):
+            rows = facts.rows[facts.rows["arm"] == arm]
+            rows = rows[(rows["method"] == method) & (rows["passes"] == n)]
+            means = [rows[f"kept{refused}"].mean() * KEPT.scale for refused in range(TENTHS)]
+            colour = PALETTE[(0, 3)[position % 2]]
+            left.plot(shares, means, dash, color=colour, linewidth=2.2, label=f"{arm}, {how}")
+        found = [r for r in facts.refused if r.contrast.setting[0] == arm]
+        _bars(right, [s + 0.8 * position for s in shares[1:]], found, arm, position)
+    left.set(xlabel="least certain images refused (%)", ylabel=KEPT.label, xticks=shares)
+    left.set_ylim(bottom=0)
+    right.axhline(0, color="0.3", linewidth=1)
+    right.set(xlabel="least certain images refused (%)", ylabel=f"{most} passes − off (pp)")
+    return figures.finish(figure)
 
 
-def _bars(
-    axis: object, places: Sequence[float], results: Sequence[Result], label: str, position: int
-) -> None:
+def _bars(axis: Axes, places: Sequence[float], results: Sequence[Result], label: str, position: int) -> None:
     """Mean differences with their intervals, upright."""
     colour = PALETTE[(0, 3)[position % 2]]
     for place, result in zip(places, results, strict=True):
         scale, interval = result.measure.scale, result.paired.interval
         if interval is not None:
             ends = np.multiply([interval.lower, interval.upper], scale)
-            axis.plot([place, place], ends, color=colour, linewidth=2)  # type: ignore[attr-defined]
+            axis.plot([place, place], ends, color=colour, linewidth=2)
         mark = {"color": colour, "marker": "os"[position % 2], "linestyle": "none", "markersize": 5}
-        axis.plot([place], [result.paired.difference * scale], label=label, **mark)  # type: ignore[attr-defined]
+        axis.plot([place], [result.paired.difference * scale], label=label, **mark)

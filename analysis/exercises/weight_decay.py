@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import figures, heat, measures, runs
+from analysis import charts, exercises, figures, measures, runs
 from analysis.contrasts import Arm, Arms, Contrast, Result, described, family, sensitivity
-from analysis.exercises import Facts, decided, pick, promised, rates_name, word
+from analysis.exercises import Facts, Rule, decided, pick, promised, rates_name, word
 from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.tables import Table, Tables
-from analysis.verdicts import Rule
 from src.stats import BETTER, needed_seeds
 
 NUMBER = 5
@@ -79,38 +76,31 @@ class DecayFacts(Facts):
     def n(self) -> int:
         return self.first.paired.n if self.primary else 0
 
-    def contrast(self, a: str, b: str, measure: Measure, title: str = ALONE) -> Result | None:
-        return pick(self.described, a=a, b=b, measure=measure, setting=(title,))
-
-    def gain(self, cell: str, measure: Measure = measures.TEST_ACC, title: str = ALONE) -> Result:
-        found = self.contrast(cell, CELLS[0], measure, title)
+    def contrast(self, a: str, b: str, measure: Measure = measures.TEST_ACC, title: str = ALONE) -> Result:
+        found = pick(self.described, a=a, b=b, measure=measure, setting=(title,))
         assert found is not None
         return found
+
+    def gain(self, cell: str) -> Result:
+        return self.contrast(cell, CELLS[0])
 
     @property
     def helping(self) -> list[str]:
         """Which of the two is shown to help alone."""
         return [cell for cell in PARTS if self.gain(cell).gain > 0]
 
-    def interaction(self, measure: Measure, title: str = ALONE) -> Result | None:
-        return self.contrast(OUTER, INNER, measure, title)
-
     @property
-    def better(self) -> str:
-        """The one of the two with the larger gain alone."""
-        return max(PARTS, key=lambda cell: self.gain(cell).paired.difference)
+    def by_gain(self) -> list[str]:
+        """The two, the one with the larger gain alone first."""
+        return sorted(PARTS, key=lambda cell: -self.gain(cell).paired.difference)
 
     @property
     def over_better(self) -> Result:
-        found = self.contrast("both", self.better, measures.TEST_ACC)
-        assert found is not None
-        return found
+        return self.contrast("both", self.by_gain[0])
 
     @property
     def over_worse(self) -> Result:
-        found = self.contrast("both", min(set(PARTS) - {self.better}), measures.TEST_ACC)
-        assert found is not None
-        return found
+        return self.contrast("both", self.by_gain[1])
 
     def inside(self, result: Result) -> bool:
         """Whether a difference's interval is inside the margin."""
@@ -124,16 +114,13 @@ class DecayFacts(Facts):
 
     @property
     def error(self) -> float:
-        """Standard error of a setting's mean validation accuracy, as stored; the seeds' variance pooled over all
-        settings, as two or three seeds say little of each one's own. NaN for a seed a setting."""
-        free = self.ranked["seeds"] - 1
-        pooled = (self.ranked["variance"] * free).sum() / free.sum() if free.sum() else math.nan
-        return math.sqrt(pooled / self.ranked["seeds"].median())
+        """Of a setting's mean validation accuracy, see `exercises.mean_error`."""
+        return exercises.mean_error(self.ranked)
 
     @property
     def best(self) -> Mapping[str, pd.Series]:
         """Of each kind of setting the one with the highest validation accuracy."""
-        return {cell: found.iloc[0] for cell, found in by_cell(self.ranked).items() if len(found)}
+        return best_of(self.ranked)
 
 
 def analyse(tables: Tables) -> DecayFacts:
@@ -143,26 +130,21 @@ def analyse(tables: Tables) -> DecayFacts:
     ranked, settings = validation(table), choice(table)
     if tested is None or not settings:
         return DecayFacts(ranked=ranked, settings=settings, verdict=RULES[0].name, validated=True)
-    contrasts, judged = [], []
+    pairs = [*((cell, CELLS[0]) for cell in GAINS), *(("both", part) for part in PARTS), (OUTER, INNER)]
+    contrasts = []
     for setting in settings:
-        arms = Arms(tested, setting.cells)
         for measure in JUDGED:
-            values = common(arms, measure)
-            pairs = [
-                *((cell, CELLS[0]) for cell in GAINS),
-                *(("both", part) for part in PARTS),
-                (OUTER, INNER),
-            ]
-            found = [Contrast(a, b, (setting.title,), measure, (values[a], values[b])) for a, b in pairs]
-            contrasts += found
-            if setting.title == ALONE and measure is primary.measure:
-                judged = family([found[-1]], primary.margin)
+            values = common(Arms(tested, setting.cells), measure)
+            contrasts += [Contrast(a, b, (setting.title,), measure, (values[a], values[b])) for a, b in pairs]
+    wanted = (OUTER, (ALONE,), primary.measure)
+    judged = family([c for c in contrasts if (c.a, c.setting, c.measure) == wanted], primary.margin)
     named = {_name(arm): arm for setting in settings for arm in setting.cells.values()}
     facts = DecayFacts(
         primary=judged,
         sensitivity=sensitivity(judged),
         arms=[arm for arm in Arms(tested, named).stats(JUDGED) if arm.planned],
         described=described(contrasts),
+        contrasted=len(CELLS),
         ranked=ranked,
         settings=settings,
         margin=primary.measure.stored(primary.margin),
@@ -191,16 +173,12 @@ def choose(table: Table) -> list[str]:
         raise InputError(
             f"{table.name} has too few arms; dropout and weight decay alone, and both, are right"
         )
-    arms = [arm for setting in settings for arm in setting.cells.values()]
-    return list(
-        dict.fromkeys(" ".join(f"{key}={runs.shown(value)}" for key, value in arm.items()) for arm in arms)
-    )
+    arms = [exercises.overrides(arm) for setting in settings for arm in setting.cells.values()]
+    return list(dict.fromkeys(arms))
 
 
 def validation(table: Table) -> pd.DataFrame:
-    """The settings tried, the best first: the keys, number of seeds, mean val_acc and val_loss at the last epoch.
-
-    The best has the highest accuracy; of equal ones the lowest cross-entropy, then the smallest rates and decay.
+    """The settings tried, see `exercises.ranked`.
 
     Raises:
         InputError: if rates and weight decay were not swept or nothing was validated.
@@ -208,18 +186,7 @@ def validation(table: Table) -> pd.DataFrame:
     absent = [key for key in KEYS if key not in table.keys]
     if absent:
         raise InputError(f"{table.name} does not sweep {absent[0]}; sweep=weight_decay does")
-    final = table.final[np.isfinite(table.final["val_acc"]) & np.isfinite(table.final["val_loss"])]
-    if final.empty:
-        raise InputError(f"{table.name} has no validation accuracy; data.validation above 0 is right")
-    means = final.groupby(list(KEYS), as_index=False).agg(
-        seeds=("seed", "nunique"),
-        val_acc=("val_acc", "mean"),
-        val_loss=("val_loss", "mean"),
-        variance=("val_acc", "var"),
-    )
-    # sums of the same numbers in another order differ in their last digit: no reason to prefer one
-    order = means.assign(val_acc=-means["val_acc"].round(8), val_loss=means["val_loss"].round(8))
-    return means.loc[order.sort_values(["val_acc", "val_loss", *KEYS]).index].reset_index(drop=True)
+    return exercises.ranked(exercises.validated(table.final), KEYS)
 
 
 def choice(table: Table) -> list[Setting]:
@@ -231,7 +198,7 @@ def choice(table: Table) -> list[Setting]:
     Raises:
         InputError: as `validation`.
     """
-    best = {cell: found.iloc[0] for cell, found in by_cell(validation(table)).items() if len(found)}
+    best = best_of(validation(table))
     settings = []
     for title, (dropout, decay) in {ALONE: PARTS, TOGETHER: ("both", "both")}.items():
         if dropout in best and decay in best:
@@ -240,11 +207,11 @@ def choice(table: Table) -> list[Setting]:
     return settings
 
 
-def by_cell(ranked: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The ranked settings by which of the two they have above 0."""
+def best_of(ranked: pd.DataFrame) -> dict[str, pd.Series]:
+    """The best of the ranked settings by which of the two they have above 0."""
     dropout, decay = (ranked["dropout1"] > 0) | (ranked["dropout2"] > 0), ranked[DECAY] > 0
     kinds = (~dropout & ~decay, dropout & ~decay, ~dropout & decay, dropout & decay)
-    return {cell: ranked[kind] for cell, kind in zip(CELLS, kinds, strict=True)}
+    return {cell: ranked[kind].iloc[0] for cell, kind in zip(CELLS, kinds, strict=True) if kind.any()}
 
 
 def _name(arm: Mapping[str, object]) -> str:
@@ -254,8 +221,9 @@ def _name(arm: Mapping[str, object]) -> str:
 def draw(facts: DecayFacts) -> dict[str, Figure]:
     drawn = {}
     if facts.primary:
-        shown = [r for r in facts.described if r.measure in JUDGED[:2] and r.contrast.b in (CELLS[0], INNER)]
-        shown = [r for r in shown if r.contrast != facts.first.contrast] + list(facts.primary)
+        shown = [r for r in facts.beside(JUDGED[:2]) if r.contrast.b in (CELLS[0], INNER)] + list(
+            facts.primary
+        )
         order = {cell: place for place, cell in enumerate((*GAINS, OUTER))}
         shown.sort(key=lambda r: (r.contrast.setting, order[r.contrast.a], r.measure.name))
         drawn["gains"] = figures.forest(
@@ -267,12 +235,10 @@ def draw(facts: DecayFacts) -> dict[str, Figure]:
 
 def draw_grid(ranked: pd.DataFrame) -> Figure:
     """Validation accuracy and cross-entropy of every setting tried."""
-    shown = ranked.assign(rates=[rates_name(row) for row in ranked.to_dict("records")])
-    rows = list(shown.sort_values(["dropout1", "dropout2"])["rates"].unique())
-    maps = []
-    for measure in (measures.VAL_ACC, measures.VAL_LOSS):
-        means = shown.pivot_table(measure.column, index="rates", columns=DECAY).loc[rows]
-        means = means.rename_axis(index="dropout rates", columns="weight decay")
-        texts = means.map(measure.shown)
-        maps.append(heat.Matrix(measure.label, means * measure.scale, texts, measure.sign > 0))
-    return heat.heat_maps(maps)
+    shown = ranked.sort_values(["dropout1", "dropout2"])
+    shown = shown.assign(rates=[rates_name(row) for row in shown.to_dict("records")])
+    grids = shown.pivot_table(index="rates", columns=DECAY).loc[shown["rates"].unique()]
+    names = {"index": "dropout rates", "columns": "weight decay"}
+    return charts.heat_maps(
+        {m: grids[m.column].rename_axis(**names) for m in (measures.VAL_ACC, measures.VAL_LOSS)}
+    )

@@ -26,6 +26,12 @@ P = ParamSpec("P")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DONE, SOME_RUNS_LOST, BAD_INPUT, MACHINE = 0, 1, 2, 3
+EXIT_CODES = (
+    "The exit code is 0 if all is well, 1 if runs failed, diverged, are unfinished or damaged, or something could "
+    "not be answered (the rest is done, and they are named), 2 for bad input, 3 where the machine gave out, 130 if "
+    "interrupted."
+)
+"""For a command's `--help`."""
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")
 """Signals that end a command cleanly; the first one is that of Ctrl-C."""
 

@@ -8,7 +8,7 @@ order of the images, noise) may lie; that the test images are a sample too is wh
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -312,6 +312,23 @@ def needed_seeds(sd: float, half_width: float, alpha: float = ALPHA) -> int:
     while stats.t.ppf(1 - alpha / 2, n - 1) * sd / math.sqrt(n) > half_width:
         n += 1
     return n
+
+
+def pooled_half_width(
+    arms: Sequence[Summary], contrasted: int = 2, alpha: float = ALPHA
+) -> tuple[float, int] | None:
+    """Half the width of the t interval of a contrast of so many arms' means, and its degrees of freedom.
+
+    The variance is pooled over all arms, which are taken to be independent and to vary alike. Where pairs do not
+    correlate it says more than each contrast's own few pairs do. None where no arm has two values.
+    """
+    known = [arm for arm in arms if arm.sd is not None]
+    free = sum(arm.n - 1 for arm in known)
+    if not free:
+        return None
+    variance = sum((arm.n - 1) * arm.sd**2 for arm in known if arm.sd is not None) / free
+    error = math.sqrt(variance * contrasted / min(arm.n for arm in known))
+    return float(stats.t.ppf(1 - alpha / 2, free)) * error, free
 
 
 def binomial_se(accuracy: float, images: int) -> float:

@@ -11,16 +11,16 @@ from markdown_it import MarkdownIt
 from tables import made
 
 from analysis import phrases
-from analysis.broken import broken
 from analysis.contrasts import (
     Arms,
     Contrast,
+    broken,
     described,
     family,
     sensitivity,
 )
+from analysis.exercises import Facts, Rule, decided
 from analysis.measures import TEST_ACC, TEST_LOSS
-from analysis.verdicts import Rule, first_that_holds
 from src.stats import paired
 
 
@@ -107,13 +107,13 @@ def test_sensitivity_says_where_the_verdict_changes() -> None:
 
 def test_the_first_rule_that_holds() -> None:
     rules = (
-        Rule("small", "below 1", lambda n: n < 1),
-        Rule("also small", "below 2", lambda n: n < 2),
-        Rule("large", "otherwise", lambda n: n > 5),
+        Rule("none", "there is nothing", lambda e: not e.described),
+        Rule("few", "there are fewer than two", lambda e: len(e.described) < 2),
+        Rule("many", "otherwise", lambda e: True),
     )
-    assert [first_that_holds(rules, n) for n in (0, 1, 9)] == ["small", "also small", "large"]
-    with pytest.raises(LookupError, match="none of the rules"):
-        first_that_holds(rules, 3)
+    results = described([contrast(0.01), contrast(0.02)])
+    verdicts = [decided(rules, Facts(described=results[:n])).verdict for n in range(3)]
+    assert verdicts == ["none", "few", "many"]
 
 
 @settings(max_examples=200, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import comparison_figures, figures, heat
+from analysis import charts, figures, page
 from analysis.contrasts import Contrast, described, family
 from analysis.measures import TEST_ACC, TEST_LOSS
 from src.stats import summarise
@@ -53,7 +54,7 @@ def test_chosen_arms_are_the_ends_in_the_given_order() -> None:
 def test_learning_curves_name_what_they_draw(arms: int) -> None:
     frame = epochs(arms, 2)
     means = frame.groupby("arm", sort=False)["test_acc"].mean().to_dict()
-    figure = comparison_figures.learning_curves(frame, means, TEST_ACC)
+    figure = charts.learning_curves(frame, means, TEST_ACC)
     drawn = figures.chosen_arms(means)
     assert [len(axis.lines) for axis in figure.axes] == [len(drawn)] * 4
     assert all(arm in texts(figure) for arm in drawn)
@@ -71,22 +72,20 @@ def test_learning_curves_name_what_they_draw(arms: int) -> None:
 
 def test_one_seed_has_no_band_and_says_so() -> None:
     frame = epochs(2, 1)
-    figure = comparison_figures.learning_curves(frame, {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC)
+    figure = charts.learning_curves(frame, {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC)
     assert "no band" in texts(figure)
-    assert "band: 95%" in texts(
-        comparison_figures.learning_curves(epochs(2, 2), {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC)
-    )
+    assert "band: 95%" in texts(charts.learning_curves(epochs(2, 2), {"arm 0": 0.8, "arm 1": 0.7}, TEST_ACC))
 
 
 def test_final_values_hold_every_run_and_say_what_is_left_out() -> None:
     frame = epochs(50, 3, length=1)
     summaries = {arm: summarise(of["test_acc"]) for arm, of in frame.groupby("arm", sort=False)}
-    figure = comparison_figures.final_values(frame, summaries, TEST_ACC)
+    figure = charts.final_values(frame, summaries, TEST_ACC)
     dots = sum(len(collection.get_offsets()) for collection in figure.axes[0].collections)
     assert dots == figures.LISTED_ROWS * 3
     assert "of 50 arms" in texts(figure)
     few = dict(list(summaries.items())[:3])
-    figure = comparison_figures.final_values(frame[frame["arm"].isin(few)], few, TEST_ACC)
+    figure = charts.final_values(frame[frame["arm"].isin(few)], few, TEST_ACC)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(few)
 
 
@@ -132,7 +131,7 @@ def test_what_lies_beyond_an_axis_is_said() -> None:
 def test_runs_that_make_no_grid_are_dots_on_numeric_axes() -> None:
     rng = np.random.default_rng(0)
     final = pd.DataFrame({"a": rng.uniform(0.5, 1, 16), "b": 10 ** rng.uniform(-4, 0, 16), "val_acc": 0.8})
-    figure = comparison_figures.scattered(
+    figure = charts.scattered(
         final, ["a", "b"], TEST_ACC.__class__(**{**vars(TEST_ACC), "column": "val_acc"})
     )
     assert len(figure.axes[0].collections[0].get_offsets()) == 16
@@ -144,8 +143,8 @@ def test_numbers_in_cells_are_legible() -> None:
     values = np.linspace(0.1, 0.9, 60).reshape(6, 10)
     values[2, 3] = values[5, 9] = np.nan
     grid = pd.DataFrame(values).rename_axis(index="b", columns="a")
-    panel = heat.Matrix("", 2 * grid - 1, grid.map("{:.2f}".format), centred=True)
-    for figure in (comparison_figures.heat_map(grid, TEST_ACC), heat.heat_maps([panel])):
+    for measure in (TEST_ACC, TEST_LOSS):
+        figure = charts.heat_maps({measure: grid})
         axis = figure.axes[0]
         cells = axis.collections[0]
         assert len(axis.texts) == 58
@@ -162,11 +161,54 @@ def luminance(colour: object) -> float:
     return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
 
 
+def test_another_languages_texts_stay_texts_and_need_no_font(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say = page.phrases("zh").label
+    made = []
+    for families in (["DejaVu Sans"], ["DejaVu Sans", "A Font of This Machine"]):
+        monkeypatch.setitem(figures.STYLE, "font.family", families)
+        figure = figures.forest(family([contrast("dropout", -0.05, 0.001)], 0.01), lambda r: "weight decay")
+        made.append(figures.save_said(figure, tmp_path, "said", say).read_text())
+    assert made[0] == made[1] and figures.FAMILIES in made[0]
+    for text in ("权重衰减", "测试交叉熵（纳特）", "更好", "界限之内"):
+        assert f">{text}</text>" in made[0]
+    # the row's name has its place to the left of the axis
+    start = re.search(r'x="([\d.]+)"[^>]*>权重衰减<', made[0])
+    assert start is not None and float(start[1]) > 40
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("test accuracy (%)", "测试精度（%）"),
+        ("dropout − none:\ntest cross-entropy (nats)", "暂退法 − 不用：测试交叉熵（纳特）"),
+        ("hidden layer 2, p = 0.5, trained with (0.5, 0.5)", "第 2 隐藏层、p = 0.5、以 (0.5, 0.5) 训练"),
+        ("cut off: values from −3.72 to 78.42", "截去：取值从 −3.72 到 78.42"),
+        ("(0, 0.2) first", "(0, 0.2) 在前"),
+        ("0.5", "0.5"),
+        ("no such\nthing", "no such\nthing"),
+    ],
+)
+def test_a_figures_texts_are_said_part_by_part(text: str, said: str) -> None:
+    assert page.phrases("zh").label(text) == said
+    assert page.phrases("en").label(text) == text
+
+
+def test_the_books_curves_have_a_panel_a_model() -> None:
+    frame = epochs(2, 3, 10).rename(columns={"arm": "model"})
+    figure = charts.book_curves(frame)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["arm 0", "arm 1"]
+    assert [len(axis.lines) for axis in figure.axes] == [3 * 4] * 2
+    mean = frame[frame["model"] == "arm 1"].groupby("epoch")["train_loss"].mean()
+    np.testing.assert_allclose(figure.axes[1].lines[3].get_ydata(), mean)
+
+
 def test_saving_is_deterministic_and_leaves_no_trace(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     grid = pd.DataFrame(np.linspace(0.8, 0.9, 9).reshape(3, 3)).rename_axis(index="b", columns="a")
     for name in ("one", "two"):
-        figures.save(comparison_figures.heat_map(grid, TEST_ACC), tmp_path / name, "grid")
+        figures.save(charts.heat_maps({TEST_ACC: grid}), tmp_path / name, "grid")
     for ending in ("png", "svg"):
         one, two = ((tmp_path / name / f"grid.{ending}").read_bytes() for name in ("one", "two"))
         assert one == two

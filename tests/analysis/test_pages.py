@@ -101,13 +101,21 @@ def test_no_paragraph_drowns_in_numbers(open_text: str) -> None:
             assert len(numbers(paragraph)) <= 3, paragraph
 
 
-def test_every_figure_is_there_and_says_what_is_seen(text: str) -> None:
+def test_every_figure_is_there_and_says_what_is_seen(language: str, text: str) -> None:
     shown = re.findall(r"!\[(.*?)\]\((.*?)\)", text)
     assert len(shown) >= 14
     assert all(alt and (RESULTS / name).exists() for alt, name in shown)
+    ending = ".png" if language == "en" else f".{language}.svg"
     assert {name for _, name in shown} == {
-        f"figures/{path.name}" for path in (RESULTS / "figures").glob("*.png")
+        f"figures/{path.name}" for path in (RESULTS / "figures").glob(f"*{ending}")
     }
+
+
+def test_the_chinese_pages_figures_are_chinese() -> None:
+    paths = sorted((RESULTS / "figures").glob("*.zh.svg"))
+    said = " ".join(text for path in paths for text in re.findall(r">([^<>]+)</text>", path.read_text()))
+    assert len(paths) > 14
+    assert set(re.findall(r"[A-Za-z]{2,}", said)) <= {"DropConnect", "jumpout", "blend", "shakeout"}
 
 
 def test_headings_go_down_one_step_at_a_time(text: str) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,11 +22,10 @@ from matplotlib.figure import Figure
 
 from analysis import design, exercises, measures, page, tables
 from analysis.contrasts import Arms, family
-from analysis.exercises import Facts
+from analysis.exercises import Facts, Rule
 from analysis.report import main
 from analysis.runs import arm_name
 from analysis.tables import Tables
-from analysis.verdicts import Rule
 
 Make = Callable[..., Path]
 RATES = {"dropout1": [0.2, 0.5]}
@@ -43,13 +43,18 @@ TEMPLATE = """{% extends "exercise.md" %}
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class MadeUp(Facts):
+    seen: Mapping[str, Any]
+
+
 def analyse(given: Tables) -> Facts:
     """The mean, and a contrast of both arms."""
     table = next(iter(given.values()))
     arms = Arms(table, {arm_name({"dropout1": rate}): {"dropout1": rate} for rate in RATES["dropout1"]})
     judged = family([arms.contrast(*arms.named, measures.TEST_ACC)], 0.2)
     seen = {"mean": table.final["test_acc"].mean(), "by": "a <b> | 'c'"}
-    return Facts(primary=judged, verdict="always", arms=arms.stats([measures.TEST_ACC]), seen=seen)
+    return MadeUp(primary=judged, verdict="always", arms=arms.stats([measures.TEST_ACC]), seen=seen)
 
 
 def draw(facts: Facts) -> dict[str, Figure]:
@@ -389,8 +394,10 @@ def test_a_figure_of_an_earlier_report_goes(tmp_path: Path, sweep: Make, run: Ca
     assert sorted(path.name for path in folder.iterdir()) == [
         "first_card.png",
         "first_card.svg",
+        "first_card.zh.svg",
         "first_curve.png",
         "first_curve.svg",
+        "first_curve.zh.svg",
         "mine.png",
     ]
 

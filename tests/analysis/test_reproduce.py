@@ -76,6 +76,7 @@ ARMS = 'hydra.sweeper.arms=["from=two", "dropout1=0.2 dropout2=0.5"]'
 def test_full_size_in_order(given: Given, capsys: pytest.CaptureFixture) -> None:
     assert main([]) == 0
     expected = [
+        ["sweep=scratch_concise"],
         ["sweep=one"],
         ["sweep=two"],
         ["sweep=two_test", ARMS],
@@ -84,7 +85,7 @@ def test_full_size_in_order(given: Given, capsys: pytest.CaptureFixture) -> None
     ]
     assert given[1] == expected
     typed = [line for line in capsys.readouterr().out.splitlines() if line]
-    assert typed[2] == f"$ python -m src.train sweep=two_test '{ARMS}'"
+    assert typed[3] == f"$ python -m src.train sweep=two_test '{ARMS}'"
     assert typed[-1] == "$ python -m analysis.report"
 
 
@@ -106,7 +107,7 @@ def test_lost_runs_do_not_stop_it(given: Given) -> None:
     codes, commands = given
     codes["one"] = 1
     assert main([]) == 1
-    assert len(commands) == 5
+    assert len(commands) == 6
     codes.clear()
     codes["report"] = 1
     assert main([]) == 1
@@ -117,7 +118,7 @@ def test_what_stops_it(given: Given, code: Any, ends: int) -> None:
     codes, commands = given
     codes["two"] = code
     assert main([]) == ends
-    assert [command[0] for command in commands] == ["sweep=one", "sweep=two"]
+    assert [command[0] for command in commands] == ["sweep=scratch_concise", "sweep=one", "sweep=two"]
 
 
 def test_a_choice_that_cannot_be_made_is_left_out(

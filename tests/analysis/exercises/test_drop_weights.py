@@ -151,6 +151,14 @@ def test_what_is_not_shown_is_undecided_with_what_is_excluded() -> None:
     assert found.first.excludes("better") and not found.first.excludes("worse")
 
 
+def test_where_pairing_gains_nothing_the_spread_of_all_arms_judges_too() -> None:
+    found = facts(first(), second(on_test({"dropconnect": -0.01}, sd=0.004)))
+    assert found.first.paired.correlation is not None and found.first.paired.correlation < 0.3
+    assert found.pooled is not None and (found.pooled.free, found.pooled.word) == (4 * 9, "worse")
+    assert found.pooled.half_width < 0.005
+    assert facts(first(), second(on_test({"dropconnect": -0.01}, sd=0.0001))).pooled is None
+
+
 def test_pairs_are_those_of_the_common_seeds() -> None:
     table = second(on_test({"dropconnect": -0.005}))
     table = without(without(table, noise="dropconnect", seed=12), noise="dropout", seed=19)

@@ -15,7 +15,17 @@ from scipy import stats
 from tables import made
 
 from analysis import measures
-from analysis.exercises.weight_decay import DECAY, KEYS, DecayFacts, Setting, analyse, choose, draw
+from analysis.exercises.weight_decay import (
+    DECAY,
+    INNER,
+    KEYS,
+    OUTER,
+    DecayFacts,
+    Setting,
+    analyse,
+    choose,
+    draw,
+)
 from analysis.runs import InputError
 from analysis.tables import Table, load, save
 
@@ -173,8 +183,8 @@ def test_verdicts(chosen: Table, gains: Gains, sd: float, verdict: str) -> None:
     half, middle = stats.t.ppf(0.975, 9) * sd / math.sqrt(10), gains[2] - gains[1] - gains[0]
     assert [100 * interval.lower, 100 * interval.upper] == pytest.approx([middle - half, middle + half])
     assert found.verdict == verdict
-    loss = found.interaction(measures.TEST_LOSS)
-    assert loss is not None and 25 * loss.paired.difference == pytest.approx(-middle)
+    loss = found.contrast(OUTER, INNER, measures.TEST_LOSS)
+    assert 25 * loss.paired.difference == pytest.approx(-middle)
 
 
 def test_number_of_seeds_is_the_first_that_makes_the_interval_as_wide_as_the_margin(chosen: Table) -> None:
