@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, RangeSweep
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from src.errors import REPOSITORY, InputError, messages
 from src.errors.messages import key_of
@@ -215,8 +215,9 @@ def name_folder(config: DictConfig) -> None:
         folder = OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"]  # type: ignore[index,call-overload]
         if folder == UNNAMED:
             folder = f"${{output}}/sweeps/{sweep_name(overrides)}"
-        config.hydra.sweep.dir = folder
-        given.hydra.append(f'hydra.sweep.dir="{folder}"')
+        with read_write(config.hydra):  # Hydra 1.4 hands it over read-only
+            config.hydra.sweep.dir = folder
+            given.hydra.append(f'hydra.sweep.dir="{folder}"')
 
 
 def _asks_for_arms(overrides: Sequence[str]) -> bool:

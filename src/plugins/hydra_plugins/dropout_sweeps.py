@@ -21,7 +21,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 TASK = "src.sweeping.single.task"
 """Where our own task function is. Others run as with Hydra's own sweeper and launcher."""
@@ -161,7 +161,8 @@ class OptunaSweeper(_OurSweeper):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         # where a file of sweeps/ chose it, the jobs have not: they are composed without that file
         if "hydra/sweeper=optuna" not in config.hydra.overrides.hydra:
-            config.hydra.overrides.hydra.append("hydra/sweeper=optuna")
+            with read_write(config.hydra):
+                config.hydra.overrides.hydra.append("hydra/sweeper=optuna")
 
     def sweep(self, arguments: list[str]) -> Any:
         from src.errors import InputError
