@@ -56,7 +56,7 @@ def parsed(arms: int, block: dict[str, Any], primary: dict[str, Any]) -> Until:
         ],
         *[({"alpha": alpha}, {}, "hydra.sweeper.until.alpha=") for alpha in (0, 1, -0.1, float("nan"))],
         ({"spending": "normal"}, {}, "hydra.sweeper.until.spending=normal: must be one of pocock, obrien"),
-        ({}, {"metric": "var1"}, "hydra.sweeper.primary.metric=var1: must be one of test_acc"),
+        ({}, {"metric": ""}, "hydra.sweeper.primary.metric=: must be a text"),
         ({}, {"margin": 0}, "hydra.sweeper.primary.margin=0"),
         ({}, {"reference": None}, "must be one of contrast=.*reference=b and all=true"),
         ({}, {"all": True}, "reference and hydra.sweeper.primary.all: .*must be one of"),
@@ -103,7 +103,9 @@ def test_seeds_that_do_not_do(seeds: list[str], said: str) -> None:
 def test_metrics_that_no_run_would_have() -> None:
     for metric, needs in {"val_acc": "data.validation", "eval_train_loss": "probe.train"}.items():
         with pytest.raises(InputError, match=f"{metric}: needs {needs}"):
-            until.check_metric(parsed(3, {}, {"metric": metric}), [make_run()])
+            until.with_metric(parsed(3, {}, {"metric": metric}), [make_run()])
+    with pytest.raises(InputError, match=r"primary\.metric=var1: must be one of test_acc, "):
+        until.with_metric(parsed(3, {}, {"metric": "var1"}), [make_run()])
 
 
 def test_arms_are_what_differs_beside_the_seed() -> None:
