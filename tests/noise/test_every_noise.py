@@ -56,6 +56,7 @@ def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
         "shakeout", "jumpout", "blend", "dropout_clone", "dropout_masks", "dropout_importance", "dropblock",
         "neighbours", "random_rate", "balanced", "dropconnect_example",
         "standout",
+        "correlated",
     }  # fmt: skip
     for name, options in DEFAULTS.items():
         assert dict(components.check_options("noise", options)) == options
