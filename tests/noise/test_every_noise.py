@@ -57,6 +57,7 @@ def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
         "neighbours", "random_rate", "balanced", "dropconnect_example",
         "standout",
         "correlated",
+        "dropconnect_dynamic",
     }  # fmt: skip
     for name, options in DEFAULTS.items():
         assert dict(components.check_options("noise", options)) == options
