@@ -60,6 +60,7 @@ def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
         "dropconnect_dynamic",
         "concrete",
         "variational",
+        "advanced",
     }  # fmt: skip
     for name, options in DEFAULTS.items():
         assert dict(components.check_options("noise", options)) == options
