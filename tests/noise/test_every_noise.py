@@ -54,13 +54,8 @@ def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
     assert set(DEFAULTS) == {
         "none", "dropout", "gaussian", "uniform", "additive", "dropconnect", "dropconnect_gaussian",
         "shakeout", "jumpout", "blend", "dropout_clone", "dropout_masks", "dropout_importance", "dropblock",
-        "neighbours", "random_rate", "balanced", "dropconnect_example",
-        "standout",
-        "correlated",
-        "dropconnect_dynamic",
-        "concrete",
-        "variational",
-        "advanced",
+        "neighbours", "random_rate", "balanced", "dropconnect_example", "standout", "correlated",
+        "dropconnect_dynamic", "concrete", "variational", "advanced", "tangent",
     }  # fmt: skip
     for name, options in DEFAULTS.items():
         assert dict(components.check_options("noise", options)) == options
