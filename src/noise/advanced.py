@@ -59,14 +59,14 @@ class Advanced(Noise):
         return h * mask / torch.sigmoid(mu.detach() / _widened(sigma.detach()))
 
 
-def _widened(sigma: Tensor) -> Tensor:
+def _widened(sigma: Rate) -> Rate:
     """√(1 + πs²/8): σ(μ/√(1 + πs²/8)) is about the mean of σ(N(μ, s²))."""
-    return (1 + torch.pi / 8 * sigma.square()).sqrt()
+    return (1 + math.pi / 8 * sigma**2) ** 0.5
 
 
 def _first_mu(rate: Rate) -> Rate:
     """μ at which the mean mask is 1 - rate for the first s, a float or (R, 1, 1)."""
-    width = float(_widened(F.softplus(torch.tensor(FIRST_SIGMA))))
+    width = _widened(math.log1p(math.exp(FIRST_SIGMA)))
     if isinstance(rate, Tensor):
         return torch.logit(1 - rate).clamp(max=FARTHEST) * width
     return (math.log((1 - rate) / rate) if rate else FARTHEST) * width

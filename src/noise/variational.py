@@ -13,22 +13,23 @@ from src.noise import Noise, Site, alpha
 from src.noise.dropconnect_gaussian import TINY
 from src.streams import Rate
 
-OPTIONS = {"input_rate": real(0, 0.5, below=True), "kl": real(0)}
-RATE = real(0, 0.5, below=True)
+OPTIONS = {"input_rate": real(0, 0.5), "kl": real(0)}
+RATE = real(0, 0.5)
 
 COEFFICIENTS = (1.16145124, -1.50204118, 0.58629921)
 """c₁, c₂, c₃ of the KL's approximation, for α from 0 to 1."""
 
-LOWEST = -30.0
-"""The logit of α for the rate 0 of a run in a stack: no noise in float32."""
+LOWEST, HIGHEST = -30.0, 5.0
+"""Logits of α where it begins: the first for the rate 0 of a run in a stack, no noise in float32; the other for the
+rate 1/2, whose α is 1."""
 
 
 class Variational(Noise):
     """z ~ N(Wx + b, α·(W ⊙ W)(x ⊙ x)), drawn per example and unit; α of each layer is learned, between 0 and 1.
 
-    logit α = logit of the configured rate's p/(1 - p) + a parameter that begins at 0, so rates are below 1/2: the
-    paper's α is at most 1, too. The rate at place k acts in the weights of the layer that reads it; in a step whose
-    rate is 0 nothing acts. With α fixed it is `dropconnect_gaussian`.
+    logit α = logit of the configured rate's p/(1 - p) + a parameter that begins at 0. Rates are at most 1/2, where
+    α begins at 0.993, as the paper's α is at most 1. The rate at place k acts in the weights of the layer that
+    reads it; in a step whose rate is 0 nothing acts. With α fixed it is `dropconnect_gaussian`.
 
     Loss: kl·KL/N, with KL = -(½ ln α + c₁α + c₂α² + c₃α³) nats for each weight, up to a constant; `kl` = 1 is the
     variational bound. Its pull is towards α = 1, that of the data towards 0. Test: the identity.
@@ -61,6 +62,6 @@ class Variational(Noise):
         """logit α, (1, 1) or (R, 1, 1)."""
         learned = site.parameters["logit"]
         if isinstance(rate, Tensor):
-            return torch.logit(rate / (1 - rate)).clamp(min=LOWEST) + learned
+            return torch.logit(rate / (1 - rate)).clamp(LOWEST, HIGHEST) + learned
         a = alpha(rate)
-        return learned + (math.log(a / (1 - a)) if a else LOWEST)
+        return learned + (LOWEST if a == 0 else HIGHEST if a == 1 else min(math.log(a / (1 - a)), HIGHEST))

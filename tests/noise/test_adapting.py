@@ -161,5 +161,5 @@ def test_an_infinite_variance_is_refused(name: str) -> None:
 
 
 def test_variationals_noise_is_at_most_as_large_as_the_weights() -> None:
-    with pytest.raises(InputError, match=r"dropout2=0.5: .*below 0.5"):
-        make_run(noise=defaults("variational"), dropout2=0.5)
+    with pytest.raises(InputError, match=r"dropout2=0.6: .*from 0 to 0.5"):
+        make_run(noise=defaults("variational"), dropout2=0.6)
