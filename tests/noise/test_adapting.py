@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from src.data import Dataset
 from src.errors import InputError
 from src.noise import Site, make
+from src.noise.tangent import _nearest
 from src.streams import Draws
 
 CPU = torch.device("cpu")
@@ -142,6 +144,17 @@ def test_tangent_without_stretch_is_dropout_and_a_rate_of_zero_is_nothing() -> N
     torch.testing.assert_close(tangent(h, rates, site(runs=3), stretch=0.0)[0], h * plain)
     one = make({"name": "dropout", "input_rate": 0.0}).factor(h[0, :1], 0.5, site())
     torch.testing.assert_close(tangent(h[0, :1], 0.5, site())[0], h[0, :1] * one)
+
+
+def test_the_share_of_neighbours_of_the_same_class_is_the_one_that_its_reasoning_names(
+    fashion: Dataset,
+) -> None:
+    pixels, same = fashion.train_images.flatten(1), []
+    for start in range(0, 5120, 256):
+        part = slice(start, start + 256)
+        other = _nearest(pixels[part].float() / fashion.scale).squeeze(-1)
+        same.append((fashion.train_labels[part][other] == fashion.train_labels[part]).double().mean())
+    assert float(torch.stack(same).mean()) == pytest.approx(0.69, abs=0.02)
 
 
 def defaults(name: str) -> Any:
