@@ -150,7 +150,7 @@ def test_the_share_of_neighbours_of_the_same_class_is_the_one_that_its_reasoning
     fashion: Dataset,
 ) -> None:
     pixels, same = fashion.train_images.flatten(1), []
-    for start in range(0, 5120, 256):
+    for start in range(0, 12_800, 256):
         part = slice(start, start + 256)
         other = _nearest(pixels[part].float() / fashion.scale).squeeze(-1)
         same.append((fashion.train_labels[part][other] == fashion.train_labels[part]).double().mean())
