@@ -19,6 +19,7 @@ OPTIONS = {
     "length": real(0),
 }
 RATE = real(0, 1, below=True)
+METRICS = {f"learned_rate{place}": None for place in range(3)}
 
 FARTHEST = 30.0
 """Logits are kept this near 0: where a run of a stack has rate 0, its mask is then exactly 1."""
@@ -47,6 +48,8 @@ class Concrete(Noise):
 
     def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, site: Site) -> Tensor:
         logit = self._logit(rate, site)
+        if site.learning:
+            site.state["learned"] = torch.sigmoid(logit.detach())
         u = site.uniform(x.shape)
         keep = torch.sigmoid(-(logit + torch.logit(u)) / self.options["temperature"])
         return torch.matmul(x * keep / torch.sigmoid(-logit), W.mT) + b.unsqueeze(-2)
@@ -60,6 +63,11 @@ class Concrete(Noise):
         kl = weights / torch.sigmoid(-logit) - W.shape[-1] * entropy
         # a run of a stack whose rate is 0 has no such term, as it would have alone
         return (kl * (torch.as_tensor(rate) > 0)).sum((-2, -1))
+
+    def metrics(self, sites: Mapping[int, Site]) -> Mapping[str, Tensor]:
+        """p in the last step at the input and the two places behind it, where it acts."""
+        known = {place: site.state["learned"] for place, site in sites.items() if "learned" in site.state}
+        return {f"learned_rate{place}": value for place, value in known.items() if place < 3}
 
     def _logit(self, rate: Rate, site: Site) -> Tensor:
         """logit p, (1, 1) or (R, 1, 1)."""

@@ -15,6 +15,7 @@ from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 0.5), "kl": real(0)}
 RATE = real(0, 0.5)
+METRICS = {f"learned_alpha{place}": None for place in range(3)}
 
 COEFFICIENTS = (1.16145124, -1.50204118, 0.58629921)
 """c₁, c₂, c₃ of the KL's approximation, for α from 0 to 1."""
@@ -45,7 +46,10 @@ class Variational(Noise):
 
     def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, site: Site) -> Tensor:
         mean = torch.matmul(x, W.mT) + b.unsqueeze(-2)
-        variance = torch.sigmoid(self._logit(rate, site)) * torch.matmul(x.square(), W.square().mT)
+        a = torch.sigmoid(self._logit(rate, site))
+        if site.learning:
+            site.state["learned"] = a.detach()
+        variance = a * torch.matmul(x.square(), W.square().mT)
         return mean + site.normal(mean.shape) * (variance + TINY).sqrt()
 
     def penalty(self, W: Tensor | None, rate: Rate, site: Site) -> Tensor:
@@ -57,6 +61,11 @@ class Variational(Noise):
         count = self.options["kl"] * W.shape[-1] * W.shape[-2]
         # a run of a stack whose rate is 0 has no such term, as it would have alone
         return (count * kl * (torch.as_tensor(rate) > 0)).sum((-2, -1))
+
+    def metrics(self, sites: Mapping[int, Site]) -> Mapping[str, Tensor]:
+        """α in the last step at the input and the two places behind it, where it acts."""
+        known = {place: site.state["learned"] for place, site in sites.items() if "learned" in site.state}
+        return {f"learned_alpha{place}": value for place, value in known.items() if place < 3}
 
     def _logit(self, rate: Rate, site: Site) -> Tensor:
         """logit α, (1, 1) or (R, 1, 1)."""

@@ -199,6 +199,11 @@ def test_a_run_trains_saves_and_spares_what_is_learned(name: str, model: str) ->
     _, still = trained(noise=options, model=shape, optimizer={"lr": 1e-20})
     _, again = trained(noise=options, model=shape, optimizer={"lr": 0.1})
     assert all(math.isfinite(row["test_loss"]) and math.isfinite(row["noisy_var2"]) for row in rows)
+    if name != "advanced":  # where the configured rate is, and somewhat on
+        word = {"concrete": "learned_rate", "variational": "learned_alpha"}[name]
+        first_value = {"concrete": 0.2, "variational": 0.25}[name]
+        assert 0 < abs(rows[0][f"{word}1"] - first_value) < 0.2
+        assert (rows[0][f"{word}0"] is None) == (model == "concise")
     state, first, repeated = plain.state(0), still.state(0), again.state(0)
     own = [key for key in state if key.startswith("noise.")]
     assert {key.split(".")[1] for key in own} == ({"0", "1", "2"} if model == "scratch" else {"1", "2"})
