@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from math import isqrt
 
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from torch.nn import functional as F
 
 from src.checks import integer, real
 from src.noise import Noise, Site, UndefinedError
-from src.noise._images import side
 from src.noise.dropout import dropout_factor
 from src.streams import Rate
 
@@ -52,3 +52,18 @@ class DropBlock(Noise):
             dropped = functools.reduce(torch.maximum, shifted)
         mask = (1 - dropped).reshape(h.shape)
         return mask.div_(mask.mean((-2, -1), keepdim=True).clamp_(min=1 / torch.Size(h.shape[-2:]).numel()))
+
+
+def side(units: int, what: str) -> int:
+    """Pixels along the side of a square image in shades of grey.
+
+    Raises:
+        UndefinedError: if the units are no such image's.
+
+    >>> side(784, "dropblock")
+    28
+    """
+    pixels = isqrt(units)
+    if pixels * pixels != units:
+        raise UndefinedError(f"{what} needs square images with one channel, and {units} values are none")
+    return pixels

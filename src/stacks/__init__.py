@@ -74,6 +74,9 @@ class Stack(Protocol):
 Learned = Mapping[tuple[int, str], Tensor]
 """A noise's parameters of one run by place and name: see `Noise.parameters`."""
 
+OF_NOISE = "noise/"
+"""Begins the keys of a noise's parameters in saved weights, `noise/PLACE/NAME`: no module's key has a slash."""
+
 
 def flatten(nets: Sequence[nn.Module], device: torch.device, learned: Sequence[Learned] = ()) -> Tensor:
     """Parameters of R nets as one tensor, (P,) for one net, (R, P) for more; those of their noise come last."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from src import kernels, models, noise, optimizers, schedules, streams
 from src.config import RATES, Run
-from src.stacks import DrawsAt, Learned, Stack, learned_views
+from src.stacks import OF_NOISE, DrawsAt, Learned, Stack, learned_views
 from src.stacks.objective import Objective
 from src.streams import Draws, Rate
 from src.training import custom, places
@@ -59,13 +59,13 @@ class Trained:
         self.parameters = stack.parameters.shape[-1]
 
     def state(self, run: int) -> dict[str, Tensor]:
-        """`state_dict` of one run's net, on the CPU; behind it the noise's own parameters as `noise.PLACE.NAME`."""
+        """`state_dict` of one run's net, on the CPU; behind it the noise's own parameters, see `OF_NOISE`."""
         flat = self._stack.parameters if len(self._nets) == 1 else self._stack.parameters[run]
         net = self._nets[run]
         size = sum(parameter.numel() for parameter in net.parameters())
         nn.utils.vector_to_parameters(flat[:size].detach(), net.parameters())
         own = learned_views(flat, self._learned)
-        further = {f"noise.{place}.{name}": own[place][name] for place in own for name in own[place]}
+        further = {f"{OF_NOISE}{place}/{name}": own[place][name] for place in own for name in own[place]}
         return {name: t.detach().cpu().clone() for name, t in {**net.state_dict(), **further}.items()}
 
 

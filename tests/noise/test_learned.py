@@ -19,6 +19,7 @@ from src import models, optimizers
 from src.data import load_bytes
 from src.errors import InputError
 from src.noise import Noise, Site, initial_parameters, make
+from src.stacks import OF_NOISE
 from src.stacks.mlp import MLP
 from src.stacks.modules import Modules
 from src.stacks.objective import Objective
@@ -205,11 +206,11 @@ def test_a_run_trains_saves_and_spares_what_is_learned(name: str, model: str) ->
         assert 0 < abs(rows[0][f"{word}1"] - first_value) < 0.2
         assert (rows[0][f"{word}0"] is None) == (model == "concise")
     state, first, repeated = plain.state(0), still.state(0), again.state(0)
-    own = [key for key in state if key.startswith("noise.")]
-    assert {key.split(".")[1] for key in own} == ({"0", "1", "2"} if model == "scratch" else {"1", "2"})
+    own = [key for key in state if key.startswith(OF_NOISE)]
+    assert {key.split("/")[1] for key in own} == ({"0", "1", "2"} if model == "scratch" else {"1", "2"})
     assert all(torch.equal(state[key], repeated[key]) for key in state)
-    for place in {key.split(".")[1] for key in own}:
-        assert any(not torch.equal(state[k], first[k]) for k in own if k.split(".")[1] == place), "it learns"
+    for place in {key.split("/")[1] for key in own}:
+        assert any(not torch.equal(state[k], first[k]) for k in own if k.split("/")[1] == place), "it learns"
 
 
 @pytest.mark.parametrize("runs", [1, 2])
