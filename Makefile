@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRACKERS := .venv-trackers
 
-.PHONY: run reproduce report results test test-engines test-trackers fast lint format data clean
+.PHONY: run reproduce report noises results test test-engines test-trackers fast lint format data clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -20,6 +20,13 @@ reproduce: $(VENV)/installed
 report: $(VENV)/installed
 	$(BIN)/python -m src.data
 	$(BIN)/python -m analysis.reproduce --small
+
+# the comparison of noises, in parts of at most two hours on two cores; make noises ONLY=noises_basic makes one
+NOISES := noises_basic noises_batch noises_weights noises_masks noises_learned noises_own noises_pixels
+
+noises: $(VENV)/installed
+	$(BIN)/python -m src.data
+	$(BIN)/python -m analysis.race $(or $(ONLY),$(NOISES))
 
 # what README shows
 results: run

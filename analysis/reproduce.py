@@ -94,6 +94,11 @@ def train(sweep: str, output: Path, small: bool, chosen_by: str | None) -> int:
             return SOME_RUNS_LOST
     if output != OUTPUT:
         command.append(f"output={output}")
+    return run(command)
+
+
+def run(command: Sequence[str]) -> int:
+    """Shows a command of ours and runs it in a process of its own; its exit code."""
     show(command)
     process = subprocess.Popen([sys.executable, "-m", *command])
     try:

@@ -40,6 +40,7 @@ analysis.chapter analysis.comparison
 analysis.programs
 analysis.choose analysis.compare analysis.report analysis.watch
 analysis.reproduce
+analysis.race
 src.plugins.dropout_sweeps
 """
 

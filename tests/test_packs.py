@@ -18,6 +18,8 @@ APART: list[dict[str, Any]] = [
     {},
     {"epochs": 3},
     {"batch_size": 64},
+    {"label_smoothing": 0.1},
+    {"probe": {"ema": 0.9}},
     {"model": {"hidden1": 8}},
     {"model": {"name": "concise", "hidden1": 256, "hidden2": 256}},
     {"noise": {"name": "none"}},

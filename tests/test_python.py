@@ -79,7 +79,7 @@ def test_weights_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_calls, "_call", train_here)
-    trained = run(*SMALL, "save_model=true", "note=a try")
+    trained = run(*SMALL, "save_model=true", "note=a try", "noise=concrete")
     net = load_model(trained.id)
     assert not net.training
     _, _, images, labels = data.load({"name": "digits"})

@@ -8,15 +8,13 @@ Shapes: a single run hands (n, units) tensors and a float rate; a stack of R run
 a rate of shape (R, 1, 1). Code that works on the last two dimensions serves both. In a plain `nn.Module` units are
 whatever the tensor has beside its first dimension, laid side by side.
 
-Beside its hook a noise may have several masks of each image in a step (`masks`, `merge`, `shares`).
+Beside its hook a noise may have several masks of each image in a step (`masks`, `merge`, `shares`), parameters of
+its own (`parameters`), which the run's optimizer trains beside the weights, and a term of the loss (`penalty`).
 
 What is not built, and where it will find its place without a change of these signatures:
 
 - Labels: `site.labels`, (n,) or (R, n), beside the draws.
 - A second pass: `Noise.passes`; `site.number` is that of the pass, and `site.gradient` what the one before left.
-- Parameters of a noise's own: `Noise.parameters(units)` names and shapes them; they lie behind the net's own in the
-  stack's flat tensor and are views of it in `site.parameters`; a `Backward` then gives their gradients, too.
-- A loss term: `Noise.penalty(site)`, a scalar or (R,), is added to the mean loss.
 """
 
 from __future__ import annotations
@@ -61,6 +59,8 @@ class Site:
         """False while a probe looks at the net: a noise that keeps track of what it sees must not, then."""
         self.state: dict[str, Tensor] = {}
         """What the noise keeps from one step to the next; empty when a run begins."""
+        self.parameters: Mapping[str, Tensor] = {}
+        """What the noise learns here, by the names of `Noise.parameters`; with R in front in a stack."""
         self._workspaces: dict[tuple[str, tuple[int, ...]], Tensor] = {}
         if draws is not None:
             self.at(draws)
@@ -134,6 +134,33 @@ class Noise:
         shape."""
         return torch.full_like(log_p, 1 / log_p.shape[-3])
 
+    def parameters(self, shape: Sequence[int]) -> Mapping[str, Tensor]:
+        """What it learns at a place: initial values by name, each of two dimensions, so that (rows, columns) of a
+        run and (R, rows, columns) of a stack broadcast as activations do.
+
+        They are trained by the run's optimizer at its learning rate, without weight decay and max-norm. Where the
+        rate is 0 they stand still. Random values come from torch's global generator, which is seeded for the run.
+        Such a noise is differentiated by autograd: no `factor`, and no gradient by hand.
+
+        Args:
+            shape: (units,) of the activations, or (out, in) of the layer's weights.
+        """
+        return {}
+
+    def penalty(self, W: Tensor | None, rate: Rate, site: Site) -> Tensor:
+        """What it adds to the loss at a place, in nats for the whole training set: the mean loss of a step gets 1/N
+        of it, N the number of training images. A scalar, or (R,) in a stack: the sum over the last two dimensions.
+
+        Args:
+            W: weights (..., out, in) that `product` or `weight` acts in; None for a noise on activations.
+        """
+        raise NotImplementedError
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has parameters of its own, or a term of the loss."""
+        return self.has("parameters") or self.has("penalty")
+
     def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
         """Sets some of h to 0 and multiplies the rest by one constant, in place; returns that constant.
 
@@ -196,6 +223,25 @@ def pair(given: Any, hook: str) -> tuple[Tensor, Backward | None]:
     return given
 
 
+def initial_parameters(noise: Noise, shape: Sequence[int], seed: int) -> dict[str, Tensor]:
+    """`Noise.parameters` for a tensor or layer of this shape, drawn by torch's global generator at this seed.
+
+    Args:
+        shape: (n, units) of activations, (out, in) of a layer's weights.
+
+    Raises:
+        ValueError: if one of them has not two dimensions.
+    """
+    in_layers = noise.has("weight") or noise.has("product")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        values = dict(noise.parameters(tuple(shape) if in_layers else tuple(shape[-1:])))
+    for name, value in values.items():
+        if value.dim() != 2:
+            raise ValueError(f"parameter {name} of shape {tuple(value.shape)} must have two dimensions")
+    return {name: value.detach().to(torch.float32) for name, value in values.items()}
+
+
 def alpha(rate: Rate) -> Rate:
     """α = p/(1 - p): the variance of Bernoulli dropout's factor at rate p < 1."""
     return rate / (1 - rate)
@@ -235,6 +281,9 @@ def check_hooks(name: str) -> None:
         raise InputError("noise", name, right)
     if hooks[:1] == ["drop"] and "factor" not in hooks:
         right = f"{file} must define factor beside drop, which is its fast form and cannot stand alone"
+        raise InputError("noise", name, right)
+    if "factor" in hooks and (overrides(kind, "parameters") or overrides(kind, "penalty")):
+        right = f"{file} must define activation, weight or product: no gradient goes through a factor"
         raise InputError("noise", name, right)
     slow = [hook for hook in hooks if hook != "drop"]
     if len(slow) > 1:

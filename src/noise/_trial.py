@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src import streams
 from src.components import RAISED
-from src.noise import HOOKS, Noise, Site, UndefinedError
+from src.noise import HOOKS, Noise, Site, UndefinedError, initial_parameters
 from src.streams import Draws
 
 RATES = (0.25, 0.5, 0.1, 0.75, 0.01, 1.0)
@@ -39,6 +39,8 @@ def by_hand(noise: Noise, width: int, inputs: int) -> bool:
         width: units of a layer. inputs: units that it reads.
     """
     hook = hook_of(noise)
+    if noise.learns:
+        return False
     if hook is None or hook == "factor":
         return True
     shape = (IMAGES, width) if hook == "activation" else (width, inputs)
@@ -103,6 +105,13 @@ def _site(step: int, place: int) -> Site:
     return Site(place, Draws([streams.key(0, "trial")], step, torch.device("cpu")))
 
 
+def _learning_site(noise: Noise, shape: tuple[int, ...], step: int, place: int) -> Site:
+    site = _site(step, place)
+    if noise.has("parameters"):
+        site.parameters = initial_parameters(noise, shape, seed=0)
+    return site
+
+
 def _tensors(hook: str, shape: tuple[int, ...]) -> list[Tensor]:
     """What a hook is handed, in new memory: h, or W, or x, W, b; positive numbers, as after a ReLU."""
     generator = torch.Generator().manual_seed(0)
@@ -128,7 +137,9 @@ def _given(
 ) -> Any:
     # not in inference mode, in which a run may be: what a noise keeps for others could not be written to by them
     with torch.inference_mode(False), torch.no_grad():
-        return getattr(noise, hook)(*(tensors or _tensors(hook, shape)), rate, _site(step, place))
+        return getattr(noise, hook)(
+            *(tensors or _tensors(hook, shape)), rate, _learning_site(noise, shape, step, place)
+        )
 
 
 def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
@@ -144,6 +155,8 @@ def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
         if not all(map(torch.equal, tensors, untouched)):
             return f"{hook} changes what it is given, in place; it must give a new tensor"
         if isinstance(output, tuple) and len(output) == 2 and hook != "factor":
+            if noise.learns:
+                return f"{hook} gave a gradient by hand; with parameters it must give the tensor alone"
             output = output[0]
         if output is None:
             continue
@@ -222,7 +235,7 @@ def _problem_of_gradient(
     if isinstance(given, Tensor):
         leaves = [tensor.requires_grad_() for tensor in _tensors(hook, shape)]
         with torch.inference_mode(False), torch.enable_grad():
-            total = getattr(_anew(noise), hook)(*leaves, rate, _site(0, place)).sum()
+            total = getattr(_anew(noise), hook)(*leaves, rate, _learning_site(noise, shape, 0, place)).sum()
             gradients = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else ()
         lost = [name for name, gradient in zip_longest(NAMES[hook], gradients) if gradient is None]
         return f"{hook} gives {lost[0]} no gradient; it must be differentiable in it" if lost else None

@@ -19,7 +19,7 @@ class DropConnect(Noise):
     product and costs one pass). p = 1 leaves the biases alone.
 
     Source: Wan et al. 2013, "Regularization of neural networks using DropConnect", section 3; there a mask for
-    each example, which `dropconnect_gaussian` has by its moments.
+    each example, which `dropconnect_example` has, and `dropconnect_gaussian` by its moments.
     """
 
     def weight(self, W: Tensor, rate: Rate, site: Site) -> tuple[Tensor, Backward]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.checks import real
 from src.noise import Backward, Noise, Site
-from src.noise._images import side
+from src.noise.dropblock import side
 from src.noise.dropout import dropout_factor
 from src.streams import Rate
 

@@ -43,7 +43,8 @@ class Optimizer:
     Args:
         parameters: (P,) or (R, P) float32.
         options: one checked config a run, all of the same kind; every option may differ between runs.
-        shapes: of one net's parameters, in their order inside P.
+        shapes: of one net's parameters, in their order inside P. What lies behind them are parameters of a noise's
+            own, which have neither weight decay nor a cap.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Optimizer:
         self.parameters = parameters
         self.options = options
         self.weight_decay = self._weight_decay(shapes)
-        """λ, with 0 where a bias does not decay, for `add_scaled`; None where no run decays."""
+        """λ, with 0 where a parameter does not decay, for `add_scaled`; None where no run decays."""
         caps = [option["max_norm"] for option in options]
         self._cap = self.column(float("inf") if cap is None else cap for cap in caps) if any(caps) else None
         self._weights = [weight for weight in views(parameters, shapes) if weight.dim() > parameters.dim()]
@@ -94,10 +95,12 @@ class Optimizer:
         if not any(options["weight_decay"] for options in self.options):
             return None
         decay = self.hyper("weight_decay")
-        if all(options["decay_biases"] for options in self.options):
+        of_noise = self.parameters.shape[-1] - sum(shape.numel() for shape in shapes)
+        if all(options["decay_biases"] for options in self.options) and not of_noise:
             return decay
         is_bias = torch.cat([torch.full((shape.numel(),), len(shape) < 2) for shape in shapes])
         spared = torch.tensor([[not options["decay_biases"]] for options in self.options]) & is_bias
+        spared = torch.cat([spared, torch.ones(len(spared), of_noise, dtype=torch.bool)], -1)
         return decay * (~spared).float().reshape(self.parameters.shape).to(self.parameters.device)
 
     def _project(self, cap: Hyper) -> None:

@@ -26,7 +26,7 @@ FRAMEWORK = frozenset(
         *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
         *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),
         *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules"),
-        *("src.stacks.objective", "src.stacks.trial"),
+        *("src.stacks.objective", "src.stacks.trial", "src.stacks.workspace"),
         *("src.training", "src.training.average", "src.training.evaluation", "src.training.images"),
         *("src.training.places", "src.training.custom", "src.training.probes", "src.training.trainer"),
     }

@@ -71,10 +71,35 @@ class Stack(Protocol):
         ...
 
 
-def flatten(nets: Sequence[nn.Module], device: torch.device) -> Tensor:
-    """Parameters of R nets as one tensor: (P,) for one net, (R, P) for more."""
-    flat = torch.stack([nn.utils.parameters_to_vector(net.parameters()).detach() for net in nets]).to(device)
+Learned = Mapping[tuple[int, str], Tensor]
+"""A noise's parameters of one run by place and name: see `Noise.parameters`."""
+
+OF_NOISE = "noise/"
+"""Begins the keys of a noise's parameters in saved weights, `noise/PLACE/NAME`: no module's key has a slash."""
+
+
+def flatten(nets: Sequence[nn.Module], device: torch.device, learned: Sequence[Learned] = ()) -> Tensor:
+    """Parameters of R nets as one tensor, (P,) for one net, (R, P) for more; those of their noise come last."""
+    further = learned or [{}] * len(nets)
+    flat = torch.stack(
+        [
+            torch.cat([tensor.detach().flatten() for tensor in (*net.parameters(), *values.values())])
+            for net, values in zip(nets, further, strict=True)
+        ]
+    ).to(device)
     return flat[0].clone() if len(nets) == 1 else flat
+
+
+def learned_views(flat: Tensor, learned: Sequence[Learned]) -> dict[int, dict[str, Tensor]]:
+    """A noise's parameters inside `flat`, by place and name: (rows, columns) or (R, rows, columns)."""
+    by_place: dict[int, dict[str, Tensor]] = {}
+    if not learned or not learned[0]:
+        return by_place
+    shapes = [value.shape for value in learned[0].values()]
+    tail = flat[..., flat.shape[-1] - sum(shape.numel() for shape in shapes) :]
+    for (place, name), view in zip(learned[0], views(tail, shapes), strict=True):
+        by_place.setdefault(place, {})[name] = view
+    return by_place
 
 
 def views(flat: Tensor, shapes: Iterable[torch.Size]) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -52,6 +52,8 @@ class Injector:
         """Is told of each call at which the noise may act, and may change what it gives."""
         self.activations: list[Tensor] | None = None
         """What the dropouts give, (n, units), where it is asked for."""
+        self.penalties: list[Tensor] = []
+        """What the noise adds to the loss in a pass in training."""
         self._by_hand = _trial.by_hand(noise, 6, 5)
         self.sites: dict[int, Site] = {}
         """By place, where the noise has acted."""
@@ -69,6 +71,10 @@ class Injector:
                 module.forward = partial(self._dropout, module, kind)
             elif self.in_layers and any(type(module).forward is kind.forward for kind in LAYERS):
                 module.forward = partial(self._layer, module)
+
+    def learns(self, place: int, parameters: Mapping[str, Tensor]) -> None:
+        """These are the noise's own parameters at a place, as autograd's leaves."""
+        self.sites.setdefault(place, Site(place)).parameters = parameters
 
     def train_pass(self, x: Tensor, rates: Sequence[float], draws: Callable[[int], Draws]) -> Tensor:
         """What the net gives in training, with the noise on.
@@ -128,6 +134,7 @@ class Injector:
 
     def _pass(self, x: Tensor, rates: Sequence[float], draws: Callable[[int], Draws] | None) -> Tensor:
         self._rates, self._draws = rates, draws
+        self.penalties = []
         self._dropout_calls = self._layer_calls = 0
         self._inside = True
         try:
@@ -185,7 +192,9 @@ class Injector:
         if self.noise.has("activation"):
             if kind is not nn.Dropout:
                 raise TypeError(f"a noise needs a factor to act on whole channels, at an nn.{kind.__name__}")
-            return self._call(self.noise.activation, rate, site, _rows(h)).reshape(h.shape)
+            noised = self._call(self.noise.activation, rate, site, _rows(h)).reshape(h.shape)
+            self._penalise(None, rate, site)
+            return noised
         return h
 
     def _layer(self, module: Any, x: Tensor) -> Tensor:
@@ -201,6 +210,7 @@ class Injector:
 
     def _noisy(self, module: Any, x: Tensor, rate: float, site: Site) -> Tensor:
         W: Tensor = module.weight.flatten(1)
+        self._penalise(W, rate, site)
         if self.noise.has("weight"):
             noisy = self._call(self.noise.weight, rate, site, W).view_as(module.weight)
             if isinstance(module, nn.Linear):
@@ -212,6 +222,10 @@ class Injector:
         b = W.new_zeros(W.shape[0]) if module.bias is None else module.bias
         z = self._call(self.noise.product, rate, site, x.reshape(-1, x.shape[-1]), W, b)
         return z.reshape(*x.shape[:-1], W.shape[0])
+
+    def _penalise(self, W: Tensor | None, rate: float, site: Site) -> None:
+        if self.noise.has("penalty") and site.learning:
+            self.penalties.append(self.noise.penalty(W, rate, site))
 
     def _call(self, hook: Callable[..., Any], rate: float, site: Site, *tensors: Tensor) -> Tensor:
         if self._by_hand:

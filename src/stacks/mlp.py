@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from src.kernels import gpu, multiply
 from src.noise import HOOKS, Backward, Noise, Site, _trial, pair
-from src.stacks import PLACES, DrawsAt, flatten, views
+from src.stacks import PLACES, DrawsAt, Learned, flatten, learned_views, views
 from src.stacks.objective import Objective, merged_gradient, repeated
+from src.stacks.workspace import Workspace
 from src.streams import Rate
 
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
@@ -30,6 +31,7 @@ class MLP:
         noise: acts after each activation (place 1, 2), on the input (place 0), or in the hidden layers' products.
         device: where to train.
         objective: what a step minimises.
+        learned: the noise's own parameters, a mapping a run.
     """
 
     places = PLACES - 1
@@ -41,9 +43,10 @@ class MLP:
         noise: Noise,
         device: torch.device,
         objective: Objective = Objective(),  # noqa: B008 (it is frozen)
+        learned: Sequence[Learned] = (),
     ) -> None:
         shapes = [parameter.shape for parameter in nets[0].parameters()]
-        self.parameters = flatten(nets, device)
+        self.parameters = flatten(nets, device, learned)
         self.gradients = torch.empty_like(self.parameters)
         tensors, gradients = views(self.parameters, shapes), views(self.gradients, shapes)
         self.weights, self.biases = tensors[0::2], tensors[1::2]
@@ -53,8 +56,14 @@ class MLP:
         self._hooks = {hook for hook in HOOKS if noise.has(hook)}
         self.autograd = not _trial.by_hand(noise, *self.weights[0].shape[-2:])
         self._sites = [Site(place, first=place == (0 if noise.reads else 1)) for place in range(PLACES)]
-        self._workspaces: dict[int, _Workspace] = {}
-        self._descending = False
+        self._learned_gradients = learned_views(self.gradients, learned)
+        self._learned_tail = self.gradients[..., sum(shape.numel() for shape in shapes) :]
+        for place, values in learned_views(self.parameters, learned).items():
+            # of the same memory, but of no history: a step by hand is none that autograd should know of
+            self._sites[place].parameters = {name: v.data.requires_grad_() for name, v in values.items()}
+        self._scale: Rate = 1.0
+        self._workspaces: dict[int, Workspace] = {}
+        self._descending = self._reaches_input = False
         self._fused = gpu.fused(device)
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
@@ -68,20 +77,22 @@ class MLP:
         # what flows back is scaled once, so that a product adds to the weights what it would store as gradients:
         # writing those and reading them again was 3 % of an epoch
         self._descending = True
+        scale = -lr if isinstance(lr, float) else -lr.unsqueeze(-1)
         with torch.no_grad():
-            return self._backpropagate(
-                x, y, rates, draws, -lr if isinstance(lr, float) else -lr.unsqueeze(-1)
-            )
+            return self._backpropagate(x, y, rates, draws, scale)
 
     def _backpropagate(
         self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt, scale: Rate
     ) -> Tensor:
         """Log-probabilities; what flows back is the gradient of the mean loss times `scale`, a number a run."""
-        n, masks = x.shape[-2], self.noise.masks
+        self._scale = scale
+        self._learned_tail.zero_()
+        workspace = self._workspace(x, masks := self.noise.masks)
         if masks > 1:
-            x = repeated(x, masks, self._workspace_of(masks * n).repeated(x, masks))
-        workspace = self._workspace(x)
-        inputs = [self._noised(0, x, rates, draws)[0]]
+            x = repeated(x, masks, workspace.repeated(x, masks))
+        h, into_input = self._noised(0, x, rates, draws)
+        self._reaches_input = self.noise.learns and callable(into_input)
+        inputs = [h]
         active: list[Tensor] = []
         into_noise: list[Backward | Rate | None] = []
         into_product: list[Backward | None] = []
@@ -111,25 +122,21 @@ class MLP:
                 elif back is not None:
                     delta.mul_(back)
                 _threshold_backward(delta, active[layer - 2], 0, grad_input=delta)
+        if self._reaches_input and callable(into_input):
+            into_input(delta)
         return log_p
 
-    def _loss(self, z: Tensor, y: Tensor, workspace: _Workspace, scale: Rate) -> tuple[Tensor, Tensor]:
+    def _loss(self, z: Tensor, y: Tensor, workspace: Workspace, scale: Rate) -> tuple[Tensor, Tensor]:
         """Log-probabilities, of several masks merged, and `scale` times the gradient of the loss at the logits."""
         log_p = torch.log_softmax(z.mT, -2)
-        smoothing = self._objective.label_smoothing
         if self.noise.masks > 1:
-            rows = log_p.mT
-            target = self._objective.target(y, rows[..., : y.shape[-1], :])
-            merged, delta = merged_gradient(rows, target, self.noise, scale)
-            return merged, delta.mT.contiguous().mT
-        columns = torch.exp(log_p, out=workspace.columns)
-        if smoothing:
-            columns.sub_(smoothing / columns.shape[-2]).scatter_add_(
-                -2, y.unsqueeze(-2), (1 - smoothing) * workspace.minus_one
-            )
-        else:
-            columns.scatter_add_(-2, y.unsqueeze(-2), workspace.minus_one)
-        return log_p.mT, columns.mul_(scale / z.shape[-2]).mT
+            return merged_gradient(log_p.mT, y, self.noise, self._objective, scale)
+        columns, on_label = torch.exp(log_p, out=workspace.columns), workspace.minus_one
+        if smoothing := self._objective.label_smoothing:
+            columns.sub_(smoothing / columns.shape[-2])
+            on_label = (1 - smoothing) * on_label
+        columns.scatter_add_(-2, y.unsqueeze(-2), on_label).mul_(scale / z.shape[-2])
+        return log_p.mT, columns.mT
 
     def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
         h = self.hidden(x, rates, draws)[1]
@@ -195,9 +202,11 @@ class MLP:
 
     def _into(self, layer: int, delta: Tensor, W: Tensor, factor: float = 1.0) -> Tensor:
         """`factor` times the gradient at a layer's input; at layer 1, where it is of no use, delta itself."""
-        if layer == 1:
-            return delta
-        return multiply(self._workspace(delta).into[layer - 1], delta, W, alpha=factor)
+        if layer > 1:
+            return multiply(self._workspace(delta).into[layer - 1], delta, W, alpha=factor)
+        if self._reaches_input:
+            return multiply(delta.new_empty((*delta.shape[:-1], W.shape[-1])), delta, W, alpha=factor)
+        return delta
 
     def _learn(self, layer: int, dW: Tensor, db: Tensor) -> None:
         """Stores a layer's gradients, or adds them to its parameters."""
@@ -234,7 +243,10 @@ class MLP:
             with torch.enable_grad():
                 leaf = h.detach().requires_grad_()
                 noised = self.noise.activation(leaf, rate, site)
-            return noised.detach(), lambda delta: torch.autograd.grad(noised, leaf, delta)[0]
+                penalty = self._penalty(None, rate, site)
+            return noised.detach(), lambda delta: self._differentiated(site, noised, delta, penalty, [leaf])[
+                0
+            ]
         return h, None
 
     def _layer(
@@ -273,13 +285,43 @@ class MLP:
                 z = torch.matmul(X, noisy.mT) + bias.unsqueeze(-2)
             else:
                 z = self.noise.product(X, weight, bias, rate, site)
+            penalty = self._penalty(weight, rate, site)
 
         def backward(delta: Tensor) -> Tensor:
-            *dx, dW, db = torch.autograd.grad(z, leaves, delta)
+            *dx, dW, db = self._differentiated(site, z, delta, penalty, leaves)
             self._learn(layer, dW, db)
             return dx[0] if dx else delta
 
         return _activated(layer, z.detach()), backward
+
+    def _penalty(self, W: Tensor | None, rate: Rate, site: Site) -> Tensor | None:
+        """What the noise adds to the mean loss, (R,) or a scalar; None where nothing is learned from it."""
+        if not self.noise.has("penalty") or not site.learning:
+            return None
+        return self.noise.penalty(W, rate, site) / self._objective.images
+
+    def _differentiated(
+        self, site: Site, value: Tensor, delta: Tensor, penalty: Tensor | None, leaves: list[Tensor]
+    ) -> list[Tensor]:
+        """Gradients at the leaves; from those at the site's parameters the noise learns."""
+        outputs, deltas = [value], [delta]
+        if penalty is not None:
+            scale = self._scale if isinstance(self._scale, float) else self._scale.reshape(-1)
+            outputs.append(penalty)
+            deltas.append(torch.ones_like(penalty) * scale)
+        inputs = [*leaves, *site.parameters.values()]
+        gradients = torch.autograd.grad(outputs, inputs, deltas, allow_unused=True)
+        for name, gradient in zip(site.parameters, gradients[len(leaves) :], strict=True):
+            if gradient is None:
+                continue
+            if self._descending:
+                site.parameters[name].data.add_(gradient)
+            else:
+                self._learned_gradients[site.place][name].copy_(gradient)
+        return [
+            torch.zeros_like(leaf) if gradient is None else gradient
+            for leaf, gradient in zip(leaves, gradients, strict=False)
+        ]
 
     def _product_of(
         self, layer: int, x: Tensor, noisy: Tensor, to_weight: Backward
@@ -296,48 +338,13 @@ class MLP:
 
         return z, backward
 
-    def _workspace(self, like: Tensor) -> _Workspace:
-        """The memory for batches of this size."""
-        return self._workspace_of(like.shape[-2])
-
-    def _workspace_of(self, n: int) -> _Workspace:
+    def _workspace(self, like: Tensor, times: int = 1) -> Workspace:
+        """The memory for batches of this size, or so many times as large."""
+        n = times * like.shape[-2]
         if n not in self._workspaces:
-            self._workspaces[n] = _Workspace(n, self.weights)
+            self._workspaces[n] = Workspace(n, self.weights)
         return self._workspaces[n]
 
 
 def _activated(layer: int, z: Tensor) -> Tensor:
     return z.relu_() if layer < 3 else z
-
-
-class _Workspace:
-    """Where the intermediates of batches of n images are kept, the same in each step.
-
-    Args:
-        n: images in a batch.
-        weights: of the three layers, (out, in) or (R, out, in).
-    """
-
-    def __init__(self, n: int, weights: Sequence[Tensor]) -> None:
-        lead = weights[0].shape[:-2]
-        widths = [W.shape[-2] for W in weights]
-        hidden, like = widths[:-1], weights[0]
-        # over few classes softmax is six times faster on a CPU when the images of each lie side by side
-        logits = like.new_empty(*lead, widths[-1], n).mT
-        self.outputs = [*(like.new_empty(*lead, n, width) for width in hidden), logits]
-        self.into = [like.new_empty(0), *(like.new_empty(*lead, n, width) for width in hidden)]
-        self.columns = like.new_empty(*lead, widths[-1], n)
-        self.minus_one = like.new_full((*lead, 1, n), -1)
-        self._noised: dict[int, Tensor] = {}
-        self._repeated: Tensor | None = None
-
-    def noised(self, place: int, like: Tensor) -> Tensor:
-        if place not in self._noised:
-            self._noised[place] = torch.empty_like(like)
-        return self._noised[place]
-
-    def repeated(self, x: Tensor, masks: int) -> Tensor:
-        """For a batch that is seen several times."""
-        if self._repeated is None:
-            self._repeated = x.new_empty((*x.shape[:-2], masks * x.shape[-2], x.shape[-1]))
-        return self._repeated

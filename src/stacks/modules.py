@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.noise import Noise, Site
-from src.stacks import DrawsAt, flatten, views
+from src.stacks import DrawsAt, Learned, flatten, learned_views, views
 from src.stacks.injector import Injector
 from src.stacks.objective import Objective, by_mask, repeated
 from src.streams import Rate
@@ -34,9 +34,10 @@ class Modules:
         noise: Noise,
         device: torch.device,
         objective: Objective = Objective(),  # noqa: B008 (it is frozen)
+        learned: Sequence[Learned] = (),
     ) -> None:
         self._noise, self._objective = noise, objective
-        self.parameters = flatten(nets, device)
+        self.parameters = flatten(nets, device, learned)
         self.gradients = torch.empty_like(self.parameters)
         self.nets = [net.to(device) for net in nets]
         parameters = self.parameters if len(nets) > 1 else [self.parameters]
@@ -49,6 +50,13 @@ class Modules:
             ):
                 parameter.data, parameter.grad = values, gradient
         self._injectors = [Injector(net, noise) for net in self.nets]
+        for injector, flat, flat_gradients in zip(self._injectors, parameters, gradients, strict=True):
+            own_gradients = learned_views(flat_gradients, learned)
+            for place, own in learned_views(flat, learned).items():
+                leaves = {name: value.data.requires_grad_() for name, value in own.items()}
+                for name, leaf in leaves.items():
+                    leaf.grad = own_gradients[place][name]
+                injector.learns(place, leaves)
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         self.gradients.zero_()
@@ -61,7 +69,10 @@ class Modules:
             )
             if self._noise.masks > 1:
                 log_p = self._noise.merge(by_mask(log_p, self._noise.masks))
-            self._objective.loss(log_p, labels).backward()
+            loss = self._objective.loss(log_p, labels)
+            for penalty in injector.penalties:
+                loss = loss + penalty / self._objective.images
+            loss.backward()
             log_ps.append(log_p.detach())
         return self._joined(log_ps)
 

@@ -54,7 +54,9 @@ def by_mask(log_p: Tensor, masks: int) -> Tensor:
     return log_p.unflatten(-2, (masks, log_p.shape[-2] // masks))
 
 
-def merged_gradient(log_p: Tensor, target: Tensor, noise: Noise, scale: Rate) -> tuple[Tensor, Tensor]:
+def merged_gradient(
+    log_p: Tensor, labels: Tensor, noise: Noise, objective: Objective, scale: Rate
+) -> tuple[Tensor, Tensor]:
     """Of several masks the merged log-probabilities, and `scale` times the gradient of the mean loss at the logits.
 
     With s = ∂ merged/∂ log_p, by `Noise.shares`, and target t the loss -Σ t·merged has at the logits of a mask the
@@ -62,12 +64,12 @@ def merged_gradient(log_p: Tensor, target: Tensor, noise: Noise, scale: Rate) ->
 
     Args:
         log_p: (..., masks · n, classes).
-        target: (..., n, classes).
+        labels: (..., n).
 
     Returns:
         (..., n, classes) and (..., masks · n, classes).
     """
-    several = by_mask(log_p, noise.masks)
-    wanted = noise.shares(several) * target.unsqueeze(-3)
+    several, n = by_mask(log_p, noise.masks), labels.shape[-1]
+    wanted = noise.shares(several) * objective.target(labels, log_p[..., :n, :]).unsqueeze(-3)
     at_logits = several.exp().mul_(wanted.sum(-1, keepdim=True)).sub_(wanted).flatten(-3, -2)
-    return noise.merge(several), at_logits.mul_(scale / target.shape[-2])
+    return noise.merge(several), at_logits.mul_(scale / n)

@@ -38,6 +38,9 @@ class Places:
     """What the noise calls them, in the singular."""
     problems: Mapping[int, InputError | str] = field(default_factory=dict)
     """Why there may be no rate above 0 at some of them."""
+    shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """What the noise is handed at those where it may act: activations (n, units), or a layer's weights (out,
+    in)."""
 
 
 _known: dict[str, Places | InputError] = {}
@@ -177,6 +180,7 @@ def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int)
     """Of nets with layers in a row, whose hidden layers are the places."""
     weights = [tuple(parameter.shape) for parameter in net.parameters() if parameter.dim() == 2]
     problems: dict[int, InputError | str] = {}
+    shapes: dict[int, tuple[int, ...]] = {}
     for place in range(stack.places + 1):
         if noise.has("weight") or noise.has("product"):
             layer = place + 1 if noise.reads else place
@@ -186,8 +190,9 @@ def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int)
             shape = weights[layer - 1]
         else:
             shape = (trial.BATCHES[0], features if place == 0 else weights[place - 1][0])
+        shapes[place] = shape
         _try(problems, place, run, noise, shape)
-    return Places(stack.places, "place", problems)
+    return Places(stack.places, "place", problems, shapes)
 
 
 def _try(
@@ -211,6 +216,7 @@ def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], cla
     elif in_layers:
         calls = calls[1:]  # place k is read by the next layer
     problems: dict[int, InputError | str] = {}
+    shapes: dict[int, tuple[int, ...]] = {}
     for place, call in enumerate(calls, 1):
         location = f"layer {place + noise.reads}" if in_layers else f"place {place}"
         if problem := _problem_of(call, noise):
@@ -220,7 +226,8 @@ def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], cla
                 f"what {location}, an nn.{call.kind.__name__}, gives has no effect on the logits"
             )
         else:
-            _try(problems, place, run, noise, _units(call))
+            shapes[place] = _units(call)
+            _try(problems, place, run, noise, shapes[place])
     problems[0] = (
         "a plain module has no place at its input; call an nn.Dropout on the images, which is place 1"
     )
@@ -231,7 +238,7 @@ def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], cla
         )
         problems |= {place: InputError("model", name, problem) for place in range(1, count + 1)}
     counted = "place" if not in_layers else f"place in its layers for noise={run.noise.name}"
-    return Places(count, counted, problems)
+    return Places(count, counted, problems, shapes)
 
 
 def _units(call: Call) -> tuple[int, int]:

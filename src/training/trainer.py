@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from src import kernels, models, noise, optimizers, schedules, streams
 from src.config import RATES, Run
-from src.stacks import DrawsAt, Stack
+from src.stacks import OF_NOISE, DrawsAt, Learned, Stack, learned_views
 from src.stacks.objective import Objective
 from src.streams import Draws, Rate
 from src.training import custom, places
 from src.training.average import WeightAverage
 from src.training.evaluation import evaluate, mean_metrics
 from src.training.images import Images
+from src.training.places import Places
 from src.training.probes import activations, evaluate_test_time, layer_variances
 
 DRAWING = 4
@@ -46,10 +47,11 @@ class Trained:
         self,
         stack: Stack,
         nets: Sequence[nn.Module],
+        learned: Sequence[Learned],
         diverged: Sequence[int | None],
         probed: Sequence[dict[str, Any]],
     ) -> None:
-        self._stack, self._nets = stack, nets
+        self._stack, self._nets, self._learned = stack, nets, learned
         self.probed, self.test_time = list(probed), list[dict[str, Any]]()
         """Rows of `probe.csv` and `test_time.csv`; see `probes.of_run` for one run's part."""
         self.diverged_in = list(diverged)
@@ -57,11 +59,14 @@ class Trained:
         self.parameters = stack.parameters.shape[-1]
 
     def state(self, run: int) -> dict[str, Tensor]:
-        """`state_dict` of one run's net, on the CPU."""
+        """`state_dict` of one run's net, on the CPU; behind it the noise's own parameters, see `OF_NOISE`."""
         flat = self._stack.parameters if len(self._nets) == 1 else self._stack.parameters[run]
         net = self._nets[run]
-        nn.utils.vector_to_parameters(flat.detach(), net.parameters())
-        return {name: tensor.detach().cpu().clone() for name, tensor in net.state_dict().items()}
+        size = sum(parameter.numel() for parameter in net.parameters())
+        nn.utils.vector_to_parameters(flat[:size].detach(), net.parameters())
+        own = learned_views(flat, self._learned)
+        further = {f"{OF_NOISE}{place}/{name}": own[place][name] for place in own for name in own[place]}
+        return {name: t.detach().cpu().clone() for name, t in {**net.state_dict(), **further}.items()}
 
 
 def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> Trained:
@@ -83,22 +88,25 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
         InputError: for a rate above 0 that would move nothing.
     """
     first, features = runs[0], images.train.shape[1]
-    configured = _configured(runs, _count_places(runs, images, classes))
+    where = _places(runs, images, classes)
+    configured = _configured(runs, max(2, min(where.count, len(RATES))))
     nets = [models.build(run.model, features, classes, run.seed) for run in runs]
     objective = Objective(first.label_smoothing, len(images.train))
     injected = noise.make(first.noise)
-    stack: Stack = models.stack_class(first.model.name)(nets, injected, images.device, objective)
+    learned = [_learned(injected, where, run.seed) for run in runs]
+    stack: Stack = models.stack_class(first.model.name)(nets, injected, images.device, objective, learned)
     kernels.check_precision(first.precision, images.device.type)
     matmul = kernels.resolve(first.matmul) if images.device.type == "cpu" else "torch"
     # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
     with torch.inference_mode(not stack.autograd), kernels.using(matmul, first.precision):
-        return _train(runs, images, nets, injected, stack, configured, report)
+        return _train(runs, images, nets, learned, injected, stack, configured, report)
 
 
 def _train(
     runs: Sequence[Run],
     images: Images,
     nets: Sequence[nn.Module],
+    learned: Sequence[Learned],
     injected: noise.Noise,
     stack: Stack,
     configured: np.ndarray,
@@ -157,7 +165,7 @@ def _train(
         alive = [end is None for end in diverged_in]
         if not any(alive):
             break
-    trained = Trained(stack, nets, diverged_in, probed)
+    trained = Trained(stack, nets, learned, diverged_in, probed)
     if first.probe.test_time:
         # at the configured rates: a schedule may end without any noise
         at_test_time, test_draws = (
@@ -194,17 +202,29 @@ def _rows(
     ]
 
 
-def _count_places(runs: Sequence[Run], images: Images, classes: int) -> int:
-    """Places beside the input, at least the two of the book's net, whose rates are always in the metrics."""
+def _places(runs: Sequence[Run], images: Images, classes: int) -> Places:
+    """Where the noise may act: the same places for all runs."""
     try:
-        of_runs = [places.of_run(run, images.train.shape[1:], classes) for run in runs]
-        return max(2, min(of_runs[0].count, len(RATES)))
+        first, *_ = [places.of_run(run, images.train.shape[1:], classes) for run in runs]
+        return first
     except places.Misfit:
-        return 2  # training raises the same exception, with its trace
+        return Places()  # training raises the same exception, with its trace
+
+
+def _learned(injected: noise.Noise, where: Places, seed: int) -> Learned:
+    """Initial values of the noise's own parameters in a run, whatever its rates."""
+    return {
+        (place, name): value
+        for place, shape in where.shapes.items()
+        for name, value in noise.initial_parameters(
+            injected, shape, streams.torch_seed(seed, f"learned{place}")
+        ).items()
+    }
 
 
 def _configured(runs: Sequence[Run], count: int) -> np.ndarray:
-    """The rates that the configs name, at the input and `count` places: (1 + count, R)."""
+    """The rates that the configs name, at the input and `count` places, at least the two of the book's net, which
+    are always in the metrics: (1 + count, R)."""
     rates = [[run.noise.get("input_rate", 0.0), *list(run.rates.values())[:count]] for run in runs]
     return np.array(rates).T
 

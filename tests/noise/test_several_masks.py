@@ -55,9 +55,7 @@ def test_the_gradient_at_the_logits_is_autograds(
     objective, which = Objective(smoothing), noise(name, masks)
     log_p = F.log_softmax(z, -1)
     objective.loss(which.merge(log_p.unflatten(0, (masks, n))), y).backward()
-    merged, gradient = merged_gradient(
-        log_p.detach(), objective.target(y, log_p.detach()[:n]), which, scale=1.0
-    )
+    merged, gradient = merged_gradient(log_p.detach(), y, which, objective, scale=1.0)
     assert z.grad is not None
     torch.testing.assert_close(gradient, z.grad, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(merged, which.merge(log_p.detach().unflatten(0, (masks, n))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from src import components, optimizers, streams
-from src.noise import make
+from src.noise import Noise, initial_parameters, make
 from src.stacks.mlp import MLP
 from src.stacks.modules import Modules
 from src.streams import LEVELS, Draws
@@ -323,19 +324,36 @@ class Three(nn.Sequential):
 CONF = Path(__file__).resolve().parents[2] / "conf" / "noise"
 
 
+def shape_at(noise: Noise, place: int, widths: Sequence[int]) -> tuple[int, int]:
+    """What the noise is handed at a place: a layer's weights, or activations."""
+    if not (noise.has("weight") or noise.has("product")):
+        return 1, widths[place]
+    layer = place if noise.reads else max(place - 1, 0)
+    return widths[layer + 1], widths[layer]
+
+
 @pytest.mark.parametrize("runs", [1, 3])
 @pytest.mark.parametrize("name", components.names("noise"))
 def test_a_plain_module_has_any_noise_as_the_book_net_has(name: str, runs: int) -> None:
     """Two implementations of every noise, by hand and by autograd; over a few steps, as some have a state."""
     options = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     nets = [net(seed, Three) for seed in range(runs)]
-    by_hand = MLP(nets, make(options), CPU)
-    by_autograd = Modules(copy.deepcopy(nets), make(options), CPU)
+    noise, widths = make(options), (FEATURES, 12, 9, CLASSES)
+    learned = [
+        {
+            (place, key): value
+            for place in (0, 1, 2)
+            for key, value in initial_parameters(noise, shape_at(noise, place, widths), seed).items()
+        }
+        for seed in range(runs)
+    ]
+    by_hand = MLP(nets, noise, CPU, learned=learned)
+    by_autograd = Modules(copy.deepcopy(nets), make(options), CPU, learned=learned)
     seeds = list(range(runs))
     rates: list[Any] = [0.0, 0.3, 0.4]
     if runs > 1:
-        by_place = ([0.0] * 3, [0.3, 0.0, 0.5], [0.4, 0.2, 0.6])
-        rates = [torch.tensor(of_place).reshape(-1, 1, 1) for of_place in by_place]
+        by_place = ([0.3, 0.0, 0.45], [0.4, 0.2, 0.48])
+        rates = [0.0, *(torch.tensor(of_place).reshape(-1, 1, 1) for of_place in by_place)]
     lead = (runs,) if runs > 1 else ()
     for step in range(4):
         n = 16 if step != 2 else 7

@@ -163,6 +163,7 @@ class Run:
         import torch
 
         from src import config, data, models
+        from src.stacks import OF_NOISE
 
         path = self.folder / store.WEIGHTS
         if not path.is_file():
@@ -172,7 +173,8 @@ class Run:
         run = config.parse(self.record["config"])
         images = data.load_bytes(**run.data)
         net = models.build(run.model, images.train_images[0].numel(), images.classes, run.seed)
-        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        net.load_state_dict({key: value for key, value in state.items() if not key.startswith(OF_NOISE)})
         return net.eval()
 
     def __repr__(self) -> str:

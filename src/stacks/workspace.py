@@ -1,0 +1,41 @@
+"""Memory for what a multilayer perceptron computes in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Workspace:
+    """Where the intermediates of batches of n images are kept, the same in each step.
+
+    Args:
+        n: images in a batch.
+        weights: of the three layers, (out, in) or (R, out, in).
+    """
+
+    def __init__(self, n: int, weights: Sequence[Tensor]) -> None:
+        lead = weights[0].shape[:-2]
+        widths = [W.shape[-2] for W in weights]
+        hidden, like = widths[:-1], weights[0]
+        # over few classes softmax is six times faster on a CPU when the images of each lie side by side
+        logits = like.new_empty(*lead, widths[-1], n).mT
+        self.outputs = [*(like.new_empty(*lead, n, width) for width in hidden), logits]
+        self.into = [like.new_empty(0), *(like.new_empty(*lead, n, width) for width in hidden)]
+        self.columns = like.new_empty(*lead, widths[-1], n)
+        self.minus_one = like.new_full((*lead, 1, n), -1)
+        self._noised: dict[int, Tensor] = {}
+        self._repeated: Tensor | None = None
+
+    def noised(self, place: int, like: Tensor) -> Tensor:
+        if place not in self._noised:
+            self._noised[place] = torch.empty_like(like)
+        return self._noised[place]
+
+    def repeated(self, x: Tensor, masks: int) -> Tensor:
+        """For a batch that is seen several times."""
+        if self._repeated is None:
+            self._repeated = x.new_empty((*x.shape[:-2], masks * x.shape[-2], x.shape[-1]))
+        return self._repeated

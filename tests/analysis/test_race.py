@@ -1,0 +1,152 @@
+"""`analysis.race`: which settings go on, which commands it gives, and the table that it keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from configs import REPOSITORY
+
+from analysis import race
+from src.errors import InputError
+from src.runs import store
+from src.sweeping.naming import sweep_name
+
+KEYS = ("noise", "dropout1", "noise.slope")
+
+
+def table(accuracies: dict[str, list[float | None]], seeds: Sequence[int] = (0, 1)) -> pd.DataFrame:
+    """Settings "NOISE RATE" with an accuracy a seed; None: the run diverged; a short list: it has fewer seeds."""
+    told = []
+    for setting, values in accuracies.items():
+        noise, rate = setting.split()
+        for seed, value in zip(seeds, values, strict=False):
+            settings = {"noise": noise, "dropout1": float(rate), "noise.slope": None if noise == "a" else 1.0}
+            told.append({**settings, "seed": seed, "val_acc": value, "val_loss": 1.0, "budget": race.STEPS})
+    return pd.DataFrame(told)
+
+
+def test_of_each_noise_the_best_go_on_and_diverged_ones_do_not() -> None:
+    accuracies: dict[str, list[float | None]] = {
+        "a 0.1": [0.8, 0.9], "a 0.2": [0.9, 0.9], "a 0.3": [0.99, None], "a 0.4": [0.7, 0.8], "a 0.5": [0.99],
+        "b 0.1": [0.5, 0.6], "b 0.2": [0.6, 0.6], "b 0.3": [0.1, 0.1],
+    }  # fmt: skip
+    chosen = race.best(table(accuracies), KEYS, 3)
+    assert chosen == [
+        "noise=a dropout1=0.2", "noise=a dropout1=0.1",
+        "noise=b dropout1=0.2 noise.slope=1", "noise=b dropout1=0.1 noise.slope=1",
+    ]  # fmt: skip
+    assert len(race.best(table(accuracies), KEYS, 1)) == 6
+
+
+class Trained:
+    """In the place of `src.train`: notes its commands and leaves runs whose accuracy is their rate."""
+
+    def __init__(self, output: Path) -> None:
+        self.output, self.commands, self.code = output, list[list[str]](), 0
+
+    def __call__(self, command: Sequence[str]) -> int:
+        named = [part for part in command[1:] if not part.startswith("output=")]
+        self.commands.append(named)
+        if self.code > 1:
+            return self.code
+        values = dict(part.split("=", 1) for part in named)
+        arms = json.loads(
+            values.get("hydra.sweeper.arms", '["noise=a dropout1=0.1", "noise=b dropout1=0.2"]')
+        )
+        folder = self.output / "sweeps" / sweep_name(named)
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = ["id,state,noise,dropout1,seed,epoch"]
+        seeds = {"0": [0], "1,2": [1, 2], "range(3,8)": range(3, 8), "range(8)": range(8)}[values["seed"]]
+        for arm in arms:
+            setting = dict(part.split("=") for part in arm.split())
+            for seed in seeds:
+                epochs = int(values.get("epochs", 100))
+                name = f"{setting['noise']}{setting['dropout1']}_{seed}_{epochs}"
+                lines.append(f"{name},finished,{setting['noise']},{setting['dropout1']},{seed},{epochs}")
+                self._leave(name, setting, seed, epochs)
+        (folder / "runs.csv").write_text("\n".join(lines) + "\n")
+        return self.code
+
+    def _leave(self, name: str, setting: dict[str, str], seed: int, epochs: int) -> None:
+        run = self.output / "runs" / name
+        run.mkdir(parents=True, exist_ok=True)
+        rate = float(setting["dropout1"])
+        config = {"noise": {"name": setting["noise"]}, "dropout1": rate, "seed": seed, "epochs": epochs}
+        final = {"epoch": epochs, "val_acc": rate, "val_loss": 1.0, "ema_test_acc": 0.5, "var1": 3.0}
+        header = ",".join(final)
+        lines = [header, *[",".join(map(str, final.values()))] * epochs]
+        (run / "metrics.csv").write_text("\n".join(lines) + "\n")
+        record = {"id": name, "state": "finished", "config": config, "final": final, "seconds": 1.5}
+        store.write_record(run, record)
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    train = Trained(tmp_path / "outputs")
+    monkeypatch.setattr(race, "run", train)
+    return train
+
+
+def arguments(trained: Trained, *more: str) -> list[str]:
+    return ["noises_basic", "--output", str(trained.output), "--to", str(trained.output / "tables"), *more]
+
+
+def test_three_rungs_and_then_the_finalists_at_equal_time(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained.output / "tables").mkdir(parents=True)
+    (trained.output / "tables" / race.RATIOS).write_text("noise,ratio\ndropout,1.2\na,2.4\nb,1.2\n")
+    assert race.main(arguments(trained)) == 0
+    arms = 'hydra.sweeper.arms=["noise=a dropout1=0.1", "noise=b dropout1=0.2"]'
+    assert trained.commands == [
+        ["sweep=noises_basic", "seed=0"],
+        ["sweep=noises_basic", "seed=1,2", arms],
+        ["sweep=noises_basic", "seed=range(3,8)", arms],
+        # twice dropout's time: half the epochs; b takes dropout's own time
+        ["sweep=noises_basic", "seed=range(8)", "epochs=50", 'hydra.sweeper.arms=["noise=a dropout1=0.1"]'],
+    ]
+    kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
+    assert len(kept) == 2 * 8 + 8 and not kept["id"].duplicated().any()
+    assert dict(kept.groupby("budget")["epochs"].max()) == {"steps": 100, "time": 50}
+    assert "ema_test_acc" in kept and "var1" not in kept
+    again = (trained.output / "tables" / "noises_basic.csv").read_bytes()
+    assert race.main(arguments(trained)) == 0
+    assert (trained.output / "tables" / "noises_basic.csv").read_bytes() == again
+
+
+def test_without_ratios_equal_steps_alone_and_bad_input_ends_it(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert race.main(arguments(trained, "--trim", "data=digits")) == 0
+    assert len(trained.commands) == 3 and trained.commands[0] == [
+        "sweep=noises_basic",
+        "data=digits",
+        "seed=0",
+    ]
+    assert "no table at equal time" in capsys.readouterr().err
+    trained.code, trained.commands = 2, []
+    assert race.main(arguments(trained)) == 2
+    assert len(trained.commands) == 1
+
+
+def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
+    (tmp_path / race.RATIOS).write_text("noise,ratio\ngaussian,1.2\n")
+    with pytest.raises(InputError, match="dropout among them"):
+        race.read_ratios(tmp_path / race.RATIOS)
+
+
+PARTS = sorted((REPOSITORY / "sweeps").glob("noises_*.yaml"))
+
+
+def test_the_parts_are_what_make_noises_races_and_share_one_regime() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    (listed,) = [line for line in makefile.splitlines() if line.startswith("NOISES :=")]
+    assert sorted(listed.split()[2:]) == [path.stem for path in PARTS]
+    params: list[Any] = [yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"] for path in PARTS]
+    assert all(other == params[0] for other in params)
