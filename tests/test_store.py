@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,7 @@ DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "record of other bytes": ("run.json", lambda content: b"\xff\xfe\xfd"),
     "record that is a list": ("run.json", lambda content: b"[]"),
     "record that is a word": ("run.json", lambda content: b'"finished"'),
+    "record without an end to its depth": ("run.json", lambda content: b"[" * 100_000),
     "record without a state": ("run.json", lambda content: b"{}"),
     "record with a new state": ("run.json", with_key("state", "done")),
     "record with a state only": ("run.json", lambda content: b'{"state": "finished"}'),
@@ -174,6 +176,7 @@ DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "metrics without the last newline": ("metrics.csv", lambda content: content[:-1]),
     "metrics with the beginning of a row too many": ("metrics.csv", lambda content: content + b"4,"),
     "metrics with a row too many": ("metrics.csv", lambda content: content + content.splitlines(True)[-1]),
+    "metrics with an epoch twice": ("metrics.csv", lambda content: re.sub(b"\n2,", b"\n1,", content)),
     "metrics with another result": ("metrics.csv", lambda content: content[:-6] + b"99999\n"),
 }
 
@@ -184,6 +187,14 @@ def test_damage_is_told_and_never_taken_for_finished(folder: Path, kind: str) ->
     edited(folder / name, change)
     with pytest.raises(store.Damaged, match=str(folder)):
         store.read_record(folder)
+
+
+def test_a_folder_that_holds_another_run_is_damaged(folder: Path) -> None:
+    other = folder.rename(folder.with_name("f" * 12))
+    with pytest.raises(store.Damaged, match="it is that of the run 000000000000"):
+        store.read_record(other)
+    mine = other.rename(other.with_name("0" * 12))
+    assert store.read_record(mine) is not None
 
 
 def test_missing_metrics_are_damage(folder: Path) -> None:

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -179,10 +180,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         raise _unreadable(path, error) from None
     try:
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Damaged(f"{path} is damaged: not a whole JSON document") from None
     if not isinstance(record, dict) or record.get("state") not in (FINISHED, FAILED, DIVERGED):
         raise Damaged(f"{path} is damaged: it holds no state")
+    is_named = re.fullmatch("[0-9a-f]{12}", folder.name)
+    if is_named and (run := record.get("id", folder.name)) != folder.name:
+        raise Damaged(f"{path} is damaged: it is that of the run {run}")
     if record["state"] == FINISHED:
         _check_metrics(folder / "metrics.csv", record)
     files = record.get("files")
@@ -200,6 +204,9 @@ def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
         raise Damaged(f"{path.parent / 'run.json'} is damaged: it holds no config or no final row") from None
     header = lines[0].decode(errors="replace").split(",")
     last = lines[-2].decode(errors="replace").split(",") if len(lines) == epochs + 2 else []
+    numbers = [line.partition(b",")[0] for line in lines[1:-1]]
+    if numbers != [b"%d" % epoch for epoch in range(1, epochs + 1)] and header[0] == "epoch":
+        last = []
     if lines[-1] != b"" or len(last) != len(header) or last != [_cell(final, key) for key in header]:
         raise Damaged(f"{path} is damaged: it does not hold the {epochs} epochs that run.json speaks of")
 
