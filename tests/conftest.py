@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
         kernels._by_torch = onednn
     elif kernel:
         kernels.resolve(kernel)
-        kernels.fastest = lambda: kernel
+        kernels.fastest = wraps(kernels.fastest.__wrapped__)(lambda: kernel)
 
 
 def onednn(out: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> Tensor:

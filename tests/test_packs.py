@@ -165,6 +165,23 @@ def test_what_is_put_back_comes_next() -> None:
     assert [job.number for job in queue.next_pack()] == [1, 2, 3, 4]
 
 
+def test_what_a_gpu_hands_back_after_the_last_was_handed_out_is_a_pack() -> None:
+    class Nothing:
+        def more(self, room: int) -> list[Job]:
+            return []
+
+        def available(self) -> int:
+            return 0
+
+    queue = Queue(same(5), workers=2, source=Nothing())
+    memory = 3 * GPU_MEMORY_PER_RUN
+    first, second = queue.next_pack(memory), queue.next_pack(memory)
+    assert not queue.next_pack(memory)
+    queue.put_back(second[1:])
+    assert queue.next_pack(memory) == second[1:]
+    assert len(first) + len(second) == 5
+
+
 @given(st.integers(1, 500), st.integers(1, 20), st.integers(1, 50))
 def test_no_pack_is_larger_than_its_gpu_holds(count: int, workers: int, held: int) -> None:
     lengths = sizes(Queue(same(count), workers), 0.1, held * GPU_MEMORY_PER_RUN)

@@ -476,7 +476,8 @@ def test_help_is_in_full_sentences(command: Command, module: str) -> None:
 
 
 def test_the_command_begins_without_heavy_imports() -> None:
-    code = "import sys, src.train; print(*sys.modules)"
+    """So do a sweep's workers: they import torch at the same time as the command does, and not after it."""
+    code = "import sys, src.train, src.sweeping.sweep, src.engines.loky; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True
     )

@@ -108,7 +108,11 @@ class Queue:
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Jobs of one pack that were handed out and not begun; they are the next ones of their kind."""
         if jobs:
-            self._waiting[kind(jobs[0])].extendleft(reversed(jobs))
+            waiting = self._waiting[key := kind(jobs[0])]
+            waiting.extendleft(reversed(jobs))
+            self._totals[key] = max(
+                self._totals[key], len(waiting)
+            )  # the source may have been asked in between
 
     def next_pack(self, gpu_memory: int | None = None) -> list[Job]:
         """The next pack; empty when nothing waits.

@@ -254,9 +254,9 @@ def done(output: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in output.glob("runs/*/run.json")}
 
 
-def refused(root: Path, said: str, *how: str) -> None:
-    """One line, exit code 2, nothing written."""
-    out = sweep(root, *SWEPT, "output=refused", *how, code=2)
+def refused(root: Path, said: str, *how: str, code: int = 2) -> None:
+    """One line, the exit code, nothing written."""
+    out = sweep(root, *SWEPT, "output=refused", *how, code=code)
     (line,) = [line for line in out.splitlines() if line.startswith("error: ")]
     assert said in line, line
     assert not list((root / "refused").glob("runs/*"))

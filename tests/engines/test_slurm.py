@@ -221,7 +221,8 @@ def test_queued_jobs_of_a_killed_sweep_train_nothing(workshop: Path) -> None:
 
 def test_a_disk_whose_locks_do_not_hold_is_told(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCKS_HOLD_IN_ONE_PROCESS", "1")
-    refused(workshop, f"output={workshop / 'refused'}: file locks do not hold between machines", *HOW)
+    said = f"output={workshop / 'refused'}: file locks do not hold between machines"
+    refused(workshop, said, *HOW, code=3)
 
 
 def test_jobs_of_a_killed_sweep_are_cancelled_by_the_next_one(workshop: Path) -> None:
