@@ -180,7 +180,7 @@ def test_facts_count_a_shared_run_once_and_json_says_what_was_answered(
     assert told["pages"][0] == str(tmp_path / "report" / "index.html")
     assert told["event"] == "end" and len(told["problems"]) <= 1
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "| Runs | 10; 10 of them serve several sweeps |" in text
+    assert "| Runs of the exercises | 10; 10 of them serve several sweeps |" in text
     assert "| Training time, all runs | 1 min 0 s |" in text
 
 

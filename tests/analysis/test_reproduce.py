@@ -129,7 +129,8 @@ def test_a_choice_that_cannot_be_made_is_left_out(
 
     monkeypatch.setattr(tables, "collect", refuse)
     assert main([]) == 1
-    assert [command[0] for command in given[1]] == ["sweep=one", "sweep=two", "sweep=three", "report"]
+    trained = ["sweep=scratch_concise", "sweep=one", "sweep=two", "sweep=three", "report"]
+    assert [command[0] for command in given[1]] == trained
     assert "two_test is left out: outputs/sweeps/two has no finished run" in capsys.readouterr().err
 
 
