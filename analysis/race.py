@@ -37,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m analysis.race",
         description=(
             "Races the settings of each noise in named sweeps: all of them on one seed, the best third by mean "
-            "validation accuracy on two more, the best sixth on five more. Then the finalists once more at equal "
-            f"time, where {RATIOS} says what an epoch with their noise takes. Writes one table a sweep. Started "
+            "validation accuracy on two more, the best sixth on five more. Then the best once more at equal time, "
+            f"where {RATIOS} says what an epoch with their noise takes. Writes one table a sweep. Started "
             "again it trains only what is missing."
         ),
     )
@@ -121,7 +121,7 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         chosen = [f"hydra.sweeper.arms={json.dumps(finalists)}"] if finalists else []
         if train(STEPS, f"seed={seeds}", *chosen) > SOME_RUNS_LOST:
             return code
-    for arm in finalists if ratios else []:
+    for arm in best(table, keys, len(table), least=1) if ratios else []:
         ratio = (ratios or {}).get(dict(part.split("=") for part in arm.split())["noise"])
         epochs = int(table["epochs"].iloc[0])
         if (
@@ -166,11 +166,11 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
     return value["name"] if isinstance(value, Mapping) else value
 
 
-def best(table: pd.DataFrame, keys: Sequence[str], one_in: int) -> list[str]:
+def best(table: pd.DataFrame, keys: Sequence[str], one_in: int, least: int = 2) -> list[str]:
     """Of each noise the settings with the highest mean validation accuracy, as arms.
 
     Settings that have fewer seeds than others of their noise are out of the race, and so is one with a run that
-    diverged. One in `one_in` of all its settings goes on, at least two if there are so many. Equal ones go by the
+    diverged. One in `one_in` of all its settings goes on, or the `least`. Equal ones go by the
     validation loss.
     """
     chosen: list[str] = []
@@ -185,7 +185,7 @@ def best(table: pd.DataFrame, keys: Sequence[str], one_in: int) -> list[str]:
             well=("val_acc", _all_there),
         )
         running = means[(means["seeds"] == means["seeds"].max()) & means["well"]]
-        count = max(2, round(len(means) / one_in))
+        count = max(least, round(len(means) / one_in))
         order = running.assign(acc=-running["acc"].round(10)).sort_values(["acc", "loss"], kind="stable")
         chosen += [arm if arm != "all" else f"noise={noise}" for arm in order.index[:count]]
     return chosen
