@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from src.loggers import PROJECT, LoggedRun, Logger
 
 PACKAGE = "wandb"
 PATIENCE = 30
-"""Seconds for a server's first answer; its own default is 90."""
+"""Seconds for a server's first answer, of which its own default is 90, and for the end of a run's file."""
+BLOCK = 32768
+"""Bytes of a block of that file."""
 
 
 class Tracker(Logger):
@@ -68,6 +71,8 @@ class Tracker(Logger):
                 )
         finally:
             began.finish(exit_code=int(run.diverged))
+        if mode == "offline":
+            self._await(unfinished, run)
         self._folder.mkdir(parents=True, exist_ok=True)
         for folder in (unfinished / "wandb").glob("*run-*"):  # there in one step, whole
             if folder.is_dir() and not folder.is_symlink():
@@ -75,3 +80,19 @@ class Tracker(Logger):
         shutil.rmtree(unfinished, ignore_errors=True)
         with contextlib.suppress(OSError):  # another process may have one there
             unfinished.parent.rmdir()
+
+    def _await(self, folder: Path, run: LoggedRun) -> None:
+        """Until W&B's own process has written the whole run: on a busy machine it may not when `finish` returns.
+
+        Raises:
+            TimeoutError: if it does not.
+        """
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            content = b"".join(path.read_bytes() for path in folder.glob("wandb/offline-run-*/*.wandb"))
+            # an epoch's row names its step; a name on the border of two of the file's blocks is not seen
+            rows = content.count(b"_step") + len(content) // BLOCK
+            if run.id.encode() in content and rows >= len(run.rows):
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"W&B has not written the run after {PATIENCE} seconds")
