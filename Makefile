@@ -79,7 +79,7 @@ $(VENV)/installed-engines: $(VENV)/installed-test
 
 # it sees what is installed in the other one, and holds what differs
 $(TRACKERS)/installed: $(VENV)/installed-test
-	$(PYTHON) -m venv $(TRACKERS)
+	$(PYTHON) -m venv --clear $(TRACKERS)
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
 		> $$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth
 	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[trackers]"
