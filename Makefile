@@ -13,9 +13,10 @@ run: $(VENV)/installed
 	$(BIN)/python -m src.train sweep=rate_order
 	$(BIN)/python -m analysis.compare outputs/sweeps/rate_order
 
+# ONLY=5 makes one exercise
 reproduce: $(VENV)/installed
 	$(BIN)/python -m src.data
-	$(BIN)/python -m analysis.reproduce
+	$(BIN)/python -m analysis.reproduce $(if $(ONLY),--only $(ONLY))
 
 report: $(VENV)/installed
 	$(BIN)/python -m src.data

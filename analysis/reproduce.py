@@ -42,7 +42,7 @@ def _parser() -> Parser:
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=text)
     text = "Trains a small version, two seeds and few epochs, which is marked as such in its report."
     parser.add_argument("--small", action="store_true", help=text)
-    text = "Trains these exercises only, by their names in analysis/exercises. The report has all there are."
+    text = "Trains these exercises only, by number or by name in analysis/exercises. The report has all there are."
     parser.add_argument("--only", nargs="+", metavar="NAME", help=text)
     return parser
 
@@ -54,12 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
     from analysis import exercises
 
-    unknown = [name for name in options.only or () if name not in exercises.names()]
+    numbered = {str(number): name for number, name in enumerate(exercises.names(), 1)}
+    only = [numbered.get(name, name) for name in options.only or ()]
+    unknown = [name for name in only if name not in exercises.names()]
     if unknown:
         right = f"one of these is right: {', '.join(exercises.names())}"
         raise InputError(f"--only {unknown[0]}: there is no such exercise; {right}")
-    sweeps: list[tuple[str, str | None]] = [] if options.only else [(exercises.BOOK, None)]
-    for name in options.only or exercises.names():
+    sweeps: list[tuple[str, str | None]] = [] if only else [(exercises.BOOK, None)]
+    for name in only or exercises.names():
         first, *chosen = exercises.load(name).SWEEPS
         sweeps += [(first, None), *((sweep, name) for sweep in chosen)]
     code = DONE

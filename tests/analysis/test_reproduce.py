@@ -89,11 +89,12 @@ def test_full_size_in_order(given: Given, capsys: pytest.CaptureFixture) -> None
     assert typed[-1] == "$ python -m analysis.report"
 
 
+@pytest.mark.parametrize("only", ["two", "2"])
 def test_small_and_elsewhere(
-    given: Given, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    given: Given, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, only: str
 ) -> None:
     monkeypatch.setitem(reproduce.SMALL, "two", ("epochs=3",))
-    assert main(["--small", "--output", "here", "--only", "two"]) == 0
+    assert main(["--small", "--output", "here", "--only", only]) == 0
     arms = ARMS.replace("=two", "=two__epochs=3")
     assert given[1] == [
         ["sweep=two", "epochs=3", "output=here"],
