@@ -30,11 +30,13 @@ def _parser() -> Parser:
     parser = Parser(prog="python -m analysis.choose", description=__doc__, epilog=code)
     text = "A sweep's folder, such as outputs/sweeps/NAME; or the exercise that chooses, by its first sweep's name."
     parser.add_argument("name", metavar="FOLDER|NAME", help=text)
-    text = "The name of the second sweep's file, with a folder. The default is the first one's name and _test."
+    text = (
+        "The name of the second sweep's file, with a folder. The default is the first one's name and _test."
+    )
     parser.add_argument("--name", dest="second", metavar="NAME", help=text)
     text = (
-        "The setting that the others are judged against, with a folder, such as 'dropout1=0 dropout2=0'. The default "
-        "is the one that the sweep declares (hydra.sweeper.primary), else what its keys are by default."
+        "The setting that the others are judged against, with a folder, such as 'dropout1=0 dropout2=0'. The "
+        "default is the one that the sweep declares (hydra.sweeper.primary), else what its keys are by default."
     )
     parser.add_argument("--reference", metavar="OVERRIDES", help=text)
     place = parser.add_mutually_exclusive_group()
