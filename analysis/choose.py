@@ -1,6 +1,11 @@
-"""The command `python -m analysis.choose weight_decay`: the arms of a sweep that an earlier one chooses.
+"""The command `python -m analysis.choose`: the second stage of a sweep or search, which retrains what it chose.
 
-It prints them as one line that is the value of hydra.sweeper.arms: python -m src.train sweep=weight_decay_test
+Of any sweep or search with a validation split, by its folder: it writes the file of a second sweep into sweeps/, in
+which the best setting and the runner-up are judged against a reference by the test set, on fresh seeds and all
+images, until that is decided; one command, which is printed, runs it.
+
+Of an exercise, by its name, it prints the arms that the first sweep chooses for the second one, as one line that is
+the value of hydra.sweeper.arms: python -m src.train sweep=weight_decay_test
 "hydra.sweeper.arms=$(python -m analysis.choose weight_decay)". Runs without a result are named on stderr, and the
 choice is made from the others. It is refused if nothing is known of an arm because none of its runs is finished; an
 arm whose runs all diverged has lost.
@@ -23,8 +28,17 @@ if TYPE_CHECKING:
 def _parser() -> Parser:
     code = "The exit code is 0 if the choice could be made, and 2 if it could not or for bad input."
     parser = Parser(prog="python -m analysis.choose", description=__doc__, epilog=code)
-    text = "The exercise that chooses, by the name of its first sweep: weight_decay."
-    parser.add_argument("name", metavar="NAME", help=text)
+    text = "A sweep's folder, such as outputs/sweeps/NAME; or the exercise that chooses, by its first sweep's name."
+    parser.add_argument("name", metavar="FOLDER|NAME", help=text)
+    text = (
+        "The name of the second sweep's file, with a folder. The default is the first one's name and _test."
+    )
+    parser.add_argument("--name", dest="second", metavar="NAME", help=text)
+    text = (
+        "The setting that the others are judged against, with a folder, such as 'dropout1=0 dropout2=0'. The "
+        "default is the one that the sweep declares (hydra.sweeper.primary), else what its keys are by default."
+    )
+    parser.add_argument("--reference", metavar="OVERRIDES", help=text)
     place = parser.add_mutually_exclusive_group()
     text = "The output folder with the sweep's runs. The default is %(default)s."
     place.add_argument("--output", default="outputs", metavar="FOLDER", help=text)
@@ -46,10 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
     from analysis import exercises, tables
 
+    if Path(options.name).is_dir() and options.name not in exercises.names():
+        if options.kept or options.sweep:
+            raise InputError("--from and --sweep go with an exercise's name; a folder alone is right")
+        _write(Path(options.name), options.second, options.reference)
+        return
+    if options.second or options.reference:
+        raise InputError(f"{options.name} is no sweep's folder, with which --name and --reference go")
     choosers = [name for name in exercises.names() if hasattr(exercises.load(name), "choose")]
     if options.name not in choosers:
-        known = "chooses no arms" if options.name in exercises.names() else "is no exercise"
-        raise InputError(f"{options.name} {known}; one of these is right: {', '.join(choosers)}")
+        known = "chooses no arms" if options.name in exercises.names() else "is no exercise, and no folder"
+        right = f"a sweep's folder, or one of these: {', '.join(choosers)}"
+        raise InputError(f"{options.name} {known}; right is {right}")
     first = exercises.load(options.name).SWEEPS[0]
     folder = options.sweep or first
     if options.kept:
@@ -67,6 +89,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from analysis import programs
 
         events.tell("end", sweep=table.name, arms=found, problems=programs.problems(table.problems))
+
+
+def _write(folder: Path, name: str | None, reference: str | None) -> None:
+    from analysis import second_stage
+
+    stage = second_stage.of(folder, name, reference)
+    for what, arm in stage.arms:
+        print(f"{what}: {arm}")
+    print(f"{second_stage.write(stage)}: {len(stage.arms)} arms, on fresh seeds until they are decided")
+    print(f"run it: {stage.command}")
+    events.tell("end", sweep=stage.first, arms=[arm for _, arm in stage.arms], command=stage.command)
 
 
 def arms(name: str, table: Table) -> list[str]:

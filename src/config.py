@@ -178,7 +178,7 @@ def result_config(run: Run, planned: Provenance | None = None) -> dict[str, Any]
         "batch_size": run.batch_size,
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
-        **{key: run.rates[key] for key in FURTHER if run.rates[key]},
+        **{key: rate for key in FURTHER if (rate := getattr(run, key))},
         **{key: getattr(run, key) for key, default in AT_DEFAULT.items() if getattr(run, key) != default},
         "data": {**data.identity(run.data), "arrays": planned.data},
         **{group: dict(getattr(run, group)) for group in GROUPS},

@@ -35,7 +35,7 @@ analysis.check.__main__ analysis.contrasts
 analysis.where
 analysis.design analysis.figures analysis.merge analysis.phrases
 analysis.charts analysis.page analysis.search
-analysis.exercises
+analysis.exercises analysis.second_stage
 analysis.chapter analysis.comparison
 analysis.programs
 analysis.choose analysis.compare analysis.report analysis.watch

@@ -247,18 +247,15 @@ def test_a_batch_is_one_launch_and_all_is_kept(run: Run, capsys: pytest.CaptureF
     assert "report: python -m analysis.compare" in out
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "nsgaii", "grid"])
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_the_same_seed_asks_for_the_same_trials_even_after_a_kill(run: Run, sampler: str) -> None:
-    if sampler == "cmaes":
-        pytest.importorskip("cmaes")
     axes = ["dropout1=range(0,0.8,0.1)", "optimizer.lr=0.1,0.2"] if sampler == "grid" else SPACE
     options: dict[str, Any] = {"sampler": sampler, "n_trials": 18}
     first = run(*axes, name="first", **options)
     again = run(*axes, name="again", **options)
     other = run(*axes, name="other", seed=1, **options)
     assert params_of(first.trials) == params_of(again.trials) != params_of(other.trials)
-    # nsgaii may ask for a setting twice
-    assert len({str(params) for params in params_of(first.trials)}) >= 16
+    assert len({str(params) for params in params_of(first.trials)}) == 18
     with pytest.raises(Stopped):
         run(*axes, name="killed", most=8, **options)
     left = trials_of(again.folder.parent / "killed")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -38,8 +39,8 @@ def arms_of(
 ) -> list[Arm]:
     """The arms of a sweep, with checked jobs for every look.
 
-    Of each arm the first and the last job are planned. Where these differ in nothing but the seed, the others are
-    copies: planning takes longer than everything else here.
+    Of each arm the first job is planned, of one of each form the last one, too. Where these differ in nothing but
+    the seed, the others are copies: planning takes longer than everything else here.
 
     Raises:
         InputError: if a value is wrong, or seeds are missing.
@@ -49,13 +50,16 @@ def arms_of(
     kept = {job.id: job for job in planning.distinct(first, swept)}
     seeds_of_first = [seed for seed, _ in groups[0][:last]]
     arms: list[Arm] = []
+    alike: dict[Hashable, bool] = {}
     for of_arm, job in zip(groups, first, strict=True):
         if kept.pop(job.id, None) is not None:  # 0 and 0.0 are one arm
             seeds = [seed for seed, _ in of_arm[:last]]
             check_seeds(seeds, seeds_of_first, last, arm_name(job, swept))
-            end = planner.job(of_arm[last - 1][1], last - 1)
-            alike = {**job.config, "seed": end.run.seed} == end.config
-            make = partial(_job, planner, of_arm[:last], job if alike else None, len(arms) * last)
+            form = planner.form(of_arm[0][1])
+            if form not in alike:
+                end = planner.job(of_arm[last - 1][1], last - 1)
+                alike[form] = {**job.config, "seed": end.run.seed} == end.config
+            make = partial(_job, planner, of_arm[:last], job if alike[form] else None, len(arms) * last)
             arms.append(Arm(arm_name(job, swept), make))
     return arms
 
@@ -84,13 +88,14 @@ def groups_of(
     job_overrides: Sequence[Sequence[str]],
 ) -> dict[tuple[str, ...], list[tuple[str, Sequence[str]]]]:
     """Of each arm the seed, as given, and the overrides of its jobs, by those of them that are no seed."""
+    seeds = {
+        override: override.partition("=")[2]
+        for override in set(itertools.chain.from_iterable(job_overrides))
+        if key_of(override) == "seed"
+    }
     groups: dict[tuple[str, ...], list[tuple[str, Sequence[str]]]] = {}
     for overrides in job_overrides:
-        arm, seed = [], ""
-        for override in overrides:
-            if key_of(override) == "seed":
-                seed = override.partition("=")[2]
-            else:
-                arm.append(override)
-        groups.setdefault(tuple(arm), []).append((seed, overrides))
+        arm = tuple(override for override in overrides if override not in seeds)
+        seed = next((seeds[override] for override in overrides if override in seeds), "")
+        groups.setdefault(arm, []).append((seed, overrides))
     return groups

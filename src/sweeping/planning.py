@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.errors import InputError, shown
 from src.errors.messages import key_of
-from src.sweeping.naming import MOST_RUNS, NO_VALUE, check_range, check_swept, sets_hydra
+from src.sweeping.naming import (
+    MOST_RUNS,
+    NO_VALUE,
+    WITHOUT_EFFECT,
+    check_range,
+    check_swept,
+    sets_hydra,
+)
 
 if TYPE_CHECKING:
     from src.runs.job import Job
@@ -53,9 +61,10 @@ def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) ->
 def check_keys(jobs: Sequence[Sequence[str]]) -> None:
     """Raises InputError for a key that differs between jobs and changes no result."""
     for key in swept_keys(jobs):
-        settings = dict.fromkeys(o.partition("=")[2] for job in jobs for o in job if key_of(o) == key)
-        typed = {"True": "true", "False": "false"}  # as Hydra gives them, and nobody types them
-        check_swept(key, ",".join(typed.get(setting, setting) for setting in settings))
+        if key in WITHOUT_EFFECT:
+            settings = dict.fromkeys(o.partition("=")[2] for job in jobs for o in job if key_of(o) == key)
+            typed = {"True": "true", "False": "false"}  # as Hydra gives them, and nobody types them
+            check_swept(key, ",".join(typed.get(setting, setting) for setting in settings))
 
 
 def distinct(jobs: Sequence[Job], swept: Sequence[str]) -> list[Job]:
@@ -127,14 +136,17 @@ def as_typed(override: Override) -> str:
 
 def swept_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
     """Keys that differ between jobs, or that only some of them set, in the order they appear."""
-    values: dict[str, list[str]] = {}
-    for overrides in job_overrides:
-        for override in overrides:
-            values.setdefault(key_of(override), []).append(override.partition("=")[2])
+    counts = Counter(itertools.chain.from_iterable(job_overrides))
+    settings: dict[str, set[str]] = {}
+    given: Counter[str] = Counter()
+    for override, count in counts.items():
+        key, setting = key_of(override), override.partition("=")[2]
+        settings.setdefault(key, set()).add(setting)
+        given[key] += count
     return [
         key
-        for key, settings in values.items()
-        if (len(set(settings)) > 1 or len(settings) < len(job_overrides)) and not sets_hydra(key)
+        for key, of_key in settings.items()
+        if (len(of_key) > 1 or given[key] < len(job_overrides)) and not sets_hydra(key)
     ]
 
 
@@ -162,9 +174,7 @@ class Planner:
         from src import config
         from src.runs.job import Job
 
-        parsed = [self._parse(override) for override in overrides]
-        plain = [override for override in parsed if self._is_plain(override)]
-        composed = tuple(str(override.input_line) for override in parsed if not self._is_plain(override))
+        plain, composed = self._parts(overrides)
         base, hydra = self._base(composed)
         values: dict[str, Any] | None = base
         for override in plain:
@@ -174,6 +184,18 @@ class Planner:
         values = resolved(values)
         task = [override for override in overrides if not sets_hydra(override)]
         return Job(config.parse(values), values, task, hydra, number)
+
+    def form(self, overrides: Sequence[str]) -> Hashable:
+        """In jobs of one form, either all or none have a key that follows from another one (`${seed}`)."""
+        plain, composed = self._parts(overrides)
+        follows = [str(override.input_line) for override in plain if "${" in str(override.input_line)]
+        return composed, tuple(override.key_or_group for override in plain), tuple(follows)
+
+    def _parts(self, overrides: Sequence[str]) -> tuple[list[Override], tuple[str, ...]]:
+        """The overrides that only set a value, and those that Hydra must compose a config with."""
+        parsed = [self._parse(override) for override in overrides]
+        plain = [override for override in parsed if self._is_plain(override)]
+        return plain, tuple(str(override.input_line) for override in parsed if not self._is_plain(override))
 
     def _parse(self, text: str) -> Override:
         if text not in self._parsed:

@@ -50,7 +50,7 @@ def rounded(value: float, distribution: FloatDistribution) -> float:
         return value
     decimals = DIGITS - 1 - math.floor(math.log10(abs(value)))
     width = min(high - low, 1e300)  # finite
-    decimals = max(decimals, math.ceil(math.log10(FEWEST_VALUES / width)))
+    decimals = max(decimals, math.ceil(math.log10(FEWEST_VALUES) - math.log10(width)))
     return min(max(round(value, decimals), low), high)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from configs import Command
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from analysis import tables
+from analysis import design, second_stage, tables
 from analysis.choose import main
 from src.runs import store
 
@@ -42,10 +43,10 @@ def made(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> Make:
         rows = unvalidated(*arguments)
         return [{**row, "val_acc": row["test_acc"], "val_loss": row["test_loss"]} for row in rows]
 
-    def make(name: str = "weight_decay", **options: Any) -> Path:
+    def make(name: str = "weight_decay", seeds: Sequence[int] = range(2), **options: Any) -> Path:
         with monkeypatch.context() as patch:
             patch.setitem(sweep.func.__globals__, "metrics", metrics)
-            return sweep(SWEPT, truth, name=name, seeds=range(2), **options)
+            return sweep(SWEPT, truth, name=name, seeds=seeds, **options)
 
     return make
 
@@ -134,3 +135,111 @@ def test_help_is_quick_and_bad_options_end_in_2(command: Command) -> None:
     assert shown.returncode == 0
     assert "--from FOLDER" in shown.stdout
     assert command("analysis.choose", "weight_decay", "--from", "a", "--output", "b").returncode == 2
+
+
+# The second stage of any sweep
+
+GIVEN = """hydra:
+  sweeper: {{params: {{epochs: 4, optimizer.weight_decay: "0,1e-05,0.0002"}}, primary: {primary}}}
+  overrides: {{task: [sweep=mine, dropout1=0.2, "seed=range(2)", data.validation=10000, output=el se,
+                      schedule=piecewise, "schedule.points=[[0,1]]", device=cpu, resume=false]}}
+"""
+BEST, NEXT = (f"dropout1=0.2 dropout2=0 optimizer.weight_decay={decay}" for decay in ("0.0002", "1e-05"))
+USUAL = "dropout1=0.2 dropout2=0.5 optimizer.weight_decay=0"
+
+
+@pytest.fixture
+def stage(made: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """A validated sweep's folder, with sweeps/ in the test's own folder."""
+    monkeypatch.setattr(design, "SWEEP_FILES", tmp_path)
+
+    def make(primary: str = "null", **options: Any) -> Path:
+        folder = made("tuning", **options)
+        (folder / "multirun.yaml").write_text(GIVEN.format(primary=primary))
+        return folder
+
+    return make
+
+
+def test_a_second_stage_is_a_sweep_that_ends_once_it_is_decided(
+    stage: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stage()
+    assert main([str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "run it: python -m src.train sweep=tuning_test 'output=el\\ se' device=cpu\n" in said
+    path = tmp_path / "tuning_test.yaml"
+    sweeper = yaml.safe_load(path.read_text())["hydra"]["sweeper"]
+    assert sweeper == {
+        "arms": [USUAL, BEST, NEXT],
+        "params": {
+            "epochs": 4,
+            "data.validation": 0,
+            "schedule": "piecewise",
+            "schedule.points": "[[0,1]]",
+            "seed": "range(2,62)",
+        },
+        "primary": {"metric": "test_acc", "reference": 0, "margin": 0.2},
+        "until": {"looks": [10, 20, 30, 45, 60]},
+    }
+    assert main([str(folder)]) == 0, "the same again changes nothing"
+    assert (design.read("tuning_test").primary or 0) and len(design.read("tuning_test").runs) == 180
+    path.write_text("hydra: {}\n")
+    capsys.readouterr()
+    assert main([str(folder)]) == 2
+    assert "says something else; --name NAME" in capsys.readouterr().err
+    assert main([str(folder), "--name", "other", "--reference", "noise=none"]) == 0
+    assert (
+        yaml.safe_load((tmp_path / "other.yaml").read_text())["hydra"]["sweeper"]["arms"][0] == "noise=none"
+    )
+
+
+def arms_of(folder: Path, **options: Any) -> list[str]:
+    return [arm for _, arm in second_stage.of(folder, **options).arms]
+
+
+def test_the_reference_is_what_the_sweep_declares(stage: Any) -> None:
+    first = "dropout1=0 dropout2=0 optimizer.weight_decay=0"
+    folder = stage("{metric: val_acc, contrast: [5, 0], margin: 0.5}")
+    assert arms_of(folder) == [first, BEST, NEXT]
+    assert second_stage.of(folder).margin == 0.5
+    assert arms_of(stage("{metric: test_acc, reference: 5}")) == [BEST, NEXT], "the best one is the reference"
+    by_loss = second_stage.of(stage("{metric: test_loss, contrast: [5, 0], margin: 0.03}"))
+    assert (by_loss.metric.column, by_loss.margin) == ("test_loss", 0.03)
+
+
+@pytest.mark.parametrize("state", [store.DIVERGED, store.FAILED, store.UNFINISHED])
+def test_an_arm_that_lacks_a_run_is_not_chosen(stage: Any, state: str) -> None:
+    assert arms_of(stage(states={(5, 1): state}))[1] == NEXT
+
+
+def test_what_nothing_can_be_chosen_from_is_one_line(
+    stage: Any, sweep: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = sweep(SWEPT, truth, name="plain", seeds=[7])
+    (plain / "multirun.yaml").write_text(GIVEN.format(primary="null"))
+    whole = stage().rename(tmp_path / "sweeps" / "whole")
+    alone = stage(states={(arm, 3): store.FAILED for arm in range(5)}, seeds=(3, 4))
+    lacking = sweep(SWEPT, truth, name="lacking", seeds=[8])
+    (tmp_path / "empty").mkdir()
+    for arguments, said in (
+        ([plain], "plain has no validation accuracy; a sweep with data.validation above 0 is right"),
+        ([alone], "tuning has 1 arm to choose; two arms"),
+        ([lacking], "multirun.yaml cannot be read"),
+        ([tmp_path / "empty"], "has no runs.csv"),
+        ([alone, "--from", "x"], "go with an exercise's name"),
+        ([tmp_path / "nowhere"], "is no exercise, and no folder"),
+        (["weight_decay", "--name", "x"], "is no sweep's folder"),
+        ([whole, "--name", "../x"], "--name=../x: must be letters"),
+        ([whole, "--reference", "dropout1=0,1"], "must be one setting"),
+    ):
+        assert main([str(argument) for argument in arguments]) == 2, said
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+
+
+def test_a_long_name_is_cut(stage: Any) -> None:
+    folder = stage()
+    folder = folder.rename(folder.parent / f"optuna__{'x' * 60}")
+    assert second_stage.of(folder).name.startswith("optuna-")
+    assert len(second_stage.of(folder).name) == len("optuna-123456_test")

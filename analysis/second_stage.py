@@ -1,0 +1,267 @@
+"""The second stage of any sweep or search: what its validation images chose, on fresh seeds and all images.
+
+The best setting and the runner-up, by the mean over the seeds, are judged against a reference by the test set,
+which had no part in the choice, with as many seeds as a verdict takes (`hydra.sweeper.until`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from analysis import design, measures, runs, search, tables
+from analysis.measures import Measure
+from analysis.tables import Table
+from src.config import RATES
+from src.errors import REPOSITORY, InputError
+from src.errors.messages import key_of
+from src.runs import store
+from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra
+
+LOOKS = (10, 20, 30, 45, 60)
+LONGEST = 40
+"""Characters of a sweep's name that its second stage's may begin with."""
+JUDGED = {"val_acc": (measures.TEST_ACC, 0.2), "val_loss": (measures.TEST_LOSS, 0.01)}
+"""By the metric of the choice: that of the second stage, and the smallest difference that matters, as shown."""
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """A file of sweeps/ to be, and what it follows from."""
+
+    name: str
+    """Of the file, and so of the sweep."""
+    first: str
+    """Name of the sweep that chose."""
+    arms: Sequence[tuple[str, str]]
+    """What each is, and its overrides; the reference first."""
+    params: Mapping[str, str]
+    metric: Measure
+    margin: float
+    choice: str
+    """What was chosen by, in words."""
+    elsewhere: Sequence[str]
+    """Overrides of the first sweep's command that change no result."""
+
+    @property
+    def command(self) -> str:
+        return " ".join([f"python -m src.train sweep={self.name}", *self.elsewhere])
+
+    @property
+    def text(self) -> str:
+        """Content of the file."""
+        arms = "".join(f"      - {_quoted(arm)} # {what}\n" for what, arm in self.arms)
+        params = "".join(f"      {key}: {_plain(value)}\n" for key, value in self.params.items())
+        return (
+            f"# Is what {self.first} chose better than the reference?\n#\n"
+            f"# Design: the reference, the best setting and the runner-up by {self.choice}; on fresh\n"
+            "# seeds, as many as a verdict takes, and all training images.\n#\n"
+            f"# {self.command}\n"
+            "hydra:\n  mode: MULTIRUN\n  sweeper:\n    arms:\n"
+            f"{arms}    params:\n{params}"
+            f"    primary: {{metric: {self.metric.column}, reference: 0, margin: {self.margin:g}}}\n"
+            f"    until: {{looks: {list(LOOKS)}}}\n"
+        )
+
+
+def of(folder: Path, name: str | None = None, reference: str | None = None) -> SecondStage:
+    """The second stage of the sweep in this folder.
+
+    Args:
+        name: of its file; by default the sweep's, and `_test`.
+        reference: overrides of the arm that the others are judged against; by default what the first sweep declares
+            (`hydra.sweeper.primary`), else what its keys are by default.
+
+    Raises:
+        InputError: if nothing can be chosen.
+    """
+    table = tables.collect(folder)
+    given = _Given(folder)
+    column = search.metric(folder) or _declared(given)
+    measure = measures.METRICS[column]
+    ranked = _ranked(table, measure)
+    arms = [("the best setting", ranked[0]), ("the runner-up", ranked[1])]
+    fixed = {key: value for key, value in given.fixed.items() if key not in table.keys}
+    params = fixed | {"data.validation": "0", "seed": _fresh(table)}
+    against = ("the reference", _reference(table, given, fixed) if reference is None else _checked(reference))
+    metric, margin = JUDGED[column]
+    if given.primary and given.primary.measure in (measure, metric):
+        margin = given.primary.margin
+    return SecondStage(
+        name=name or f"{_short(table)}_test",
+        first=table.name,
+        arms=[against, *(arm for arm in arms if arm[1] != against[1])],
+        params=params,
+        metric=metric,
+        margin=margin,
+        choice=f"{measure.name} over {_counted(table)}",
+        elsewhere=given.elsewhere,
+    )
+
+
+def write(stage: SecondStage) -> Path:
+    """Writes the file into sweeps/; one that says the same may be there.
+
+    Raises:
+        InputError: if another one is there.
+    """
+    if not re.fullmatch(r"[\w.-]+", stage.name):
+        raise InputError("--name", stage.name, "must be letters, digits, and _ . -")
+    path = design.SWEEP_FILES / f"{stage.name}.yaml"
+    if path.exists() and path.read_text(encoding="utf-8") != stage.text:
+        raise InputError(f"{path} is there and says something else; --name NAME gives another one")
+    store.write_whole(path, stage.text)
+    return path
+
+
+class _Given:
+    """What a sweep's `multirun.yaml` says of it."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            hydra = yaml.safe_load((folder / "multirun.yaml").read_text(encoding="utf-8"))["hydra"]
+            sweeper, task = (
+                hydra.get("sweeper") or {},
+                [str(override) for override in hydra["overrides"]["task"]],
+            )
+            params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+            arms = sweeper.get("arms") or []
+            first = str(arms[0]).split() if arms else []
+            parsed = OverridesParser.create().parse_overrides([*first, *params, *task])
+        except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+            right = "which says what is the same in all of its runs; the same sweep started again writes it"
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{folder / 'multirun.yaml'} cannot be read ({reason}), {right}") from None
+        self.primary = design.primary(sweeper.get("primary"), str(folder))
+        self.fixed: dict[str, str] = {}
+        """Settings that are the same in all runs, by their key."""
+        outside: dict[str, str] = {}
+        for override in parsed:
+            key = key_of(override.get_key_element())
+            if override.is_sweep_override() or key in ("sweep", "seed") or sets_hydra(key):
+                continue
+            into = outside if key in WITHOUT_EFFECT else self.fixed
+            into[override.get_key_element()] = override.get_value_element_as_str()
+        outside.pop("resume", None)
+        self.elsewhere = [shlex.quote(f"{key}={value}") for key, value in outside.items()]
+
+
+def _declared(given: _Given) -> str:
+    """The validation metric that a sweep is judged by."""
+    column = given.primary.measure.column if given.primary else "val_acc"
+    return "val_loss" if column.endswith("_loss") else "val_acc"
+
+
+def _ranked(table: Table, measure: Measure) -> list[str]:
+    """Overrides of the arms, the best first.
+
+    An arm counts if it has a result of as many seeds as any, and of all its own: one whose runs diverged has lost,
+    and one that was pruned as well.
+    """
+    final = table.final
+    if measure.column not in final or not np.isfinite(final[measure.column].astype(float)).any():
+        right = "a sweep with data.validation above 0 is right: the test set is not for choosing"
+        raise InputError(f"{table.name} has no {measure.name}; {right}")
+    names = runs.arm_names(final, table.keys)
+    lost = {runs.arm_name(problem.arm) for problem in table.problems}
+    means: dict[str, float] = {}
+    counts = names.value_counts()
+    for name, rows in final.groupby(names, sort=False):
+        values = rows[measure.column].astype(float)
+        if name not in lost and len(rows) == counts.max() and np.isfinite(values).all():
+            arm = {key: rows.iloc[0][key] for key in table.keys}
+            means.setdefault(_overrides(arm), float(values.mean()))
+    if len(means) < 2:
+        right = "two arms with a result of every seed are right"
+        raise InputError(f"{table.name} has {len(means) or 'no'} arm{'s' * (not means)} to choose; {right}")
+    return sorted(means, key=lambda arm: -measure.sign * means[arm])
+
+
+def _overrides(arm: Mapping[str, Any]) -> str:
+    """An arm as a sweep's file has it, without keys that have no effect."""
+    values = {key: runs.shown(value).replace(", ", ",") for key, value in arm.items()}
+    idle = {*RATES} if values.get("noise") == "none" else set()
+    idle |= {
+        k for k, value in values.items() if value == "null" and "." in k and k.partition(".")[0] in values
+    }
+    return " ".join(f"{key}={value}" for key, value in values.items() if key not in idle)
+
+
+def _reference(table: Table, given: _Given, fixed: Mapping[str, str]) -> str:
+    contrast = given.primary.contrast if given.primary else ()
+    if len(contrast) in (1, 2):
+        listed = table.final[list(table.keys)].drop_duplicates().to_dict("records")
+        if not table.problems and contrast[-1] < len(listed):
+            return _overrides(listed[contrast[-1]])
+    import hydra
+    from omegaconf import OmegaConf
+
+    overrides = [f"{key}={value}" for key, value in fixed.items()]
+    try:
+        with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+            usual = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+    except HydraException as error:
+        right = "--reference OVERRIDES gives the setting to compare with"
+        raise InputError(
+            f"{table.name} has no usual setting ({str(error).splitlines()[0]}); {right}"
+        ) from None
+    arm = {}
+    for key in table.keys:
+        value: Any = usual
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        arm[key] = value.get("name") if isinstance(value, Mapping) else value
+    return _overrides({key: value for key, value in arm.items() if value is not None})
+
+
+def _checked(reference: str) -> str:
+    parser = OverridesParser.create()
+    for override in reference.split():
+        parsed = parser.parse_override(override)
+        if parsed.is_sweep_override() or key_of(override) == "seed":
+            raise InputError("--reference", reference, "must be one setting, such as 'dropout1=0 dropout2=0'")
+    return " ".join(reference.split())
+
+
+def _fresh(table: Table) -> str:
+    """Seeds that no run of the first stage had."""
+    used = {int(seed) for seed in [*table.final["seed"], *(problem.seed for problem in table.problems)]}
+    first = max(used) + 1
+    return f"range({first},{first + LOOKS[-1]})"
+
+
+def _short(table: Table) -> str:
+    """Of a sweep's name what can name a file of sweeps/ and be typed."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", table.name).strip("-.")
+    if len(name) > LONGEST:
+        begin = re.sub(r"[^A-Za-z0-9_.-]+", "-", table.sweep).strip("-.")[:LONGEST]
+        return f"{begin}-{hashlib.sha256(table.name.encode()).hexdigest()[:6]}"
+    return name
+
+
+def _counted(table: Table) -> str:
+    seeds = table.final["seed"].nunique()
+    return "a seed" if seeds == 1 else f"{seeds} seeds"
+
+
+def _plain(value: str) -> str:
+    """As YAML has it, a number without quotes."""
+    return (
+        value
+        if re.fullmatch(r"-?\d+(\.\d+)?", value)
+        else str(yaml.safe_dump(value, width=10**6)).split("\n")[0]
+    )
+
+
+def _quoted(text: str) -> str:
+    return str(yaml.safe_dump(text, width=10**6, default_style="'")).strip()
