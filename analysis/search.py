@@ -1,7 +1,7 @@
 """A search's part of a report: what was optimised, how the best result came, which parameters mattered.
 
-The numbers are Optuna's own, of the sweep's `study.db`; its figures change matplotlib's global state and look
-unlike the others, so they are drawn here.
+Trials count from 1, as in `runs.csv`, and not from 0 as in `study.db`. Optuna's figures change matplotlib's global
+state and look unlike the others, so they are drawn here.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def read(folder: Path) -> Search | None:
         about = recorded.user_attrs[study.ABOUT]
         objectives = [measures.METRICS[name] for name in about["metric"]]
         trials = recorded.get_trials()
-        complete = {t.number: Trial(t.number, t.params, t.values) for t in trials if t.values is not None}
+        complete = {t.number: Trial(t.number + 1, t.params, t.values) for t in trials if t.values is not None}
         best = [complete[trial.number] for trial in recorded.best_trials] if complete else []
     except (InputError, LookupError, TypeError) as error:
         return Search(missing=str(error))

@@ -42,7 +42,7 @@ def rounded(value: float, distribution: FloatDistribution) -> float:
 
     Where the interval is so narrow that few numbers would be left, more digits are kept:
 
-    >>> rounded(1.0000123456, FloatDistribution(1, 1.0001))
+    >>> rounded(1.0000123456, FloatDistribution(1, 1.0002))
     1.000012
     """
     low, high = distribution.low, distribution.high

@@ -56,7 +56,7 @@ def test_what_is_said_of_a_search(study_folder: Study) -> None:
     assert (found.sampler, found.seed, found.trials) == ("tpe", 3, 42)
     assert (found.states["PRUNED"], found.states["FAIL"]) == (1, 1)
     (best,) = found.best
-    assert (best.number, best.params, best.values) == (9, {"a": 0.9, "b": 0}, [pytest.approx(0.86)])
+    assert (best.number, best.params, best.values) == (10, {"a": 0.9, "b": 0}, [pytest.approx(0.86)])
     assert search.metric(folder) == "val_acc"
 
 

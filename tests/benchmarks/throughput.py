@@ -419,14 +419,13 @@ def one_size(runs: int) -> scale.Measured:
 
 
 def search(trials: int, repeats: int) -> list[Line]:
-    """A search in batches of 8 beside a plain sweep of as many runs, both with all cores."""
-    say(f"A search of {trials} trials in batches of 8, and a sweep of {trials} runs")
+    """A search without batches beside a plain sweep of as many runs, both with all cores."""
+    say(f"A search of {trials} trials, and a sweep of {trials} runs")
     arms = {
         "sweep": ["dropout1=0.2,0.5", f"seed=range({trials // 2})"],
         "search": [
             "hydra/sweeper=optuna",
             f"hydra.sweeper.n_trials={trials}",
-            "hydra.sweeper.batch_size=8",
             "dropout1=interval(0,0.8)",
             "dropout2=interval(0,0.8)",
             "optimizer.lr=tag(log,interval(0.01,1))",
@@ -457,8 +456,13 @@ def search(trials: int, repeats: int) -> list[Line]:
     )
     return [
         *lines,
-        line("throughput of the search over the sweep's", rates, "×", at_least=0.9),
-        line("the same by the workers' time, which other work on the machine touches less", shares, "×"),
+        line("throughput of the search over the sweep's", rates, "×"),
+        line(
+            "the same by the workers' time, which other work touches less",
+            shares,
+            "×",
+            at_least=0.97,
+        ),
     ]
 
 
