@@ -54,9 +54,8 @@ def _parser() -> Parser:
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the arms; the exit code, see `--help`."""
+    events.begin_if_asked(arguments)
     options = _parser().parse_args(arguments)
-    if options.json:
-        events.begin()
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
     from analysis import exercises, tables
 

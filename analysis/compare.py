@@ -56,9 +56,8 @@ def _parser() -> Parser:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; the exit code, see `--help`."""
+    events.begin_if_asked(arguments)
     options = _parser().parse_args(arguments)
-    if options.json:
-        events.begin()
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.
     from analysis import programs
     from analysis.comparison import compare, write

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import pandas as pd
 
 from analysis import runs
 from analysis.reproduce import OUTPUT, run
-from src.errors import DONE, REPOSITORY, SOME_RUNS_LOST, InputError, command
+from src.errors import DONE, REPOSITORY, SOME_RUNS_LOST, InputError, Parser, command
 from src.runs import store, sweep_folder
 from src.runs.store import write_whole
 from src.sweeping.naming import sweep_name
@@ -32,8 +31,8 @@ REFERENCE = "dropout"
 """Its time is what each noise gets."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m analysis.race",
         description=(
             "Races the settings of each noise in named sweeps: all of them on one seed, the best third by mean "

@@ -42,9 +42,8 @@ def _parser() -> Parser:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; the exit code, see `--help`."""
+    events.begin_if_asked(arguments)
     options = _parser().parse_args(arguments)
-    if options.json:
-        events.begin()
     return report(options.output, options.source, options.to, options.small, options.language)
 
 

@@ -152,7 +152,8 @@ class _Given:
                 continue
             into = outside if key in WITHOUT_EFFECT else self.fixed
             into[override.get_key_element()] = override.get_value_element_as_str()
-        outside.pop("resume", None)
+        for key in ("resume", "tags", "note"):  # of the first sweep alone
+            outside.pop(key, None)
         self.elsewhere = [shlex.quote(f"{key}={value}") for key, value in outside.items()]
 
 

@@ -172,11 +172,12 @@ def _notes(error: BaseException) -> list[str]:
 def _signals() -> Iterator[None]:
     """Makes `Interrupted` of those signals that would end the process in the midst of whatever it does.
 
-    A second Ctrl-C, say, is ignored: it would cut short what keeps the results together.
+    Those that come after it are ignored: they would cut short what keeps the results together.
     """
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
+        for later in caught:
+            signal.signal(later, signal.SIG_IGN)
         raise Interrupted(number)
 
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]

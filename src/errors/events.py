@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +26,12 @@ def begin() -> None:
         _channel, sys.stdout = sys.stdout, sys.stderr
 
 
+def begin_if_asked(arguments: Sequence[str] | None) -> None:
+    """`begin` where the command line, or these arguments, have `--json`: before they are read, which may fail."""
+    if FLAG in (sys.argv[1:] if arguments is None else arguments):
+        begin()
+
+
 @contextlib.contextmanager
 def ended() -> Iterator[None]:
     """Gives standard output back at its end."""
@@ -40,7 +46,9 @@ def ended() -> Iterator[None]:
 def tell(event: str, **content: Any) -> None:
     """One line for programs; nothing without `--json`."""
     if _channel is not None:
-        line = json.dumps({"event": event, **plain(content)}, allow_nan=False, ensure_ascii=False)
+        line = json.dumps(
+            {"event": event, **plain(content)}, allow_nan=False, ensure_ascii=False, default=str
+        )
         print(line, file=_channel, flush=True)
 
 

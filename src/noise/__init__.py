@@ -242,6 +242,12 @@ def initial_parameters(noise: Noise, shape: Sequence[int], seed: int) -> dict[st
     return {name: value.detach().to(torch.float32) for name, value in values.items()}
 
 
+def where_it_acts(value: Tensor, rate: Rate) -> Tensor:
+    """A number that a noise logs, (1, 1) or (R, 1, 1): NaN for the runs of a stack whose rate is 0, as the noise
+    does not act in them alone."""
+    return torch.where(rate > 0, value, torch.nan) if isinstance(rate, Tensor) else value
+
+
 def alpha(rate: Rate) -> Rate:
     """α = p/(1 - p): the variance of Bernoulli dropout's factor at rate p < 1."""
     return rate / (1 - rate)

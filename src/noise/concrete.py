@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src.checks import real
-from src.noise import Noise, Site
+from src.noise import Noise, Site, where_it_acts
 from src.streams import Rate
 
 OPTIONS = {
@@ -49,7 +49,7 @@ class Concrete(Noise):
     def product(self, x: Tensor, W: Tensor, b: Tensor, rate: Rate, site: Site) -> Tensor:
         logit = self._logit(rate, site)
         if site.learning:
-            site.state["learned"] = torch.sigmoid(logit.detach())
+            site.state["learned"] = where_it_acts(torch.sigmoid(logit.detach()), rate)
         u = site.uniform(x.shape)
         keep = torch.sigmoid(-(logit + torch.logit(u)) / self.options["temperature"])
         return torch.matmul(x * keep / torch.sigmoid(-logit), W.mT) + b.unsqueeze(-2)

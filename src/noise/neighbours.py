@@ -43,9 +43,13 @@ class Neighbours(Noise):
         moves = (
             site.uniform(h.shape).mul_(len(around) - 1).div_(rate).clamp_(max=len(around) - 1).to(torch.int64)
         )
+        pixel_rate: Rate = self.options["pixel_rate"]
+        if isinstance(rate, Tensor):  # a run of a stack whose rate is 0 stays as it would alone
+            moves = torch.where(rate > 0, moves, len(around) - 1)
+            pixel_rate = pixel_rate * (rate > 0)
         origin = around[moves, torch.arange(h.shape[-1], device=h.device)]
         noised = torch.gather(h, -1, origin, out=site.workspace("noised", h))
-        kept = dropout_factor(h, self.options["pixel_rate"], site)
+        kept = dropout_factor(h, pixel_rate, site)
         if kept is not None:
             noised.mul_(kept)
 

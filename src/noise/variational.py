@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from src.checks import real
-from src.noise import Noise, Site, alpha
+from src.noise import Noise, Site, alpha, where_it_acts
 from src.noise.dropconnect_gaussian import TINY
 from src.streams import Rate
 
@@ -48,7 +48,7 @@ class Variational(Noise):
         mean = torch.matmul(x, W.mT) + b.unsqueeze(-2)
         a = torch.sigmoid(self._logit(rate, site))
         if site.learning:
-            site.state["learned"] = a.detach()
+            site.state["learned"] = where_it_acts(a.detach(), rate)
         variance = a * torch.matmul(x.square(), W.square().mT)
         return mean + site.normal(mean.shape) * (variance + TINY).sqrt()
 

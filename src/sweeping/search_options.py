@@ -81,9 +81,9 @@ def parse(options: Mapping[str, Any]) -> Options:
 def batched(options: Options, chosen: Settings | None, run: Run) -> Options:
     """The options with a batch size where trials cannot be asked for one by one; `run` is a trial's."""
     is_on_gpu = run.device != "cpu" and (
-        config.resolve_device(run.device) == "cuda"
+        config.resolve_device(run.device) != "cpu"
         if chosen is not None and chosen.here
-        else run.device == "cuda"
+        else run.device != "auto"
     )
     if options.batch_size is None and (chosen is None or chosen.gpus or is_on_gpu):
         return replace(options, batch_size=BATCH)

@@ -111,8 +111,10 @@ class Search:
             elif trial.state == TrialState.COMPLETE and not self._is_there(trial):
                 again.append(trial.number)  # it was told before, but its runs are gone
             else:
-                self._records |= {job.id: record for job in jobs if (record := _record(job))}
-                table.extend([job for job in jobs if job.id in self._records])
+                for job in jobs:
+                    if record := _record(job):
+                        table.extend([job])
+                        self._campaign.keep(job, record)
         going = {*begin, *again}
         every = [(number, job) for number, jobs in self._jobs.items() for job in jobs]
         planned = [job for number, job in every if number in going or job.id in self._records]

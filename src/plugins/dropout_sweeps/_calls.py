@@ -129,7 +129,10 @@ def _followed(
     event: dict[str, Any] = {}
     assert process.stdout is not None
     for line in process.stdout:
-        event = json.loads(line)
+        try:
+            event = json.loads(line)
+        except ValueError:  # what a component prints in a worker
+            continue
         if show:
             show(event)
     process.wait()
