@@ -156,11 +156,12 @@ def test_plan_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
     me, seen = psutil.Process(), dict[int, psutil.Process]()
+    others = {child.pid for child in me.children(recursive=True)}  # idle workers of tests before
 
     def interrupt() -> None:
         while not any((tmp_path / "runs").glob("*/train.log")):
             time.sleep(0.1)
-        seen.update({child.pid: child for child in me.children(recursive=True)})
+        seen.update({child.pid: child for child in me.children(recursive=True) if child.pid not in others})
         me.send_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

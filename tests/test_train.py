@@ -433,7 +433,7 @@ def test_a_terminal_follows_a_sweep(named: tuple[Path, list[str]]) -> None:
     assert any(
         re.match(r"best so far \d\d\.\d\d%  dropout1=0\.[25] dropout2=0\.[52]", line) for line in lines
     )
-    live = [line for line in lines if not line.startswith(("results:", "report:"))]
+    live = [line for line in lines if not line.startswith(("results:", "report:", "its page:"))]
     assert max(map(len, live)) <= 80
     assert lines[-1] == f"results: {next(output.glob('sweeps/*'))}"
 

@@ -80,7 +80,8 @@ class Trained:
         config = {"noise": {"name": setting["noise"]}, "dropout1": rate, "seed": seed, "epochs": epochs}
         final = {"epoch": epochs, "val_acc": rate, "val_loss": 1.0, "ema_test_acc": 0.5, "var1": 3.0}
         header = ",".join(final)
-        lines = [header, *[",".join(map(str, final.values()))] * epochs]
+        rows = ({**final, "epoch": epoch} for epoch in range(1, epochs + 1))
+        lines = [header, *(",".join(map(str, row.values())) for row in rows)]
         (run / "metrics.csv").write_text("\n".join(lines) + "\n")
         record = {"id": name, "state": "finished", "config": config, "final": final, "seconds": 1.5}
         store.write_record(run, record)
