@@ -23,7 +23,7 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "--overhead": "Measures what a sweep costs each run beside its training, and how long the same "
         "command takes once all its runs are finished.",
         "--collect": "Measures how long the report takes to collect 10,000 finished runs, and its memory.",
-        "--search": "Measures a search in batches of 8 beside a plain sweep of as many runs of about a second.",
+        "--search": "Measures a search beside a plain sweep of as many runs of about a second.",
         "--engines": "Measures what Ray and Dask cost each pack over loky, and a sweep on two Ray nodes of a "
         "core each beside one; an engine that is not installed is left out.",
         "--gpu": "Measures stacks of runs on a GPU beside its products, runs one after another and a JAX script, "
