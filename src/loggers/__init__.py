@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -52,28 +53,28 @@ class LoggedRun:
         return [self.ended - seconds for seconds in left]
 
 
-class Logger:
+class Logger(ABC):
     """One tracker; files that it keeps on this machine stand below the output folder.
 
     Args:
         output: the output folder.
     """
 
-    def __init__(self, output: Path) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def __init__(self, output: Path) -> None: ...
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """Where it writes, and how that is shown: the end of a sentence."""
-        raise NotImplementedError
 
+    @abstractmethod
     def known(self) -> set[str]:
         """IDs of the runs that it holds whole."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log(self, run: LoggedRun) -> None:
         """Write a run that it does not hold whole; half of it, of a process that was killed, is replaced."""
-        raise NotImplementedError
 
 
 @cache
