@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import charts, design, exercises, figures, measures, page, phrases, tables
+from analysis import charts, design, exercises, figures, measures, page, phrases, tables, translated
 from analysis.contrasts import Arms, ArmStats, Result, family
 from analysis.design import Design
 from analysis.exercises import Facts
@@ -162,7 +162,7 @@ def _implementations(
 def _save(figure: Figure, folder: Path, name: str, languages: Sequence[str]) -> None:
     figures.save(figure, folder, name)
     for language in sorted({*languages} - {"en"}):
-        figures.save_said(figure, folder, f"{name}.{language}", page.phrases(language).label)
+        translated.save(figure, folder, f"{name}.{language}", page.phrases(language).label)
 
 
 def _section(name: str, source: Source, folder: Path, languages: Sequence[str]) -> Section:

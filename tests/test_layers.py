@@ -34,7 +34,7 @@ analysis.tables
 analysis.check.__main__ analysis.contrasts
 analysis.where
 analysis.design analysis.figures analysis.merge analysis.phrases
-analysis.charts analysis.page analysis.search
+analysis.charts analysis.page analysis.search analysis.translated
 analysis.exercises analysis.second_stage
 analysis.chapter analysis.comparison
 analysis.programs

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import charts, figures, page
+from analysis import charts, figures, page, translated
 from analysis.contrasts import Contrast, described, family
 from analysis.measures import TEST_ACC, TEST_LOSS
 from src.stats import summarise
@@ -169,8 +169,8 @@ def test_another_languages_texts_stay_texts_and_need_no_font(
     for families in (["DejaVu Sans"], ["DejaVu Sans", "A Font of This Machine"]):
         monkeypatch.setitem(figures.STYLE, "font.family", families)
         figure = figures.forest(family([contrast("dropout", -0.05, 0.001)], 0.01), lambda r: "weight decay")
-        made.append(figures.save_said(figure, tmp_path, "said", say).read_text())
-    assert made[0] == made[1] and figures.FAMILIES in made[0]
+        made.append(translated.save(figure, tmp_path, "said", say).read_text())
+    assert made[0] == made[1] and translated.FAMILIES in made[0]
     for text in ("权重衰减", "测试交叉熵（纳特）", "更好", "界限之内"):
         assert f">{text}</text>" in made[0]
     # the row's name has its place to the left of the axis
