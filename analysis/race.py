@@ -24,7 +24,7 @@ RATIOS = "ratios.csv"
 STEPS, TIME = "steps", "time"
 """Budgets: as many epochs for each noise, or as much time."""
 
-RUNGS = (("0", 1), ("1,2", 3), ("range(3,8)", 6))
+RUNGS = (("0", 1), ("range(1,4)", 3))
 """Seeds of a rung, and which share of the first settings reaches it: one in so many, at least two of a noise."""
 
 REFERENCE = "dropout"
@@ -36,7 +36,7 @@ def _parser() -> Parser:
         prog="python -m analysis.race",
         description=(
             "Races the settings of each noise in named sweeps: all of them on one seed, the best third by mean "
-            "validation accuracy on two more, the best sixth on five more. Then the best once more at equal time, "
+            "validation accuracy on three more. Then the best once more at equal time, "
             f"where {RATIOS} says what an epoch with their noise takes. Writes one table a sweep. Started "
             "again it trains only what is missing."
         ),
@@ -127,7 +127,7 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
             ratio is not None
             and (scaled := max(1, round(epochs * (ratios or {})[REFERENCE] / ratio))) != epochs
         ):
-            again = ("seed=range(8)", f"epochs={scaled}", f"hydra.sweeper.arms={json.dumps([arm])}")
+            again = ("seed=range(4)", f"epochs={scaled}", f"hydra.sweeper.arms={json.dumps([arm])}")
             if train(TIME, *again) > SOME_RUNS_LOST:
                 return code
     return code
