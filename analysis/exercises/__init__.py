@@ -101,6 +101,8 @@ class Facts:
         correlation, margin = result.paired.correlation, result.margin
         if correlation is None or correlation > PAIRING_GAINS or margin is None or len(sound) < 3:
             return None
+        if result.contrast.look is not None:  # a plain interval, which does not hold at several looks
+            return None
         found = pooled_half_width(sound, self.contrasted, ALPHA / result.family)
         if found is None:
             return None

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy import stats
+from tables import made
 
-from analysis import comparison, tables
+from analysis import chapter, comparison, page, tables, watch
 from analysis.contrasts import Arms
+from analysis.exercises import swap_rates
+from analysis.live import Live
+from analysis.looks import Look
 from analysis.measures import TEST_ACC
 from analysis.runs import InputError
 from src.runs import store
@@ -83,3 +92,61 @@ def test_a_damaged_file_is_said_in_a_line(looked: Path, text: str) -> None:
     store.write_whole(looked / "looks.csv", text)
     with pytest.raises(InputError, match=r"looks.csv cannot be read"):
         comparison.compare(looked)
+
+
+def test_the_exercises_say_so_in_both_languages() -> None:
+    keys = ("dropout1", "dropout2", "optimizer.lr")
+    rates = ((0.2, 0.5), (0.5, 0.2), (0.5, 0.5), (0.2, 0.2))
+    arms = [dict(zip(keys, (*pair, lr), strict=True)) for lr in (0.5, 0.1) for pair in rates]
+    table = made("swap_rates", arms, range(20), by_chance)
+    plain = said(table)
+    looks = [
+        Look(a, b, "test_acc", tuple(range(12)), (-0.01, 0.03), 0.0144, "undecided") for a, b in pairs(arms)
+    ]
+    assert swap_rates.analyse({"swap_rates": table}).pooled is not None
+    table = replace(table, looks=tuple(looks))
+    english, chinese = repeated = said(table)
+    assert numbers(english) == numbers(chinese)
+    for text, without, sentence, n in zip(
+        repeated,
+        plain,
+        ("12 at most: intervals", "至多 12 个：区间"),
+        ("12 common seeds", "共同的种子 12 个"),
+        strict=True,
+    ):
+        assert sentence in text and n in text and sentence not in without
+        assert "−1.00" in text and "+3.00" in text
+    # another interval than the repeated one is not shown beside it
+    assert swap_rates.analyse({"swap_rates": table}).pooled is None
+
+
+def by_chance(arm: Mapping[str, float], seed: int, epoch: int) -> Mapping[str, float]:
+    rng = np.random.default_rng([seed, epoch, *(int(100 * value) for value in arm.values())])
+    return {"test_acc": 0.8 + rng.normal(0, 0.003)}
+
+
+def pairs(arms: Sequence[Mapping[str, float]]) -> Iterator[tuple[Mapping[str, float], ...]]:
+    """Each with every other, in this order."""
+    return itertools.permutations(arms, 2)
+
+
+def said(table: tables.Table) -> list[str]:
+    """An exercise's text in each language."""
+    given = {"swap_rates": table}
+    section = chapter.Section("swap_rates", swap_rates, given, swap_rates.analyse(given))
+    whole = chapter.Chapter(Path(), chapter.Source(given), [section])
+    return [str(chapter.content(whole, language)["sections"][0]["text"]) for language in ("en", "zh")]
+
+
+def numbers(text: str) -> list[str]:
+    return sorted(re.findall(r"[−+±]?\d[\d,.]*(?<![,.])", text))
+
+
+def test_the_watched_pages_verdicts_are_chinese(looked: Path) -> None:
+    said, given = Live(looked).read(), page.phrases("zh").say
+    (text,) = re.findall(r'type="application/json">(.*?)</script>', watch.html(said, 5, "zh"), re.S)
+    assert [look["verdict"] for look in json.loads(text)["looks"]] == [
+        "更好",
+        "未定，8 次运行中有 2 次出了问题",
+    ]
+    assert not re.search("[a-z]", given("open"))
