@@ -11,7 +11,7 @@ import pytest
 from configs import make_job
 
 from src.engines import Engine, Outcome, Slot
-from src.errors import MachineError, terminal
+from src.errors import MachineError, events
 from src.runs import store
 from src.runs.job import Job, Record
 from src.sweeping.campaign import LOG, Campaign
@@ -141,7 +141,7 @@ def test_a_table_that_cannot_be_written_hides_nothing(
 
 
 def test_nobody_reading_is_said_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "is_lost", lambda: True)
+    monkeypatch.setattr(events, "is_lost", lambda: True)
     with campaign(tmp_path, Scripted()) as tried:
         tried.train(jobs_of(tmp_path, 0))
     assert "went on without it" in (tmp_path / "sweeps" / "tried" / LOG).read_text()

@@ -23,6 +23,7 @@ from src.errors import (
     MachineError,
     ThroughHydra,
     command,
+    events,
     messages,
     one_line,
     terminal,
@@ -271,7 +272,7 @@ def test_an_output_that_was_closed_before_is_lost(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stdout", None)
     with terminal.tolerant():
         print("to nowhere", flush=True)
-        assert terminal.is_lost()
+        assert events.is_lost()
     assert sys.stdout is None
 
 
@@ -300,3 +301,50 @@ def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, reader: str) -> No
     )
     assert (done.returncode, done.stderr) == (0, "done\n")
     assert done.stdout in ("", "?" * 50 + "\n")
+
+
+TELLER = """
+import os, subprocess, sys
+from src.errors import command, events
+@command
+def main():
+    events.begin()
+    print("printed")
+    os.write(1, b"from C\\n")
+    subprocess.run([sys.executable, "-c", "print('by a child')"])
+    events.tell("end", text="é")
+    sys.stderr.write(f"lost: {events.is_lost()}\\n")
+code = main()
+print("after it")
+sys.exit(code)
+"""
+TOLD = '{"event": "end", "text": "é"}\nafter it\n'
+BESIDE = ["by a child", "from C", "lost: False", "printed"]
+
+
+@pytest.mark.parametrize(
+    ("streams", "out", "err"),
+    [
+        ("", TOLD, BESIDE),
+        ("2>&-", TOLD, []),
+        ("| true", "", ["by a child", "from C", "lost: True", "printed"]),
+        ("2>&1", None, []),
+    ],
+)
+def test_events_alone_stand_on_standard_output(
+    tmp_path: Path, streams: str, out: str | None, err: list[str]
+) -> None:
+    (tmp_path / "teller.py").write_text(TELLER)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} {tmp_path / 'teller.py'} {streams}"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert done.returncode == 0 and sorted(done.stderr.splitlines()) == err
+    if out is None:  # both in one file, for a person
+        assert sorted(done.stdout.splitlines()) == sorted([*TOLD.splitlines(), *BESIDE])
+    else:
+        assert done.stdout == out

@@ -22,9 +22,12 @@ from configs import REPOSITORY, heed_ctrl_c, make_job
 from src.sweeping.table import Table
 
 BUGGY = """
+import os
 from src.noise import Noise
 class Buggy(Noise):
     def factor(self, h, rate, draws):
+        print("printed by a noise", flush=True)
+        os.write(1, b"as code in C does")
         if rate == 0.3:
             raise RuntimeError("a bug in a user's noise")
         return draws.keep(h.shape, rate) / (1 - rate)
@@ -69,10 +72,15 @@ def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def sweep(root: Path, *arguments: str, code: int = 0) -> str:
     """Runs a sweep to its end and gives what it printed."""
+    return "".join(printed(root, *arguments, code=code))
+
+
+def printed(root: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
+    """Runs a sweep to its end and gives its standard output and standard error."""
     process = start(root, "-m", *SMALL, *arguments)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, out + err
-    return out + err
+    return out, err
 
 
 def table(output: Path) -> list[dict[str, str]]:
@@ -238,13 +246,14 @@ def test_truncated_files_are_trained_again(workshop: Path, uninterrupted: Path) 
     assert {json.loads(path.read_text())["state"] for path in output.glob("runs/*/run.json")} == {"finished"}
 
 
-def test_a_bug_fails_its_run_alone(workshop: Path) -> None:
+def test_a_bug_fails_its_run_alone_and_what_a_noise_prints_is_no_event(workshop: Path) -> None:
     output = workshop / "bug"
-    out = sweep(
-        workshop, "noise=buggy", "dropout1=0.2,0.3,0.5", "seed=range(2)", f"output={output.name}", code=1
-    )
+    arguments = ["noise=buggy", "dropout1=0.2,0.3,0.5", "seed=range(2)", f"output={output.name}", "--json"]
+    out, err = printed(workshop, *arguments, code=1)
     assert [row["state"] for row in table(output)] == ["finished"] * 2 + ["failed"] * 2 + ["finished"] * 2
-    assert out.count("a bug in a user's noise") >= 2
+    *_, end = [json.loads(line) for line in out.splitlines()]
+    assert [run["error"] for run in end["problems"]] == ["RuntimeError: a bug in a user's noise"] * 2
+    assert all(text in err for text in ("printed by a noise", "as code in C does", "a bug in a user's noise"))
     failed = table(output)[2]
     assert failed["test_acc"] == ""
     log = (output / "runs" / failed["id"] / "train.log").read_text()

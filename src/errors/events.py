@@ -8,28 +8,69 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
+
+from src.errors import terminal
 
 FLAG = "--json"
+STDOUT = 1
+"""Its descriptor, by which processes that are started, and code in C, know standard output."""
 
-_channel: TextIO | None = None
+_channel: _Channel | None = None
 """Standard output, while it belongs to programs."""
+
+
+class _Channel:
+    """Standard output for events alone: what is printed, here or in a process that is started, goes to stderr."""
+
+    def __init__(self) -> None:
+        self._printed, self.lines = sys.stdout, sys.stdout
+        self._saved: int | None = None
+        errors = _descriptor(sys.stderr)
+        if _descriptor(sys.stdout) == STDOUT and errors is not None:
+            sys.stdout.flush()
+            self._saved = os.dup(STDOUT)  # which no process that is started inherits
+            os.dup2(errors, STDOUT)
+            encoding = sys.stdout.encoding
+            lines = open(self._saved, "w", encoding=encoding, errors="replace", closefd=False)  # noqa: SIM115
+            self.lines = cast(TextIO, terminal.Stream(lines))
+        sys.stdout = sys.stderr
+
+    def close(self) -> None:
+        sys.stdout.flush()
+        sys.stdout = self._printed
+        if self._saved is not None:
+            os.dup2(self._saved, STDOUT)
+            os.close(self._saved)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, AttributeError):  # in a notebook, say
+        return None
 
 
 def begin() -> None:
     """From here on `tell` writes to standard output, and what is printed goes to standard error."""
     global _channel
     if _channel is None:
-        _channel, sys.stdout = sys.stdout, sys.stderr
+        _channel = _Channel()
 
 
 def begin_if_asked(arguments: Sequence[str] | None) -> None:
     """`begin` where the command line, or these arguments, have `--json`: before they are read, which may fail."""
     if FLAG in (sys.argv[1:] if arguments is None else arguments):
         begin()
+
+
+def is_lost() -> bool:
+    """Whether nobody reads our output any more."""
+    return getattr(_channel.lines if _channel else sys.stdout, "is_lost", False)
 
 
 @contextlib.contextmanager
@@ -40,7 +81,8 @@ def ended() -> Iterator[None]:
         yield
     finally:
         if _channel is not None:
-            _channel, sys.stdout = None, _channel
+            _channel.close()
+            _channel = None
 
 
 def tell(event: str, **content: Any) -> None:
@@ -49,7 +91,7 @@ def tell(event: str, **content: Any) -> None:
         line = json.dumps(
             {"event": event, **plain(content)}, allow_nan=False, ensure_ascii=False, default=str
         )
-        print(line, file=_channel, flush=True)
+        print(line, file=_channel.lines, flush=True)
 
 
 def plain(value: Any) -> Any:

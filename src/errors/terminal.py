@@ -61,8 +61,3 @@ def _stream(stream: TextIO | None) -> Stream:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
     return stream if isinstance(stream, Stream) else Stream(stream)
-
-
-def is_lost() -> bool:
-    """Whether nobody reads our output any more."""
-    return getattr(sys.stdout, "is_lost", False)

@@ -13,7 +13,7 @@ from src import provenance
 from src.engines import Engine, policy
 from src.engines.policy import Report
 from src.engines.queue import Queue, Source
-from src.errors import terminal
+from src.errors import events
 from src.runs import store
 from src.runs.job import Job, Record, final_record, is_final
 from src.runs.record import record_death
@@ -80,7 +80,7 @@ class Campaign:
             error.add_note(f"{self._kept()}; the same command goes on from here")
         with contextlib.suppress(OSError):
             progress.end(self.table.folder)
-        if terminal.is_lost():
+        if events.is_lost():
             with contextlib.suppress(OSError):
                 lost = "nobody read the output any more; the sweep went on without it\n"
                 store.write_whole(self.table.folder / LOG, lost)

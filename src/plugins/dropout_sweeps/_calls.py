@@ -131,7 +131,7 @@ def _followed(
     for line in process.stdout:
         try:
             event = json.loads(line)
-        except ValueError:  # what a component prints in a worker
+        except ValueError:  # half a line, of a command that was killed
             continue
         if show:
             show(event)
