@@ -95,8 +95,14 @@ def optional(inner: Check) -> Check:
     return check
 
 
-def check_keys(values: Mapping[str, Any], checks: Mapping[str, Check], prefix: str = "") -> dict[str, Any]:
+def check_keys(
+    values: Mapping[str, Any], checks: Mapping[str, Check], prefix: str = "", place: str = ""
+) -> dict[str, Any]:
     """`values` with each key checked and typed.
+
+    Args:
+        prefix: of a key, in messages.
+        place: the file where a key that is missing belongs.
 
     Raises:
         InputError: for the first key that is unknown, missing or has a wrong value.
@@ -108,7 +114,7 @@ def check_keys(values: Mapping[str, Any], checks: Mapping[str, Check], prefix: s
     typed = {}
     for key, check in checks.items():
         if key not in values:
-            raise InputError(prefix + key, None, "must be given")
+            raise InputError(prefix + key, None, f"must be given{place and f'; its place is {place}'}")
         try:
             typed[key] = check(values[key])
         except ValueError as error:

@@ -69,6 +69,9 @@ FUNCTIONS = {
 RAISED = (Exception, SystemExit)
 """What a component's code may raise that is to stop its own runs alone: `exit()` in it ends no command."""
 
+WITH_METRICS = ("noise", "optimizer", "model")
+"""Groups whose components may log numbers of their own."""
+
 BASES = {"noise": "Noise", "optimizer": "Optimizer"}
 """Of these groups a file defines one subclass of this class of its package."""
 
@@ -150,7 +153,8 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
     if clash := sorted(shared.keys() & checks.keys()):
         right = f"its OPTIONS may not have {', '.join(clash)}, which every file of {PACKAGES[group]} has"
         raise InputError(group, str(name), right)
-    typed = {"name": name, **check_keys(options, {**shared, **checks}, prefix=f"{group}.")}
+    place = f"conf/{group}/{name}.yaml"
+    typed = {"name": name, **check_keys(options, {**shared, **checks}, f"{group}.", place)}
     if hasattr(module, "check"):
         module.check(typed)
     return Options(**typed)

@@ -96,7 +96,7 @@ def test_options_are_checked_by_the_component() -> None:
     assert type(typed.input_rate) is float
     for values, said in [
         ({"name": "dropout", "input_rate": 2}, "noise.input_rate=2: must be a finite number from 0 to 1"),
-        ({"name": "dropout"}, "noise.input_rate=null: must be given"),
+        ({"name": "dropout"}, "noise.input_rate=null: must be given; its place is conf/noise/dropout.yaml"),
         ({"name": "none", "input_rate": 0}, "noise.input_rate=0: there is no such key; known here: none"),
         ({"input_rate": 0}, "noise.name=null: must be given"),
     ]:

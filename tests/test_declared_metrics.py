@@ -14,7 +14,7 @@ from configs import DIGITS, make_run, plain
 from src import config
 from src.errors import InputError
 from src.runs import declared, store
-from src.runs.job import Job
+from src.runs.job import Job, ready
 from src.runs.pack import train_jobs
 from src.sweeping import until
 from src.training.images import Images
@@ -191,19 +191,70 @@ def test_metrics_that_nothing_gives_are_refused(mine: dict[str, Any], component:
         declared.metrics(make_run(**{**mine, "noise": {"name": "silent"}}))
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ('{"unknown": 1.0}', "unknown is not in its METRICS"),
-        ('{"seen": [1.0, 2.0]}', "must be one number a run"),
-    ],
-)
-def test_a_wrong_number_fails_its_run_alone(
-    given: str, message: str, tmp_path: Path, mine: dict[str, Any], component: Component
+BODY = """    def metrics(self{}):
+        return {}
+"""
+GIVEN = [
+    ("noise", '{"unknown": 1.0}', "metrics gave unknown, which is not in its METRICS"),
+    ("noise", '{"seen": [1.0, 2.0]}', "metrics gave seen of shape (2,), which must be one number a run"),
+    ("noise", '{"seen": "many"}', "metrics gave 'many' as seen, which must be a number"),
+    ("noise", "None", "metrics gave NoneType; it must give a dict of numbers by their names"),
+    ("noise", "{}[0]", "wrong.py, line 13: KeyError: 0"),
+    ("optimizer", "None", "metrics gave NoneType; it must give a dict of numbers by their names"),
+    ("optimizer", "{name: 1.0 for name in undefined}", "NameError: name 'undefined' is not defined"),
+    (
+        "model",
+        "self.lin1.weight.abs().max()",
+        "metrics gave Tensor; it must give a dict of numbers by their names",
+    ),
+    ("model", "{'widest': None, 'narrowest': 0}", "metrics gave narrowest, which is not in its METRICS"),
+]
+
+
+@pytest.mark.parametrize(("group", "given", "message"), GIVEN, ids=[f"{g}: {given}" for g, given, _ in GIVEN])
+def test_what_its_runs_would_fail_by_is_refused_before_anything_trains(
+    group: str, given: str, message: str, tmp_path: Path, mine: dict[str, Any], component: Component
 ) -> None:
-    component("noise", "wrong", NOISE.partition("        steps =")[0] + f"        return {given}\n")
-    (record,) = train_jobs([job(tmp_path, {**mine, "noise": {"name": "wrong"}})])
+    text = {"noise": NOISE, "optimizer": OPTIMIZER, "model": MODEL}[group]
+    before, _, behind = text.partition("    def metrics")
+    behind = behind.partition("\n\n")[2] if group == "model" else ""
+    body = BODY.format(", sites" if group == "noise" else "", given)
+    component(group, "wrong", f"{before}{body}\n{behind}")
+    wrong = {**mine, group: {**mine[group], "name": "wrong"}}
+    with pytest.raises(InputError) as caught:
+        ready([make_run(**{**wrong, "output": str(tmp_path / "out")})])
+    assert str(caught.value).startswith(f"{group}=wrong: ") and message in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    (record,) = train_jobs([job(tmp_path, wrong)])  # which has not asked before
     assert record["state"] == store.FAILED and message in record["error"]
+
+
+def test_a_model_that_declares_numbers_and_has_no_method_is_refused(
+    tmp_path: Path, mine: dict[str, Any], component: Component
+) -> None:
+    component("model", "wrong", MODEL.replace("def metrics", "def figures"))
+    run = make_run(**{**mine, "model": {"name": "wrong"}, "output": str(tmp_path / "out")})
+    with pytest.raises(
+        InputError, match=r"^model=wrong: .*has METRICS, and its net no method metrics that gives them$"
+    ):
+        ready([run])
+
+
+def test_right_ones_and_those_of_another_fault_are_let_through(
+    tmp_path: Path, mine: dict[str, Any], component: Component
+) -> None:
+    component(
+        "noise",
+        "later",
+        NOISE.replace("self, h, rate, site):", "self, h, rate, site):\n        1 / (rate - 0.3)"),
+    )
+    right = {"output": str(tmp_path), "probe": {"every": 1, "test_time": True, "train": True, "ema": 0.9}}
+    ready(
+        [
+            make_run(**mine, **right),
+            make_run(**{**mine, "noise": {"name": "later"}, "dropout1": 0.3}, **right),
+        ]
+    )
 
 
 def test_a_sweep_may_go_on_until_it_is_decided_by_one(mine: dict[str, Any]) -> None:

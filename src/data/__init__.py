@@ -218,8 +218,11 @@ def _key(options: Mapping[str, Any]) -> Key:
 
 
 @functools.lru_cache(maxsize=4)
-def _read(name: str, root: Path, specific: str) -> Arrays:
-    return _arrays(components.find("data", name), name, root, specific)
+def _read(name: str, root: Path, specific: str) -> tuple[Arrays, float]:
+    """A data set's arrays, and the seconds that reading them took."""
+    started = time.perf_counter()
+    arrays = _arrays(components.find("data", name), name, root, specific)
+    return arrays, time.perf_counter() - started
 
 
 def _arrays(module: ModuleType, name: str, root: Path, specific: str) -> Arrays:
@@ -234,9 +237,9 @@ def _arrays(module: ModuleType, name: str, root: Path, specific: str) -> Arrays:
 
 @functools.lru_cache
 def _checksum(name: str, root: Path, specific: str) -> str:
-    started = time.perf_counter()
-    digest = checksum(_read(name, root, specific))
-    if time.perf_counter() - started < QUICK:
+    arrays, seconds = _read(name, root, specific)
+    digest = checksum(arrays)
+    if seconds < QUICK:
         module = components.find("data", name)
         spec = module.__spec__
         if spec is not None and spec.loader is not None:  # as another start would have it
@@ -250,7 +253,7 @@ def _checksum(name: str, root: Path, specific: str) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _split(name: str, root: Path, specific: str, validation: int, split: int, train: int | None) -> Dataset:
-    arrays = _read(name, root, specific)
+    arrays, _ = _read(name, root, specific)
     images, labels = arrays.train_images.flatten(1), arrays.train_labels
     train_part, val_part = partition(labels, validation, split, train)
     whole = len(train_part) == len(labels)  # as it is, then: a copy would double the memory

@@ -14,7 +14,6 @@ from src.optimizers import Optimizer
 from src.runs import store
 
 BASES = {"noise": Noise, "optimizer": Optimizer}
-GROUPS = ("noise", "optimizer", "model")
 TAKEN = re.compile(
     "|".join(
         (
@@ -33,7 +32,7 @@ def metrics(run: Run) -> dict[str, str | None]:
     Raises:
         InputError: for a name that is ours, or another component's, or that is no name.
     """
-    return dict(_metrics(*(getattr(run, group).name for group in GROUPS)))
+    return dict(_metrics(*(getattr(run, group).name for group in components.WITH_METRICS)))
 
 
 def _check_method(group: str, name: str, file: str) -> None:
@@ -54,7 +53,7 @@ def _check_method(group: str, name: str, file: str) -> None:
 def _metrics(*names: str) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     owners: dict[str, str] = {}
-    for group, name in zip(GROUPS, names, strict=True):
+    for group, name in zip(components.WITH_METRICS, names, strict=True):
         file = components.find(group, name).__file__
         _check_method(group, name, str(file))
         for metric, better in components.metrics(group, name).items():

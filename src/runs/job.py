@@ -59,15 +59,16 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     """Everything that must be right before anything trains and that a config alone does not tell.
 
     The trackers that are asked for are installed, the device and the kernel of products are there, the output
-    folder can be written, the data set is here or can be fetched, no batch is larger than the training set, and no
-    rate above 0 would move nothing in its model. Where others are to train, and not this machine (`here`), its
-    devices and kernels do not matter; where nothing is to be written, nor does the output folder.
+    folder can be written, the data set is here or can be fetched, no batch is larger than the training set, no rate
+    above 0 would move nothing in its model, and components give the metrics that they declare. Where others are to
+    train, and not this machine (`here`), its devices and kernels do not matter; where nothing is to be written, nor
+    does the output folder.
 
     Raises:
         InputError: naming the key, its value and what would be right.
     """
     from src.data import load_bytes
-    from src.training import places
+    from src.training import places, rehearsal
 
     for logger in {run.logger for run in runs}:
         loggers.check(logger)
@@ -91,6 +92,7 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
                 right = f"must be at most {images}, the number of training images"
                 raise InputError("batch_size", other.batch_size, right)
         places.check(same, shape, data.classes)
+        rehearsal.check(same, shape, data.classes)
     # last, as it makes the folders: what is refused for another reason leaves nothing behind
     for output in {run.output for run in runs} if writes else ():
         for folder in (Path(output), Path(output) / "runs", Path(output) / LOCKS):

@@ -7,7 +7,7 @@ The component's file declares them, `METRICS = {"gate": "higher", "share": None}
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,17 @@ Column = list[float | None]
 """One number a run; None where there is none."""
 
 
+class WrongMetricsError(ValueError):
+    """What is wrong with the numbers that a component gives."""
+
+    def __init__(self, group: str, name: str, problem: str) -> None:
+        super().__init__(group, name, problem)
+        self.group, self.name, self.problem = group, name, problem
+
+    def __str__(self) -> str:
+        return f"{self.group}={self.name}: {self.problem}"
+
+
 def of_epoch(
     run: Run, noise: Noise, optimizer: Optimizer, stack: Stack, nets: Sequence[nn.Module]
 ) -> dict[str, Column]:
@@ -33,7 +44,7 @@ def of_epoch(
         nets: one a run; they are given their weights of now.
 
     Raises:
-        ValueError: if a component gives a number that it does not declare, or not one a run.
+        WrongMetricsError: if a component gives no numbers, one that it does not declare, or not one a run.
     """
     columns: dict[str, Column] = {}
     for group, ask in (
@@ -43,45 +54,61 @@ def of_epoch(
     ):
         name = getattr(run, group).name
         declared = components.metrics(group, name)
-        if declared:
+        if not declared:
+            continue
+        file = str(components.find(group, name).__file__)
+        try:
             with torch.no_grad():
-                columns |= _columns(ask, declared, len(nets), f"metrics of {group}={name}")
+                columns |= _columns(ask(), declared, len(nets))
+        except _Problem as problem:
+            raise WrongMetricsError(group, name, f"{file}: {problem}") from None
+        except components.RAISED as error:
+            raise WrongMetricsError(group, name, components.located(error, file, file)) from error
     return columns
 
 
-def _of_nets(stack: Stack, nets: Sequence[nn.Module]) -> list[Mapping[str, Any]]:
+class _Problem(Exception):
+    """The end of a sentence about a component's file."""
+
+
+def _of_nets(stack: Stack, nets: Sequence[nn.Module]) -> list[Any]:
     given = []
     for net, flat in zip(nets, stack.parameters.reshape(len(nets), -1), strict=True):
         nn.utils.vector_to_parameters(flat.detach(), net.parameters())
-        method: Any = net.metrics
+        method: Any = getattr(net, "metrics", None)
+        if not callable(method):
+            raise _Problem("has METRICS, and its net no method metrics that gives them")
         given.append(method())
     return given
 
 
-def _columns(
-    ask: Callable[[], list[Mapping[str, Any]]], declared: Mapping[str, Any], runs: int, source: str
-) -> dict[str, Column]:
+def _columns(parts: list[Any], declared: Mapping[str, Any], runs: int) -> dict[str, Column]:
     """What is given, of all runs together or a part a run, as a column a declared name."""
-    parts = ask()
-    unknown = sorted({name for part in parts for name in part} - declared.keys())
-    if unknown:
-        raise ValueError(f"{source}: {unknown[0]} is not in its METRICS")
+    for part in parts:
+        if not isinstance(part, Mapping):
+            raise _Problem(
+                f"metrics gave {type(part).__name__}; it must give a dict of numbers by their names"
+            )
+        if unknown := [name for name in part if name not in declared]:
+            raise _Problem(f"metrics gave {unknown[0]}, which is not in its METRICS")
     columns: dict[str, Column] = {}
     for name in declared:
-        numbers = [
-            _numbers(part.get(name), runs if len(parts) == 1 else 1, f"{source}: {name}") for part in parts
-        ]
+        numbers = [_numbers(part.get(name), runs if len(parts) == 1 else 1, name) for part in parts]
         columns[name] = [number for of_part in numbers for number in of_part]
     return columns
 
 
-def _numbers(value: Any, runs: int, source: str) -> Column:
+def _numbers(value: Any, runs: int, name: str) -> Column:
     """A number a run; what is no finite number is none."""
     if value is None:
         return [None] * runs
-    tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+    try:
+        tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise _Problem(f"metrics gave {value!r} as {name}, which must be a number") from None
     if tensor.numel() not in (1, runs):
-        raise ValueError(f"{source} has the shape {tuple(tensor.shape)} and must be one number a run")
+        shape = tuple(tensor.shape)
+        raise _Problem(f"metrics gave {name} of shape {shape}, which must be one number a run")
     numbers = tensor.reshape(-1).tolist()
     numbers = numbers * runs if len(numbers) < runs else numbers
     return [float(number) if math.isfinite(number) else None for number in numbers]

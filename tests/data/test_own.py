@@ -377,3 +377,20 @@ def test_a_run_is_recorded_under_that_id(mine: Mine, tmp_path: Path) -> None:
     assert final_record(Job(config.parse(raw), raw, [], {})) == record
     mine(lambda options: blobs(seed=1))
     assert final_record(Job(config.parse(raw), raw, [], {})) is None, "other arrays are another run"
+
+
+@pytest.mark.parametrize(("seconds", "reads"), [(data.QUICK / 2, 2), (data.QUICK * 2, 1)])
+def test_only_what_is_read_quickly_is_read_twice(
+    mine: Mine, monkeypatch: pytest.MonkeyPatch, seconds: float, reads: int
+) -> None:
+    read = [0.0]
+
+    def slowly(options: Any) -> Arrays:
+        read[0] += seconds
+        return blobs()
+
+    mine(slowly)
+    monkeypatch.setattr(data.time, "perf_counter", lambda: read[0])
+    data.load_bytes(**MINE)  # before its checksum is asked for
+    data.arrays_checksum(make_run(data=MINE).data)
+    assert read[0] == reads * seconds
