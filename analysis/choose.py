@@ -6,9 +6,10 @@ images, until that is decided; one command, which is printed, runs it.
 
 Of an exercise, by its name, it prints the arms that the first sweep chooses for the second one, as one line that is
 the value of hydra.sweeper.arms: python -m src.train sweep=weight_decay_test
-"hydra.sweeper.arms=$(python -m analysis.choose weight_decay)". Runs without a result are named on stderr, and the
-choice is made from the others. It is refused if nothing is known of an arm because none of its runs is finished; an
-arm whose runs all diverged has lost.
+"hydra.sweeper.arms=$(python -m analysis.choose weight_decay)". It is refused if nothing is known of an arm because
+none of its runs is finished; an arm whose runs all diverged has lost.
+
+Either way, runs without a result are named on stderr, and the choice is made from the others.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.errors import InputError, Parser, command, events
 
 if TYPE_CHECKING:
+    from analysis.runs import Problem
     from analysis.tables import Table
 
 
@@ -80,25 +83,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if table.sweep != first:
         raise InputError(f"{table.name} is no {first}; a sweep of that name is right")
     found = arms(options.name, table)
-    for problem in table.problems:
-        print(problem, file=sys.stderr)
+    _name(table.problems)
     # Hydra reads it as a list of texts: each in quotes, for it holds spaces
     print(json.dumps(found, separators=(",", ":")))
-    if options.json:
-        from analysis import programs
-
-        events.tell("end", sweep=table.name, arms=found, problems=programs.problems(table.problems))
+    events.tell("end", sweep=table.name, arms=found, problems=_told(table.problems))
 
 
 def _write(folder: Path, name: str | None, reference: str | None) -> None:
     from analysis import second_stage
 
     stage = second_stage.of(folder, name, reference)
+    _name(stage.problems)
     for what, arm in stage.arms:
         print(f"{what}: {arm}")
     print(f"{second_stage.write(stage)}: {len(stage.arms)} arms, on fresh seeds until they are decided")
     print(f"run it: {stage.command}")
-    events.tell("end", sweep=stage.first, arms=[arm for _, arm in stage.arms], command=stage.command)
+    told = {
+        "arms": [arm for _, arm in stage.arms],
+        "command": stage.command,
+        "problems": _told(stage.problems),
+    }
+    events.tell("end", sweep=stage.first, **told)
+
+
+def _name(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+
+
+def _told(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    return [asdict(problem) for problem in problems]
 
 
 def arms(name: str, table: Table) -> list[str]:

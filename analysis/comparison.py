@@ -82,6 +82,8 @@ class Compared:
     """Where Optuna proposed the runs: what there is to say of that."""
     conditions: tuple[str, ...] = ()
     """By which its runs were chosen from those of the sweep."""
+    without: tuple[str, ...] = ()
+    """Arms that are not compared, as no run of theirs logs `measure`: another noise's own number, say."""
 
     @property
     def best(self) -> ArmStats:
@@ -150,6 +152,7 @@ def compare(
     searched = search.metric(sweep.folder)
     wanted = metric or searched or (primary.measure.column if primary else "")
     measure = measures.of_column(wanted or "test_acc", sweep.metrics)
+    sweep, without = _with_measure(sweep, measure)
     sweep, epochs = _with_numbers(sweep, measure)
     by_name = merge.named(sweep, TRIAL_DIGITS if searched else runs.DIGITS)
     names = {merge.place(arm): name for name, arm in by_name.items()}
@@ -189,6 +192,7 @@ def compare(
         declared=bool(declared),
         search=None if conditions else search.read(sweep.folder),
         conditions=tuple(conditions),
+        without=without,
     )
 
 
@@ -220,9 +224,24 @@ RIGHT = {"val": "trained with data.validation above 0", "eval": "trained with pr
 """By the beginning of a metric's name, what records it."""
 
 
+OF_EVERY_RUN = ("test_acc", "test_loss", "train_acc", "train_loss")
+
+
+def _with_measure(sweep: Sweep, measure: Measure) -> tuple[Sweep, tuple[str, ...]]:
+    """The sweep without the arms of which no run logs the measure, and their names."""
+    column = measure.column
+    if column in OF_EVERY_RUN or column not in sweep.epochs or sweep.epochs[column].isna().all():
+        return sweep, ()
+    names = runs.arm_names(sweep.epochs, sweep.keys)
+    logs = sweep.epochs[column].notna().groupby(names).transform("any")
+    kept = sweep.epochs[logs]
+    recorded = sweep.runs[sweep.runs["id"].isin(kept["id"])]
+    return replace(sweep, epochs=kept, runs=recorded), tuple(names[~logs].unique())
+
+
 def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
     """The sweep and its epochs without the runs that lack a number where the comparison needs one."""
-    needed = list(dict.fromkeys([measure.column, "test_acc", "test_loss", "train_acc", "train_loss"]))
+    needed = list(dict.fromkeys([measure.column, *OF_EVERY_RUN]))
     for column in needed:
         if column not in sweep.epochs or sweep.epochs[column].isna().all():
             right = RIGHT.get(column.partition("_")[0])

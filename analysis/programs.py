@@ -30,6 +30,7 @@ def facts(compared: Compared, page: Path) -> dict[str, Any]:
         "reference": compared.reference,
         "declared": compared.declared,
         "runs": comparison.facts(compared),
+        "without": compared.without,
         "arms": [_arm(arm) for arm in (*compared.arms, *compared.empty)],
         "judged": [_contrast(result) for result in compared.judged],
         "described": [_contrast(result) for result in compared.described],

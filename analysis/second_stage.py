@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 
 from analysis import design, measures, runs, search, tables
 from analysis.measures import Measure
+from analysis.runs import Problem
 from analysis.tables import Table
 from src.config import RATES
 from src.errors import REPOSITORY, InputError
@@ -52,6 +53,8 @@ class SecondStage:
     """What was chosen by, in words."""
     elsewhere: Sequence[str]
     """Overrides of the first sweep's command that change no result."""
+    problems: Sequence[Problem] = ()
+    """Runs of the first sweep without a result."""
 
     @property
     def command(self) -> str:
@@ -106,6 +109,7 @@ def of(folder: Path, name: str | None = None, reference: str | None = None) -> S
         margin=margin,
         choice=f"{measure.name} over {_counted(table)}",
         elsewhere=given.elsewhere,
+        problems=table.problems,
     )
 
 

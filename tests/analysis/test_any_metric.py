@@ -69,6 +69,34 @@ def test_no_such_column_is_one_line_with_those_there_are(gated: Path) -> None:
         comparison.compare(gated, "accuracy")
 
 
+def test_an_arm_that_does_not_log_it_is_left_out_and_is_not_damaged(
+    gated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def drop(folder: Path) -> None:
+        rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+        store.write_metrics(folder, [{k: v for k, v in row.items() if k != "gate"} for row in rows])
+
+    of_second = [
+        path
+        for path in sorted((gated.parents[1] / "runs").iterdir())
+        if json.loads((path / "run.json").read_text())["config"]["dropout1"] == 0.5
+    ]
+    drop(of_second[0])
+    whole = comparison.compare(gated, "gate")
+    assert whole.without == () and len(whole.sweep.problems) == 1, "another run of its arm has the number"
+    for folder in of_second[1:]:
+        drop(folder)
+    assert compare.main([str(gated), "--metric", "gate", "--json"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told["without"] == ["dropout1=0.5"] and told["problems"] == []
+    assert [arm["arm"] for arm in told["arms"]] == ["dropout1=0.2"]
+    assert (
+        told["conclusion"].endswith("Not compared, as it has no gate: dropout1=0.5.") and "damaged" not in err
+    )
+    assert len(comparison.compare(gated).arms) == 2
+
+
 def test_its_page_while_it_goes_on_knows_the_direction(gated: Path) -> None:
     table = gated / "runs.csv"
     head, *rows = table.read_text().splitlines()

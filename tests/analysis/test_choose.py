@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from configs import Command
+from configs import REPOSITORY, Command
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from analysis import design, second_stage, tables
@@ -211,6 +211,21 @@ def test_the_reference_is_what_the_sweep_declares(stage: Any) -> None:
 @pytest.mark.parametrize("state", [store.DIVERGED, store.FAILED, store.UNFINISHED])
 def test_an_arm_that_lacks_a_run_is_not_chosen(stage: Any, state: str) -> None:
     assert arms_of(stage(states={(5, 1): state}))[1] == NEXT
+
+
+def test_a_second_stage_names_the_runs_without_a_result(
+    stage: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stage(states={(5, 1): store.FAILED, (0, 0): store.DIVERGED})
+    assert main([str(folder), "--json"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert [problem["kind"] for problem in told["problems"]] == [store.DIVERGED, store.FAILED]
+    assert all(problem["id"] in err for problem in told["problems"])
+    assert told["command"] in err and told["arms"][1] == NEXT
+    page = (REPOSITORY / "src" / "runs" / "README.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("| `end` | `analysis.choose`")]
+    assert all(f"`{key}`" in row for key in told.keys() - {"event"})
 
 
 def test_what_nothing_can_be_chosen_from_is_one_line(
