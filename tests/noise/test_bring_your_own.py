@@ -9,21 +9,65 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from configs import REPOSITORY
+import pytest
+import yaml
+from configs import DIGITS, REPOSITORY, make_run
+
+from src.runs.job import ready
+from src.training.images import Images
+from src.training.trainer import train
 
 PAGE = REPOSITORY / "src" / "noise" / "README.md"
+OTHERS = (
+    "src/noise/tempered.py", "conf/noise/tempered.yaml", "src/schedules/halves.py", "conf/schedule/halves.yaml",
+    "src/optimizers/signsgd.py", "conf/optimizer/signsgd.yaml",
+)  # fmt: skip
+GROUPS = {"noise": "noise", "schedules": "schedule", "optimizers": "optimizer"}
+
+
+def files_of_the_page() -> list[tuple[str, str]]:
+    return re.findall(r"^`(\S+)`\n\n```\w+\n(.*?)^```", PAGE.read_text(), flags=re.M | re.S)
+
+
+def test_the_pages_noise_that_learns_schedule_and_optimizer(
+    component: Callable[[str, str, str], None], tmp_path: Path, digit_images: Images
+) -> None:
+    texts, config = dict(files_of_the_page()), dict[str, Any]()
+    for path in OTHERS:
+        kind, name = Path(path).parent.name, Path(path).stem
+        if path.endswith(".py"):
+            component(GROUPS[kind], name, texts[path])
+        else:
+            config[kind] = yaml.safe_load(texts[path])
+    config["optimizer"]["lr"] = 0.01
+    small = {"data": DIGITS, "model": {"hidden1": 16, "hidden2": 16}, "output": str(tmp_path)}
+    small |= {"epochs": 5, "batch_size": 300}  # 25 steps of one length, which cannot end where they began
+    runs = [make_run(**small, **config, seed=seed, dropout1=rate) for seed, rate in ((0, 0.2), (1, 0.0))]
+    ready(runs)
+    both: list[Any] = []
+    train(runs, digit_images, 10, both.append)
+    for number, run in enumerate(runs):
+        alone: list[Any] = []
+        train([run], digit_images, 10, alone.append)
+        last, stacked = alone[-1][0], both[-1][number]
+        assert (last["dropout1"], last["dropout2"]) == (run.dropout1 / 2, 0.25)
+        for name in ("strength1", "strength2", "train_loss"):
+            assert stacked[name] == pytest.approx(last[name], rel=0.02), "a stack trains the same"
+        assert (last["strength1"] != 1) == (run.dropout1 > 0) and last["strength2"] != 1
+        assert last["test_acc"] > 0.5, "the optimizer learns"
 
 
 def test_the_page_works_as_written(tmp_path: Path) -> None:
     for name in ("src", "conf", "sweeps", "analysis"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    page = PAGE.read_text()
-    files = re.findall(r"^`(\S+)`\n\n```\w+\n(.*?)^```", page, flags=re.M | re.S)
+    page, files = PAGE.read_text(), files_of_the_page()
     assert [name for name, _ in files] == [
         "src/noise/flip.py", "conf/noise/flip.yaml", "src/models/lenet.py", "conf/model/lenet.yaml",
-        "src/data/stripes.py", "conf/data/stripes.yaml", "sweeps/lenet.yaml",
+        "src/data/stripes.py", "conf/data/stripes.yaml", "sweeps/lenet.yaml", *OTHERS,
     ]  # fmt: skip
     assert len(files[0][1].split("class")[1].splitlines()) < 15
     for name, text in files:
