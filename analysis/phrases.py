@@ -198,7 +198,7 @@ class Phrases:
         kinds = {"diverged": arm.diverged, "broke down": arm.broken, "without a result": arm.lost}
         wrong = self._list(f"{number} {self.say(kind)}" for kind, number in kinds.items() if number)
         total = f"{arm.n} {self.say('of')} {arm.planned}" if arm.n < arm.planned else f"{arm.n}"
-        return f"{total}; {wrong}" if wrong else total
+        return f"{total}{self.say('; ')}{wrong}" if wrong else total
 
     def listing(self, values: Iterable[Any], most: int = 12) -> str:
         """Values as typed on a command line; of a long list the ends."""
