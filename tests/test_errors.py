@@ -328,6 +328,7 @@ BESIDE = ["by a child", "from C", "lost: False", "printed"]
         ("", TOLD, BESIDE),
         ("2>&-", TOLD, []),
         ("| true", "", ["by a child", "from C", "lost: True", "printed"]),
+        (">&-", "", ["by a child", "from C", "lost: True", "printed"]),
         ("2>&1", None, []),
     ],
 )

@@ -28,7 +28,7 @@ class _Channel:
     """Standard output for events alone: what is printed, here or in a process that is started, goes to stderr."""
 
     def __init__(self) -> None:
-        self._printed, self.lines = sys.stdout, sys.stdout
+        self.given, self.lines = sys.stdout, sys.stdout
         self._saved: int | None = None
         errors = _descriptor(sys.stderr)
         if _descriptor(sys.stdout) == STDOUT and errors is not None:
@@ -42,7 +42,7 @@ class _Channel:
 
     def close(self) -> None:
         sys.stdout.flush()
-        sys.stdout = self._printed
+        sys.stdout = self.given
         if self._saved is not None:
             os.dup2(self._saved, STDOUT)
             os.close(self._saved)
@@ -70,7 +70,8 @@ def begin_if_asked(arguments: Sequence[str] | None) -> None:
 
 def is_lost() -> bool:
     """Whether nobody reads our output any more."""
-    return getattr(_channel.lines if _channel else sys.stdout, "is_lost", False)
+    streams = (_channel.given, _channel.lines) if _channel else (sys.stdout,)
+    return any(getattr(stream, "is_lost", False) for stream in streams)
 
 
 @contextlib.contextmanager
