@@ -91,9 +91,9 @@ const status = () => {
   const left = data.left !== null && data.state === "goes on" ? `, ${say("left", duration(data.left))}` : "";
   const age = element("span", { className: "note", id: "age" });
   fill("status", element("strong", {}, `${say(data.state)}: ${say("of", data.counts.finished, data.runs)}${left}`),
-    element("div", { className: "bar" }, ...bar), element("span", {}, parts.join(", ") + ". "), age);
+    element("div", { className: "bar" }, ...bar), element("span", {}, say("sentence", parts.join(say("comma")))), age);
   const tell = () => {
-    const old = Date.now() / 1000 - data.updated, at = new Date(1000 * data.updated).toLocaleTimeString();
+    const old = Date.now() / 1000 - data.updated, at = new Date(1000 * data.updated).toLocaleTimeString(document.documentElement.lang);
     const stale = data.state !== "ended" && old > 6 * data.every + 30;
     age.textContent = stale ? say("stale", duration(old)) : say("updated", at);
   };
