@@ -263,7 +263,7 @@ def _designs(section: Section) -> dict[str, Design]:
     """Of each sweep; arms that an earlier one chooses are those that it does choose."""
     first, *others = section.module.SWEEPS
     chosen: Sequence[str] = ()
-    if others and first in section.tables:
+    if hasattr(section.module, "choose") and first in section.tables:
         try:
             chosen = section.module.choose(section.tables[first])
         except InputError:

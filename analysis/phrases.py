@@ -28,6 +28,23 @@ NAMES = {
     "additive": "additive noise",
     "dropconnect": "DropConnect",
     "dropconnect_gaussian": "Gaussian DropConnect",
+    "dropconnect_dynamic": "Dynamic DropConnect",
+    "dropconnect_example": "DropConnect for each example",
+    "dropblock": "DropBlock",
+    "dropout_masks": "mean loss of several masks",
+    "dropout_importance": "importance-weighted masks",
+    "random_rate": "random rate",
+    "balanced": "balanced masks",
+    "blend": "blending",
+    "neighbours": "neighbouring pixels",
+    "tangent": "tangent noise",
+    "correlated": "correlated noise",
+    "concrete": "concrete dropout",
+    "variational": "variational dropout",
+    "advanced": "Advanced Dropout",
+    "standout": "standout",
+    "shakeout": "shakeout",
+    "jumpout": "jumpout",
 }
 """Of noises, by their files."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,51 @@ def read_ratios(path: Path) -> dict[str, float] | None:
     if REFERENCE not in ratios or not all(ratio > 0 for ratio in ratios.values()):
         raise InputError(f"{path}: a ratio above 0 for each noise, {REFERENCE} among them, is right")
     return ratios
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A noise's best setting in a race at equal steps."""
+
+    noise: str
+    setting: str
+    """Overrides beside the noise."""
+    settings: int
+    """That were tried of the noise."""
+    accuracies: Mapping[int, float]
+    """Validation accuracy by seed."""
+    loss: float
+    """Mean validation cross-entropy over these seeds."""
+
+    @property
+    def accuracy(self) -> float:
+        """The mean."""
+        return sum(self.accuracies.values()) / len(self.accuracies)
+
+
+def winners(folder: Path = RESULTS) -> list[Winner]:
+    """Every noise's best setting in a folder of tables, the highest mean validation accuracy first."""
+    winners: dict[str, Winner] = {}
+    for path in sorted(folder.glob("noises_*.csv")):
+        table = pd.read_csv(path, dtype={"id": str})
+        table = table[table["budget"] == STEPS]
+        keys = list(table.columns[: list(table.columns).index("seed")])
+        arms = table[keys].map(runs.shown).apply(lambda row: runs.arm_name(row.to_dict()), axis=1)
+        for arm in best(table, keys, len(table), least=1):
+            rows = table[arms == arm]
+            noise = str(rows["noise"].iloc[0])
+            winner = Winner(
+                noise,
+                arm.removeprefix(f"noise={noise}").strip(),
+                int(arms[table["noise"] == noise].nunique()),
+                {int(seed): float(acc) for seed, acc in zip(rows["seed"], rows["val_acc"], strict=True)},
+                float(rows["val_loss"].mean()),
+            )
+            other = winners.setdefault(noise, winner)
+            if other is not winner:  # a noise may have settings in several parts
+                ahead = max(other, winner, key=lambda each: each.accuracy)
+                winners[noise] = replace(ahead, settings=other.settings + winner.settings)
+    return sorted(winners.values(), key=lambda winner: -winner.accuracy)
 
 
 def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mapping[str, float] | None) -> int:

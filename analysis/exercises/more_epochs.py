@@ -1,4 +1,4 @@
-"""Exercise 2: with and without dropout as the number of epochs grows, with a constant and with a falling lr."""
+"""Exercise 2: with and without dropout as the number of epochs grows, on all images and on small training sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures, measures
-from analysis.contrasts import Arms, Contrast, by_seed, described, family, rows_of, sensitivity, with_gaps
+from analysis.contrasts import (
+    Arms,
+    Contrast,
+    Result,
+    by_seed,
+    described,
+    family,
+    rows_of,
+    sensitivity,
+    with_gaps,
+)
 from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, all_arms, decided, promised, word
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
@@ -18,7 +28,7 @@ from analysis.tables import Table, Tables
 from src.stats import BETTER, WORSE
 
 NUMBER = 2
-SWEEPS = ("more_epochs",)
+SWEEPS = ("more_epochs", "more_epochs_5000", "more_epochs_1000")
 DROPOUT, NONE = "dropout", "no dropout"
 ARMS = {DROPOUT: {"dropout1": 0.2, "dropout2": 0.5}, NONE: {"dropout1": 0.0, "dropout2": 0.0}}
 COLOURS = {DROPOUT: PALETTE[0], NONE: PALETTE[3]}
@@ -46,11 +56,23 @@ class Peak:
     """Median."""
 
 
+@dataclass(frozen=True)
+class SmallSet:
+    """Dropout minus none on a small training set, at the last epoch."""
+
+    images: int
+    judged: Result
+    """By the sweep's own primary block."""
+    beside: Sequence[Result]
+    """Other measures, described."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EpochFacts(Facts):
     epochs: pd.DataFrame
     """Every epoch of both arms: arm, decay and length (of the run)."""
     peaks: Sequence[Peak] = ()
+    small_sets: Sequence[SmallSet] = ()
 
     @property
     def settings(self) -> list[Setting]:
@@ -116,8 +138,20 @@ def analyse(tables: Tables) -> EpochFacts:
         ),
         epochs=epochs,
         peaks=[p for decay in _longest(settings) for arm in ARMS if (p := _peak(epochs, decay, arm))],
+        small_sets=[s for sweep in SWEEPS[1:] if sweep in tables and (s := _small_set(tables[sweep]))],
     )
     return decided(RULES, facts)
+
+
+def _small_set(table: Table) -> SmallSet | None:
+    """None where the arms have no common seed."""
+    design, primary = promised(table.sweep)
+    names = [DROPOUT if arm["dropout1"] else NONE for arm in design.arms]
+    arms = Arms(table, {name: ARMS[name] for name in names})
+    judged = family(primary.contrasts(arms, names), primary.margin, arms.diverged)
+    others = (measure for measure in JUDGED if measure is not primary.measure)
+    beside = described(arms.contrast(DROPOUT, NONE, measure) for measure in others)
+    return SmallSet(int(design.fixed["data.train"]), judged[0], beside) if judged else None
 
 
 def histories(table: Table) -> pd.DataFrame:

@@ -1,21 +1,29 @@
-"""Exercise 7: every noise of conf/noise against dropout, and a clone of dropout that must not win."""
+"""Exercise 7: the best noises of a race against dropout, and a clone of dropout that must not win.
+
+The race (`analysis.race`) tunes every noise on validation images; the sweep confirms its best on the test set, with
+fresh seeds. Its arms were frozen before any run looked at the test set.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis import measures
-from analysis.contrasts import Result
-from analysis.exercises import NOT_DECIDED, Rule, decided, word
-from analysis.exercises._noises import CLONE, DROPOUT, NONE, NoiseFacts, read
-from analysis.exercises._noises import choose as choose
-from analysis.exercises._noises import draw as draw
+from matplotlib.figure import Figure
+
+from analysis import figures, measures, race
+from analysis.contrasts import Arms, Contrast, Result, described, family
+from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised, word
+from analysis.exercises._noises import CLONE, DROPOUT, NONE
+from analysis.measures import Measure
+from analysis.phrases import named
+from analysis.race import Winner
 from analysis.tables import Tables
 from src.stats import BETTER, WORSE
 
 NUMBER = 7
-SWEEPS = ("new_noise", "new_noise_test")
+SWEEPS = ("new_noise",)
+JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 
 RULES = (
     NOT_DECIDED,
@@ -24,7 +32,11 @@ RULES = (
         "dropout's clone, which is dropout under other masks, is better or worse than dropout",
         lambda e: e.control is not None and word(e.control) in (BETTER, WORSE),
     ),
-    Rule("a noise wins", "another noise is better than dropout", lambda e: bool(e.winners)),
+    Rule(
+        "a noise wins",
+        "another noise is better than dropout, and its interval against the clone lies above 0, too",
+        lambda e: bool(e.winners),
+    ),
     Rule(
         "no yardstick",
         "none is better, and dropout itself is not shown to be better than no noise",
@@ -38,7 +50,18 @@ RULES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContestFacts(NoiseFacts):
+class ContestFacts(Facts):
+    raced: Sequence[Winner] = ()
+    """Each noise's best setting in the race, the highest validation accuracy first."""
+    race: Sequence[Result] = ()
+    """Their differences to dropout's in validation accuracy over common seeds (described), in the same order."""
+
+    def judged(self, noise: str) -> Result | None:
+        return pick(self.primary, a=noise)
+
+    def versus(self, noise: str, reference: str, measure: Measure) -> Result | None:
+        return pick(self.described, a=noise, b=reference, measure=measure)
+
     @property
     def control(self) -> Result | None:
         """The clone's difference to dropout."""
@@ -47,12 +70,12 @@ class ContestFacts(NoiseFacts):
     @property
     def others(self) -> Sequence[Result]:
         """Of every noise but the clone and none, the highest first."""
-        found = [r for r in self.primary if r.contrast.a not in (CLONE, NONE)]
-        return sorted(found, key=lambda r: -r.paired.difference)
+        others = [r for r in self.primary if r.contrast.a not in (CLONE, NONE)]
+        return sorted(others, key=lambda r: -r.paired.difference)
 
     @property
     def winners(self) -> Sequence[Result]:
-        return [r for r in self.others if word(r) == BETTER]
+        return [r for r in self.others if word(r) == BETTER and self._beats_clone(r)]
 
     @property
     def losers(self) -> Sequence[Result]:
@@ -71,10 +94,53 @@ class ContestFacts(NoiseFacts):
 
     def lower_loss(self) -> Sequence[Result]:
         """Noises with a lower cross-entropy than dropout (described)."""
-        found = [r for r in self.to(DROPOUT, measures.TEST_LOSS) if r.gain > 0]
-        return [r for r in found if r.contrast.a not in (CLONE, NONE)]
+        lower = [r for r in self.described if r.contrast.b == DROPOUT and r.measure is measures.TEST_LOSS]
+        return [r for r in lower if r.gain > 0 and r.contrast.a not in (CLONE, NONE)]
+
+    def _beats_clone(self, result: Result) -> bool:
+        against = self.versus(result.contrast.a, CLONE, result.measure)
+        return against is None or against.gain > 0
 
 
-def analyse(tables: Tables) -> NoiseFacts:
-    """Every other noise minus dropout in test accuracy, at its chosen rates: one family; all else described."""
-    return decided(RULES, read(tables, SWEEPS, ContestFacts))
+def analyse(tables: Tables) -> ContestFacts:
+    """Every other arm minus dropout in test accuracy, one family; all else described, and the race before it."""
+    table = tables[SWEEPS[0]]
+    design, primary = promised(SWEEPS[0])
+    arms = Arms(table, {arm["noise"]: arm for arm in design.arms})
+    judged = family(primary.contrasts(arms, list(arms.named), "test"), primary.margin, arms.diverged)
+    raced = race.winners()
+    facts = ContestFacts(
+        primary=judged,
+        arms=[stats for stats in arms.stats((*JUDGED, measures.EMA_TEST_ACC)) if stats.planned],
+        described=described(
+            arms.contrast(noise, reference, measure, "test")
+            for measure in (*JUDGED, measures.EMA_TEST_ACC)
+            for reference in (NONE, DROPOUT, CLONE)
+            for noise in arms.named
+            if noise != reference
+        ),
+        raced=raced,
+        race=described(_in_race(raced)),
+    )
+    return decided(RULES, facts)
+
+
+def _in_race(raced: Sequence[Winner]) -> list[Contrast]:
+    dropout = next((winner for winner in raced if winner.noise == DROPOUT), None)
+    return [
+        Contrast(
+            winner.noise, DROPOUT, ("validation",), measures.VAL_ACC, (winner.accuracies, dropout.accuracies)
+        )
+        for winner in raced
+        if dropout is not None and winner is not dropout
+    ]
+
+
+def draw(facts: ContestFacts) -> dict[str, Figure]:
+    drawn = {}
+    if facts.primary:
+        beside = [r for r in facts.beside((measures.TEST_LOSS,)) if r.contrast.b == DROPOUT]
+        drawn["differences"] = figures.forest([*facts.primary, *beside], lambda r: named(r.contrast.a))
+    if facts.race:
+        drawn["race"] = figures.forest(facts.race, lambda r: named(r.contrast.a))
+    return drawn

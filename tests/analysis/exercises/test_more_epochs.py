@@ -11,7 +11,7 @@ import pytest
 from tables import made
 
 from analysis import measures
-from analysis.exercises import more_epochs, pick
+from analysis.exercises import more_epochs, pick, word
 from analysis.exercises.more_epochs import DROPOUT, NONE, EpochFacts
 from analysis.runs import Problem
 from analysis.tables import Table
@@ -143,6 +143,24 @@ def test_peaks_and_what_is_lost_from_there() -> None:
 
 def test_one_seed_decides_nothing() -> None:
     assert facts(sweep(lambda decay, epoch: 0.05, arms=SHORT, seeds=1)).verdict == "not decided"
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [(0.01, "better"), (-0.01, "worse"), (0.0, "equivalent")], ids=str
+)
+def test_a_small_training_set_is_judged_by_its_own_sweep(gain: float, verdict: str, late: Table) -> None:
+    def metrics(arm: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        on = arm["dropout1"] > 0
+        rng = np.random.default_rng([seed, on])
+        return {"test_acc": 0.85 + gain * on + rng.normal(0, 0.0005), "test_loss": 0.5 - 0.05 * on}
+
+    arms = [{"dropout1": 0.0, "dropout2": 0.0}, {"dropout1": 0.2, "dropout2": 0.5}]
+    small = made("more_epochs_1000", arms, range(10), metrics)
+    (found,) = more_epochs.analyse({"more_epochs": late, small.sweep: small}).small_sets
+    assert (found.images, word(found.judged)) == (1000, verdict)
+    assert found.judged.paired.difference == pytest.approx(gain, abs=0.0005)
+    assert found.beside[0].measure is measures.TEST_LOSS
+    assert found.beside[0].paired.difference == pytest.approx(-0.05)
 
 
 def test_its_figures(facts_late: EpochFacts) -> None:

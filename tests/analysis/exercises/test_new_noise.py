@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from tables import made
 
+from analysis import design, race
 from analysis.exercises import new_noise
-from analysis.tables import Table
+from analysis.race import Winner
 
-NOISES = ("dropout", "dropout_clone", "gaussian", "additive", "jumpout")
-RATES = ((0.05, 0.125), (0.1, 0.25), (0.2, 0.5), (0.3, 0.75))
-CHOSEN = (0.1, 0.25)
+ARMS = design.read("new_noise").arms
+NOISES = [arm["noise"] for arm in ARMS]
+GUARDS = ("none", "dropout", "dropout_clone")
+CANDIDATES = [noise for noise in NOISES if noise not in GUARDS]
+FIRST, SECOND = CANDIDATES[:2]
 
 
-def arm(noise: str, rates: Sequence[float]) -> dict[str, Any]:
-    return {"noise": noise, "dropout1": rates[0], "dropout2": rates[1]}
+@pytest.fixture(autouse=True)
+def no_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(race, "winners", lambda: [])
 
 
 def chance(*of: Any) -> float:
@@ -28,32 +31,18 @@ def chance(*of: Any) -> float:
     return float(np.random.default_rng(zlib.crc32(repr(of).encode())).normal())
 
 
-@cache
-def first(best: tuple[tuple[str, float], ...] = (), seeds: tuple[int, ...] = (0, 1)) -> Table:
-    """Validation: 0.1 is best of each noise's first rates, but for those in `best`."""
-
-    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
-        far = abs(of["dropout1"] - dict(best).get(of["noise"], CHOSEN[0]))
-        return {"val_acc": 0.89 - 0.05 * far, "val_loss": 0.3 + 0.1 * far}
-
-    arms = [arm("none", (0, 0)), *(arm(noise, rates) for rates in RATES for noise in NOISES)]
-    return made("new_noise", arms, seeds, metrics)
-
-
-def second(
+def facts(
     effects: Mapping[str, float],
     *,
     losses: Mapping[str, float] | None = None,
     seeds: Sequence[int] = range(10, 20),
-    noises: Sequence[str] = ("none", *NOISES),
-    rates: Mapping[str, Sequence[float]] | None = None,
+    noises: Sequence[str] = NOISES,
     sd: float = 0.001,
-) -> Table:
-    """Test: these effects on accuracy, and on cross-entropy, over dropout's; a seed's part is common to all."""
+) -> Any:
+    """Of these effects on accuracy, and on cross-entropy, over dropout's; a seed's part is common to all."""
 
     def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
-        noise = of["noise"]
-        common = chance("seed", seed)
+        noise, common = of["noise"], chance("seed", seed)
         return {
             "test_acc": 0.88 + 0.002 * common + effects.get(noise, 0) + sd * chance(noise, seed),
             "test_loss": 0.35
@@ -61,21 +50,20 @@ def second(
             + (losses or {}).get(noise, 0)
             + sd * chance(noise, seed, "loss"),
             "test_ece": 0.03 + sd * chance(noise, seed, "ece"),
+            "ema_test_acc": 0.88 + sd * chance(noise, seed, "ema"),
         }
 
-    places = dict.fromkeys(noises, CHOSEN) | {"none": (0, 0)} | dict(rates or {})
-    return made("new_noise_test", [arm(noise, places[noise]) for noise in noises], seeds, metrics)
-
-
-def facts(*tables: Table) -> Any:
-    return new_noise.analyse({table.sweep: table for table in tables})
+    keys = dict.fromkeys(key for arm in ARMS for key in arm)
+    arms = [{key: arm.get(key) for key in keys} for arm in ARMS if arm["noise"] in noises]
+    table = made("new_noise", arms, seeds, metrics)
+    return new_noise.analyse({table.sweep: table})
 
 
 HELPS = {"none": -0.02}
 VERDICTS: dict[str, tuple[dict[str, float], float, str]] = {
-    "a noise is better": ({**HELPS, "additive": 0.006}, 0.001, "a noise wins"),
-    "it is, though dropout helps not": ({"additive": 0.006}, 0.001, "a noise wins"),
-    "the clone is better": ({**HELPS, "additive": 0.006, "dropout_clone": 0.006}, 0.001, "untrustworthy"),
+    "a noise is better": ({**HELPS, FIRST: 0.006}, 0.001, "a noise wins"),
+    "it is, though dropout helps not": ({FIRST: 0.006}, 0.001, "a noise wins"),
+    "the clone is better": ({**HELPS, FIRST: 0.006, "dropout_clone": 0.006}, 0.001, "untrustworthy"),
     "the clone is worse": ({**HELPS, "dropout_clone": -0.006}, 0.001, "untrustworthy"),
     "dropout is no better than none": ({}, 0.001, "no yardstick"),
     "none is better by the margin": (HELPS, 0.0003, "none better"),
@@ -85,63 +73,67 @@ VERDICTS: dict[str, tuple[dict[str, float], float, str]] = {
 
 @pytest.mark.parametrize(("effects", "sd", "verdict"), VERDICTS.values(), ids=VERDICTS)
 def test_verdicts(effects: dict[str, float], sd: float, verdict: str) -> None:
-    found = facts(first(), second(effects, sd=sd))
+    found = facts(effects, sd=sd)
     assert found.verdict == verdict
-    assert [r.contrast.a for r in found.winners] == (["additive"] if "additive" in effects else [])
+    won = verdict == "a noise wins"
+    assert [r.contrast.a for r in found.winners] == [FIRST] * won
 
 
 def test_every_other_arm_is_one_family_against_dropout() -> None:
-    found = facts(first(), second({"jumpout": -0.006, **HELPS}))
-    assert [r.contrast.a for r in found.primary] == [
-        "none",
-        "dropout_clone",
-        "gaussian",
-        "additive",
-        "jumpout",
-    ]
-    assert {(r.contrast.b, r.family, r.paired.n) for r in found.primary} == {("dropout", 5, 10)}
-    assert [r.contrast.a for r in found.losers] == ["jumpout"]
+    found = facts({FIRST: -0.006, **HELPS})
+    assert [r.contrast.a for r in found.primary] == [noise for noise in NOISES if noise != "dropout"]
+    size = len(NOISES) - 1
+    assert {(r.contrast.b, r.family, r.paired.n) for r in found.primary} == {("dropout", size, 10)}
+    assert [r.contrast.a for r in found.losers] == [FIRST]
     raw = {
         r.contrast.a: r.paired.p
         for r in found.described
         if r.contrast.b == "dropout" and r.measure is found.first.measure
     }
     for result in found.primary:
-        assert result.p == pytest.approx(min(1, 5 * raw[result.contrast.a]))
+        assert result.p == pytest.approx(min(1, size * raw[result.contrast.a]))
         assert result.paired.interval is not None
         assert result.paired.interval.excludes(0) == (result.p < 0.05)
 
 
+def test_a_noise_must_beat_the_clone_as_well() -> None:
+    found = facts({**HELPS, FIRST: 0.006})
+    assert found.versus(FIRST, "dropout_clone", found.first.measure).gain > 0
+    beaten = facts({**HELPS, FIRST: 0.004, "dropout_clone": 0.004})
+    assert beaten.judged(FIRST).side > 0 and not beaten.winners
+
+
 def test_a_lower_cross_entropy_is_described_and_wins_nothing() -> None:
-    found = facts(first(), second(HELPS, losses={"gaussian": -0.01, "dropout_clone": -0.01}))
-    assert [r.contrast.a for r in found.lower_loss()] == ["gaussian"]
+    found = facts(HELPS, losses={SECOND: -0.01, "dropout_clone": -0.01})
+    assert [r.contrast.a for r in found.lower_loss()] == [SECOND]
     assert not found.winners
 
 
-def test_a_noise_that_was_not_tested_costs_no_other() -> None:
-    table = second({**HELPS, "additive": 0.006}, noises=("none", "dropout", "dropout_clone", "additive"))
-    found = facts(first(), table)
+def test_a_noise_without_runs_costs_no_other() -> None:
+    found = facts({**HELPS, FIRST: 0.006}, noises=[noise for noise in NOISES if noise != SECOND])
     assert found.verdict == "a noise wins"
-    assert "gaussian" not in {r.contrast.a for r in found.primary}
+    assert SECOND not in {r.contrast.a for r in found.primary}
 
 
-def test_without_the_test_nothing_is_decided() -> None:
-    assert not facts(first()).tested
+def test_the_race_is_described_against_dropout_over_common_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    raced = [
+        Winner("gaussian", "dropout1=0.1", 6, {0: 0.9, 1: 0.91, 2: 0.93}, 0.3),
+        Winner("dropout", "dropout1=0.2", 6, {0: 0.9, 1: 0.9}, 0.3),
+    ]
+    monkeypatch.setattr(race, "winners", lambda: raced)
+    found = facts(HELPS)
+    (result,) = found.race
+    assert (result.contrast.a, result.paired.n) == ("gaussian", 2)
+    assert result.paired.difference == pytest.approx(0.005)
+    assert list(new_noise.draw(found)) == ["differences", "race"]
 
 
-def test_one_collapsed_run_is_at_the_edge_of_the_figure() -> None:
-    import dataclasses
-
-    from analysis import measures
-    from analysis.exercises import _noises
-
-    table = first()
-    hit = (
-        (table.epochs["noise"] == "jumpout") & (table.epochs["dropout1"] == 0.3) & (table.epochs["seed"] == 1)
-    )
-    epochs = table.epochs.assign(val_acc=table.epochs["val_acc"].where(~hit, 0.1))
-    of = _noises.tried(dataclasses.replace(table, epochs=epochs))
-    low, _ = _noises.window(of, _noises.chosen(of), measures.VAL_ACC)
-    assert low > 0.5
-    figure = _noises.strengths_figure(of, _noises.chosen(of), measures.VAL_ACC)
-    assert any("off the scale" in axis.get_legend_handles_labels()[1] for axis in figure.axes)
+def test_the_arms_are_winners_of_the_committed_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    winners = {winner.noise: winner for winner in race.winners()}
+    for arm in ARMS:
+        noise = {"dropout_clone": "dropout"}.get(arm["noise"], arm["noise"])
+        setting = dict(part.split("=") for part in winners[noise].setting.split())
+        given = {key: float(value) for key, value in arm.items() if key != "noise" and value}
+        assert given == {key: float(value) for key, value in setting.items() if value not in ("null", "0")}
+    assert {*CANDIDATES} == {*[noise for noise in winners if noise not in GUARDS][: len(CANDIDATES)]}
