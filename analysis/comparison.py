@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
 from analysis import (
     charts,
@@ -213,7 +212,7 @@ def _chosen(baseline: str | None, names: Sequence[str], paths: Sequence[Path]) -
 def _primary(sweep: Sweep) -> design.Primary | None:
     """What the sweep declares, by its `multirun.yaml`; None where that is not there or declares nothing."""
     try:
-        block = OmegaConf.select(OmegaConf.load(sweep.folder / "multirun.yaml"), "hydra.sweeper.primary")
+        block = tables.recorded(sweep.folder, "hydra.sweeper.primary")
         path = str(sweep.folder / "multirun.yaml")
         return design.primary(block, path, len(merge.named(sweep)), sweep.metrics)
     except Exception:  # absent, no YAML, another layout or trimmed arms: then all pairs are compared

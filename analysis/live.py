@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from scipy.stats import t as student
 
-from analysis import measures, runs
+from analysis import measures, runs, tables
 from analysis.measures import Measure
 from analysis.runs import InputError
 from src.runs import store, sweep_folder
 from src.sweeping import progress
 from src.sweeping.decisions import FILE as LOOKS
+from src.sweeping.naming import value_at
 
 GOES_ON, STOPPED, ENDED = "goes on", "stopped", "ended"
 """States of a sweep: a process is at it; none is, and runs are missing; none is, and all runs have ended."""
@@ -45,12 +45,8 @@ DIGITS = 6
 
 def metric(folder: Path) -> str:
     """What a sweep is about: what its search optimises, what it declares (`primary`), or the test accuracy."""
-    try:
-        recorded = yaml.safe_load((folder / "multirun.yaml").read_text(encoding="utf-8"))
-        sweeper = recorded["hydra"]["sweeper"]
-        chosen = (sweeper.get("primary") or {}).get("metric") or sweeper.get("metric")
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
-        return "test_acc"
+    sweeper = tables.recorded(folder, "hydra.sweeper")
+    chosen = value_at(sweeper, "primary.metric") or value_at(sweeper, "metric")
     first = chosen[0] if isinstance(chosen, list) and chosen else chosen
     return str(first or "test_acc")
 

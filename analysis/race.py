@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,7 +15,7 @@ from analysis.reproduce import OUTPUT, run
 from src.errors import DONE, REPOSITORY, SOME_RUNS_LOST, InputError, Parser, command
 from src.runs import store, sweep_folder
 from src.runs.store import write_whole
-from src.sweeping.naming import sweep_name
+from src.sweeping.naming import setting, sweep_name
 
 RESULTS = REPOSITORY / "analysis" / "results" / "noises"
 RATIOS = "ratios.csv"
@@ -194,21 +193,13 @@ def rows(folder: Path, keys: Sequence[str]) -> pd.DataFrame:
         }
         told.append(
             {
-                **{key: _value(config, key) for key in keys},
+                **{key: setting(config, key) for key in keys},
                 **{key: config[key] for key in ("seed", "epochs")},
                 **{key: record[key] for key in ("id", "state", "seconds")},
                 **measured,
             }
         )
     return pd.DataFrame(told)
-
-
-def _value(config: Mapping[str, Any], key: str) -> Any:
-    """A swept key's value in a run's config; of a group its choice."""
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value["name"] if isinstance(value, Mapping) else value
 
 
 def best(table: pd.DataFrame, keys: Sequence[str], one_in: int, least: int = 2) -> list[str]:

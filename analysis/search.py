@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import figures, measures
+from analysis import figures, measures, tables
 from analysis.measures import Measure
 from src.stats import binomial_se
 
@@ -85,11 +84,7 @@ def metric(folder: Path) -> str | None:
     """What the sweep in `folder` searched for, by its `multirun.yaml`; None where it is no search."""
     if not (folder / FILE).exists():
         return None
-    try:
-        recorded = yaml.safe_load((folder / "multirun.yaml").read_text(encoding="utf-8"))
-        found = recorded["hydra"]["sweeper"]["metric"]
-    except (OSError, yaml.YAMLError, LookupError, TypeError):
-        return None
+    found = tables.recorded(folder, "hydra.sweeper.metric")
     first = found[0] if isinstance(found, list) and found else found
     return first if first in measures.METRICS else None
 

@@ -23,11 +23,10 @@ from analysis import design, measures, runs, search, tables
 from analysis.measures import Measure
 from analysis.runs import Problem
 from analysis.tables import Table
-from src.config import RATES
 from src.errors import REPOSITORY, InputError
 from src.errors.messages import key_of
 from src.runs import store
-from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra
+from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra, setting, value_at
 
 LOOKS = (10, 20, 30, 45, 60)
 LONGEST = 40
@@ -132,21 +131,17 @@ class _Given:
     """What a sweep's `multirun.yaml` says of it."""
 
     def __init__(self, folder: Path) -> None:
-        try:
-            hydra = yaml.safe_load((folder / "multirun.yaml").read_text(encoding="utf-8"))["hydra"]
-            sweeper, task = (
-                hydra.get("sweeper") or {},
-                [str(override) for override in hydra["overrides"]["task"]],
-            )
-            params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-            arms = sweeper.get("arms") or []
-            first = str(arms[0]).split() if arms else []
-            parsed = OverridesParser.create().parse_overrides([*first, *params, *task])
-        except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        hydra = tables.recorded(folder, "hydra")
+        arms, params, task = (
+            value_at(hydra, key) for key in ("sweeper.arms", "sweeper.params", "overrides.task")
+        )
+        if not isinstance(task, list):
             right = "which says what is the same in all of its runs; the same sweep started again writes it"
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{folder / 'multirun.yaml'} cannot be read ({reason}), {right}") from None
-        self.primary = design.primary(sweeper.get("primary"), str(folder))
+            raise InputError(f"{folder / 'multirun.yaml'} cannot be read, {right}")
+        first = str(arms[0]).split() if arms else []
+        same = [f"{key}={value}" for key, value in (params or {}).items()]
+        parsed = OverridesParser.create().parse_overrides([*first, *same, *map(str, task)])
+        self.primary = design.primary(value_at(hydra, "sweeper.primary"), str(folder))
         self.fixed: dict[str, str] = {}
         """Settings that are the same in all runs, by their key."""
         outside: dict[str, str] = {}
@@ -195,11 +190,7 @@ def _ranked(table: Table, measure: Measure) -> list[str]:
 def _overrides(arm: Mapping[str, Any]) -> str:
     """An arm as a sweep's file has it, without keys that have no effect."""
     values = {key: runs.shown(value).replace(", ", ",") for key, value in arm.items()}
-    idle = {*RATES} if values.get("noise") == "none" else set()
-    idle |= {
-        k for k, value in values.items() if value == "null" and "." in k and k.partition(".")[0] in values
-    }
-    return " ".join(f"{key}={value}" for key, value in values.items() if key not in idle)
+    return runs.arm_name(values) if values else ""
 
 
 def _reference(table: Table, given: _Given, fixed: Mapping[str, str]) -> str:
@@ -220,12 +211,7 @@ def _reference(table: Table, given: _Given, fixed: Mapping[str, str]) -> str:
         raise InputError(
             f"{table.name} has no usual setting ({str(error).splitlines()[0]}); {right}"
         ) from None
-    arm = {}
-    for key in table.keys:
-        value: Any = usual
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        arm[key] = value.get("name") if isinstance(value, Mapping) else value
+    arm = {key: setting(usual, key) for key in table.keys}
     return _overrides({key: value for key, value in arm.items() if value is not None})
 
 

@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
+import yaml
 
 from analysis import looks, runs
 from analysis.runs import InputError, Problem
@@ -28,7 +29,7 @@ from src.errors.messages import key_of
 from src.kernels import processor
 from src.provenance import checkout
 from src.runs import store, sweep_folder
-from src.sweeping.naming import WITHOUT_EFFECT
+from src.sweeping.naming import WITHOUT_EFFECT, value_at
 
 EXTRAS = ("probe", "test_time")
 """Files that a probe leaves in a run's folder, NAME.csv."""
@@ -138,14 +139,22 @@ def collect(folder: str | Path) -> Table:
     )
 
 
+def recorded(folder: Path, key: str) -> Any:
+    """What a sweep's `multirun.yaml` has at a key; None where that is nothing, or the file cannot be read."""
+    try:
+        return value_at(yaml.safe_load((folder / "multirun.yaml").read_text(encoding="utf-8")), key)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+
+
 def overrides(folder: Path) -> list[str] | None:
     """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
-    try:
-        recorded = OmegaConf.load(folder / "multirun.yaml")
-        own = [o for o in OmegaConf.select(recorded, "hydra.overrides.hydra") or [] if o.startswith(SWEEPER)]
-        return [str(override) for override in [*own, *OmegaConf.select(recorded, "hydra.overrides.task")]]
-    except Exception:  # absent, no YAML, or another layout: the report is worth as much without it
+    given = recorded(folder, "hydra.overrides")
+    own, task = (value_at(given, part) for part in ("hydra", "task"))
+    if not isinstance(task, list):
         return None
+    of_hydra = map(str, own if isinstance(own, list) else ())
+    return [*(override for override in of_hydra if override.startswith(SWEEPER)), *map(str, task)]
 
 
 def _without(frame: pd.DataFrame, lost: Mapping[str, str]) -> pd.DataFrame:

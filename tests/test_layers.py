@@ -29,10 +29,10 @@ src.sweeping
 src.plugins src.schedules.__main__ src.train
 analysis.measures
 analysis.runs
-analysis.check analysis.export analysis.live analysis.looks
+analysis.check analysis.export analysis.looks
 analysis.tables
 analysis.check.__main__ analysis.contrasts
-analysis.where
+analysis.live analysis.where
 analysis.design analysis.figures analysis.merge analysis.phrases
 analysis.charts analysis.page analysis.search analysis.translated
 analysis.exercises analysis.second_stage

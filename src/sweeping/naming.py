@@ -40,6 +40,19 @@ def sets_hydra(override: str) -> bool:
     return key_of(override).startswith(("hydra.", "hydra/"))
 
 
+def value_at(config: Any, key: str) -> Any:
+    """What plain config has at a dotted key; None where that is nothing."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
+
+
+def setting(config: Any, key: str) -> Any:
+    """A swept key's value in a run's plain config; of a group its choice, by name."""
+    value = value_at(config, key)
+    return value.get("name") if isinstance(value, Mapping) else value
+
+
 def check_swept(key: str, values: str) -> None:
     """Raises InputError for a key that changes no result: of two values one run would stand for both."""
     if key in WITHOUT_EFFECT:
