@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis import agreement
 from src.config import RATES
 from src.errors import InputError as InputError
 from src.runs import store, sweep_folder
@@ -100,8 +101,9 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
 def read(folder: str | Path) -> Sweep:
     """A sweep folder's usable runs and its problems, see `Sweep`.
 
-    A run is usable if its `run.json` says that it is finished and its `metrics.csv` is whole, whatever
-    `runs.csv` says: another sweep may have finished the run since.
+    A run is usable if its `run.json` says that it is finished and its `metrics.csv` is whole, whatever state
+    `runs.csv` gives it: another sweep may have finished the run since. Where a row has other values of the swept
+    keys than `run.json`, the run is a problem.
 
     Raises:
         InputError: if `folder` is not a sweep folder or has no usable run.
@@ -111,12 +113,17 @@ def read(folder: str | Path) -> Sweep:
     run_folders = sweep_folder.runs_of(folder)
 
     problems: dict[str, tuple[str, str]] = {}
+    rows: dict[str, list[dict[Any, Any]]] = {}
+    for row in listed.to_dict("records"):
+        rows.setdefault(row["id"], []).append(row)
     facts: list[dict[str, Any]] = []
     own: dict[str, str | None] = {}
     tables: list[tuple[str, str]] = []
     for run, state in dict(zip(listed["id"], listed["state"], strict=True)).items():
         try:
             record = _finished_record(run_folders / run, state)
+            if told := agreement.contradiction(rows[run], (*keys, "seed"), record["config"]):
+                raise _UnusableError(DAMAGED, f"{folder / 'runs.csv'} {told}")
             found = {"id": run, **_facts(record)}
             own |= record.get("metrics") or {}
             tables.append((run, _metrics_text(run_folders / run)))

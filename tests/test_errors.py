@@ -97,6 +97,8 @@ SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
     (parsing("seed=1,,2"), [], "seed=1,,2: a , cannot stand there; a value with special characters needs quotes, "),
     (parsing("a b=3"), [], "a b=3: a ' ' cannot stand there; a value with special characters needs quotes, KEY="),
     (parsing("output=a;b"), [], "output=a;b: a ';' cannot stand there"),
+    (parsing("seed=1 ]"), [], "seed=1 ]: a ' ' cannot stand there"),
+    (parsing("seed=${a"), [], "seed=${a: its { is not closed"),
     (parsing("seed=1)"), [], "seed=1): a ) cannot stand there"),
     (composing("="), ["="], "=: must be KEY=VALUE"),
     (composing("optimizer.beta1=0.95"), ["-m", "optimizer=adam,adamw", "optimizer.beta1=0.95"],
@@ -349,3 +351,24 @@ def test_events_alone_stand_on_standard_output(
         assert sorted(done.stdout.splitlines()) == sorted([*TOLD.splitlines(), *BESIDE])
     else:
         assert done.stdout == out
+
+
+def test_a_missing_key_is_looked_for_in_the_sweeps_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from omegaconf.errors import InterpolationKeyError
+
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mine.yaml").write_text(
+        "hydra:\n  sweeper:\n    params:\n      seed: 1,${ nope }\n"
+    )
+    monkeypatch.setattr(messages, "CONF", tmp_path / "conf")
+    monkeypatch.setattr(sys, "argv", ["train.py", "sweep=mine"])
+    for key, where in (("nope", "sweeps/mine.yaml, line 4"), ("nop", "${nop}")):
+        said = one_line(InterpolationKeyError(f"Interpolation key '{key}' not found"))
+        assert said == f"{where}: there is no key {key}; `python -m src.train --help` lists the keys"
+
+
+def test_lists_are_shown_as_they_are_typed() -> None:
+    error = InputError("tags", ["a", ["b c", None, True], {"d": 0.5}, ()], "must be words")
+    assert str(error) == "tags=[a,['b c',null,true],{d:0.5},[]]: must be words"

@@ -7,8 +7,10 @@ import re
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from src.errors.messages import key_of
+from src.sweeping import naming
 from src.sweeping.naming import LONGEST, sweep_name
 
 SAFE = re.compile(r"[A-Za-z0-9_=,+][A-Za-z0-9_=.,+-]*")
@@ -78,3 +80,13 @@ def test_what_reads_alike_is_told_apart(first: list[str], second: list[str]) -> 
 )
 def test_key_of(override: str) -> None:
     assert key_of(override) == "dropout1"
+
+
+def test_what_refers_to_a_key_is_named_as_typed() -> None:
+    overrides = {
+        "task": ["dropout1=0.1,0.3", "dropout2=${dropout1}"],
+        "hydra": ["hydra.launcher.n_jobs=${seed}"],
+    }
+    config = OmegaConf.create({"dropout1": 0.2, "seed": 0, "hydra": {"overrides": overrides}})
+    assert naming.given(config) == (overrides["task"], overrides["hydra"])
+    assert sweep_name(overrides["task"]) != sweep_name(["dropout1=0.1,0.3", "dropout2=0.2"])

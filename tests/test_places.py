@@ -75,6 +75,8 @@ REFUSED: dict[str, tuple[str, tuple[float, ...], str]] = {
     "alpha": ("h = self.alpha(h)", (0, 0), "drops units by alpha_dropout, .*make it an nn.Dropout"),
     "attention": ("h = self.attention(h, h, h)[0]", (0, 0), "drops units by an nn.MultiheadAttention's dropout"),
     "scaled": ("h = F.scaled_dot_product_attention(h, h, h, None, 0.5)", (0, 0), "attention's dropout_p"),
+    "scripted": ("h = torch.jit.script(nn.Dropout(0.5).train(self.training))(h)", (0, 0), "in a scripted part"),
+    "scripted function": ("h = torch.jit.script(F.rrelu)(h, training=True)", (0, 0), "scripted part"),
     "random": ("if torch.rand(()) < 0.5: h = self.drop(h)", (0.2,), "calls in one pass . dropouts and in another"),
     "training": ("if self.training: h = self.drop(h)", (0.2,), "calls in one pass . dropouts and in another"),
     "by size": ("for _ in range(len(h) // 4): h = self.drop(h)", (0.2,), "calls in one pass . dropouts and in"),
@@ -87,6 +89,7 @@ REFUSED: dict[str, tuple[str, tuple[float, ...], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # scripts are on their way out
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_net_that_does_not_fit_is_refused_in_one_line(case: str, component: Make) -> None:
     body, rates, said = REFUSED[case]

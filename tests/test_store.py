@@ -189,6 +189,18 @@ def test_damage_is_told_and_never_taken_for_finished(folder: Path, kind: str) ->
         store.read_record(folder)
 
 
+def test_metrics_are_those_that_were_written(folder: Path) -> None:
+    path = folder / "metrics.csv"
+    digest = store.digest(path.read_bytes())
+    edited(folder / "run.json", with_key("files", {"metrics.csv": digest}))
+    assert store.read_record(folder) is not None
+    lines = path.read_text().splitlines(True)
+    lines[1] = lines[1].replace("\n", "9\n")  # an epoch before the last
+    path.write_text("".join(lines))
+    with pytest.raises(store.Damaged, match="metrics"):
+        store.read_record(folder)
+
+
 def test_a_folder_that_holds_another_run_is_damaged(folder: Path) -> None:
     other = folder.rename(folder.with_name("f" * 12))
     with pytest.raises(store.Damaged, match="it is that of the run 000000000000"):

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
-from hydra_plugins.dropout_sweeps import SweepFiles, SweepFolder
+from hydra.types import RunMode
+from hydra_plugins.dropout_sweeps import ArmsSweeper, OptunaSweeper, SweepFiles, SweepFolder
 from omegaconf import OmegaConf
 from test_train import SMALL, Train, train_here
 
@@ -162,3 +164,25 @@ def test_the_folder_that_a_file_names_is_taken() -> None:
         assert config.hydra.sweep.dir == folder.replace("${output}", "out")
         plain: Any = OmegaConf.to_container(config, resolve=False)
         assert plain["hydra"]["overrides"]["hydra"] == [f'hydra.sweep.dir="{folder}"']
+
+
+def test_what_a_file_says_of_hydra_wins_over_our_defaults(hydra_loader: Any) -> None:
+    node = {"hydra": {"sweep": {"dir": "/elsewhere"}, "job": {"name": "mine"}, "launcher": {"n_jobs": 1}}}
+    store = ConfigStore.instance()
+    store.store(group="sweep", name="made_up", package="_global_", node=node)
+    try:
+        composed = hydra_loader.load_configuration("config", ["sweep=made_up"], RunMode.MULTIRUN).hydra
+    finally:
+        store.repo["sweep"].pop("made_up.yaml")
+    assert (composed.sweep.dir, composed.job.name, composed.launcher.n_jobs) == ("/elsewhere", "mine", 1)
+
+
+@pytest.mark.parametrize(
+    "sweeper", [ArmsSweeper([], {"dropout2": "0.2"}), OptunaSweeper({"dropout2": "0.2"})]
+)
+def test_what_refers_to_a_key_in_a_file_is_the_jobs_own(sweeper: Any) -> None:
+    block = {"arms": ["dropout2=${dropout1}"], "params": {"dropout2": "${dropout1}"}}
+    hydra = {"sweeper": block, "overrides": {"task": [], "hydra": ["a=${dropout1}"]}}
+    config = OmegaConf.create({"dropout1": 0.2, "hydra": hydra})
+    sweeper.setup(hydra_context=None, task_function=len, config=config)
+    assert {"arms": sweeper.arms, "params": sweeper.params} == block

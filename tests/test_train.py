@@ -112,6 +112,10 @@ WRONG: list[tuple[str, str]] = [
     ("epochs=0", f"epochs=0: {COUNT}"),
     ("epochs=1.5", f"epochs=1.5: {COUNT}"),
     ("batch_size=0", f"batch_size=0: {COUNT}"),
+    (
+        "data=digits probe.train=2000",
+        "probe.train=2000: must be at most 1437, the number of training images, or true",
+    ),
     ("data=digits batch_size=2000", "batch_size=2000: must be at most 1437, the number of training images"),
     ("data=digits data.validation=1400000", "data.validation=1400000: must be a whole number from 0 to 14"),
     ("data.root=FILE", "data.root=/.*/file: must be a folder"),
@@ -147,7 +151,17 @@ WRONG: list[tuple[str, str]] = [
     ("-m hydra.launcher.n_jobs=0", f"hydra.launcher.n_jobs=0: {COUNT}, or null"),
     ("-m hydra.launcher.n_jobs=two", "hydra.launcher.n_jobs=two: .*could not be converted to Integer"),
     ("dropout1=[", r"dropout1=\[: its \[ is not closed"),
-    ("dropout1=${nope}", r"dropout1=\$\{nope\}: Interpolation key 'nope' not found"),
+    (
+        "dropout1=${nope}",
+        r"dropout1=\$\{nope\}: there is no key nope; `python -m src.train --help` lists the keys",
+    ),
+    ("-m dropout1=0.1,${nope} hydra.sweeper.plan=true", r"dropout1=0.1,\$\{nope\}: there is no key nope; "),
+    (
+        '-m hydra.sweeper.arms=["dropout1=${a.b}"]',
+        r'hydra.sweeper.arms=\["dropout1=\$\{a.b\}"\]: there is no key a.b',
+    ),
+    ("tags=[${nope}]", r"tags\[0\]=\$\{nope\}: there is no key nope; "),
+    ("dropout1=${dropout2} dropout2=${dropout1}", r"dropout1=\$\{dropout2\}: its value would be its own"),
     ("--foo", "unrecognized arguments: --foo; `python -m src.train --help` lists what there is"),
 ]
 

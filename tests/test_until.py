@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 import signal
@@ -377,3 +378,26 @@ def test_refused_before_anything_trains(workshop: Path) -> None:
     assert "until.looks" in text
     assert len(text.strip().splitlines()) == 1
     assert not (workshop / "until_refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("contrast", [0, 9], r"contrast=\[0,9\]: must be one, two or four numbers of arms, from 0 to 1"),
+        ("contrast", [0, 1, 0], "must be one, two or four numbers of arms"),
+        ("reference", 2, "reference=2: must be a whole number of at least 0 and at most 1, or null"),
+        ("metric", "nope", "metric=nope: must be one of test_acc, "),
+        ("margin", 0.0, "margin=0.0: must be a finite number above 0"),
+        ("all", True, None),
+        ("contrast", [0, 1], "one of contrast, reference and all is right, and not several"),
+    ],
+)
+def test_what_a_sweep_without_looks_declares(key: str, value: Any, said: str | None) -> None:
+    several = {"reference": 0} if said and "several" in said else {}
+    block = (
+        {"metric": "test_acc", "contrast": None, "reference": None, "all": False, "margin": 0.2}
+        | several
+        | {key: value}
+    )
+    with pytest.raises(InputError, match=said) if said else contextlib.nullcontext():
+        until.check_primary(block, 2, make_run())

@@ -11,11 +11,12 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec
@@ -110,10 +111,25 @@ class ThroughHydra(BaseException):
 
 
 def shown(value: object) -> str:
-    """A value as it is typed on the command line."""
+    """A value as it is typed on the command line.
+
+    >>> print(shown([0.5, None, ["a", "b c"]]), shown({"lr": 0.1}))
+    [0.5,null,[a,'b c']] {lr:0.1}
+    """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{_item(key)}:{_item(of)}' for key, of in value.items())}}}"
+    # OmegaConf's own list is a sequence, and no list
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return f"[{','.join(map(_item, value))}]"
     return str(value)
+
+
+def _item(value: object) -> str:
+    """A value inside a list; a text with characters that have a meaning there needs quotes."""
+    is_plain = not isinstance(value, str) or re.fullmatch(r"[\w.+*/@?|%-]+", value)
+    return shown(value) if is_plain else f"'{value}'"
 
 
 # Commands
@@ -159,7 +175,9 @@ def _said(error: BaseException, wants_trace: bool) -> int:
         code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
         line = "; ".join([f"error: {one_line(error)}", *_notes(error)])
     print(line, file=sys.stderr)
-    said = {name: getattr(error, name) for name in ("key", "value", "right") if hasattr(error, name)}
+    # Hydra's errors have a key and a value as well, of other meanings
+    names = ("key", "value", "right") if isinstance(error, InputError) else ()
+    said = {name: getattr(error, name) for name in names}
     events.tell("error", code=code, message=line.removeprefix("error: "), **said)
     return code
 

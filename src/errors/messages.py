@@ -79,7 +79,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Error parsing override '(?P<typed>.*?)'\n\w+ input '(?P<at>.)",
-        f"{{typed}}: a {{at}} cannot stand there; {QUOTES}",
+        "{typed}: {misplaced}",
     ),
     (r"(?P<typed>)Could not override ''", "{typed}=: must be KEY=VALUE"),
 )
@@ -103,8 +103,13 @@ def sentence(error: BaseException) -> str | None:
             words = {"typed": _typed(key), "nameless": _nameless(message), **words, "unknown": _unknown(key)}
             words["unquoted"] = _unquoted(match.groupdict().get("before", ""))
             words["unclosed"] = _unclosed(words["typed"], words.get("read", ""))
+            words["misplaced"] = _misplaced(words["typed"], words.get("at", ""))
             words["choices"] = ", ".join(words.get("choices", "").split())
             return template.format_map(words)
+    if match := re.search(r"Interpolation key '(?P<missing>.*?)' not found|Recursive interpolation", message):
+        missing = match["missing"]
+        why = f"there is no key {missing}; {HELP} the keys" if missing else "its value would be its own"
+        return f"{_asking(error, missing or '')}: {why}"
     full_key = getattr(error, "full_key", None)
     return f"{_typed(full_key)}: {message}" if full_key else None
 
@@ -139,6 +144,20 @@ def _typed(key: str) -> str:
     return next((argument for argument in sys.argv[1:] if key_of(argument) == key), key)
 
 
+def _asking(error: BaseException, missing: str) -> str:
+    """What holds the interpolation that cannot be resolved: an argument, a key and its value, or a sweep's file."""
+    if key := getattr(error, "full_key", None):
+        typed = _typed(key)
+        return typed if typed != key else f"{key}={getattr(error, 'child_node', None)}"
+    asks = re.compile(rf"\$\{{\s*{re.escape(missing)}\s*\}}")
+    lines = [(argument, argument) for argument in sys.argv[1:]]
+    for name in (argument.partition("=")[2] for argument in sys.argv[1:] if key_of(argument) == "sweep"):
+        path = CONF.parent / "sweeps" / f"{name}.yaml"
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        lines += [(f"sweeps/{path.name}, line {n}", line) for n, line in enumerate(text.splitlines(), 1)]
+    return next((where for where, text in lines if asks.search(text)), f"${{{missing}}}")
+
+
 def _unknown(key: str) -> str:
     """What is wrong with a key that is not in the config; in a sweep it may be one of another choice's."""
     group, _, name = key.partition(".")
@@ -161,6 +180,13 @@ def _unclosed(typed: str, read: str) -> str:
         elif brackets and brackets[-1] + character in ("()", "[]", "{}"):
             brackets.pop()
     return f"its {brackets[-1]} is not closed" if brackets else f"cannot be read behind {read}"
+
+
+def _misplaced(typed: str, at: str) -> str:
+    """What is wrong with an argument in which the character `at` was met where none such may stand."""
+    unclosed = _unclosed(typed, "")
+    blank = repr(" ")
+    return unclosed if "not closed" in unclosed else f"a {at or blank} cannot stand there; {QUOTES}"
 
 
 def _unquoted(before: str) -> str:

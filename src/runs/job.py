@@ -91,6 +91,9 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
             if other.batch_size > images:
                 right = f"must be at most {images}, the number of training images"
                 raise InputError("batch_size", other.batch_size, right)
+            if other.probe.train > images:  # true is 1
+                right = f"must be at most {images}, the number of training images, or true for all of them"
+                raise InputError("probe.train", other.probe.train, right)
         places.check(same, shape, data.classes)
         rehearsal.check(same, shape, data.classes)
     # last, as it makes the folders: what is refused for another reason leaves nothing behind

@@ -191,6 +191,7 @@ def _ended(
             contents[name] = _csv(table, number)
     for name, content in contents.items():
         store.write_whole(job.folder / name, content)
+    contents["metrics.csv"] = (job.folder / "metrics.csv").read_bytes()
     record = make_record(
         job,
         store.DIVERGED if epoch else store.FINISHED,

@@ -169,7 +169,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         Damaged: if it cannot be read, is no JSON object with a known state, or says finished over a
-            `metrics.csv` that has lost rows; likewise of the probes' files.
+            `metrics.csv` that has lost rows or is another one than was written; likewise of the probes' files.
     """
     path = folder / "run.json"
     try:
@@ -197,7 +197,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
-    lines = _owed(path, record).split(b"\n")
+    content = _owed(path, record)
+    lines = content.split(b"\n")
     try:
         epochs, final = int(record["config"]["epochs"]), dict(record["final"])
     except (KeyError, TypeError, ValueError):
@@ -206,6 +207,9 @@ def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
     last = lines[-2].decode(errors="replace").split(",") if len(lines) == epochs + 2 else []
     numbers = [line.partition(b",")[0] for line in lines[1:-1]]
     if numbers != [b"%d" % epoch for epoch in range(1, epochs + 1)] and header[0] == "epoch":
+        last = []
+    digests = record.get("files")
+    if isinstance(digests, dict) and digests.get(path.name, known := digest(content)) != known:
         last = []
     if lines[-1] != b"" or len(last) != len(header) or last != [_cell(final, key) for key in header]:
         raise Damaged(f"{path} is damaged: it does not hold the {epochs} epochs that run.json speaks of")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.noise import Noise
 from src.stacks.injector import Call, CallsError, Injector
@@ -113,6 +114,18 @@ class _FunctionalDropouts(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
+        self.scripts = _Scripts(self)
+        self.under_way = 0
+        """Functions that Python has called and that have not returned."""
+
+    def __enter__(self) -> Self:
+        self.scripts.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.scripts.__exit__(*error)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -124,10 +137,35 @@ class _FunctionalDropouts(TorchFunctionMode):
             rate = values.get("p", values.get("dropout_p", 0))
             if rate and values.get("training", values.get("train", True)):
                 self.names.append(_ATTENTION.get(name, name))
-        return func(*args, **kwargs)
+        self.under_way += 1
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.under_way -= 1
+
+
+class _Scripts(TorchDispatchMode):
+    """Notes random numbers that are drawn where Python has called no function of torch: in a scripted part."""
+
+    def __init__(self, functional: _FunctionalDropouts) -> None:
+        super().__init__()
+        self._functional = functional
+        self.draws = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags and not self._functional.under_way:
+            # where torch hides its functions from modes, nobody knows who called this one
+            self.draws |= not torch._C._is_torch_function_all_disabled()
+        return func(*args, **(kwargs or {}))
 
 
 def _check_functional(functional: _FunctionalDropouts) -> None:
+    if functional.scripts.draws:
+        raise WrongModelError(
+            "drops units, or draws, in a scripted part, which no rate reaches; script no dropout"
+        )
     if functional.names:
         name = functional.names[0]
         raise WrongModelError(f"drops units by {name}, which no rate reaches; make it an nn.Dropout")

@@ -24,7 +24,7 @@ WITHOUT_EFFECT = {
 
 SWEEPER = "hydra.sweeper"
 UNNAMED = "${output}/sweeps/unnamed"
-"""`hydra.sweep.dir` as `conf/config.yaml` has it."""
+"""`hydra.sweep.dir` as `conf/defaults.yaml` has it."""
 
 ARMS = f"{SWEEPER}.arms"
 
@@ -33,6 +33,12 @@ LONGEST = 100
 NO_VALUE = "holds no value, so that there would be nothing to run"
 MOST_RUNS = 10_000_000
 """Of a sweep; what so many cost stands in sweeps/SCALE.md."""
+
+
+def given(config: DictConfig) -> tuple[list[str], list[str]]:
+    """A sweep's overrides as typed, of the task and of Hydra's part: `${…}` in them is each job's own."""
+    typed: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    return typed["task"], typed["hydra"]
 
 
 def sets_hydra(override: str) -> bool:
@@ -220,9 +226,9 @@ def name_folder(config: DictConfig) -> None:
 
     As an override, so that it is the jobs' too.
     """
-    given = config.hydra.overrides
-    if not any(key_of(override) == "hydra.sweep.dir" for override in given.hydra):
-        overrides = [*given.task, *given.hydra]
+    task, hydra = given(config)
+    if not any(key_of(override) == "hydra.sweep.dir" for override in hydra):
+        overrides = [*task, *hydra]
         if _asks_for_arms(overrides):  # it is the sweep of whatever arms it is given
             overrides = [override for override in overrides if key_of(override) != ARMS]
         folder = OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"]  # type: ignore[index,call-overload]
@@ -230,7 +236,7 @@ def name_folder(config: DictConfig) -> None:
             folder = f"${{output}}/sweeps/{sweep_name(overrides)}"
         with read_write(config.hydra):  # Hydra 1.4 hands it over read-only
             config.hydra.sweep.dir = folder
-            given.hydra.append(f'hydra.sweep.dir="{folder}"')
+            config.hydra.overrides.hydra.append(f'hydra.sweep.dir="{folder}"')
 
 
 def _asks_for_arms(overrides: Sequence[str]) -> bool:

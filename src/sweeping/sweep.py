@@ -57,6 +57,10 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
             from src.sweeping.display import Display
         decisions = _decisions(sweeper, job_overrides, swept, folder)
         jobs = decisions.first if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
+        if not decisions and jobs and _declares(sweeper.config):
+            from src.sweeping import arms, until
+
+            until.check_primary(sweeper.primary, len(arms.groups_of(job_overrides)), jobs[0].run)
         ready([job.run for job in jobs], here=trains_here(chosen))
         plan_of_looks = decisions.until.text() if decisions else ""
         sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output, plan_of_looks)
@@ -76,6 +80,11 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     if _end(campaign, jobs, records):
         raise SystemExit(SOME_RUNS_LOST)
     return [[_job_return(job, record) for job, record in zip(jobs, records, strict=True)]]
+
+
+def _declares(config: DictConfig) -> bool:
+    """Whether `primary` was typed: that of a file may speak of arms that the command line has trimmed."""
+    return any(naming.key_of(o).startswith(f"{naming.SWEEPER}.primary") for o in naming.given(config)[1])
 
 
 def _looks(sweeper: Any) -> tuple[int, ...] | None:
@@ -204,8 +213,8 @@ def started(chosen: Settings | None) -> Iterator[Engine | None]:
 
 def text_of(config: DictConfig) -> str:
     """What this sweep sweeps, by which its folder is known."""
-    given = config.hydra.overrides
-    return naming.sweep_text([*given.task, *given.hydra])
+    task, hydra = naming.given(config)
+    return naming.sweep_text([*task, *hydra])
 
 
 def save_multirun(folder: Path, hydra_config: Any) -> None:

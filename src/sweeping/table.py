@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from src.errors import shown
 from src.runs import store
 from src.runs.job import Job, Record
 from src.sweeping.planning import configured
@@ -87,11 +88,16 @@ def _metrics(record: Record | None) -> Mapping[str, Any]:
     return record["final"] if record is not None and record["state"] == store.FINISHED else {}
 
 
+def cell(value: Any) -> Any:
+    """A configured value as the table has it: a list as one types it, all else as CSV writes it."""
+    return shown(value) if isinstance(value, list | tuple) else value
+
+
 def _row(job: Job, record: Record | None, swept: Sequence[str]) -> dict[str, Any]:
     return {
         **{_metric_column(name, swept): value for name, value in _metrics(record).items()},
         "id": job.id,
         "state": record["state"] if record else store.UNFINISHED,
-        **{key: configured(job, key) for key in swept},
+        **{key: cell(configured(job, key)) for key in swept},
         "seed": job.run.seed,
     }

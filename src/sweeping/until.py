@@ -10,10 +10,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from src.checks import boolean, check_keys, integer, one_of, optional, real, text
+from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text
 from src.config import Run
 from src.errors import InputError
-from src.runs import declared
+from src.runs import declared, store
 from src.stats.looks import SPENDING, Looks
 
 UNTIL, PRIMARY = "hydra.sweeper.until", "hydra.sweeper.primary"
@@ -99,20 +99,47 @@ def parse(sweeper: Any, looks: tuple[int, ...], arms: int) -> Until:
         {"looks": list, "alpha": real(0, 1, above=True, below=True), "spending": one_of(*SPENDING)},
         prefix=f"{UNTIL}.",
     )
-    checks = {
-        "metric": text,
-        "contrast": lambda value: value,
-        "reference": optional(integer(0, max(0, arms - 1))),
-        "all": boolean,
-        "margin": real(0, above=True),
-    }
-    primary = check_keys(primary, checks, prefix=f"{PRIMARY}.")
+    primary = check_keys(primary, _checks(arms), prefix=f"{PRIMARY}.")
     pairs = _pairs(primary, arms)
     idle = sorted(set(range(arms)) - {arm for pair in pairs for arm in pair})
     if idle:
         right = f"arm {idle[0]} is in no pair, so it would never be trained; leave it out, or take reference or all"
         raise InputError(f"{PRIMARY}.contrast", primary["contrast"], right)
     return Until(looks, until["alpha"], until["spending"], primary["metric"], pairs, primary["margin"])
+
+
+def _checks(arms: int) -> dict[str, Check]:
+    """Those of the block `primary`, but for its contrast."""
+    return {
+        "metric": text,
+        "contrast": lambda value: value,
+        "reference": optional(integer(0, max(0, arms - 1))),
+        "all": boolean,
+        "margin": real(0, above=True),
+    }
+
+
+def check_primary(block: Any, arms: int, run: Run) -> None:
+    """What a sweep without looks declares: its report would pass over what is wrong.
+
+    Args:
+        arms: how many there are, seeds aside.
+        run: one of the sweep.
+
+    Raises:
+        InputError: naming the key, its value and what would be right.
+    """
+    primary = check_keys(_plain(block), _checks(arms), prefix=f"{PRIMARY}.")
+    ways = [primary["contrast"] is not None, primary["reference"] is not None, primary["all"]]
+    if sum(ways) > 1:
+        raise InputError(f"{PRIMARY}: one of contrast, reference and all is right, and not several")
+    contrast, metric = primary["contrast"], primary["metric"]
+    if contrast is not None and not (len(contrast) in (1, 2, 4) and all(0 <= arm < arms for arm in contrast)):
+        right = f"must be one, two or four numbers of arms, from 0 to {arms - 1}"
+        raise InputError(f"{PRIMARY}.contrast", contrast, right)
+    known = (*SHARES, *LOSSES, *declared.metrics(run))
+    if metric not in (*known, *store.METRICS):
+        raise InputError(f"{PRIMARY}.metric", metric, f"must be one of {', '.join(known)}")
 
 
 def _pairs(primary: Mapping[str, Any], arms: int) -> tuple[tuple[int, int], ...]:

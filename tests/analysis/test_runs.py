@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from analysis import tables
+from analysis import agreement, tables
 from analysis.runs import InputError, arm_names, read, read_sweep
 from src.runs import store
 
@@ -261,3 +262,53 @@ def test_a_thousand_runs_in_a_second_or_two(sweep: Make) -> None:
     start = time.perf_counter()
     assert len(read_sweep(folder)) == 200 * 5 * 4
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "value"),
+    [(0, "dropout1", "0.9"), (1, "seed", "77"), (2, "noise", "none"), (3, "epochs", "9")],
+)
+def test_a_row_that_contradicts_its_run_is_a_problem(
+    sweep: Callable[..., Path], row: int, key: str, value: str
+) -> None:
+    noise = {"name": "dropout"}
+    folder = sweep(
+        {"dropout1": (0.2, 0.5), "noise": (noise,), "epochs": (4,)}, lambda arm: 0.8, seeds=range(2)
+    )
+    table = pd.read_csv(folder / "runs.csv", dtype=str).assign(noise="dropout")
+    table.to_csv(folder / "runs.csv", index=False)
+    assert not read(folder).problems
+    was = table.loc[row, key]
+    table.loc[row, key] = value
+    table.to_csv(folder / "runs.csv", index=False)
+    (problem,) = read(folder).problems
+    assert (problem.id, problem.kind) == (table.loc[row, "id"], "damaged")
+    assert problem.reason == f"{folder / 'runs.csv'} says {key}={value}, and its run.json {key}={was}"
+
+
+def test_values_are_the_same_however_they_are_written() -> None:
+    config = {
+        "a": [[0, 1], ["b"]],
+        "c": {"d": None, "e": True},
+        "noise": {"name": "none"},
+        "dropout1": 0.3,
+        "n": 256,
+    }
+    row = {
+        "a": "[[0, 1], ['b']]",
+        "c.d": "",
+        "c.e": "True",
+        "noise": "none",
+        "dropout1": 0,
+        "n": 256.0,
+        "lost": 1,
+    }
+    assert agreement.contradiction([row], row, config) is None
+    for key, value in {
+        "a": "[[0,1],[c]]",
+        "c.d": 0,
+        "c.e": "False",
+        "noise": "dropout",
+        "dropout1": 0.3,
+    }.items():
+        assert f"says {key}=" in str(agreement.contradiction([row, row | {key: value}], row, config))

@@ -21,7 +21,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, OmegaConf, read_write
 
 TASK = "src.sweeping.single.task"
 """Where our own task function is. Others run as with Hydra's own sweeper and launcher."""
@@ -109,8 +109,14 @@ store.store(group="hydra/launcher", name="packed", node=PackedConf, provider="dr
 class _OurSweeper(Sweeper):
     """What both sweepers have in common."""
 
+    arms: list[str] | None
+    params: dict[str, str]
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        # Hydra has resolved these by the sweep's own config; in each job `${dropout1}` is the job's
+        typed: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+        self.arms, self.params = typed.get("arms"), typed["params"]
         if is_ours(task_function):
             from src.sweeping.naming import name_folder
 
@@ -160,7 +166,8 @@ class OptunaSweeper(_OurSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         # where a file of sweeps/ chose it, the jobs have not: they are composed without that file
-        if "hydra/sweeper=optuna" not in config.hydra.overrides.hydra:
+        typed: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+        if "hydra/sweeper=optuna" not in typed:
             with read_write(config.hydra):
                 config.hydra.overrides.hydra.append("hydra/sweeper=optuna")
 
