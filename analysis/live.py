@@ -94,7 +94,7 @@ class Live:
             "updated": time.time(),
             "left": None
             if going is None or going.left is None
-            else going.left - (time.time() - going.written),
+            else max(0.0, going.left - max(0.0, time.time() - going.written)),  # clocks may be set
             "runs": total,
             "counts": {
                 **{
@@ -183,7 +183,7 @@ class Live:
         places = np.flatnonzero(table["id"].isin(running.keys()).to_numpy())[:MOST_LISTED]
         listed = table.iloc[places]
         return [
-            [int(arm), seed, run, round(now - running[run])]
+            [int(arm), seed, run, max(0, round(now - running[run]))]
             for arm, seed, run in zip(arms[places], listed["seed"], listed["id"], strict=True)
         ]
 

@@ -115,6 +115,9 @@ def find_class(group: str, name: str, base: type[T]) -> type[T]:
 def metrics(group: str, name: str) -> Mapping[str, str | None]:
     """Numbers that a component logs at the end of each epoch, by name: where they are better, see `METRICS`."""
     declared: Mapping[str, str | None] = getattr(find(group, name), "METRICS", {})
+    if not isinstance(declared, Mapping):
+        right = 'must be a dict, such as METRICS = {"gate": "higher"}'
+        raise InputError(group, name, f"{find(group, name).__file__}: METRICS {right}")
     return declared
 
 
@@ -150,6 +153,9 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
     module = find(group, str(name))
     shared: dict[str, Check] = getattr(importlib.import_module(PACKAGES[group]), "OPTIONS", {})
     checks: dict[str, Check] = getattr(module, "OPTIONS", {})
+    if not isinstance(checks, Mapping) or not all(map(callable, checks.values())):
+        right = 'must be a dict from each key to its check, such as OPTIONS = {"slope": real(0)}'
+        raise InputError(group, str(name), f"{module.__file__}: OPTIONS {right}")
     if clash := sorted(shared.keys() & checks.keys()):
         right = f"its OPTIONS may not have {', '.join(clash)}, which every file of {PACKAGES[group]} has"
         raise InputError(group, str(name), right)

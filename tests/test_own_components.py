@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from src import data, noise
 from src.errors import InputError
+from src.runs import declared
 from src.runs.job import ready
 from src.runs.pack import train_jobs
 from src.stacks.injector import Injector
@@ -238,3 +239,47 @@ def test_a_component_that_exits_ends_its_run_alone(component: Make, tmp_path: Pa
     ready([job.run])
     (record,) = train_jobs([job])
     assert (record["state"], record["error"]) == ("failed", "SystemExit: 0")
+
+
+MASKS = """
+import torch
+from src.noise import Noise
+{globals}
+class Mine(Noise):
+    masks = 2
+    def factor(self, h, rate, site):
+        return site.keep(h.shape, rate) / (1 - rate)
+    {body}
+"""
+OF_MASKS = {
+    "masks = 2.5": "masks gave 2.5; a whole number of at least 1 is right",
+    "masks = 0": "masks gave 0; ",
+    "def merge(self, log_p): return None": "merge gave NoneType of log_p",
+    "def merge(self, log_p): return log_p": "merge gave .* is right",
+    "def merge(self, log_p): return log_p.detach().mean(-3)": "merge gives no gradient",
+    "def merge(self, log_p): return torch.logsumexp(log_p, -3)": "shares is not the derivative of merge",
+    "def shares(self, log_p): return log_p.softmax(-3) * 3": "shares is not the derivative of merge",
+    "def shares(self, log_p): return 0.5": "shares is not the derivative of merge",
+}
+
+
+@pytest.mark.parametrize("body", OF_MASKS)
+def test_masks_that_become_another_loss_than_is_said_are_refused(body: str, component: Make) -> None:
+    component("noise", "mine", MASKS.format(globals="", body=body))
+    with pytest.raises(InputError, match=rf"^noise=mine: .*mine\.py: {OF_MASKS[body]}"):
+        places.check([make_run(noise={"name": "mine"})], (64,), 10)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("OPTIONS = ['a']", "OPTIONS must be a dict from each key to its check"),
+        ("OPTIONS = {'a': 0.5}", "OPTIONS must be a dict from each key to its check"),
+        ("RATE = 0.5", "RATE must be a check, such as"),
+        ("METRICS = ['a']", "METRICS must be a dict, such as"),
+    ],
+)
+def test_what_a_file_declares_in_another_form_is_refused(line: str, said: str, component: Make) -> None:
+    component("noise", "mine", MASKS.format(globals=line, body=""))
+    with pytest.raises(InputError, match=rf"^noise=mine: .*mine\.py: {said}"):
+        declared.metrics(make_run(noise={"name": "mine"}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -71,6 +71,41 @@ def problem(noise: Noise, shape: Sequence[int], place: int = 1) -> str | None:
         except RAISED:
             _problems[key] = None
     return _problems[key]
+
+
+def problem_of_masks(noise: Noise) -> str | None:
+    """What is wrong with how several masks of an image become one loss; None where all is well.
+
+    An exception is no answer, as in `problem`.
+    """
+    masks: object = noise.masks
+    if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
+        return f"masks gave {masks!r}; a whole number of at least 1 is right"
+    if masks == 1:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    log_p = torch.randn(2, masks, 5, 4, generator=generator, dtype=torch.float64).log_softmax(-1)
+    weights = torch.rand(2, 5, 4, generator=generator, dtype=torch.float64)
+    try:
+        with torch.enable_grad():
+            merged: object = noise.merge(log_p.requires_grad_())
+            if not isinstance(merged, Tensor) or merged.shape != weights.shape:
+                given = tuple(merged.shape) if isinstance(merged, Tensor) else type(merged).__name__
+                return f"merge gave {given} of log_p {tuple(log_p.shape)}; {tuple(weights.shape)} is right"
+            slope = None
+            if merged.requires_grad:
+                (slope,) = torch.autograd.grad(merged, log_p, weights, allow_unused=True)
+        if slope is None:
+            return "merge gives no gradient; without detach and no_grad it does"
+        shares: object = noise.shares(log_p.detach())
+    except RAISED:
+        return None
+    is_derivative = isinstance(shares, Tensor) and shares.shape == log_p.shape
+    if not is_derivative or not torch.allclose(
+        cast(Tensor, shares) * weights.unsqueeze(-3), slope, rtol=1e-4, atol=1e-6
+    ):
+        return "shares is not the derivative of merge, class by class; who overrides one overrides both"
+    return None
 
 
 Key = tuple[type[Noise], str, tuple[int, ...]]

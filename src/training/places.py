@@ -119,6 +119,8 @@ def _check_rates(run: Run, places: Places) -> None:
 def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     noise, name = noises.make(run.noise), run.model.name
     file = _file("model", name)
+    if problem := _trial.problem_of_masks(noise):
+        raise InputError("noise", run.noise.name, f"{_file('noise', run.noise.name)}: {problem}")
     try:
         net, again = (models.build(run.model, math.prod(shape), classes, seed=0) for _ in range(2))
     except components.RAISED as error:
