@@ -122,7 +122,8 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
     question, design, command = _paragraphs(text)
     sweeper = OmegaConf.to_container(config).get("hydra", {}).get("sweeper", {})  # type: ignore[union-attr]
     jobs = _jobs(sweeper, chosen)
-    differing = [key for key in jobs[0] if len({str(job.get(key)) for job in jobs}) > 1] if jobs else []
+    given = dict.fromkeys(key for job in jobs for key in job)
+    differing = [key for key in given if len({str(job.get(key)) for job in jobs}) > 1]
     swept = [key for key in differing if key != "seed"]
     runs = [({key: job[key] for key in swept if key in job}, int(job.get("seed", 0))) for job in jobs]
     arms = list({str(arm): arm for arm, _ in runs}.values())

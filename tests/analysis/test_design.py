@@ -55,6 +55,9 @@ def test_arms_are_numbered_seeds_aside(posed: Any) -> None:
     ]
     assert (len(found.runs), found.epochs, found.question, found.text) == (6, 3, "What?", "so.")
     assert found.primary == design.Primary(measures.TEST_LOSS, (2, 0), 0.01)
+    later = posed("b", "arms: [noise=none, noise=dropout noise.input_rate=0.1]\nparams: {dropout1: 0.1}")
+    assert later.arms == [{"noise": "none"}, {"noise": "dropout", "noise.input_rate": 0.1}]
+    assert later.fixed == {"dropout1": 0.1}
     names = ["a", "b", "c"]
     assert found.primary.pairs(names) == [("c", "a")]
     assert dataclasses.replace(found.primary, contrast=(1,)).pairs(names) == [("a", "b"), ("c", "b")]
