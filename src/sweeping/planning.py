@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from src.sweeping.naming import (
     check_range,
     check_swept,
     sets_hydra,
-    setting,
+    value_at,
 )
 
 if TYPE_CHECKING:
@@ -93,7 +93,10 @@ def configured(job: Job, key: str) -> Any:
 
     if key in config.RATES and job.run.noise.name == "none":
         return 0
-    return job.hydra["runtime"].get("choices", {}).get(key, setting(job.config, key))
+    value = value_at(job.config, key)
+    if isinstance(value, Mapping):
+        return job.hydra["runtime"]["choices"].get(key, value.get("name"))
+    return value
 
 
 def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
