@@ -183,8 +183,8 @@ def result_config(run: Run, planned: Provenance | None = None) -> dict[str, Any]
         "dropout2": run.dropout2,
         **{key: rate for key in FURTHER if (rate := getattr(run, key))},
         **{key: getattr(run, key) for key, default in AT_DEFAULT.items() if getattr(run, key) != default},
-        "data": {**data.identity(run.data), "arrays": planned.data},
-        **{group: dict(getattr(run, group)) for group in GROUPS},
-        "probe": {key: value for key, value in run.probe.items() if key != "ema" or value is not None},
+        "data": {**data.identity(vars(run.data)), "arrays": planned.data},
+        **{group: {**vars(getattr(run, group))} for group in GROUPS},
+        "probe": {key: value for key, value in vars(run.probe).items() if key != "ema" or value is not None},
         "code": planned.code,
     }

@@ -56,6 +56,10 @@ SCHEMA = 3
 framework's own code (`source.FRAMEWORK`). That of noises, schedules, optimizers and models is in the ID itself."""
 
 
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+"""Of what an ID is made of."""
+
+
 class Damaged(Exception):
     """A file of a run that cannot be what we wrote: truncated, emptied or edited."""
 
@@ -65,7 +69,7 @@ def run_id(result_config: Mapping[str, Any]) -> str:
 
     `result_config` holds what can change the result and nothing else (see `config.result_config`).
     """
-    canonical = json.dumps([SCHEMA, result_config], sort_keys=True, separators=(",", ":"))
+    canonical = CANONICAL.encode([SCHEMA, result_config])
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 

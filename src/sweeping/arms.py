@@ -75,12 +75,13 @@ def _job(
     seed, overrides = seeds[i]
     if like is None or not seed.isdigit():
         return planner.job(overrides, number + i)
-    return replace(
-        like,
+    return Job(
         run=replace(like.run, seed=int(seed)),
         config={**like.config, "seed": int(seed)},
         overrides=[f"seed={seed}" if key_of(override) == "seed" else override for override in like.overrides],
+        hydra=like.hydra,
         number=number + i,
+        planned=like.planned,
     )
 
 
@@ -95,7 +96,7 @@ def groups_of(
     }
     groups: dict[tuple[str, ...], list[tuple[str, Sequence[str]]]] = {}
     for overrides in job_overrides:
-        arm = tuple(override for override in overrides if override not in seeds)
-        seed = next((seeds[override] for override in overrides if override in seeds), "")
-        groups.setdefault(arm, []).append((seed, overrides))
+        arm = tuple(itertools.filterfalse(seeds.__contains__, overrides))
+        seed = next(filter(seeds.__contains__, overrides), None)
+        groups.setdefault(arm, []).append((seeds[seed] if seed else "", overrides))
     return groups

@@ -160,7 +160,7 @@ class Planner:
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self._loader, self._master = loader, master
         self._parser = OverridesParser.create(config_loader=loader)
-        self._parsed: dict[str, Override] = {}
+        self._parsed: dict[str, tuple[Override, bool]] = {}
         self._is_group: dict[str, bool] = {}
         self._bases: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
 
@@ -193,12 +193,14 @@ class Planner:
     def _parts(self, overrides: Sequence[str]) -> tuple[list[Override], tuple[str, ...]]:
         """The overrides that only set a value, and those that Hydra must compose a config with."""
         parsed = [self._parse(override) for override in overrides]
-        plain = [override for override in parsed if self._is_plain(override)]
-        return plain, tuple(str(override.input_line) for override in parsed if not self._is_plain(override))
+        plain = [override for override, is_plain in parsed if is_plain]
+        return plain, tuple(str(override.input_line) for override, is_plain in parsed if not is_plain)
 
-    def _parse(self, text: str) -> Override:
+    def _parse(self, text: str) -> tuple[Override, bool]:
+        """The override, and whether it only sets a value."""
         if text not in self._parsed:
-            self._parsed[text] = self._parser.parse_override(text)
+            override = self._parser.parse_override(text)
+            self._parsed[text] = override, self._is_plain(override)
         return self._parsed[text]
 
     def _is_plain(self, override: Override) -> bool:
