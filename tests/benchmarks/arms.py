@@ -221,6 +221,24 @@ def planning(overrides: Sequence[str]) -> tuple[int, float]:
         return len(ids), time.perf_counter() - started
 
 
+def first_look(overrides: Sequence[str], looks: Sequence[int]) -> tuple[int, float]:
+    """Number of arms of a sweep that looks, and CPU seconds to plan, check and identify the first look's jobs."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from src.sweeping import arms, planning
+
+    with _multirun() as (loader, master):
+        started = time.process_time()
+        jobs = planning.expand(OverridesParser.create(loader).parse_overrides(list(overrides)), [])
+        planner = planning.Planner(loader, master)
+        planned = arms.arms_of(looks, planner, jobs, planning.swept_keys(jobs))
+        ids = {job.id for arm in planned for job in arm.jobs(looks[0])}
+        seconds = time.process_time() - started
+    if len(ids) != len(planned) * looks[0]:
+        raise ValueError(f"{len(planned)} arms have {len(ids)} runs in a look of {looks[0]} seeds")
+    return len(planned), seconds
+
+
 def writing(overrides: Sequence[str], folder: Path, repeats: int = 5) -> float:
     """Seconds to write `runs.csv` of a sweep that has ended, all its rows, into a folder: median of several."""
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -24,6 +24,8 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "command takes once all its runs are finished.",
         "--collect": "Measures how long the report takes to collect 10,000 finished runs, and its memory.",
         "--search": "Measures a search beside a plain sweep of as many runs of about a second.",
+        "--until": "Measures a sweep that is decided at 20 of at most 60 seeds beside a plain one of 20, and the "
+        "planning of a look of 1,000 arms.",
         "--engines": "Measures what Ray and Dask cost each pack over loky, and a sweep on two Ray nodes of a "
         "core each beside one; an engine that is not installed is left out.",
         "--gpu": "Measures stacks of runs on a GPU beside its products, runs one after another and a JAX script, "

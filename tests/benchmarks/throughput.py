@@ -64,6 +64,12 @@ SECOND = (
 )
 """A run that trains for about a second on one core."""
 
+LOOKS = (2, 20, 60)
+"""Seeds at the looks of a sweep that is decided at the second one."""
+
+MANY_ARMS = ("dropout1=range(0,0.79,0.02)", "dropout2=range(0,0.5,0.02)", "seed=range(60)")
+"""A sweep of 1,000 arms."""
+
 
 def say(text: str) -> None:
     """Progress, on stderr: stdout is the report."""
@@ -431,19 +437,7 @@ def search(trials: int, repeats: int) -> list[Line]:
             "optimizer.lr=tag(log,interval(0.01,1))",
         ],
     }
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in arms}
-    for _ in range(repeats):
-        for name, swept in arms.items():
-            with tempfile.TemporaryDirectory() as folder:
-                output = Path(folder, "outputs")
-                command = commands.run("src.train", ["-m", *SECOND, *swept, f"output={output}"], Path(folder))
-                runs = our_runs(output)
-            if len(runs) != trials:
-                raise commands.CommandError(f"the {name} left {len(runs)} runs, not {trials}")
-            rate, cores = trials / span(runs), os.cpu_count() or 1
-            busy = sum(run.end - run.start for run in runs) / (span(runs) * cores)
-            found[name].append((rate, busy, command.seconds))
-            say(f"  {name}: {rate:.2f} runs/s, workers busy {busy:.0%}, {command.seconds:.1f} s in all")
+    found = compared(arms, trials, repeats)
     lines = []
     for name, measured in found.items():
         lines += [
@@ -463,6 +457,64 @@ def search(trials: int, repeats: int) -> list[Line]:
             "×",
             at_least=0.97,
         ),
+    ]
+
+
+def compared(
+    arms: dict[str, list[str]], count: int, repeats: int
+) -> dict[str, list[tuple[float, float, float]]]:
+    """Of each command, in turns: runs a second, share of the workers' time that is in runs, and seconds in all.
+
+    Raises:
+        CommandError: if one does not train so many runs.
+    """
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in arms}
+    for _ in range(repeats):
+        for name, swept in arms.items():
+            with tempfile.TemporaryDirectory() as folder:
+                output = Path(folder, "outputs")
+                command = commands.run("src.train", ["-m", *SECOND, *swept, f"output={output}"], Path(folder))
+                runs = our_runs(output)
+            if len(runs) != count:
+                raise commands.CommandError(f"the {name} left {len(runs)} runs, not {count}")
+            rate, cores = count / span(runs), os.cpu_count() or 1
+            busy = sum(run.end - run.start for run in runs) / (span(runs) * cores)
+            found[name].append((rate, busy, command.seconds))
+            say(f"  {name}: {rate:.2f} runs/s, workers busy {busy:.0%}, {command.seconds:.1f} s in all")
+    return found
+
+
+def until(repeats: int) -> list[Line]:
+    """A sweep that is decided at 20 of at most 60 seeds beside a plain one of these 20, and how it is planned."""
+    say("A sweep that needs 20 of at most 60 seeds, and a plain sweep of 20")
+    # so far apart that 20 seeds decide, at an lr where no run breaks down; two have next to no alpha to spend
+    far = ["dropout1=0,0.95", "optimizer.lr=0.1"]
+    decided = [*far, "hydra.sweeper.primary.reference=0", "hydra.sweeper.until.spending=obrien-fleming"]
+    decided.append(f"hydra.sweeper.until.looks=[{','.join(map(str, LOOKS))}]")
+    arms_by_name = {"plain sweep": [*far, "seed=range(20)"], "sweep until decided": decided}
+    found = compared(arms_by_name, 2 * LOOKS[1], repeats)
+    lines = [
+        line(f"{name} of 20 seeds: command to last file", [m[2] for m in of], "s")
+        for name, of in found.items()
+    ]
+    plain, looking = found.values()
+    with workers(1) as (worker,):
+        planned = [worker.do(arms.first_look, MANY_ARMS, (10, 20, 30, 45, 60)) for _ in range(repeats)]
+    return [
+        *lines,
+        line(
+            "the one that is decided at 20 of at most 60 seeds over the plain one",
+            ratios([m[2] for m in looking], [m[2] for m in plain]),
+            "×",
+            at_most=1.1,
+        ),
+        line(
+            "the same by the workers' time, which other work touches less",
+            ratios([m[1] for m in plain], [m[1] for m in looking]),
+            "×",
+            at_most=1.1,
+        ),
+        line(f"planning a look of {planned[0][0]:,} arms, CPU", [cpu for _, cpu in planned], "s", at_most=2),
     ]
 
 
@@ -585,6 +637,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
         or options.overhead
         or options.collect
         or options.search
+        or options.until
         or options.engines
         or options.gpu
     )
@@ -600,6 +653,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
         (options.overhead or options.all, lambda: overhead(options.runs)),
         (options.collect or options.all, lambda: collecting(COLLECTED)),
         (options.search or options.all, lambda: search(options.trials, options.repeats)),
+        (options.until or options.all, lambda: until(options.repeats)),
         (
             options.engines or options.all,
             lambda: engines(options.packs, options.sweep_epochs, options.sweep_repeats),
