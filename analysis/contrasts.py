@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis import runs
 from analysis.looks import Look
 from analysis.measures import CLASSES, Measure
 from analysis.tables import Table
@@ -300,7 +301,8 @@ def matches(values: Arm, arm: Arm) -> bool:
 
 def _same(first: Any, second: Any) -> bool:
     if any(isinstance(value, str | bool) for value in (first, second)):
-        return bool(first == second)
+        # a swept number that some arms do not have is text in a table's column
+        return runs.shown(first) == runs.shown(second)
     return bool(np.isclose(np.float64(first), np.float64(second), equal_nan=True))
 
 

@@ -51,6 +51,8 @@ RULES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ContestFacts(Facts):
+    images: int
+    """Training images of each run."""
     raced: Sequence[Winner] = ()
     """Each noise's best setting in the race, the highest validation accuracy first."""
     race: Sequence[Result] = ()
@@ -119,6 +121,7 @@ def analyse(tables: Tables) -> ContestFacts:
             for noise in arms.named
             if noise != reference
         ),
+        images=int(design.fixed["data.train"]),
         raced=raced,
         race=described(_in_race(raced)),
     )

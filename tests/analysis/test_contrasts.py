@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from analysis.contrasts import (
     broken,
     described,
     family,
+    matches,
     sensitivity,
 )
 from analysis.exercises import Facts, Rule, decided
@@ -128,3 +131,21 @@ def test_any_name_is_shown_as_it_is(name: str) -> None:
         children = token.children or []
         assert {child.type for child in children} <= {"text", "text_special"}
         assert "".join(child.content for child in children) == f"x {name} y"
+
+
+@pytest.mark.parametrize(
+    ("values", "arm", "same"),
+    [
+        ({"noise.input_rate": "0.1"}, {"noise.input_rate": 0.1}, True),
+        ({"noise.input_rate": ""}, {"noise.input_rate": None}, True),
+        ({"noise.input_rate": ""}, {"noise.input_rate": 0.1}, False),
+        ({"noise.input_rate": "0.1"}, {"noise.input_rate": 0.15}, False),
+        ({"tag": "007"}, {"tag": 7}, False),
+        ({"noise": "none"}, {"noise": "none", "noise.input_rate": 0.1}, True),
+    ],
+    ids=str,
+)
+def test_a_number_that_some_arms_lack_is_text_in_a_table(
+    values: dict[str, Any], arm: dict[str, Any], same: bool
+) -> None:
+    assert matches(values, arm) == same
