@@ -20,7 +20,7 @@ from lockstep import Lockstep
 
 from src import components, schedules
 from src.config import parse
-from src.errors import InputError
+from src.errors import InputError, shown
 from src.runs.job import Job
 from src.runs.pack import train_jobs
 from src.training.trainer import Images, train
@@ -148,7 +148,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         (
             "piecewise",
             {"points": points},
-            f"schedule.points={points}: must be a list of points [progress, fac",
+            f"schedule.points={shown(points)}: must be a list of points [progress, fac",
         )
         for points in (
             [],
