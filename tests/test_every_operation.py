@@ -204,7 +204,8 @@ def untimed(path: Path) -> Any:
             return [{**row, "seconds": ""} for row in csv.DictReader(file)]
     if path.name == "run.json":
         record = json.loads(path.read_bytes())
-        return {**record, "seconds": 0, "final": {**record["final"], "seconds": 0}}
+        files = {**record["files"], "metrics.csv": ""}  # a digest of a file with times
+        return {**record, "seconds": 0, "final": {**record["final"], "seconds": 0}, "files": files}
     if path.name == "train.log":
         return re.sub(r"(?m)^[-\d]+ [\d:,]+|[\d.]+ s$", "", path.read_text())
     return path.read_bytes()

@@ -29,7 +29,7 @@ src.sweeping
 src.plugins src.schedules.__main__ src.train
 analysis.agreement analysis.measures
 analysis.runs
-analysis.check analysis.export analysis.looks
+analysis.check analysis.export analysis.looks analysis.raced
 analysis.tables
 analysis.check.__main__ analysis.contrasts
 analysis.live analysis.where

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from hydra_plugins.dropout_sweeps import ArmsSweeper, OptunaSweeper, SweepFiles, SweepFolder
@@ -166,14 +165,14 @@ def test_the_folder_that_a_file_names_is_taken() -> None:
         assert plain["hydra"]["overrides"]["hydra"] == [f'hydra.sweep.dir="{folder}"']
 
 
-def test_what_a_file_says_of_hydra_wins_over_our_defaults(hydra_loader: Any) -> None:
-    node = {"hydra": {"sweep": {"dir": "/elsewhere"}, "job": {"name": "mine"}, "launcher": {"n_jobs": 1}}}
-    store = ConfigStore.instance()
-    store.store(group="sweep", name="made_up", package="_global_", node=node)
-    try:
-        composed = hydra_loader.load_configuration("config", ["sweep=made_up"], RunMode.MULTIRUN).hydra
-    finally:
-        store.repo["sweep"].pop("made_up.yaml")
+def test_what_a_file_says_of_hydra_wins_over_our_defaults(hydra_loader: Any, tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    text = (
+        "# @package _global_\nhydra: {sweep: {dir: /elsewhere}, job: {name: mine}, launcher: {n_jobs: 1}}\n"
+    )
+    (tmp_path / "sweep" / "made_up.yaml").write_text(text)
+    given = [f"hydra.searchpath=[file://{tmp_path}]", "sweep=made_up"]
+    composed = hydra_loader.load_configuration("config", given, RunMode.MULTIRUN).hydra
     assert (composed.sweep.dir, composed.job.name, composed.launcher.n_jobs) == ("/elsewhere", "mine", 1)
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from analysis import figures, measures, race
+from analysis import figures, measures, raced
 from analysis.contrasts import Arms, Contrast, Result, described, family
 from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised, word
 from analysis.exercises._noises import CLONE, DROPOUT, NONE
 from analysis.measures import Measure
 from analysis.phrases import named
-from analysis.race import Winner
+from analysis.raced import Winner
 from analysis.tables import Tables
 from src.stats import BETTER, WORSE
 
@@ -110,7 +110,7 @@ def analyse(tables: Tables) -> ContestFacts:
     design, primary = promised(SWEEPS[0])
     arms = Arms(table, {arm["noise"]: arm for arm in design.arms})
     judged = family(primary.contrasts(arms, list(arms.named), "test"), primary.margin, arms.diverged)
-    raced = race.winners()
+    winners = raced.winners()
     facts = ContestFacts(
         primary=judged,
         arms=[stats for stats in arms.stats((*JUDGED, measures.EMA_TEST_ACC)) if stats.planned],
@@ -122,19 +122,19 @@ def analyse(tables: Tables) -> ContestFacts:
             if noise != reference
         ),
         images=int(design.fixed["data.train"]),
-        raced=raced,
-        race=described(_in_race(raced)),
+        raced=winners,
+        race=described(_in_race(winners)),
     )
     return decided(RULES, facts)
 
 
-def _in_race(raced: Sequence[Winner]) -> list[Contrast]:
-    dropout = next((winner for winner in raced if winner.noise == DROPOUT), None)
+def _in_race(winners: Sequence[Winner]) -> list[Contrast]:
+    dropout = next((winner for winner in winners if winner.noise == DROPOUT), None)
     return [
         Contrast(
             winner.noise, DROPOUT, ("validation",), measures.VAL_ACC, (winner.accuracies, dropout.accuracies)
         )
-        for winner in raced
+        for winner in winners
         if dropout is not None and winner is not dropout
     ]
 

@@ -57,8 +57,9 @@ def test_every_paired_difference_has_its_raw_p(kept: dict[str, Table]) -> None:
         facts = exercises.load(name).analyse(kept)
         results = [*facts.described, *getattr(facts, "pairs", ()), *getattr(facts, "before", ())]
         found |= {keyed(name, result): result for result in [*results, *getattr(facts, "refused", ())]}
-        assert facts.first.paired.p == paired_p_value(facts.first.differences)
-    assert len(GOLDEN["pairs"]) > 300
+        if facts.first.contrast.look is None:  # of several looks p goes with the repeated interval
+            assert facts.first.paired.p == paired_p_value(facts.first.differences)
+    assert len(GOLDEN["pairs"]) > 200
     for name, setting, column, a, b, n, difference, p in GOLDEN["pairs"]:
         if name == "test_time_dropout":
             a, b = "noisy passes", "weight scaling"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from configs import REPOSITORY
 
-from analysis import race
+from analysis import race, raced
 from src.errors import InputError
 from src.runs import store
 from src.sweeping.naming import sweep_name
@@ -27,7 +27,7 @@ def table(accuracies: dict[str, list[float | None]], seeds: Sequence[int] = (0, 
         noise, rate = setting.split()
         for seed, value in zip(seeds, values, strict=False):
             settings = {"noise": noise, "dropout1": float(rate), "noise.slope": None if noise == "a" else 1.0}
-            told.append({**settings, "seed": seed, "val_acc": value, "val_loss": 1.0, "budget": race.STEPS})
+            told.append({**settings, "seed": seed, "val_acc": value, "val_loss": 1.0, "budget": raced.STEPS})
     return pd.DataFrame(told)
 
 
@@ -36,12 +36,12 @@ def test_of_each_noise_the_best_go_on_and_diverged_ones_do_not() -> None:
         "a 0.1": [0.8, 0.9], "a 0.2": [0.9, 0.9], "a 0.3": [0.99, None], "a 0.4": [0.7, 0.8], "a 0.5": [0.99],
         "b 0.1": [0.5, 0.6], "b 0.2": [0.6, 0.6], "b 0.3": [0.1, 0.1],
     }  # fmt: skip
-    chosen = race.best(table(accuracies), KEYS, 3)
+    chosen = raced.best(table(accuracies), KEYS, 3)
     assert chosen == [
         "noise=a dropout1=0.2", "noise=a dropout1=0.1",
         "noise=b dropout1=0.2 noise.slope=1", "noise=b dropout1=0.1 noise.slope=1",
     ]  # fmt: skip
-    assert len(race.best(table(accuracies), KEYS, 1)) == 6
+    assert len(raced.best(table(accuracies), KEYS, 1)) == 6
 
 
 class Trained:
@@ -157,15 +157,15 @@ def test_winners_are_each_noises_best_with_all_seeds(trained: Trained) -> None:
     folder.mkdir(parents=True)
     (folder / race.RATIOS).write_text("noise,ratio\ndropout,1.2\na,2.4\nb,1.2\n")
     assert race.main(arguments(trained)) == 0
-    b, a = race.winners(folder)
+    b, a = raced.winners(folder)
     assert (b.noise, b.setting, b.settings, b.loss) == ("b", "dropout1=0.2", 1, 1.0)
     assert (a.noise, a.setting) == ("a", "dropout1=0.1")
     # the runs at equal time are not of this race
     assert b.accuracies == dict.fromkeys(range(4), 0.2) and a.accuracy == pytest.approx(0.1)
-    assert not race.winners(trained.output)
+    assert not raced.winners(trained.output)
     further = pd.read_csv(folder / "noises_basic.csv")
     better = further["noise"].map({"a": 0.25, "b": -0.1})
     further = further.assign(dropout1=further["dropout1"] + 0.5, val_acc=further["val_acc"] + better)
     further.to_csv(folder / "noises_further.csv", index=False)
-    a, b = race.winners(folder)
+    a, b = raced.winners(folder)
     assert (a.setting, a.settings, b.setting, b.settings) == ("dropout1=0.6", 2, "dropout1=0.2", 2)

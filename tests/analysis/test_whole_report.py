@@ -111,7 +111,8 @@ def test_every_exercise_is_answered(tmp_path: Path, capsys: pytest.CaptureFixtur
         table = small_table(first, None)
         tables.save(table, tmp_path)
         for second in others:
-            tables.save(small_table(second, exercise.choose(table)), tmp_path)
+            chosen = exercise.choose(table) if hasattr(exercise, "choose") else None
+            tables.save(small_table(second, chosen), tmp_path)
     assert main(["--from", str(tmp_path)]) == 0, capsys.readouterr().err
 
     text = (tmp_path / "report.md").read_text()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tables import made
 
-from analysis import design, race
+from analysis import design, raced
 from analysis.exercises import new_noise
-from analysis.race import Winner
+from analysis.raced import Winner
 
 ARMS = design.read("new_noise").arms
 NOISES = [arm["noise"] for arm in ARMS]
@@ -23,7 +23,7 @@ FIRST, SECOND = CANDIDATES[:2]
 
 @pytest.fixture(autouse=True)
 def no_race(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(race, "winners", lambda: [])
+    monkeypatch.setattr(raced, "winners", lambda: [])
 
 
 def chance(*of: Any) -> float:
@@ -116,11 +116,11 @@ def test_a_noise_without_runs_costs_no_other() -> None:
 
 
 def test_the_race_is_described_against_dropout_over_common_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    raced = [
+    winners = [
         Winner("gaussian", "dropout1=0.1", 6, {0: 0.9, 1: 0.91, 2: 0.93}, 0.3),
         Winner("dropout", "dropout1=0.2", 6, {0: 0.9, 1: 0.9}, 0.3),
     ]
-    monkeypatch.setattr(race, "winners", lambda: raced)
+    monkeypatch.setattr(raced, "winners", lambda: winners)
     found = facts(HELPS)
     (result,) = found.race
     assert (result.contrast.a, result.paired.n) == ("gaussian", 2)
@@ -130,7 +130,7 @@ def test_the_race_is_described_against_dropout_over_common_seeds(monkeypatch: py
 
 def test_the_arms_are_winners_of_the_committed_race(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    winners = {winner.noise: winner for winner in race.winners()}
+    winners = {winner.noise: winner for winner in raced.winners()}
     for arm in ARMS:
         noise = {"dropout_clone": "dropout"}.get(arm["noise"], arm["noise"])
         setting = dict(part.split("=") for part in winners[noise].setting.split())
