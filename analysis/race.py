@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import runs
+from analysis import design, runs
 from analysis.raced import RESULTS, STEPS, TIME, best
 from analysis.reproduce import OUTPUT, run
 from src.errors import DONE, SOME_RUNS_LOST, InputError, Parser, command
@@ -20,8 +20,8 @@ from src.sweeping.naming import setting, sweep_name
 RATIOS = "ratios.csv"
 """What an epoch with each noise takes over one without any, columns noise and ratio: of a quiet core."""
 
-RUNGS = (("0", 1), ("range(1,4)", 3))
-"""Seeds of a rung, and which share of the first settings reaches it: one in so many, at least two of a noise."""
+ONE_IN = 3
+"""Of a noise's settings one in so many reaches the second rung, at least two, on twice as many further seeds."""
 
 REFERENCE = "dropout"
 """Its time is what each noise gets."""
@@ -31,8 +31,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m analysis.race",
         description=(
-            "Races the settings of each noise in named sweeps: all of them on one seed, the best third by mean "
-            "validation accuracy on three more. Then the best once more at equal time, "
+            "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best third by "
+            "mean validation accuracy on twice as many more. Then the best once more at equal time, "
             f"where {RATIOS} says what an epoch with their noise takes. Writes one table a sweep. Started "
             "again it trains only what is missing."
         ),
@@ -110,12 +110,12 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
             write_whole(to / f"{sweep}.csv", table.to_csv(index=False))
         return found
 
-    finalists: list[str] = []
-    for seeds, one_in in RUNGS:
-        finalists = best(table, keys, one_in) if len(table) else []
-        chosen = [f"hydra.sweeper.arms={json.dumps(finalists)}"] if finalists else []
-        if train(STEPS, f"seed={seeds}", *chosen) > SOME_RUNS_LOST:
-            return code
+    seeds = len({seed for _, seed in design.read(sweep).runs})
+    if train(STEPS, f"seed=range({seeds})") > SOME_RUNS_LOST:
+        return code
+    finalists = json.dumps(best(table, keys, ONE_IN))
+    if train(STEPS, f"seed=range({seeds},{3 * seeds})", f"hydra.sweeper.arms={finalists}") > SOME_RUNS_LOST:
+        return code
     for arm in best(table, keys, len(table), least=1) if ratios else []:
         ratio = (ratios or {}).get(dict(part.split("=") for part in arm.split())["noise"])
         epochs = int(table["epochs"].iloc[0])
@@ -123,7 +123,7 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
             ratio is not None
             and (scaled := max(1, round(epochs * (ratios or {})[REFERENCE] / ratio))) != epochs
         ):
-            again = ("seed=range(4)", f"epochs={scaled}", f"hydra.sweeper.arms={json.dumps([arm])}")
+            again = (f"seed=range({seeds})", f"epochs={scaled}", f"hydra.sweeper.arms={json.dumps([arm])}")
             if train(TIME, *again) > SOME_RUNS_LOST:
                 return code
     return code

@@ -23,7 +23,7 @@ APART: list[dict[str, Any]] = [
     {"model": {"hidden1": 8}},
     {"model": {"name": "concise", "hidden1": 256, "hidden2": 256}},
     {"noise": {"name": "none"}},
-    {"noise": {"input_rate": 0.1}},
+    {"noise": {"name": "tangent", "input_rate": 0.0, "stretch": 0.1}},
     {"data": DIGITS},
     {"data": {"validation": 100}},
     {"device": "auto"},
@@ -35,6 +35,7 @@ TOGETHER: list[dict[str, Any]] = [
     {"optimizer": {"momentum": 0.9, "nesterov": True, "decay_biases": False, "warmup": 0.5, "max_norm": 3}},
     {"schedule": {"name": "late", "cutoff": 0.5}},
     {"output": "elsewhere", "resume": False, "save_model": True},
+    {"noise": {"name": "dropout", "input_rate": 0.5}},
 ]
 
 

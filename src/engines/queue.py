@@ -36,10 +36,11 @@ def fitting(gpu_memory: int) -> int:
 def kind(job: Job) -> Hashable:
     """What runs must have in common to train as one stack.
 
-    Rates, schedules, seeds and the optimizer's numbers may differ: they are per-run tensors.
+    Rates, the input's too, schedules, seeds and the optimizer's numbers may differ: they are per-run tensors.
     """
     run = job.run
-    parts: tuple[Any, ...] = (run.data, run.model, run.noise, run.optimizer.name, run.probe)
+    noise = {key: value for key, value in run.noise.items() if key != "input_rate"}
+    parts: tuple[Any, ...] = (run.data, run.model, noise, run.optimizer.name, run.probe)
     return (repr(parts), run.epochs, run.batch_size, run.device, run.precision, run.label_smoothing)
 
 

@@ -81,13 +81,14 @@ OF_NOISE = "noise/"
 def flatten(nets: Sequence[nn.Module], device: torch.device, learned: Sequence[Learned] = ()) -> Tensor:
     """Parameters of R nets as one tensor, (P,) for one net, (R, P) for more; those of their noise come last."""
     further = learned or [{}] * len(nets)
-    flat = torch.stack(
-        [
-            torch.cat([tensor.detach().flatten() for tensor in (*net.parameters(), *values.values())])
-            for net, values in zip(nets, further, strict=True)
-        ]
-    ).to(device)
-    return flat[0].clone() if len(nets) == 1 else flat
+    tensors = [
+        [tensor.detach().flatten() for tensor in (*net.parameters(), *values.values())]
+        for net, values in zip(nets, further, strict=True)
+    ]
+    flat = torch.empty(len(nets), sum(tensor.numel() for tensor in tensors[0]))
+    for row, of_net in zip(flat, tensors, strict=True):
+        torch.cat(of_net, out=row)
+    return flat[0].to(device) if len(nets) == 1 else flat.to(device)
 
 
 def learned_views(flat: Tensor, learned: Sequence[Learned]) -> dict[int, dict[str, Tensor]]:

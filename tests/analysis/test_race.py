@@ -62,7 +62,7 @@ class Trained:
         folder = self.output / "sweeps" / sweep_name(named)
         folder.mkdir(parents=True, exist_ok=True)
         lines = ["id,state,noise,dropout1,seed,epoch"]
-        seeds = {"0": [0], "range(1,4)": range(1, 4), "range(4)": range(4)}[values["seed"]]
+        seeds = {"range(4,12)": range(4, 12), "range(4)": range(4)}[values["seed"]]
         for arm in arms:
             setting = dict(part.split("=") for part in arm.split())
             for seed in seeds:
@@ -106,13 +106,13 @@ def test_two_rungs_and_then_the_finalists_at_equal_time(
     assert race.main(arguments(trained)) == 0
     arms = 'hydra.sweeper.arms=["noise=a dropout1=0.1", "noise=b dropout1=0.2"]'
     assert trained.commands == [
-        ["sweep=noises_basic", "seed=0"],
-        ["sweep=noises_basic", "seed=range(1,4)", arms],
+        ["sweep=noises_basic", "seed=range(4)"],
+        ["sweep=noises_basic", "seed=range(4,12)", arms],
         # twice dropout's time: half the epochs; b takes dropout's own time
         ["sweep=noises_basic", "seed=range(4)", "epochs=50", 'hydra.sweeper.arms=["noise=a dropout1=0.1"]'],
     ]
     kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
-    assert len(kept) == 2 * 4 + 4 and not kept["id"].duplicated().any()
+    assert len(kept) == 2 * 12 + 4 and not kept["id"].duplicated().any()
     assert dict(kept.groupby("budget")["epochs"].max()) == {"steps": 100, "time": 50}
     assert "ema_test_acc" in kept and "var1" not in kept
     again = (trained.output / "tables" / "noises_basic.csv").read_bytes()
@@ -127,7 +127,7 @@ def test_without_ratios_equal_steps_alone_and_bad_input_ends_it(
     assert len(trained.commands) == 2 and trained.commands[0] == [
         "sweep=noises_basic",
         "data=digits",
-        "seed=0",
+        "seed=range(4)",
     ]
     assert "no table at equal time" in capsys.readouterr().err
     trained.code, trained.commands = 2, []
@@ -161,7 +161,7 @@ def test_winners_are_each_noises_best_with_all_seeds(trained: Trained) -> None:
     assert (b.noise, b.setting, b.settings, b.loss) == ("b", "dropout1=0.2", 1, 1.0)
     assert (a.noise, a.setting) == ("a", "dropout1=0.1")
     # the runs at equal time are not of this race
-    assert b.accuracies == dict.fromkeys(range(4), 0.2) and a.accuracy == pytest.approx(0.1)
+    assert b.accuracies == dict.fromkeys(range(12), 0.2) and a.accuracy == pytest.approx(0.1)
     assert not raced.winners(trained.output)
     further = pd.read_csv(folder / "noises_basic.csv")
     better = further["noise"].map({"a": 0.25, "b": -0.1})

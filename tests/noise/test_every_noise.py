@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from configs import DIGITS, make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -17,6 +18,8 @@ from torch import Tensor
 from src import components
 from src.noise import Noise, Site, initial_parameters, make
 from src.streams import Draws, key
+from src.training.images import Images
+from src.training.trainer import train
 
 CPU = torch.device("cpu")
 YAML = Path(__file__).resolve().parents[2] / "conf" / "noise"
@@ -337,3 +340,24 @@ def test_jumpout_drops_the_same_share_of_active_units() -> None:
         float((noised("jumpout", h_, 0.05, site(step=3)) == 0)[:, :50].float().mean()) for h_ in (h, sparse)
     ]
     assert dropped[1] == pytest.approx(4 * dropped[0], rel=0.15)
+
+
+WITH_INPUT = [name for name, options in DEFAULTS.items() if "input_rate" in options]
+
+
+@pytest.mark.parametrize("name", WITH_INPUT)
+def test_a_stack_of_differing_input_rates_equals_its_runs_alone(name: str, digit_images: Images) -> None:
+    """Two steps from the same weights, so that rounding has no time to grow."""
+    noise, shape = {**DEFAULTS[name], "name": name}, {"batch_size": 720, "epochs": 1}
+    model = {"name": "scratch", "hidden1": 16, "hidden2": 12}
+    runs = [
+        make_run(
+            data=DIGITS, model=model, **shape, noise={**noise, "input_rate": rate}, dropout1=0.1, seed=seed
+        )
+        for seed, rate in enumerate((0.0, 0.3, 0.1))
+    ]
+    stack = train(runs, digit_images, 10, lambda rows: None)
+    for number, run in enumerate(runs):
+        alone = train([run], digit_images, 10, lambda rows: None).state(0)
+        for tensor, weights in stack.state(number).items():
+            torch.testing.assert_close(weights, alone[tensor], rtol=1e-4, atol=1e-6)
