@@ -29,6 +29,7 @@ class Balanced(Noise):
     def factor(self, h: Tensor, rate: Rate, site: Site) -> Tensor | None:
         n, keep = h.shape[-2], 1 - rate
         count = site.uniform((*h.shape[:-2], 1, h.shape[-1])).add_(keep * n).floor_().to(torch.int64)
+        count.clamp_(max=n)  # where the rate is 0, n plus almost 1 rounds to n + 1 in float32
         # images are ranked by random numbers; among equal ones, of 65,536 there are, by their order in the batch
         keys = site.uniform(h.shape).mul_(LEVELS * n).add_(torch.arange(n, device=h.device).unsqueeze(-1))
         last = torch.gather(_sorted(keys), -2, (count - 1).clamp_(min=0))
