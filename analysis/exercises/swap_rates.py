@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures, measures, runs
-from analysis.contrasts import Arms, Contrast, Result, described, family, sensitivity, with_gaps
+from analysis.contrasts import Arms, Contrast, Result, described, family, sensitivity
 from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, promised, rates_name
 from analysis.measures import Measure
-from analysis.tables import Tables
+from analysis.tables import Table, Tables
 
 NUMBER = 1
-SWEEPS = ("swap_rates",)
+SWEEPS = FIRST, SLOWER, GRID = ("swap_rates", "swap_until", "swap_rates_grid")
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS)
-BOOK, SWAPPED = {"dropout1": 0.2, "dropout2": 0.5}, {"dropout1": 0.5, "dropout2": 0.2}
+ORDERS = {
+    rates_name(arm): arm for arm in ({"dropout1": 0.2, "dropout2": 0.5}, {"dropout1": 0.5, "dropout2": 0.2})
+}
+"""The book's, and the swapped one."""
+BOOK, SWAPPED = ORDERS
 LOWER, HIGHER = "lower rate first", "higher rate first"
 
 RULES = (
@@ -30,6 +34,8 @@ RULES = (
 
 @dataclass(frozen=True, kw_only=True)
 class SwapFacts(Facts):
+    slower: Sequence[Result] = ()
+    """The same contrast at a lower lr, judged by its sweep's own block."""
     pairs: Sequence[Result] = ()
     """Lower rate first minus higher rate first, of each pair of rates of the grid, and their mean."""
     ahead: int = 0
@@ -41,48 +47,53 @@ class SwapFacts(Facts):
 
 
 def analyse(tables: Tables) -> SwapFacts:
-    """The order at the book's pair, judged at the book's lr; the rule "lower near the input" over the grid."""
-    table = tables[SWEEPS[0]]
-    _, primary = promised(SWEEPS[0])
-    lr = table.final.get("optimizer.lr", table.final["lr"])
-    by_lr = {
-        f"lr {runs.shown(each)}": Arms(
-            table,
-            {rates_name(rates): {**rates, "optimizer.lr": each} for rates in (BOOK, SWAPPED)},
-        )
-        for each in sorted(lr.unique(), reverse=True)
-    }
-    a, b = rates_name(BOOK), rates_name(SWAPPED)
-    first = next(iter(by_lr))
-    contrast = by_lr[first].contrast(a, b, primary.measure, first)
-    judged = family([contrast], primary.margin, by_lr[first].diverged)
-    order = [
-        arms.contrast(a, b, measure, setting)
-        for setting, arms in by_lr.items()
-        for measure in (*JUDGED, measures.QUIET_GAP)
+    """The order at the book's pair, judged at the book's lr; the same at a lower lr, judged by that sweep's own
+    block; the rule "lower near the input" over the grid."""
+    order = {sweep: tables[sweep] for sweep in (FIRST, SLOWER) if sweep in tables}
+    by_lr = {_setting(table): Arms(table, ORDERS) for table in order.values()}
+    judged = {sweep: _judged(table) for sweep, table in order.items()}
+    first, grid = tables[FIRST], tables.get(GRID)
+    arms = [
+        replace(stats, name=f"{stats.name}, {setting}")
+        for setting, of in by_lr.items()
+        for stats in of.stats((*JUDGED, measures.QUIET_GAP))
+        if stats.planned
     ]
-    named = {f"{name}, {setting}": arm for setting, of in by_lr.items() for name, arm in of.named.items()}
     facts = SwapFacts(
-        primary=judged,
-        sensitivity=sensitivity(judged, by_lr[first]),
-        arms=[arm for arm in Arms(table, named).stats((*JUDGED, measures.QUIET_GAP)) if arm.planned],
-        described=described(order),
-        pairs=described(_grid(with_gaps(table.final).assign(lr=lr))),
-        ahead=int(np.sum(judged[0].differences > 0)) if judged else 0,
+        primary=judged[FIRST],
+        sensitivity=sensitivity(judged[FIRST], by_lr[_setting(first)]),
+        slower=judged.get(SLOWER, ()),
+        arms=arms,
+        described=described(
+            of.contrast(BOOK, SWAPPED, measure, setting)
+            for setting, of in by_lr.items()
+            for measure in (*JUDGED, measures.QUIET_GAP)
+        ),
+        pairs=described(_grid(grid.final)) if grid else (),
+        ahead=int(np.sum(judged[FIRST][0].differences > 0)) if judged[FIRST] else 0,
     )
     return decided(RULES, facts)
 
 
+def _setting(table: Table) -> str:
+    return f"lr {runs.shown(table.final['lr'].iloc[0])}"
+
+
+def _judged(table: Table) -> list[Result]:
+    """The book's order minus the swapped one, by the sweep's own block."""
+    _, primary = promised(table.sweep)
+    arms = Arms(table, ORDERS)
+    return family(
+        [arms.contrast(BOOK, SWAPPED, primary.measure, _setting(table))], primary.margin, arms.diverged
+    )
+
+
 def _grid(final: pd.DataFrame) -> list[Contrast]:
-    """At the lr with the most pairs of rates: each pair in both orders, and the mean over the pairs."""
+    """Each pair of rates in both orders, and the mean over the pairs."""
     cells = ["dropout1", "dropout2"]
-    by_lr = dict(iter(final.groupby("lr")))
-    rows = by_lr[max(by_lr, key=lambda lr: (len(by_lr[lr].drop_duplicates(cells)), lr))]
-    trained = rows.groupby("seed").size()
-    rows = rows[rows["seed"].isin(trained.index[trained * 2 >= len(rows.drop_duplicates(cells))])]
     contrasts = []
     for measure in JUDGED:
-        values = rows.pivot_table(index="seed", columns=cells, values=measure.column)
+        values = final.pivot_table(index="seed", columns=cells, values=measure.column)
         pairs = [rates for rates in values if rates[0] < rates[1] and rates[::-1] in values]
         pairs = [rates for rates in pairs if values[[rates, rates[::-1]]].dropna().size]
         turned = [rates[::-1] for rates in pairs]
@@ -101,7 +112,7 @@ def _name(rates: tuple[float, float]) -> str:
 
 
 def draw(facts: SwapFacts) -> dict[str, Figure]:
-    drawn = {"order": figures.forest([*facts.primary, *facts.beside(JUDGED)])}
+    drawn = {"order": figures.forest([*facts.primary, *facts.slower, *facts.beside(JUDGED[1:])])}
     if facts.pairs:
         drawn["pairs"] = figures.forest(
             facts.pairs, lambda r: "mean of all pairs" if r.contrast.a == LOWER else f"{r.contrast.a} first"
