@@ -7,6 +7,7 @@ stands here: the templates have them all.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import traceback
@@ -25,7 +26,6 @@ from analysis.design import Design
 from analysis.exercises import Facts
 from analysis.runs import InputError
 from analysis.tables import Table
-from src.runs import store
 
 CURVES = f"{exercises.BOOK}_curves"
 """Name of a figure."""
@@ -152,14 +152,15 @@ def _implementations(
     table = source.tables.get(exercises.BOOK)
     if table is None or "model" not in table.keys:
         return None, []
-    _save(charts.book_curves(table.epochs), folder, CURVES, languages)
+    save(charts.book_curves(table.epochs), folder, CURVES, languages)
     design, primary = exercises.promised(exercises.BOOK)
     arms = Arms(table, {arm["model"]: arm for arm in design.arms})
     judged = family(primary.contrasts(arms, list(arms.named)), primary.margin, arms.diverged)
     return next(iter(judged), None), [arm for arm in arms.stats(()) if arm.bad]
 
 
-def _save(figure: Figure, folder: Path, name: str, languages: Sequence[str]) -> None:
+def save(figure: Figure, folder: Path, name: str, languages: Sequence[str]) -> None:
+    """Write a figure, in each language, into a folder."""
     figures.save(figure, folder, name)
     for language in sorted({*languages} - {"en"}):
         translated.save(figure, folder, f"{name}.{language}", page.phrases(language).label)
@@ -175,7 +176,7 @@ def _section(name: str, source: Source, folder: Path, languages: Sequence[str]) 
         drawn = {f"{name}_{figure}": of for figure, of in module.draw(facts).items()}
         card = {f"{name}_card": figures.card(facts.primary)} if facts.tested else {}
         for figure, of in {**drawn, **card}.items():
-            _save(of, folder, figure, languages)
+            save(of, folder, figure, languages)
     except InputError as error:
         return Section(name, module, own, error=str(error))
     except Exception as error:  # one exercise's fault must not cost the others' answers
@@ -213,6 +214,9 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
         "implementations": chapter.implementations,
         "unsteady": chapter.unsteady,
         "book": given.get(exercises.BOOK),
+        "noises": Path(
+            os.path.relpath(tables.NOISES, chapter.folder), page.name(page.TEXT, language)
+        ).as_posix(),
     }
     sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
     for section in sections:
@@ -310,10 +314,4 @@ def dropout_layer() -> list[tuple[float, str]]:
 
 def write(chapter: Chapter, language: str = "en") -> Path:
     """Write `index.html` and `report.md`; path of the page, which needs no other file and no network."""
-    said = content(chapter, language)
-    text = page.render("chapter.md", said, language)
-    title = text.partition("\n")[0].removeprefix("# ")
-    store.write_whole(chapter.folder / page.name(page.TEXT, language), text)
-    path = chapter.folder / page.name(page.PAGE, language)
-    store.write_whole(path, page.html(text, title, chapter.folder, language))
-    return path
+    return page.write("chapter.md", content(chapter, language), chapter.folder, language)

@@ -168,9 +168,15 @@ def _jobs(sweeper: Mapping[str, Any], chosen: Sequence[str]) -> list[dict[str, A
     parser = OverridesParser.create()
     params = parser.parse_overrides([f"{key}={value}" for key, value in sweeper.get("params", {}).items()])
     return [
-        {key: OmegaConf.create(f"x: {value}").x for key, _, value in (o.partition("=") for o in job)}
+        {key: _value(value) for key, _, value in (o.partition("=") for o in job)}
         for job in expand(params, [parser.parse_overrides(arm.split()) for arm in arms])
     ]
+
+
+@cache
+def _value(text: str) -> Any:
+    """As YAML has it; the runs of a sweep share a few."""
+    return OmegaConf.create(f"x: {text}").x
 
 
 def primary(

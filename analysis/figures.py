@@ -184,11 +184,12 @@ def forest(
     results: Sequence[Result],
     label: Callable[[Result], str] = lambda result: ", ".join(result.contrast.setting),
     limit: int = LISTED_ROWS,
+    look: Callable[[Result], tuple[Any, str]] | None = None,
 ) -> Figure:
     """Paired differences, a panel a measure and a row a label: a dot a seed, the mean as a diamond.
 
-    What is judged is coloured by its verdict, beside its margin as a grey band; what is described is grey. Of more
-    than `limit` rows both ends are drawn, and the figure says so.
+    Without a `look`, a colour and a name for the legend, what is judged is coloured by its verdict, and what is
+    described is grey; a margin is a grey band. Of more than `limit` rows both ends are drawn, as the figure says.
     """
     by_measure: dict[Measure, dict[str, Result]] = {}
     for result in results:
@@ -201,7 +202,7 @@ def forest(
     for axis, (measure, named) in zip(axes[0], by_measure.items(), strict=True):
         for row, name in enumerate(rows):
             if name in named:
-                _row(axis, row, named[name])
+                _row(axis, row, named[name], *(look or _judged)(named[name]))
         _no_difference(axis, measure, next((r.margin for r in named.values() if r.margin is not None), None))
         axis.set_xlabel(
             textwrap.fill(f"{measure.name} ({measure.difference_unit})", 30, break_on_hyphens=False)
@@ -222,16 +223,20 @@ def _no_difference(axis: Axes, measure: Measure, margin: float | None) -> None:
         axis.axvspan(*ends, color="0.5", alpha=0.13, linewidth=0, label="inside the margin")
 
 
-def _row(axis: Axes, row: float, result: Result) -> None:
-    measure, word = result.measure, result.verdict.word if result.verdict else ""
-    colour = COLOURS.get(word, GREY)
+def _judged(result: Result) -> tuple[Any, str]:
+    word = result.verdict.word if result.verdict else ""
+    return COLOURS.get(word, GREY), word
+
+
+def _row(axis: Axes, row: float, result: Result, colour: Any, name: str) -> None:
+    measure = result.measure
     shown = np.exp(result.differences) if measure.log else result.differences * measure.scale
     heights = row - np.linspace(0.36, 0.12, len(shown))
     # a dot a seed, so that a page can say which one it is
     for seed, value, height in zip(result.contrast.seeds, shown, heights, strict=True):
         dot = {"marker": "o", "markersize": 4, "markeredgewidth": 0, "color": colour, "alpha": 0.45}
         axis.plot([value], [height], gid=f"seed-{seed}-{row}-{measure.column}", **dot)
-    point(axis, row + 0.18, result.paired.difference, result.paired.interval, measure, colour, word or None)
+    point(axis, row + 0.18, result.paired.difference, result.paired.interval, measure, colour, name or None)
 
 
 def point(
@@ -261,7 +266,7 @@ def card(results: Sequence[Result]) -> Figure:
     figure, axes = panels(1, 1, 0.1 + 0.12 * len(shown), 3.4)
     axis = axes[0][0]
     for row, result in enumerate(shown):
-        _row(axis, row, result)
+        _row(axis, row, result, *_judged(result))
     _no_difference(axis, measure, results[0].margin)
     axis.set_yticks([])
     axis.set_ylim(len(shown) - 0.4, -0.6)

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
 from analysis.phrases import Phrases, plain
+from src.runs import store
 
 TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_SVG = 300_000
@@ -61,8 +62,18 @@ def render(template: str, said: Mapping[str, Any], language: str = "en") -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
+def write(template: str, said: Mapping[str, Any], folder: Path, language: str = "en") -> Path:
+    """Write a text and its page, whose title is the text's; path of the page."""
+    text, path = render(template, said, language), folder / name(PAGE, language)
+    store.write_whole(folder / name(TEXT, language), text)
+    store.write_whole(path, html(text, text.partition("\n")[0].removeprefix("# "), folder, language))
+    return path
+
+
 def html(text: str, title: str, folder: Path, language: str = "en") -> str:
     """A page that shows the text and needs no other file and no network; it reads without its script as well.
+
+    A link to another report's text leads to its page.
 
     Args:
         folder: where its figures are.
@@ -75,6 +86,7 @@ def html(text: str, title: str, folder: Path, language: str = "en") -> str:
         lambda m: figure(folder, m[1], m[2]),
         body,
     )
+    body = re.sub(r'(<a href="[^":]*)\breport(\.\w+)?\.md(?=["#])', r"\1index\2.html", body)
     style, script = ((TEMPLATES / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return (
         f'<!DOCTYPE html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'

@@ -232,7 +232,7 @@ class Phrases:
     @property
     def filters(self) -> dict[str, Callable[..., Any]]:
         """By the name that templates use."""
-        own = "say where arm unit value size diff span ci evidence verdict badge remark counts listing either"
+        own = "say label where arm unit value size diff span ci evidence verdict badge remark counts listing either"
         return {name: getattr(self, name) for name in own.split()} | {
             "plain": plain,
             "mean": mean,

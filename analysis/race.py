@@ -10,15 +10,23 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import design, runs
-from analysis.raced import RESULTS, STEPS, TIME, best
 from analysis.reproduce import OUTPUT, run
+from analysis.tables import NOISES as RESULTS
 from src.errors import DONE, SOME_RUNS_LOST, InputError, Parser, command
 from src.runs import store, sweep_folder
 from src.runs.store import write_whole
 from src.sweeping.naming import setting, sweep_name
 
+STEPS, TIME = "steps", "time"
+"""Budgets: as many epochs for each noise, or as much time."""
+
 RATIOS = "ratios.csv"
-"""What an epoch with each noise takes over one without any, columns noise and ratio: of a quiet core."""
+"""What an epoch with each noise takes over one without any, columns noise and ratio: of a quiet core
+(`python -m tests.benchmarks.throughput --noises --to FILE`)."""
+
+SAME_TIME = 1.05
+"""An epoch that takes up to so many times another's, or it so many times this one, takes as long: of 45 epochs that
+is two, less than what a second race would tell apart. Such a noise is at equal time where it is at equal steps."""
 
 ONE_IN = 3
 """Of a noise's settings one in so many reaches the second rung, at least two, on twice as many further seeds."""
@@ -27,17 +35,23 @@ REFERENCE = "dropout"
 """Its time is what each noise gets."""
 
 
+def parts() -> list[str]:
+    """Sweeps of the comparison of noises."""
+    return sorted(path.stem for path in design.SWEEP_FILES.glob("noises_*.yaml"))
+
+
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m analysis.race",
         description=(
             "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best third by "
-            "mean validation accuracy on twice as many more. Then the best once more at equal time, "
-            f"where {RATIOS} says what an epoch with their noise takes. Writes one table a sweep. Started "
-            "again it trains only what is missing."
+            "mean validation accuracy on twice as many more. Then the best once more at equal time, where "
+            f"{RATIOS} says that an epoch with their noise takes longer or shorter. Writes one table a sweep. "
+            "Started again it trains only what is missing."
         ),
     )
-    parser.add_argument("sweeps", nargs="+", metavar="NAME", help="Sweeps, such as noises_basic.")
+    text = "Sweeps, such as noises_basic. The default is every part of the comparison of noises."
+    parser.add_argument("sweeps", nargs="*", metavar="NAME", help=text)
     parser.add_argument(
         "--output",
         type=Path,
@@ -70,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if ratios is None:
         print(f"no table at equal time, as there is no {options.to / RATIOS}", file=sys.stderr)
     code = DONE
-    for sweep in options.sweeps:
+    for sweep in options.sweeps or parts():
         found = race(sweep, options.output, options.to, options.trim, ratios)
         if found > SOME_RUNS_LOST:
             return found
@@ -105,7 +119,7 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         if found <= SOME_RUNS_LOST:
             folder = output / "sweeps" / sweep_name(named)
             keys = keys or runs.read_list(folder)[1]
-            table = pd.concat([table, rows(folder, keys).assign(budget=budget)], ignore_index=True)
+            table = pd.concat([table, rows(folder, keys, budget)], ignore_index=True)
             to.mkdir(parents=True, exist_ok=True)
             write_whole(to / f"{sweep}.csv", table.to_csv(index=False))
         return found
@@ -117,19 +131,55 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
     if train(STEPS, f"seed=range({seeds},{3 * seeds})", f"hydra.sweeper.arms={finalists}") > SOME_RUNS_LOST:
         return code
     for arm in best(table, keys, len(table), least=1) if ratios else []:
-        ratio = (ratios or {}).get(dict(part.split("=") for part in arm.split())["noise"])
-        epochs = int(table["epochs"].iloc[0])
-        if (
-            ratio is not None
-            and (scaled := max(1, round(epochs * (ratios or {})[REFERENCE] / ratio))) != epochs
-        ):
-            again = (f"seed=range({seeds})", f"epochs={scaled}", f"hydra.sweeper.arms={json.dumps([arm])}")
+        slower = slowness(ratios, dict(part.split("=") for part in arm.split())["noise"])
+        if slower is not None and not is_same(slower):
+            epochs = max(1, round(int(table["epochs"].iloc[0]) / slower))
+            again = (f"seed=range({seeds})", f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}")
             if train(TIME, *again) > SOME_RUNS_LOST:
                 return code
     return code
 
 
-def rows(folder: Path, keys: Sequence[str]) -> pd.DataFrame:
+def slowness(ratios: Mapping[str, float] | None, noise: str) -> float | None:
+    """What an epoch with the noise takes over one with dropout; None if unknown."""
+    return ratios[noise] / ratios[REFERENCE] if ratios and noise in ratios else None
+
+
+def is_same(slower: float) -> bool:
+    """Whether an epoch takes as long as dropout's, see `SAME_TIME`."""
+    return max(slower, 1 / slower) <= SAME_TIME
+
+
+def best(table: pd.DataFrame, keys: Sequence[str], one_in: int, least: int = 2) -> list[str]:
+    """Of each noise the settings with the highest mean validation accuracy, as arms.
+
+    Settings that have fewer seeds than others of their noise are out of the race, and so is one with a run that
+    diverged. One in `one_in` of all its settings goes on, or the `least`. Equal ones go by the
+    validation loss.
+    """
+    chosen: list[str] = []
+    steps = table[table["budget"] == STEPS]
+    names = arm_names(steps, keys)
+    for _, of_noise in steps.groupby("noise", sort=False):
+        means = of_noise.groupby(names[of_noise.index], sort=False).agg(
+            seeds=("seed", "nunique"),
+            acc=("val_acc", "mean"),
+            loss=("val_loss", "mean"),
+            well=("val_acc", lambda values: values.notna().all()),
+        )
+        running = means[(means["seeds"] == means["seeds"].max()) & means["well"].astype(bool)]
+        count = max(least, round(len(means) / one_in))
+        order = running.assign(acc=-running["acc"].round(10)).sort_values(["acc", "loss"], kind="stable")
+        chosen.extend(order.index[:count])
+    return chosen
+
+
+def arm_names(table: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+    """Of each row its noise and setting, as an arm."""
+    return table[list(keys)].map(runs.shown).apply(lambda row: runs.arm_name(row.to_dict()), axis=1)
+
+
+def rows(folder: Path, keys: Sequence[str], budget: str) -> pd.DataFrame:
     """A sweep's finished and diverged runs, a row each: its settings, seed, epochs, seconds and last metrics."""
     listed, _ = runs.read_list(folder)
     told = []
@@ -148,6 +198,8 @@ def rows(folder: Path, keys: Sequence[str]) -> pd.DataFrame:
                 **{key: config[key] for key in ("seed", "epochs")},
                 **{key: record[key] for key in ("id", "state", "seconds")},
                 **measured,
+                "budget": budget,
+                "device": runs.device(record),
             }
         )
     return pd.DataFrame(told)

@@ -282,7 +282,7 @@ def _finished_record(folder: Path, listed_state: str) -> dict[str, Any]:
     return record
 
 
-def _device(record: dict[str, Any]) -> str | None:
+def device(record: dict[str, Any]) -> str | None:
     """What a run trained on: of a CPU its maker, instructions and the kernel of its products, where recorded."""
     device, processor, kernel = (record.get(key) for key in ("device", "processor", "matmul"))
     if not isinstance(processor, dict):
@@ -307,7 +307,7 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds": numbers["seconds"],
         "parameters": numbers["parameters"],
-        "device": _device(record),
+        "device": device(record),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items())
         if isinstance(versions, dict)
         else versions,

@@ -25,11 +25,15 @@ import yaml
 from analysis import looks, runs
 from analysis.runs import InputError, Problem
 from src.engines import queue
+from src.errors import REPOSITORY
 from src.errors.messages import key_of
 from src.kernels import processor
 from src.provenance import checkout
 from src.runs import store, sweep_folder
 from src.sweeping.naming import WITHOUT_EFFECT, value_at
+
+NOISES = REPOSITORY / "analysis" / "results" / "noises"
+"""The comparison of noises: its tables and its page."""
 
 EXTRAS = ("probe", "test_time")
 """Files that a probe leaves in a run's folder, NAME.csv."""

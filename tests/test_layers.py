@@ -29,7 +29,7 @@ src.sweeping
 src.plugins src.schedules.__main__ src.train
 analysis.agreement analysis.measures
 analysis.runs
-analysis.check analysis.export analysis.looks analysis.raced
+analysis.check analysis.export analysis.looks
 analysis.tables
 analysis.check.__main__ analysis.contrasts
 analysis.live analysis.where
@@ -41,6 +41,7 @@ analysis.programs
 analysis.choose analysis.compare analysis.report analysis.watch
 analysis.reproduce
 analysis.race
+analysis.noises
 src.plugins.dropout_sweeps
 """
 

@@ -1,7 +1,7 @@
 """Exercise 7: the best noises of a race against dropout, and a clone of dropout that must not win.
 
-The race (`analysis.race`) tunes every noise on validation images; the sweep confirms its best on the test set, with
-fresh seeds. Its arms were frozen before any run looked at the test set.
+The race (`analysis.race`, shown by `analysis.noises`) tunes every noise on validation images; the sweep confirms
+its best on the test set, with fresh seeds. Its arms were frozen before any run looked at the test set.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from analysis import figures, measures, raced
-from analysis.contrasts import Arms, Contrast, Result, described, family
+from analysis import figures, measures
+from analysis.contrasts import Arms, Result, described, family
 from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised, word
 from analysis.exercises._noises import CLONE, DROPOUT, NONE
 from analysis.measures import Measure
 from analysis.phrases import named
-from analysis.raced import Winner
 from analysis.tables import Tables
 from src.stats import BETTER, WORSE
 
@@ -53,10 +52,6 @@ RULES = (
 class ContestFacts(Facts):
     images: int
     """Training images of each run."""
-    raced: Sequence[Winner] = ()
-    """Each noise's best setting in the race, the highest validation accuracy first."""
-    race: Sequence[Result] = ()
-    """Their differences to dropout's in validation accuracy over common seeds (described), in the same order."""
 
     def judged(self, noise: str) -> Result | None:
         return pick(self.primary, a=noise)
@@ -105,12 +100,11 @@ class ContestFacts(Facts):
 
 
 def analyse(tables: Tables) -> ContestFacts:
-    """Every other arm minus dropout in test accuracy, one family; all else described, and the race before it."""
+    """Every other arm minus dropout in test accuracy, one family; all else described."""
     table = tables[SWEEPS[0]]
     design, primary = promised(SWEEPS[0])
     arms = Arms(table, {arm["noise"]: arm for arm in design.arms})
     judged = family(primary.contrasts(arms, list(arms.named), "test"), primary.margin, arms.diverged)
-    winners = raced.winners()
     facts = ContestFacts(
         primary=judged,
         arms=[stats for stats in arms.stats((*JUDGED, measures.EMA_TEST_ACC)) if stats.planned],
@@ -122,28 +116,12 @@ def analyse(tables: Tables) -> ContestFacts:
             if noise != reference
         ),
         images=int(design.fixed["data.train"]),
-        raced=winners,
-        race=described(_in_race(winners)),
     )
     return decided(RULES, facts)
 
 
-def _in_race(winners: Sequence[Winner]) -> list[Contrast]:
-    dropout = next((winner for winner in winners if winner.noise == DROPOUT), None)
-    return [
-        Contrast(
-            winner.noise, DROPOUT, ("validation",), measures.VAL_ACC, (winner.accuracies, dropout.accuracies)
-        )
-        for winner in winners
-        if dropout is not None and winner is not dropout
-    ]
-
-
 def draw(facts: ContestFacts) -> dict[str, Figure]:
-    drawn = {}
-    if facts.primary:
-        beside = [r for r in facts.beside((measures.TEST_LOSS,)) if r.contrast.b == DROPOUT]
-        drawn["differences"] = figures.forest([*facts.primary, *beside], lambda r: named(r.contrast.a))
-    if facts.race:
-        drawn["race"] = figures.forest(facts.race, lambda r: named(r.contrast.a))
-    return drawn
+    if not facts.primary:
+        return {}
+    beside = [r for r in facts.beside((measures.TEST_LOSS,)) if r.contrast.b == DROPOUT]
+    return {"differences": figures.forest([*facts.primary, *beside], lambda r: named(r.contrast.a))}

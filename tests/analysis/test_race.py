@@ -12,7 +12,7 @@ import pytest
 import yaml
 from configs import REPOSITORY
 
-from analysis import race, raced
+from analysis import race
 from src.errors import InputError
 from src.runs import store
 from src.sweeping.naming import sweep_name
@@ -27,7 +27,7 @@ def table(accuracies: dict[str, list[float | None]], seeds: Sequence[int] = (0, 
         noise, rate = setting.split()
         for seed, value in zip(seeds, values, strict=False):
             settings = {"noise": noise, "dropout1": float(rate), "noise.slope": None if noise == "a" else 1.0}
-            told.append({**settings, "seed": seed, "val_acc": value, "val_loss": 1.0, "budget": raced.STEPS})
+            told.append({**settings, "seed": seed, "val_acc": value, "val_loss": 1.0, "budget": race.STEPS})
     return pd.DataFrame(told)
 
 
@@ -36,12 +36,12 @@ def test_of_each_noise_the_best_go_on_and_diverged_ones_do_not() -> None:
         "a 0.1": [0.8, 0.9], "a 0.2": [0.9, 0.9], "a 0.3": [0.99, None], "a 0.4": [0.7, 0.8], "a 0.5": [0.99],
         "b 0.1": [0.5, 0.6], "b 0.2": [0.6, 0.6], "b 0.3": [0.1, 0.1],
     }  # fmt: skip
-    chosen = raced.best(table(accuracies), KEYS, 3)
+    chosen = race.best(table(accuracies), KEYS, 3)
     assert chosen == [
         "noise=a dropout1=0.2", "noise=a dropout1=0.1",
         "noise=b dropout1=0.2 noise.slope=1", "noise=b dropout1=0.1 noise.slope=1",
     ]  # fmt: skip
-    assert len(raced.best(table(accuracies), KEYS, 1)) == 6
+    assert len(race.best(table(accuracies), KEYS, 1)) == 6
 
 
 class Trained:
@@ -84,6 +84,7 @@ class Trained:
         lines = [header, *(",".join(map(str, row.values())) for row in rows)]
         (run / "metrics.csv").write_text("\n".join(lines) + "\n")
         record = {"id": name, "state": "finished", "config": config, "final": final, "seconds": 1.5}
+        record["device"] = "cuda (a card)"
         store.write_record(run, record)
 
 
@@ -115,6 +116,7 @@ def test_two_rungs_and_then_the_finalists_at_equal_time(
     assert len(kept) == 2 * 12 + 4 and not kept["id"].duplicated().any()
     assert dict(kept.groupby("budget")["epochs"].max()) == {"steps": 100, "time": 50}
     assert "ema_test_acc" in kept and "var1" not in kept
+    assert list(kept)[-2:] == ["budget", "device"] and set(kept["device"]) == {"cuda (a card)"}
     again = (trained.output / "tables" / "noises_basic.csv").read_bytes()
     assert race.main(arguments(trained)) == 0
     assert (trained.output / "tables" / "noises_basic.csv").read_bytes() == again
@@ -141,31 +143,20 @@ def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
         race.read_ratios(tmp_path / race.RATIOS)
 
 
-PARTS = sorted((REPOSITORY / "sweeps").glob("noises_*.yaml"))
-
-
-def test_the_parts_are_what_make_noises_races_and_share_one_regime() -> None:
-    makefile = (REPOSITORY / "Makefile").read_text()
-    (listed,) = [line for line in makefile.splitlines() if line.startswith("NOISES :=")]
-    assert sorted(listed.split()[2:]) == [path.stem for path in PARTS]
-    params: list[Any] = [yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"] for path in PARTS]
+def test_the_parts_are_the_sweeps_of_noises_and_share_one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted((REPOSITORY / "sweeps").glob("noises_*.yaml"))
+    params: list[Any] = [yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"] for path in files]
     assert all(other == params[0] for other in params)
+    began: list[str] = []
+    monkeypatch.setattr(race, "race", lambda sweep, *_: began.append(sweep) or 0)
+    assert race.main([]) == 0
+    assert began == [path.stem for path in files] and len(began) >= 7
 
 
-def test_winners_are_each_noises_best_with_all_seeds(trained: Trained) -> None:
-    folder = trained.output / "tables"
-    folder.mkdir(parents=True)
-    (folder / race.RATIOS).write_text("noise,ratio\ndropout,1.2\na,2.4\nb,1.2\n")
-    assert race.main(arguments(trained)) == 0
-    b, a = raced.winners(folder)
-    assert (b.noise, b.setting, b.settings, b.loss) == ("b", "dropout1=0.2", 1, 1.0)
-    assert (a.noise, a.setting) == ("a", "dropout1=0.1")
-    # the runs at equal time are not of this race
-    assert b.accuracies == dict.fromkeys(range(12), 0.2) and a.accuracy == pytest.approx(0.1)
-    assert not raced.winners(trained.output)
-    further = pd.read_csv(folder / "noises_basic.csv")
-    better = further["noise"].map({"a": 0.25, "b": -0.1})
-    further = further.assign(dropout1=further["dropout1"] + 0.5, val_acc=further["val_acc"] + better)
-    further.to_csv(folder / "noises_further.csv", index=False)
-    a, b = raced.winners(folder)
-    assert (a.setting, a.settings, b.setting, b.settings) == ("dropout1=0.6", 2, "dropout1=0.2", 2)
+@pytest.mark.parametrize(
+    ("ratio", "same"), [(1.2, True), (1.24, True), (1.15, True), (1.27, False), (1.0, False)]
+)
+def test_what_takes_nearly_dropouts_time_does_not_race_again(ratio: float, same: bool) -> None:
+    slower = race.slowness({"dropout": 1.2, "a": ratio}, "a")
+    assert slower is not None and race.is_same(slower) == same
+    assert race.slowness(None, "a") is race.slowness({"dropout": 1.2}, "a") is None

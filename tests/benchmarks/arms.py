@@ -163,32 +163,53 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 
 @functools.cache
-def _images() -> Any:
+def _images(evaluated: int | None = None, **data: Any) -> Any:
+    """A data set's images, of those for evaluation the first few alone."""
     import torch
 
     from src.data import load_bytes
     from src.training.trainer import Images
 
-    return Images(load_bytes(**compose()["data"]), torch.device("cpu"))
+    images = Images(load_bytes(**data), torch.device("cpu"))
+    for name in ("val", "val_labels", "test", "test_labels"):
+        setattr(images, name, getattr(images, name)[:evaluated])
+    return images
 
 
-def noises() -> list[str]:
-    """Every noise there is, the one without any first."""
+def noises() -> dict[str, list[str]]:
+    """Of each noise there is the override that chooses it."""
     from src import components
 
-    return sorted(components.names("noise"), key=lambda name: (name != "none", name))
+    return {name: [f"noise={name}"] for name in components.names("noise")}
 
 
-def ours(epochs: int, runs: int = 1, noise: str = "dropout") -> float:
-    """Seconds per run-epoch of `src.training.trainer.train` with the default config, on a stack of so many runs.
+def raced() -> dict[str, list[str]]:
+    """Of each noise that a race has, overrides of its best setting so far, or else of the last in its file."""
+    from analysis import design, noises, race, runs
+
+    designs = [design.read(part) for part in race.parts()]
+    jobs = {arm["noise"]: {**each.fixed, **arm} for each in designs for arm, _ in each.runs}
+    for winner in noises.winners(noises.tables_of(noises.RESULTS)):
+        jobs[winner.noise] |= winner.setting
+    return {
+        noise: [f"{key}={runs.shown(value)}" for key, value in job.items()] for noise, job in jobs.items()
+    }
+
+
+def ours(epochs: int, runs: int = 1, overrides: Sequence[str] = (), evaluated: int | None = None) -> float:
+    """Seconds per run-epoch of `src.training.trainer.train`, on a stack of so many runs.
 
     Includes all that `metrics.csv` needs: training, its metrics, the test set, the probes.
+
+    Args:
+        overrides: of the default config.
+        evaluated: images of the validation and of the test set that are evaluated; None for all.
     """
     from src import config
     from src.training.trainer import train
 
-    images = _images()
-    values = compose("device=cpu", f"noise={noise}")
+    values = compose("device=cpu", *overrides)
+    images = _images(evaluated, **values["data"])
     stack = [config.parse({**values, "epochs": epochs, "seed": seed}) for seed in range(runs)]
     started = time.perf_counter()
     train(stack, images, 10, lambda rows: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -71,7 +72,16 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "Without it that is measured, which needs Fashion-MNIST.",
         metavar="SECONDS",
     )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        help="With --noises, measures them at settings and in the regime of their race, training alone, and writes "
+        "the table that the race at equal time reads: analysis/results/noises/ratios.csv.",
+        metavar="FILE",
+    )
     options = parser.parse_args(arguments)
+    if options.to and not options.noises:
+        parser.error("--to is an option of --noises.")
     if options.runs is None:
         options.runs = 10_000 if options.scale else 300
     for name in ("epochs", "repeats", "sweep_epochs", "basic_epochs", "sweep_repeats", "trials"):

@@ -280,32 +280,41 @@ def cpu_stacks(epochs: int, repeats: int) -> list[Line]:
     ]
 
 
-def noises(epochs: int, repeats: int) -> list[Line]:
-    """An epoch with each noise, at the book's rates, over one without any."""
+def noises(epochs: int, repeats: int, to: Path | None = None, only: Sequence[str] = ()) -> list[Line]:
+    """An epoch with each noise, at the book's rates, over one without any.
+
+    Args:
+        to: where the table for a race at equal time is written. The noises are then measured as they race, and
+            training alone: evaluation takes as long with every noise, and more than training on few images.
+        only: noises that are measured beside none; all of them if empty.
+    """
     say("Noises")
     with workers(1) as (worker,):
-        names = worker.do(arms.noises)
-        arms_by_name = {name: _noise_arm(worker, epochs, name) for name in names}
+        settings = worker.do(arms.raced if to else arms.noises)
+        arms_by_name = {
+            name: _noise_arm(worker, epochs, settings[name], 1 if to else None)
+            for name in ("none", *(only or settings))
+        }
         for arm in arms_by_name.values():
             arm()
         found = rounds(arms_by_name, repeats)
-    plain = found["none"]
+    over = {name: ratios(values, found["none"]) for name, values in found.items()}
+    if to:
+        medians = [f"{name},{statistics.median(values):.4f}" for name, values in over.items()]
+        to.write_text("\n".join(["noise,ratio", *medians, ""]))
     most = {"dropconnect": 1.35, "dropconnect_gaussian": 2.2}
-    elementwise = ("dropout", "gaussian", "uniform", "additive", "jumpout", "blend")
-    return [line("noise=none", plain, EPOCH)] + [
-        line(
-            f"noise={name} over none",
-            ratios(values, plain),
-            "×",
-            at_most=1.25 if name in elementwise else most.get(name),
-        )
-        for name, values in found.items()
+    most |= dict.fromkeys(("dropout", "gaussian", "uniform", "additive", "jumpout", "blend"), 1.25)
+    return [line("noise=none", found["none"], EPOCH)] + [
+        line(f"noise={name} over none", values, "×", at_most=None if to else most.get(name))
+        for name, values in over.items()
         if name != "none"
     ]
 
 
-def _noise_arm(worker: Worker, epochs: int, name: str) -> Callable[[], float]:
-    return lambda: float(worker.do(arms.ours, epochs, 1, name))
+def _noise_arm(
+    worker: Worker, epochs: int, overrides: Sequence[str], evaluated: int | None
+) -> Callable[[], float]:
+    return lambda: float(worker.do(arms.ours, epochs, 1, overrides, evaluated))
 
 
 def _stack_arm(worker: Worker, epochs: int, size: int) -> Callable[[], float]:
@@ -649,7 +658,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
             lambda: sweep(options.sweep_epochs, options.basic_epochs, options.sweep_repeats),
         ),
         (options.cpu_stacks or options.all, lambda: cpu_stacks(options.epochs, options.repeats)),
-        (options.noises or options.all, lambda: noises(options.epochs, options.repeats)),
+        (options.noises or options.all, lambda: noises(options.epochs, options.repeats, options.to)),
         (options.overhead or options.all, lambda: overhead(options.runs)),
         (options.collect or options.all, lambda: collecting(COLLECTED)),
         (options.search or options.all, lambda: search(options.trials, options.repeats)),

@@ -10,20 +10,14 @@ import numpy as np
 import pytest
 from tables import made
 
-from analysis import design, raced
+from analysis import design, noises
 from analysis.exercises import new_noise
-from analysis.raced import Winner
 
 ARMS = design.read("new_noise").arms
 NOISES = [arm["noise"] for arm in ARMS]
 GUARDS = ("none", "dropout", "dropout_clone")
 CANDIDATES = [noise for noise in NOISES if noise not in GUARDS]
 FIRST, SECOND = CANDIDATES[:2]
-
-
-@pytest.fixture(autouse=True)
-def no_race(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raced, "winners", lambda: [])
 
 
 def chance(*of: Any) -> float:
@@ -36,7 +30,7 @@ def facts(
     *,
     losses: Mapping[str, float] | None = None,
     seeds: Sequence[int] = range(10, 20),
-    noises: Sequence[str] = NOISES,
+    among: Sequence[str] = NOISES,
     sd: float = 0.001,
 ) -> Any:
     """Of these effects on accuracy, and on cross-entropy, over dropout's; a seed's part is common to all."""
@@ -54,7 +48,7 @@ def facts(
         }
 
     keys = dict.fromkeys(key for arm in ARMS for key in arm)
-    arms = [{key: arm.get(key) for key in keys} for arm in ARMS if arm["noise"] in noises]
+    arms = [{key: arm.get(key) for key in keys} for arm in ARMS if arm["noise"] in among]
     table = made("new_noise", arms, seeds, metrics)
     return new_noise.analyse({table.sweep: table})
 
@@ -110,30 +104,15 @@ def test_a_lower_cross_entropy_is_described_and_wins_nothing() -> None:
 
 
 def test_a_noise_without_runs_costs_no_other() -> None:
-    found = facts({**HELPS, FIRST: 0.006}, noises=[noise for noise in NOISES if noise != SECOND])
+    found = facts({**HELPS, FIRST: 0.006}, among=[noise for noise in NOISES if noise != SECOND])
     assert found.verdict == "a noise wins"
     assert SECOND not in {r.contrast.a for r in found.primary}
 
 
-def test_the_race_is_described_against_dropout_over_common_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    winners = [
-        Winner("gaussian", "dropout1=0.1", 6, {0: 0.9, 1: 0.91, 2: 0.93}, 0.3),
-        Winner("dropout", "dropout1=0.2", 6, {0: 0.9, 1: 0.9}, 0.3),
-    ]
-    monkeypatch.setattr(raced, "winners", lambda: winners)
-    found = facts(HELPS)
-    (result,) = found.race
-    assert (result.contrast.a, result.paired.n) == ("gaussian", 2)
-    assert result.paired.difference == pytest.approx(0.005)
-    assert list(new_noise.draw(found)) == ["differences", "race"]
-
-
-def test_the_arms_are_winners_of_the_committed_race(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    winners = {winner.noise: winner for winner in raced.winners()}
+def test_the_arms_are_winners_of_the_committed_race() -> None:
+    settings = {winner.noise: winner.setting for winner in noises.winners(noises.tables_of(noises.RESULTS))}
     for arm in ARMS:
         noise = {"dropout_clone": "dropout"}.get(arm["noise"], arm["noise"])
-        setting = dict(part.split("=") for part in winners[noise].setting.split())
         given = {key: float(value) for key, value in arm.items() if key != "noise" and value}
-        assert given == {key: float(value) for key, value in setting.items() if value not in ("null", "0")}
-    assert {*CANDIDATES} == {*[noise for noise in winners if noise not in GUARDS][: len(CANDIDATES)]}
+        assert given == {key: value for key, value in settings[noise].items() if value}
+    assert {*CANDIDATES} == {*[noise for noise in settings if noise not in GUARDS][: len(CANDIDATES)]}

@@ -1,0 +1,242 @@
+"""The command `python -m analysis.noises`: the comparison of noises as a page, from the tables of their race.
+
+It writes index.html, report.md and figures/ beside the tables, in English and Chinese, from the parts there are.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import chapter, design, figures, measures, page, phrases, race, runs
+from analysis.contrasts import Contrast, Result, by_seed, described
+from analysis.measures import Measure
+from analysis.race import RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
+from analysis.report import LANGUAGES
+from src.config import RATES
+from src.errors import DONE, EXIT_CODES, REPOSITORY, InputError, Parser, command
+from src.runs.broken import CLASSES, broke_down
+from src.stats import Summary, summarise
+
+SHOWN = (measures.VAL_ACC, measures.VAL_LOSS, measures.TEST_ECE)
+IMAGES = "images"
+"""The family that knows what the input shows: augmentation."""
+FAMILIES = {
+    "factors on activations": ("dropout", "dropout_clone", "gaussian", "uniform", "random_rate", "standout"),
+    "by batch or step": ("additive", "jumpout", "blend", "balanced", "correlated"),
+    "weights": ("shakeout", *(f"dropconnect{kind}" for kind in ("", "_gaussian", "_dynamic", "_example"))),
+    "several masks": ("dropout_masks", "dropout_importance"),
+    "learned": ("concrete", "variational", "advanced"),
+    IMAGES: ("dropblock", "neighbours", "tangent"),
+}
+PIXEL_RATES = {"neighbours": "noise.pixel_rate", "tangent": "noise.input_rate"}
+"""Of the images' noises, the rate at which dropout drops pixels beside; of others none are."""
+CPU = "CPU"
+"""What tables of before there was a column for it were trained on."""
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A noise's best setting in a race at equal steps."""
+
+    noise: str
+    setting: Mapping[str, Any]
+    rows: pd.DataFrame
+    """Its runs, a row a seed."""
+    again: pd.DataFrame
+    """Those at equal time."""
+    tried: pd.DataFrame
+    """Every run of the noise, the settings in a column `arm`."""
+    edges: Mapping[str, str]
+    """An arrow for each value that is the highest or lowest that was tried; a rate of 0 has nothing below it."""
+
+    @property
+    def arms(self) -> int:
+        """Settings that were tried."""
+        return int(self.tried["arm"].nunique())
+
+    @property
+    def words(self) -> str:
+        """The setting, with its edges."""
+        return " ".join(f"{k}={runs.shown(v)}{self.edges.get(k, '')}" for k, v in self.setting.items())
+
+    @property
+    def diverged(self) -> int:
+        return int((self.tried["state"] != "finished").sum())
+
+    @property
+    def at_chance(self) -> int:
+        """Runs that ended near chance; a fall in between is not in the tables."""
+        ends = zip(self.tried["train_acc"], self.tried["test_acc"], strict=True)
+        return sum(broke_down([train], test, CLASSES["fashion_mnist"]) for train, test in ends)
+
+    @property
+    def devices(self) -> list[str]:
+        return sorted({*self.rows["device"], *self.again["device"]})
+
+    def summary(self, measure: Measure) -> Summary | None:
+        values = by_seed(self.rows, measure)
+        return summarise(list(values.values())) if values else None
+
+
+def tables_of(folder: Path) -> dict[str, pd.DataFrame]:
+    """Each part's table, with columns `arm`, a setting's name, and `device`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    found = {}
+    for path in sorted(folder.glob("noises_*.csv")):
+        table = pd.read_csv(path, dtype={"id": str})
+        # a rate that all settings of a part share is not among its columns
+        fixed = design.read(path.stem).fixed if path.stem in parts() else {}
+        for place, key in enumerate(RATES):
+            if key in fixed and key not in table:
+                table.insert(place, key, fixed[key])
+        device = table["device"].fillna(CPU) if "device" in table else CPU
+        found[path.stem] = table.assign(arm=race.arm_names(table, _keys(table)), device=device)
+    if not found:
+        raise InputError(f"{folder} has no noises_*.csv; the tables of python -m analysis.race are right")
+    return found
+
+
+def _keys(table: pd.DataFrame) -> list[str]:
+    """What tells settings apart, in one order whatever the part's."""
+    return ["noise", *sorted({*table.columns[: list(table.columns).index("seed")]} - {"noise"})]
+
+
+def winners(tables: Mapping[str, pd.DataFrame]) -> list[Winner]:
+    """Every noise's best setting over all parts, the highest mean validation accuracy first."""
+    every = pd.concat(tables.values(), ignore_index=True)
+    of: dict[str, Winner] = {}
+    for table in tables.values():
+        for arm in race.best(table, _keys(table), len(table), least=1):
+            rows = table[table["arm"] == arm]
+            first = rows.iloc[0]
+            noise, tried = first["noise"], every[every["noise"] == first["noise"]]
+            setting = {
+                key: first[key] for key in _keys(table)[1:] if noise != "none" and pd.notna(first[key])
+            }
+            steps, again = (rows[rows["budget"] == budget] for budget in (STEPS, TIME))
+            winner = Winner(noise, setting, steps, again, tried, _edges(setting, tried))
+            of[noise] = max([*filter(None, [of.get(noise)]), winner], key=lambda w: w.rows["val_acc"].mean())
+    return sorted(of.values(), key=lambda winner: -winner.rows["val_acc"].mean())
+
+
+def _edges(setting: Mapping[str, Any], tried: pd.DataFrame) -> dict[str, str]:
+    ends = {key: (tried[key].min(), tried[key].max()) for key in setting}
+    return {
+        key: "↑" if setting[key] == high else "↓"
+        for key, (low, high) in ends.items()
+        if low < high and (setting[key] == high or setting[key] == low != 0)
+    }
+
+
+def content(folder: Path, to: Path) -> dict[str, Any]:
+    """What the template is given: numbers and names, no sentence."""
+    tables = tables_of(folder)
+    raced, ratios = winners(tables), race.read_ratios(folder / RATIOS)
+    reference = next((winner for winner in raced if winner.noise == REFERENCE), None)
+    if reference is None:
+        raise InputError(f"{folder}: no table has {REFERENCE}, which all others are compared with")
+    others = [winner for winner in raced if winner is not reference]
+    dropout = pd.concat(tables.values()).query("noise == @REFERENCE and budget == @STEPS")
+    slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
+    return {
+        "raced": raced,
+        "dropout": reference,
+        "results": {m: described(_contrast(w, w.rows, reference.rows, m) for w in others) for m in SHOWN},
+        "control": described(
+            _contrast(w, w.rows, _control(w, dropout), measures.VAL_ACC)
+            for w in others
+            if w.noise in FAMILIES[IMAGES]
+        ),
+        "again": described(_contrast(w, w.again, reference.rows, measures.VAL_ACC) for w in others),
+        "slower": slower,
+        "same_time": [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)],
+        "regime": design.read(next(iter(parts()))).fixed,
+        "epochs": sorted(
+            {int(n) for table in tables.values() for n in table.query("budget == @STEPS")["epochs"]}
+        ),
+        "seeds": [len(winner.rows) for winner in raced],
+        "missing": [part for part in parts() if part not in tables],
+        "not_raced": sorted(_noises(parts()) - {winner.noise for winner in raced}),
+        "devices": sorted({device for table in tables.values() for device in table["device"]}),
+        "runs": sum(map(len, tables.values())),
+        "families": FAMILIES,
+        "measures": measures,
+        "said": said,
+        "root": Path(os.path.relpath(REPOSITORY, to)).as_posix(),
+    }
+
+
+def _noises(sweeps: Sequence[str]) -> set[str]:
+    return {arm["noise"] for sweep in sweeps for arm, _ in design.read(sweep).runs}
+
+
+def _contrast(winner: Winner, rows: pd.DataFrame, other: pd.DataFrame, measure: Measure) -> Contrast:
+    return Contrast(
+        winner.noise, REFERENCE, ("validation",), measure, (by_seed(rows, measure), by_seed(other, measure))
+    )
+
+
+def _control(winner: Winner, dropout: pd.DataFrame) -> pd.DataFrame:
+    """Dropout's runs at the rates that the noise has beside what it does to the image."""
+    rates = {key: winner.setting[key] for key in RATES if key in winner.setting}
+    rates["noise.input_rate"] = winner.setting.get(PIXEL_RATES.get(winner.noise, ""), 0)
+    return dropout[(dropout[[*rates]] == pd.Series(rates)).all(axis=1)].drop_duplicates("seed")
+
+
+@cache
+def said(noise: str) -> dict[str, str]:
+    """What the noise's file says of it: in words, and its source."""
+    module = ast.parse((REPOSITORY / "src" / "noise" / f"{noise}.py").read_text(encoding="utf-8"))
+    (of,) = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    head, text = (" ".join((ast.get_docstring(node) or "").split()) for node in (module, of))
+    source = re.search(r"Source: (ours|.*?\d{4})", text)
+    return {
+        "words": (head.partition(": ")[2] or head).removesuffix("."),
+        "source": source[1] if source else "",
+    }
+
+
+def _look(result: Result) -> tuple[Any, str]:
+    """Colour and name of a noise's family."""
+    places = {noise: place for place, of in enumerate(FAMILIES.values()) for noise in of}
+    place = places.get(result.contrast.a)
+    return (figures.GREY, "") if place is None else (figures.PALETTE[place], list(FAMILIES)[place])
+
+
+def write(folder: Path, to: Path) -> list[Path]:
+    """Write the figures, the texts and the pages; paths of the pages."""
+    found = content(folder, to)
+    differences = [r for measure in SHOWN[:2] for r in found["results"][measure]]
+    drawn = figures.forest(differences, lambda r: phrases.named(r.contrast.a), look=_look)
+    chapter.save(drawn, to / "figures", "ranking", LANGUAGES)
+    return [page.write("noises.md", found, to, language) for language in LANGUAGES]
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page; the exit code, see `--help`."""
+    parser = Parser(prog="python -m analysis.noises", description=__doc__, epilog=EXIT_CODES)
+    text = "The folder of the race's tables. The default is %(default)s."
+    parser.add_argument("--from", dest="source", type=Path, default=RESULTS, metavar="FOLDER", help=text)
+    text = "Where the page is written. The default is the tables' folder."
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help=text)
+    options = parser.parse_args(arguments)
+    print(*(f"Open {path}" for path in write(options.source, options.to or options.source)), sep="\n")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

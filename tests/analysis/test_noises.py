@@ -1,0 +1,157 @@
+"""The page of the comparison of noises: from the committed tables, and from made-up ones with all that may come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from browser import show
+
+from analysis import noises, page, race
+from analysis.race import RATIOS, STEPS, TIME
+from src import components
+from src.errors import InputError
+
+CARD = "cuda (a card)"
+SEEDS = range(4)
+
+
+def run(noise: str, acc: float, seed: int, **more: Any) -> dict[str, Any]:
+    """A row of a race's table; `more` are its setting and what differs."""
+    rates = {"dropout1": 0.1, "dropout2": 0.3, "noise.input_rate": 0.0}
+    told = {"seed": seed, "epochs": 45, "id": f"{noise}{seed}", "state": "finished", "seconds": 1.0}
+    values = {"train_acc": 0.9, "test_acc": 0.85, "test_ece": 0.05, "val_loss": 1 - acc, "budget": STEPS}
+    return {"noise": noise, **rates, **told, **values, "val_acc": acc + seed / 999, **more}
+
+
+def table(folder: Path, part: str, *arms: Mapping[str, Any], seeds: range = SEEDS) -> None:
+    rows = pd.DataFrame([run(seed=seed, **arm) for arm in arms for seed in seeds])
+    keys = sorted(column for column in rows if column.startswith(("noise.", "dropout")))
+    rows[["noise", *keys, *(column for column in rows if column not in {"noise", *keys})]].to_csv(
+        folder / f"{part}.csv", index=False
+    )
+
+
+BASIC = (
+    {"noise": "none", "acc": 0.84, "noise.input_rate": None},
+    {"noise": "dropout", "acc": 0.86},
+    {"noise": "dropout", "acc": 0.85, "dropout1": 0.2},
+    {"noise": "gaussian", "acc": 0.87},
+)
+
+
+def content(folder: Path) -> dict[str, Any]:
+    return noises.content(folder, folder)
+
+
+def test_the_best_setting_of_all_parts_and_the_edges_of_what_was_tried(tmp_path: Path) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    table(
+        tmp_path,
+        "noises_lighter",
+        {"noise": "dropout", "acc": 0.88, "dropout1": 0.05},
+        {"noise": "dropout", "acc": 0.86},  # tried in the other part, too
+    )
+    dropout, gaussian, none = noises.winners(noises.tables_of(tmp_path))
+    assert (dropout.words, dropout.arms) == ("dropout1=0.05↓ dropout2=0.3 noise.input_rate=0", 3)
+    assert (gaussian.edges, gaussian.arms, none.words) == ({}, 1, "")
+    assert [w.noise for w in noises.winners(noises.tables_of(tmp_path))] == ["dropout", "gaussian", "none"]
+    found = content(tmp_path)
+    (result,) = (r for r in found["results"][noises.SHOWN[0]] if r.contrast.a == "gaussian")
+    assert (result.paired.n, result.paired.difference) == (4, pytest.approx(-0.01))
+    assert "noises_masks" in found["missing"] and "noises_basic" not in found["missing"]
+    assert "dropout_masks" in found["not_raced"] and "gaussian" not in found["not_raced"]
+
+
+@pytest.mark.parametrize(("noise", "pixels"), [("neighbours", 0.1), ("tangent", 0.0), ("dropblock", None)])
+def test_the_control_of_augmentation_is_dropout_at_its_rates(
+    tmp_path: Path, noise: str, pixels: float | None
+) -> None:
+    table(tmp_path, "noises_basic", *BASIC, {"noise": "dropout", "acc": 0.83, "noise.input_rate": 0.1})
+    own = {"noise.pixel_rate": pixels} if noise == "neighbours" else {}
+    rate = 0.0 if noise == "tangent" else 0.2
+    table(tmp_path, "noises_pixels", {"noise": noise, "acc": 0.88, "noise.input_rate": rate, **own})
+    (result,) = content(tmp_path)["control"]
+    assert result.paired.difference == pytest.approx(0.05 if pixels == 0.1 else 0.02)
+    table(tmp_path, "noises_pixels", {"noise": noise, "acc": 0.88, "dropout2": 0.45, **own})
+    assert content(tmp_path)["control"] == []
+
+
+def test_machines_are_told_apart_and_runs_that_went_wrong_are_counted(tmp_path: Path) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    lost = {"state": "diverged", "val_acc": None, "train_acc": None, "test_acc": None}
+    table(
+        tmp_path,
+        "noises_masks",
+        {"noise": "dropout_masks", "acc": 0.87, "device": CARD},
+        {"noise": "dropout_masks", "acc": 0.9, "dropout1": 0.2, "device": CARD, **lost},
+        {"noise": "dropout_importance", "acc": 0.8, "test_acc": 0.1, "device": CARD},
+    )
+    found = content(tmp_path)
+    by_noise = {winner.noise: winner for winner in found["raced"]}
+    assert found["devices"] == ["CPU", CARD] and by_noise["dropout"].devices == ["CPU"]
+    masks, importance = by_noise["dropout_masks"], by_noise["dropout_importance"]
+    assert (masks.setting["dropout1"], masks.diverged, masks.devices) == (0.1, 4, [CARD])
+    assert (importance.diverged, importance.at_chance) == (0, 4)
+    rows = pd.read_csv(tmp_path / "noises_masks.csv")
+    rows.assign(device=rows["device"].where(rows["seed"] > 0)).to_csv(
+        tmp_path / "noises_masks.csv", index=False
+    )
+    noises.write(tmp_path, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert f"| CPU and {CARD} |" in text and "from dropout on" not in text
+    assert "**From several kinds in one arm: mean loss of several masks, importance-weighted masks.**" in text
+    assert "mean loss of several masks: 4 runs diverged, 0 ended near chance, of 8." in text
+
+
+def test_equal_time_stands_beside_equal_steps(tmp_path: Path) -> None:
+    table(tmp_path, "noises_basic", *BASIC, {"noise": "gaussian", "acc": 0.855, "epochs": 30, "budget": TIME})
+    (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\ngaussian,1.8\nuniform,1.2\n")
+    noises.write(tmp_path, tmp_path)
+    text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
+    assert "| 1.50 | 30 epochs: −0.50 pp (−0.50 to −0.50 (all equal)) |" in text
+    assert "| 1.00 | as at equal steps |" in text and "45 epochs in batches" in text
+    assert "| 1.50 | 30 轮：−0.50 个百分点" in chinese and "| 1.00 | 与同样步数时相同 |" in chinese
+
+
+def test_bad_tables_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no noises_\*\.csv"):
+        noises.tables_of(tmp_path)
+    table(tmp_path, "noises_batch", {"noise": "blend", "acc": 0.8})
+    with pytest.raises(InputError, match="no table has dropout"):
+        content(tmp_path)
+
+
+def test_every_noise_says_what_it_does_in_both_languages() -> None:
+    families = [noise for of in noises.FAMILIES.values() for noise in of]
+    raced = noises._noises(race.parts())
+    assert len(families) == len({*families}) and raced - {"none"} <= {*families} <= {
+        *components.names("noise")
+    }
+    say = page.phrases("zh").say
+    for noise in raced:
+        told = noises.said(noise)
+        assert say(told["words"]) != told["words"], f"words.yaml lacks {told['words']!r}"
+    assert noises.said("random_rate") == {
+        "words": "dropout at a rate that is drawn for each image",
+        "source": "Bouthillier et al. 2015",
+    }
+    assert all(say(family) != family for family in noises.FAMILIES)
+
+
+def test_the_committed_page_is_that_of_the_committed_tables(tmp_path: Path) -> None:
+    kept = {}
+    for path in noises.RESULTS.glob("*.csv"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    pages = noises.write(tmp_path, tmp_path)
+    root = content(tmp_path)["root"]
+    for language in ("en", "zh"):
+        name = page.name(page.TEXT, language)
+        kept[language] = (noises.RESULTS / name).read_text()
+        assert (tmp_path / name).read_text().replace(root, "../../..") == kept[language]
+    for width in (1280, 390):
+        shown = show(pages[0].read_text(), width)
+        assert shown.errors == [] and shown.scroll <= width

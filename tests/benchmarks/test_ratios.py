@@ -1,0 +1,66 @@
+"""What a race at equal time reads is what the measurement writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from analysis import noises, race
+from src import components
+from tests.benchmarks import arms, options, throughput
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What was timed, by noise; an epoch with three noises takes one, two and three seconds."""
+    seen: dict[str, Any] = {}
+
+    def ours(epochs: int, runs: int, overrides: Sequence[str], evaluated: int | None) -> float:
+        values = dict(override.split("=") for override in overrides)
+        seen[values["noise"]] = {**values, "evaluated": evaluated}
+        return {"none": 1.0, "dropout": 2.0, "tangent": 3.0}.get(values["noise"], 4.0)
+
+    @contextmanager
+    def here(*threads: int) -> Iterator[list[Any]]:
+        yield [SimpleNamespace(do=lambda function, *of: function(*of))]
+
+    monkeypatch.setattr(arms, "ours", ours)
+    monkeypatch.setattr(throughput, "workers", here)
+    return seen
+
+
+def test_the_ratios_are_those_of_the_race_as_it_trains(tmp_path: Path, measured: dict[str, Any]) -> None:
+    lines = throughput.noises(1, 1, tmp_path / race.RATIOS, ("dropout", "tangent"))
+    assert race.read_ratios(tmp_path / race.RATIOS) == {"none": 1, "dropout": 2, "tangent": 3}
+    assert [line.name for line in lines] == [
+        "noise=none",
+        "noise=dropout over none",
+        "noise=tangent over none",
+    ]
+    regime = {"data.train": "5000", "batch_size": "64", "optimizer.momentum": "0.9", "evaluated": 1}
+    assert all(regime.items() <= of.items() for of in measured.values())
+    best = {winner.noise: winner.setting for winner in noises.winners(noises.tables_of(noises.RESULTS))}
+    for noise in ("dropout", "tangent"):
+        assert {key: float(measured[noise][key]) for key in best[noise]} == best[noise]
+
+
+def test_every_noise_of_the_race_is_measured_and_without_a_file_every_noise(
+    tmp_path: Path, measured: dict[str, Any]
+) -> None:
+    throughput.noises(1, 1, tmp_path / "ratios.csv")
+    assert {*measured} == {*components.names("noise")} - {"dropconnect_example"}
+    measured.clear()
+    throughput.noises(1, 1)
+    assert {*measured} == {*components.names("noise")}
+    assert measured["tangent"] == {"noise": "tangent", "evaluated": None}
+
+
+def test_a_file_is_for_noises_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options.parse_arguments("", ["--to", "x.csv"])
+    assert "--to is an option of --noises" in capsys.readouterr().err
