@@ -81,6 +81,7 @@ def test_values_are_written_as_they_are_typed() -> None:
     stepped = axis("x=range(0,0.8,0.1)")
     assert stepped.override(0.1 + 0.2) == "x=0.3"  # and not 0.30000000000000004, which would be another run
     assert stepped.points() == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    assert axis("x=shuffle(range(0,0.4,0.1))").points() == [0, 0.1, 0.2, 0.3]
 
 
 def test_plain_values_are_fixed_and_the_last_setting_wins() -> None:
