@@ -92,11 +92,12 @@ def _check_primary(sweeper: Any, job_overrides: Sequence[Sequence[str]], jobs: S
     from src.sweeping.arms import groups_of
 
     typed = [naming.key_of(override) for override in naming.given(sweeper.config)[1]]
-    arms: int | None = len(groups_of(job_overrides))
+    count = len(groups_of(job_overrides))
+    arms: int | None = count
     if not {f"{until.PRIMARY}.contrast", f"{until.PRIMARY}.reference"} & {*typed}:
         # a file speaks of its own arms, which the command line may have trimmed, or replaced
         replaced = any(key.startswith((naming.ARMS, f"{naming.SWEEPER}.params")) for key in typed)
-        arms = None if replaced else max(arms, len(groups_of(expanded(sweeper, []))))
+        arms = None if replaced else max(count, len(groups_of(expanded(sweeper, []))))
     until.check_primary(sweeper.primary, arms, [job.run for job in jobs])
 
 
