@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from src.config import RATES
 from src.errors import messages, shown
+from src.runs import store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def contradiction(rows: Iterable[Mapping[Any, Any]], keys: Iterable[str], config: Any) -> str | None:
@@ -27,16 +33,91 @@ def contradiction(rows: Iterable[Mapping[Any, Any]], keys: Iterable[str], config
     'says dropout1=0.9, and its run.json dropout1=0.2'
     """
     for row, key in itertools.product(rows, list(keys)):
-        cell, value = _plain(row[key]), config
-        for part in key.split("."):
-            value = value.get(part, cell) if isinstance(value, Mapping) else cell
-        if key in RATES and isinstance(noise := config.get("noise"), Mapping) and noise.get("name") == "none":
-            value = 0  # as the table has it, since nothing is injected
-        if isinstance(value, Mapping):
-            value = _choice(key, cell, value.get("name"))
+        cell = _plain(row[key])
+        value = _recorded(config, key, cell)
         if not _same(cell, value):
             return f"says {key}={shown(cell)}, and its run.json {key}={shown(value)}"
     return None
+
+
+def _recorded(config: Any, key: str, cell: Any) -> Any:
+    """What a run's config has where a table has this cell; the cell itself where it has no such key."""
+    value = config
+    for part in key.split("."):
+        value = value.get(part, cell) if isinstance(value, Mapping) else cell
+    if key in RATES and isinstance(noise := config.get("noise"), Mapping) and noise.get("name") == "none":
+        value = 0  # as the table has it, since nothing is injected
+    return _choice(key, cell, value.get("name")) if isinstance(value, Mapping) else value
+
+
+class Corrections:
+    """Rows of a `runs.csv` that is read again and again, as their runs' own records have them.
+
+    Each row is compared once, as it stands: a record of a run that has ended is not written again.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, ...], tuple[dict[str, str], str]] = {}
+        """By the cells that are compared those that are otherwise, and what is to be said of them."""
+
+    def correct(
+        self, table: pd.DataFrame, keys: Sequence[str], column: str, metric: str, folders: Path
+    ) -> list[str]:
+        """Sets the cells of runs that have ended to what the runs say; which runs the table speaks of otherwise.
+
+        Args:
+            table: every cell as text.
+            column: that holds the last value of the metric; it may be missing.
+            folders: of the runs.
+        """
+        compared = ["id", "state", *keys, "seed", *([column] if column in table else [])]
+        told = []
+        for place, cells in enumerate(zip(*(table[name] for name in compared), strict=True)):
+            if cells[1] == store.UNFINISHED:
+                continue
+            seen = self._seen.get(cells)
+            if seen is None:
+                row = dict(zip(compared, cells, strict=True))
+                seen = _correction(row, [*keys, "seed"], column, metric, folders / row["id"])
+                if seen[0].get("state") != store.UNFINISHED:  # that may pass
+                    self._seen[cells] = seen
+            for name, text in seen[0].items():
+                table.loc[place, name] = text
+            told += [seen[1]] if seen[1] else []
+        return told
+
+
+def _correction(
+    row: Mapping[str, str], keys: Sequence[str], column: str, metric: str, folder: Path
+) -> tuple[dict[str, str], str]:
+    """The cells of a row that its run has otherwise, and the sentence; empty ones where they agree."""
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_bytes())
+        config, state = record["config"], record["state"]
+        final = dict(record.get("final") or {}) if state == store.FINISHED else {}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        changes = {"state": store.UNFINISHED} | ({column: ""} if column in row else {})
+        return (
+            changes,
+            f"run {folder.name}: runs.csv says {row['state']}, and {path} cannot be read ({reason})",
+        )
+    told = contradiction([row], keys, config)
+    changes = {key: _text(_recorded(config, key, row[key])) for key in keys} if told else {}
+    if column in row:
+        # of another state the table is older than the run: another sweep has trained it since
+        if not told and state == row["state"]:
+            told = contradiction([{metric: row[column]}], [metric], {metric: None} | final)
+        changes[column] = _text(final.get(metric))
+    changes["state"] = state
+    changes = {name: text for name, text in changes.items() if text != row[name]}
+    return changes, f"run {folder.name}: runs.csv {told}" if told else ""
+
+
+def _text(value: Any) -> str:
+    """As the table has it, see `src.sweeping.table`."""
+    return "" if value is None else shown(value) if isinstance(value, list) else str(value)
 
 
 def _plain(cell: Any) -> Any:
@@ -46,6 +127,8 @@ def _plain(cell: Any) -> Any:
 
 def _choice(group: str, choice: Any, name: Any) -> Any:
     """The choice of a group that has this name: its YAML may be called otherwise than what it chooses."""
+    if choice == name:
+        return choice
     with contextlib.suppress(OSError, ValueError, yaml.YAMLError, AttributeError):
         content = yaml.safe_load((messages.CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
         return choice if content.get("name") == name else name

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from analysis import measures, runs, tables
+from analysis import agreement, measures, runs, tables
 from analysis.measures import Measure
 from analysis.runs import InputError
 from src.runs import store, sweep_folder
@@ -61,6 +61,7 @@ class Live:
 
     def __init__(self, folder: Path, column: str | None = None) -> None:
         self.folder, self._column = folder, column
+        self._corrections = agreement.Corrections()
         self._curves: dict[str, np.ndarray] = {}
         """By a finished run's ID its values by epoch."""
         self._metrics: dict[str, str | None] = {}
@@ -75,14 +76,16 @@ class Live:
         """
         going = progress.read(self.folder)
         table, keys = runs.read_table(self.folder)
-        table = table.drop_duplicates(["id", *keys, "seed"])
+        folders = sweep_folder.runs_of(self.folder)
         measure = measures.of_column(self._column or metric(self.folder), self._declared(table))
-        values = _numbers(table, measure.column, keys, self._column is not None)
+        column = f"{measure.column}_used" if measure.column in keys else measure.column
+        otherwise = self._corrections.correct(table, keys, column, measure.column, folders)
+        table = table.drop_duplicates(["id", *keys, "seed"])
+        values = _numbers(table, column, keys, self._column is not None)
         arms = (
             table.groupby(list(keys), sort=False).ngroup().to_numpy() if keys else np.zeros(len(table), int)
         )
         state = table["state"].to_numpy()
-        folders = sweep_folder.runs_of(self.folder)
         running = _running(folders, table["id"].to_numpy()[state == store.UNFINISHED], going)
         is_running = table["id"].isin(running.keys()).to_numpy()
         unfinished = int((state == store.UNFINISHED).sum())
@@ -116,6 +119,7 @@ class Live:
             "curves": self._drawn(table["id"].to_numpy(), arms, state, is_running, summary, folders, measure),
             "running": self._running_rows(table, arms, running),
             "bad": self._bad(table, arms, folders),
+            "otherwise": {"runs": len(otherwise), "first": otherwise[:MOST_LISTED]},
             "looks": _looks(self.folder),
         }
 
@@ -215,7 +219,6 @@ class Live:
 
 def _numbers(table: pd.DataFrame, column: str, keys: Sequence[str], given: bool) -> np.ndarray:
     """Each run's value at its last epoch; NaN where it has none."""
-    column = f"{column}_used" if column in keys else column
     if column not in table:
         if given and (table["state"] == store.FINISHED).any():
             right = ", ".join(name for name in table.columns[len(keys) + 3 :] if name != "epoch")

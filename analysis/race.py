@@ -13,6 +13,7 @@ from analysis import design, runs
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
 from src.errors import DONE, SOME_RUNS_LOST, InputError, Parser, command
+from src.errors.messages import key_of
 from src.runs import store, sweep_folder
 from src.runs.store import write_whole
 from src.sweeping.naming import setting, sweep_name
@@ -109,6 +110,9 @@ def read_ratios(path: Path) -> dict[str, float] | None:
 
 def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mapping[str, float] | None) -> int:
     """One sweep's rungs, and its table after each; the exit code of the worst."""
+    arms = design.read(sweep).arms if (design.SWEEP_FILES / f"{sweep}.yaml").is_file() else ()
+    if not all("noise" in arm for arm in arms) or "noise" in map(key_of, trim):
+        raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
     table, keys, code = pd.DataFrame(), tuple[str, ...](), DONE
 
     def train(budget: str, *overrides: str) -> int:

@@ -137,6 +137,21 @@ def located(error: BaseException, path: str, file: str) -> str:
     return f"{where}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
+def in_hook(error: BaseException, names: Mapping[str, str]) -> str:
+    """An error in one line, with file, line and method of the component that raised it, if it was one.
+
+    Args:
+        names: by group the components that may have.
+    """
+    paths = {
+        str(find(group, name).__file__): f"{PACKAGES[group].replace('.', '/')}/{name}.py"
+        for group, name in names.items()
+    }
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in paths]
+    where = f"{paths[(last := frames[-1]).filename]}, line {last.lineno}, in {last.name}: " if frames else ""
+    return f"{where}{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def check_options(group: str, values: dict[str, Any]) -> Options:
     """A group's part of the config, typed.
 
@@ -160,7 +175,12 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
         right = f"its OPTIONS may not have {', '.join(clash)}, which every file of {PACKAGES[group]} has"
         raise InputError(group, str(name), right)
     place = f"conf/{group}/{name}.yaml"
-    typed = {"name": name, **check_keys(options, {**shared, **checks}, f"{group}.", place)}
-    if hasattr(module, "check"):
-        module.check(typed)
+    try:
+        typed = {"name": name, **check_keys(options, {**shared, **checks}, f"{group}.", place)}
+        if hasattr(module, "check"):
+            module.check(typed)
+    except InputError:
+        raise
+    except RAISED as error:
+        raise InputError(group, str(name), in_hook(error, {group: str(name)})) from error
     return Options(**typed)

@@ -278,6 +278,25 @@ def test_an_output_that_was_closed_before_is_lost(monkeypatch: pytest.MonkeyPatc
     assert sys.stdout is None
 
 
+def in_a_shell(
+    script: str, streams: str, folder: Path, encoding: str = "utf-8"
+) -> subprocess.CompletedProcess[str]:
+    """Runs a script whose output the shell sends elsewhere.
+
+    Args:
+        streams: what stands behind the command, such as `| head -1`. encoding: of the script's output.
+    """
+    (folder / "script.py").write_text(script)
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} {folder / 'script.py'} {streams}"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+
+
 TALKER = """
 import sys
 from src.errors import command
@@ -292,15 +311,7 @@ sys.exit(main())
 
 @pytest.mark.parametrize("reader", ["| head -1", "| true", ">/dev/full", ">&-", "<&- >&-"])
 def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, reader: str) -> None:
-    (tmp_path / "talker.py").write_text(TALKER)
-    done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {sys.executable} {tmp_path / 'talker.py'} {reader}"],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = in_a_shell(TALKER, reader, tmp_path, encoding="ascii")
     assert (done.returncode, done.stderr) == (0, "done\n")
     assert done.stdout in ("", "?" * 50 + "\n")
 
@@ -337,15 +348,7 @@ BESIDE = ["by a child", "from C", "lost: False", "printed"]
 def test_events_alone_stand_on_standard_output(
     tmp_path: Path, streams: str, out: str | None, err: list[str]
 ) -> None:
-    (tmp_path / "teller.py").write_text(TELLER)
-    done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {sys.executable} {tmp_path / 'teller.py'} {streams}"],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-    )
+    done = in_a_shell(TELLER, streams, tmp_path)
     assert done.returncode == 0 and sorted(done.stderr.splitlines()) == err
     if out is None:  # both in one file, for a person
         assert sorted(done.stdout.splitlines()) == sorted([*TOLD.splitlines(), *BESIDE])

@@ -238,7 +238,10 @@ def test_a_component_that_exits_ends_its_run_alone(component: Make, tmp_path: Pa
     job = make_job(noise={"name": "own"}, data=DIGITS, epochs=1, output=str(tmp_path))
     ready([job.run])
     (record,) = train_jobs([job])
-    assert (record["state"], record["error"]) == ("failed", "SystemExit: 0")
+    assert (record["state"], record["error"]) == (
+        "failed",
+        "src/noise/own.py, line 6, in factor: SystemExit: 0",
+    )
 
 
 MASKS = """
@@ -268,6 +271,70 @@ def test_masks_that_become_another_loss_than_is_said_are_refused(body: str, comp
     component("noise", "mine", MASKS.format(globals="", body=body))
     with pytest.raises(InputError, match=rf"^noise=mine: .*mine\.py: {OF_MASKS[body]}"):
         places.check([make_run(noise={"name": "mine"})], (64,), 10)
+
+
+RAISING = ["merge(self, log_p)", "shares(self, log_p)", "masks(self)"]
+
+
+@pytest.mark.parametrize("hook", RAISING)
+def test_a_hook_of_masks_that_raises_is_named_before_anything_trains(hook: str, component: Make) -> None:
+    line = ("@property\n    " if hook == "masks(self)" else "") + f"def {hook}: return {{}}['strength']"
+    component("noise", "late", MASKS.format(globals="", body=line))
+    run, other = make_run(noise={"name": "late"}), make_run()
+    said = rf"^noise=late: src/noise/late\.py, line \d+, in {hook.partition('(')[0]}: KeyError: 'strength'$"
+    with pytest.raises(InputError, match=said):
+        places.check([run], (64,), 10)
+    places.check([run, other], (64,), 10)  # its own runs fail, and the others train
+
+
+LEARNS = """
+import torch
+from src.noise import Noise
+class Mine(Noise):
+    def activation(self, h, rate, site):
+        return h * site.keep(h.shape, rate) / (1 - rate)
+    {}
+"""
+LATE = {
+    "def penalty(self, W, rate, site): return self.options['strength']": "penalty: KeyError: 'strength'",
+    "def parameters(self, shape): raise RuntimeError('a\\nb')": "parameters: RuntimeError: a b",
+    "def activation(self, h, rate, site): return h @ h": "activation: RuntimeError: mat1 and mat2",
+}
+
+
+@pytest.mark.parametrize("body", LATE)
+@pytest.mark.parametrize("model", ["scratch", "own"])
+def test_a_hook_that_raises_in_a_run_is_named(body: str, model: str, component: Make, tmp_path: Path) -> None:
+    component("noise", "late", LEARNS.format(body))
+    component("model", "own", f"{NET}def build(features, classes): return {LAYERS}")
+    changes = {"model": {"name": "own"}, "dropout2": 0.0} if model == "own" else {}
+    job = make_job(noise={"name": "late"}, data=DIGITS, epochs=1, output=str(tmp_path), **changes)
+    ready([job.run])
+    (record,) = train_jobs([job])
+    assert record["state"] == "failed" and f"src/noise/late.py, line 7, in {LATE[body]}" in record["error"]
+    assert "\n" not in record["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "OPTIONS = {'a': lambda value: value['b']}",
+            "in <lambda>: TypeError: 'int' object is not subscriptable",
+        ),
+        ("def check(options): return options['b']", "in check: KeyError: 'b'"),
+        ("def check(options): exit(3)", "in check: SystemExit: 3"),
+    ],
+)
+def test_a_check_of_options_that_raises_is_named(text: str, said: str, component: Make) -> None:
+    component(
+        "noise",
+        "mine",
+        MASKS.format(globals=text if "OPTIONS" in text else f"OPTIONS = {{}}\n{text}", body=""),
+    )
+    given = {"name": "mine"} | ({"a": 1} if "OPTIONS" in text else {})
+    with pytest.raises(InputError, match=rf"^noise=mine: src/noise/mine\.py, line [45], {said}"):
+        make_run(noise=given)
 
 
 @pytest.mark.parametrize(

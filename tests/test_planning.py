@@ -68,6 +68,27 @@ def test_forms_of_overrides_are_kept() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("typed", "values"),
+    [
+        ("range(0.1,0.31,0.05)", ["0.1", "0.15", "0.2", "0.25", "0.3"]),
+        ("range(0.7,0.9,0.1)", ["0.7", "0.8"]),  # Hydra's has 0.9, too
+        ("range(0.9,0,-0.2)", ["0.9", "0.7", "0.5", "0.3", "0.1"]),
+        ("sort(range(0,0.4,0.1),reverse=true)", ["0.3", "0.2", "0.1", "0.0"]),
+        ("range(1e-3,4e-3,1e-3)", ["0.001", "0.002", "0.003"]),
+        ("range(0.15000000000000002,0.3,0.1)", ["0.15000000000000002", "0.25000000000000002"]),
+        ("float(range(0,2))", ["0.0", "1.0"]),
+        ("0.15000000000000002,0.2", ["0.15000000000000002", "0.2"]),
+    ],
+)
+def test_a_range_gives_the_decimals_that_were_typed(typed: str, values: list[str]) -> None:
+    expected = [f"a={float(value)}" for value in values]
+    assert [job[0] for job in expanded([f"a={typed}"])] == [job[0] for job in expanded([], (f"a={typed}",))]
+    assert [job[0] for job in expanded([f"a={typed}"])] == expected
+    if "sort" not in typed:
+        assert sorted(job[0] for job in expanded([f"a=shuffle({typed})"])) == sorted(expected)
+
+
 def test_an_interval_is_no_list_of_values() -> None:
     with pytest.raises(InputError, match=r"a=interval\(0, ?1\): must be a list of values"):
         expanded(["a=interval(0,1)"])

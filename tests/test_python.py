@@ -17,6 +17,8 @@ import pytest
 from configs import REPOSITORY
 from dropout_sweeps import InputError, MachineError, Sweep, _calls, _progress, load_model, plan, run, sweep
 
+from src.errors import command, events
+
 SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=2", "device=cpu"]
 
 
@@ -116,11 +118,14 @@ def train_here(arguments: list[str], progress: bool) -> dict[str, Any]:
     return last
 
 
-def test_bad_input_is_an_exception_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_an_exception_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^dropout1=2: must be a finite number from 0 to 1$") as caught:
-        sweep("dropout1=0.5,2", *SMALL, progress=False)
+        sweep("dropout1=0.5,2", *SMALL)
     assert (caught.value.key, caught.value.value) == ("dropout1", 2)
+    assert capfd.readouterr() == ("", ""), "it is raised, and not printed as well"
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="is no override"):
         run("-m", "seed=0")
@@ -142,6 +147,24 @@ def test_exit_codes_are_exceptions(
 ) -> None:
     error = _calls._error(told, code, said)
     assert type(error) is kind and str(error) == line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError("no key"), 2), (MachineError("disk full"), 3), (KeyboardInterrupt(), 130)]
+)
+def test_what_a_call_raises_is_not_printed_as_well(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @command
+    def refuse() -> None:
+        events.begin()
+        raise error
+
+    assert refuse() == code and capsys.readouterr().err
+    monkeypatch.setattr(events, "is_call", True)
+    assert refuse() == code
+    told, said = capsys.readouterr()
+    assert json.loads(told)["code"] == code and not said
 
 
 def test_plan_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from configs import make_run
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
@@ -153,6 +155,55 @@ def test_what_a_file_cannot_sweep_is_said(text: str, hydra_loader: Any) -> None:
     sweeper = SimpleNamespace(**given, hydra_context=SimpleNamespace(config_loader=hydra_loader))
     with pytest.raises(InputError, match=FILES[text]):
         sweep.expanded(sweeper, [])
+
+
+BLOCK = {"metric": "test_acc", "contrast": None, "reference": None, "all": False, "margin": 0.2}
+FOUR = {"arms": ["dropout1=0.1,0.2", "dropout1=0.3"], "params": {"seed": "0,1", "dropout2": "0.5"}}
+
+
+@pytest.mark.parametrize(
+    ("primary", "typed", "said"),
+    [
+        (
+            {"contrast": [3, 0]},
+            [],
+            r"contrast=\[3,0\]: must be one, two or four numbers of arms, from 0 to 2",
+        ),
+        (
+            {"reference": 3},
+            ["dropout2=0.1"],
+            r"reference=3: must be a whole number of at least 0 and at most 2",
+        ),
+        ({"contrast": [2, 0]}, ["dropout1=0.1"], None),  # trimmed: its report says that arms are missing
+        ({"contrast": [3, 0]}, ["dropout1=0.1"], r"from 0 to 2"),
+        ({"contrast": [9, 0]}, ['hydra.sweeper.arms=["dropout1=0.1"]'], None),
+        ({"contrast": [-1, 0]}, ['hydra.sweeper.arms=["dropout1=0.1"]'], "numbers of arms, from 0 on"),
+        ({"contrast": [2, 0]}, ["dropout1=0.1", "hydra.sweeper.primary.contrast=[2,0]"], "from 0 to 0"),
+        ({"metric": "tset_acc"}, [], "metric=tset_acc: must be one of test_acc"),
+        ({"margin": 0.0}, ["dropout1=0.1"], "margin=0.0: must be a finite number above 0"),
+        ({"reference": 0, "all": True}, [], "one of contrast, reference and all is right"),
+    ],
+)
+def test_a_wrong_primary_in_a_file_is_refused(
+    primary: dict[str, Any], typed: list[str], said: str | None, hydra_loader: Any
+) -> None:
+    hydra = [override for override in typed if override.startswith("hydra.")]
+    task = [override for override in typed if override not in hydra]
+    given = OmegaConf.create({"hydra": {"overrides": {"task": task, "hydra": hydra}}})
+    context = SimpleNamespace(config_loader=hydra_loader)
+    sweeper = SimpleNamespace(
+        **FOUR, until=None, primary=BLOCK | primary, config=given, hydra_context=context
+    )
+    jobs: Any = [SimpleNamespace(run=make_run())]
+    with pytest.raises(InputError, match=said) if said else contextlib.nullcontext():
+        sweep._check_primary(sweeper, sweep.expanded(sweeper, task), jobs)
+
+
+def test_a_wrong_primary_is_refused_before_anything_trains(train_here: Train, tmp_path: Path) -> None:
+    for flag in ("hydra.sweeper.plan=true", "hydra.launcher.n_jobs=1"):
+        code, out, err = train_here("-m", *SMALL, "seed=0,1", flag, "hydra.sweeper.primary.margin=0")
+        assert (code, out) == (2, "") and err.startswith("error: hydra.sweeper.primary.margin=0.0: must be")
+    assert not list(tmp_path.glob("outputs"))
 
 
 def test_the_folder_that_a_file_names_is_taken() -> None:

@@ -19,6 +19,7 @@ from configs import make_run, plain
 from test_campaign import Scripted
 from test_sweep import SMALL, results, start, without_seconds, workshop
 
+from analysis import measures
 from src.errors import InputError
 from src.runs import store, sweep_folder
 from src.runs.job import Job, Record
@@ -387,6 +388,10 @@ def test_refused_before_anything_trains(workshop: Path) -> None:
         ("contrast", [0, 1, 0], "must be one, two or four numbers of arms"),
         ("reference", 2, "reference=2: must be a whole number of at least 0 and at most 1, or null"),
         ("metric", "nope", "metric=nope: must be one of test_acc, "),
+        ("metric", "epoch", "metric=epoch: must be one of test_acc, "),
+        ("metric", "val_acc", "metric=val_acc: needs data.validation above 0"),
+        ("metric", "ema_test_acc", "metric=ema_test_acc: needs probe.ema"),
+        ("metric", "noisy_var2", None),
         ("margin", 0.0, "margin=0.0: must be a finite number above 0"),
         ("all", True, None),
         ("contrast", [0, 1], "one of contrast, reference and all is right, and not several"),
@@ -400,4 +405,9 @@ def test_what_a_sweep_without_looks_declares(key: str, value: Any, said: str | N
         | {key: value}
     )
     with pytest.raises(InputError, match=said) if said else contextlib.nullcontext():
-        until.check_primary(block, 2, make_run())
+        until.check_primary(block, 2, [make_run()])
+
+
+def test_a_report_judges_by_what_may_be_declared() -> None:
+    columns = {*measures.METRICS, *(measure.column for measure in measures.VARIANCES)}
+    assert {*until.SHARES, *until.LOSSES, *until.OTHERS} == columns

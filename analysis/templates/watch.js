@@ -387,6 +387,13 @@ const showRunning = passing => {
     table([head(say("arm")), head(say("seed"), "number"), head(say("run")), head(say("last sign"), "number")],
       rows.map(([arm, seed, run, ago]) => element("tr", {}, cell(named(arm)), cell(seed, "number"), cell(run), cell(say("ago", duration(ago)), "number")))));
 };
+const showOtherwise = () => {
+  const { runs, first } = data.otherwise;
+  if (!runs) return fill("otherwise");
+  const cut = runs > first.length ? [element("p", { className: "note" }, say("first", first.length, runs))] : [];
+  fill("otherwise", element("h2", {}, say("otherwise")), element("p", { className: "note" }, say("otherwise note")), ...cut,
+    element("ul", {}, ...first.map(told => element("li", {}, told))));
+};
 const showBad = passing => {
   const all = data.counts.failed + data.counts.diverged, rows = data.bad.rows.filter(([, arm]) => passing.has(arm));
   if (!rows.length) return fill("bad");
@@ -411,6 +418,7 @@ const draw = () => {
 };
 status();
 filters();
+showOtherwise();
 showLooks();
 draw();
 let waiting;

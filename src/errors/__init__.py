@@ -174,7 +174,8 @@ def _said(error: BaseException, wants_trace: bool) -> int:
     else:
         code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
         line = "; ".join([f"error: {one_line(error)}", *_notes(error)])
-    print(line, file=sys.stderr)
+    if not events.is_call:
+        print(line, file=sys.stderr)
     # Hydra's errors have a key and a value as well, of other meanings
     names = ("key", "value", "right") if isinstance(error, InputError) else ()
     said = {name: getattr(error, name) for name in names}

@@ -20,6 +20,9 @@ FLAG = "--json"
 STDOUT = 1
 """Its descriptor, by which processes that are started, and code in C, know standard output."""
 
+is_call = False
+"""Whether a call from Python hears the events, and raises the error that it is told: nothing else need say it."""
+
 _channel: _Channel | None = None
 """Standard output, while it belongs to programs."""
 

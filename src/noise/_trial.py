@@ -76,7 +76,8 @@ def problem(noise: Noise, shape: Sequence[int], place: int = 1) -> str | None:
 def problem_of_masks(noise: Noise) -> str | None:
     """What is wrong with how several masks of an image become one loss; None where all is well.
 
-    An exception is no answer, as in `problem`.
+    Raises:
+        Exception: that `masks`, `merge` or `shares` raises: it would be raised in every run.
     """
     masks: object = noise.masks
     if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
@@ -86,20 +87,17 @@ def problem_of_masks(noise: Noise) -> str | None:
     generator = torch.Generator().manual_seed(0)
     log_p = torch.randn(2, masks, 5, 4, generator=generator, dtype=torch.float64).log_softmax(-1)
     weights = torch.rand(2, 5, 4, generator=generator, dtype=torch.float64)
-    try:
-        with torch.enable_grad():
-            merged: object = noise.merge(log_p.requires_grad_())
-            if not isinstance(merged, Tensor) or merged.shape != weights.shape:
-                given = tuple(merged.shape) if isinstance(merged, Tensor) else type(merged).__name__
-                return f"merge gave {given} of log_p {tuple(log_p.shape)}; {tuple(weights.shape)} is right"
-            slope = None
-            if merged.requires_grad:
-                (slope,) = torch.autograd.grad(merged, log_p, weights, allow_unused=True)
-        if slope is None:
-            return "merge gives no gradient; without detach and no_grad it does"
-        shares: object = noise.shares(log_p.detach())
-    except RAISED:
-        return None
+    with torch.enable_grad():
+        merged: object = noise.merge(log_p.requires_grad_())
+        if not isinstance(merged, Tensor) or merged.shape != weights.shape:
+            given = tuple(merged.shape) if isinstance(merged, Tensor) else type(merged).__name__
+            return f"merge gave {given} of log_p {tuple(log_p.shape)}; {tuple(weights.shape)} is right"
+        slope = None
+        if merged.requires_grad:
+            (slope,) = torch.autograd.grad(merged, log_p, weights, allow_unused=True)
+    if slope is None:
+        return "merge gives no gradient; without detach and no_grad it does"
+    shares: object = noise.shares(log_p.detach())
     is_derivative = isinstance(shares, Tensor) and shares.shape == log_p.shape
     if not is_derivative or not torch.allclose(
         cast(Tensor, shares) * weights.unsqueeze(-3), slope, rtol=1e-4, atol=1e-6

@@ -169,7 +169,8 @@ def _failed(
     """Records a run in which an exception was raised."""
     log.error("failed: %s", error, exc_info=error)
     store.write_metrics(job.folder, rows)
-    message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    names = {group: getattr(job.run, group).name for group in ("noise", "schedule", "optimizer", "model")}
+    message = str(error) if isinstance(error, InputError) else components.in_hook(error, names)
     record = make_record(job, store.FAILED, message, rows=rows, seconds=seconds)
     store.write_record(job.folder, record)
     return record

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep, Transformer
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import InputError, shown
@@ -121,9 +123,25 @@ def _values(key: str, override: Override) -> list[str]:
     if sets_hydra(key):
         raise InputError(key, typed, "takes one value in a sweep, as it changes no result")
     check_range(override)
-    values = list(override.sweep_string_iterator())
+    values = swept_values(override)
     if not values:
         raise InputError(key, typed, NO_VALUE)
+    return [Transformer.str(value) for value in values]
+
+
+def swept_values(override: Override) -> list[Any]:
+    """The values of an override that sweeps. A range of decimals gives them as one would type them: Hydra adds up
+    binary fractions, which makes 0.15000000000000002 of 0.1 + 0.05, and may pass over its end."""
+    value: Any = override.value()
+    numbers = (value.start, value.stop, value.step) if isinstance(value, RangeSweep) else ()
+    if all(isinstance(number, int) for number in numbers):
+        return list(override.sweep_iterator())
+    # sort() has added the step to both ends already
+    digits = ".15g" if "sort(" in str(override.input_line) else ""
+    start, stop, step = (Decimal(format(number, digits)) for number in numbers)
+    values = [float(start + number * step) for number in range(math.ceil((stop - start) / step))]
+    if value.shuffle:
+        random.shuffle(values)
     return values
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString, RangeSweep, Transformer
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -26,7 +26,7 @@ from optuna.distributions import (
 from src.errors import InputError, shown
 from src.errors.messages import key_of
 from src.sweeping.naming import check_swept
-from src.sweeping.planning import as_typed
+from src.sweeping.planning import as_typed, swept_values
 
 MOST_CHECKED = 200
 """Combinations of choices that are checked before a search begins; the rest is checked when it is asked for."""
@@ -162,7 +162,8 @@ def _values(override: Override, log: bool) -> tuple[BaseDistribution, dict[Any, 
     if hasattr(value, "shuffle"):
         value.shuffle = False  # an order means nothing to a search, and another one each time would harm it
     texts: dict[Any, str] = {}
-    for text, choice in zip(override.sweep_string_iterator(), override.sweep_iterator(), strict=True):
+    for choice in swept_values(override):
+        text = Transformer.str(choice)
         plain: Any = choice.text if isinstance(choice, QuotedString) else choice
         key = plain if isinstance(plain, str | int | float | None) else text
         if any(key == other and type(key) is not type(other) for other in texts):

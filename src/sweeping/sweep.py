@@ -46,6 +46,8 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
 
         decisions = _decisions(sweeper, job_overrides, swept, folder)
         jobs = decisions.most if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
+        if not decisions:
+            _check_primary(sweeper, job_overrides, jobs)
         dry_run.show(jobs, folder, chosen)
         if decisions:
             print(f"at least {len(decisions.first)} of these runs: {decisions.line()}")
@@ -57,10 +59,8 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
             from src.sweeping.display import Display
         decisions = _decisions(sweeper, job_overrides, swept, folder)
         jobs = decisions.first if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
-        if not decisions and jobs and _declares(sweeper.config):
-            from src.sweeping import arms, until
-
-            until.check_primary(sweeper.primary, len(arms.groups_of(job_overrides)), jobs[0].run)
+        if not decisions:
+            _check_primary(sweeper, job_overrides, jobs)
         ready([job.run for job in jobs], here=trains_here(chosen))
         plan_of_looks = decisions.until.text() if decisions else ""
         sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output, plan_of_looks)
@@ -82,9 +82,23 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     return [[_job_return(job, record) for job, record in zip(jobs, records, strict=True)]]
 
 
-def _declares(config: DictConfig) -> bool:
-    """Whether `primary` was typed: that of a file may speak of arms that the command line has trimmed."""
-    return any(naming.key_of(o).startswith(f"{naming.SWEEPER}.primary") for o in naming.given(config)[1])
+def _check_primary(sweeper: Any, job_overrides: Sequence[Sequence[str]], jobs: Sequence[Job]) -> None:
+    """Refuses what a sweep without looks declares wrongly.
+
+    Raises:
+        InputError: as `until.check_primary`.
+    """
+    from src.sweeping import until
+    from src.sweeping.arms import groups_of
+
+    typed = [naming.key_of(override) for override in naming.given(sweeper.config)[1]]
+    count = len(groups_of(job_overrides))
+    arms: int | None = count
+    if not {f"{until.PRIMARY}.contrast", f"{until.PRIMARY}.reference"} & {*typed}:
+        # a file speaks of its own arms, which the command line may have trimmed, or replaced
+        replaced = any(key.startswith((naming.ARMS, f"{naming.SWEEPER}.params")) for key in typed)
+        arms = None if replaced else max(count, len(groups_of(expanded(sweeper, []))))
+    until.check_primary(sweeper.primary, arms, [job.run for job in jobs])
 
 
 def _looks(sweeper: Any) -> tuple[int, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text
 from src.config import Run
 from src.errors import InputError
-from src.runs import declared, store
+from src.runs import declared
 from src.stats.looks import SPENDING, Looks
 
 UNTIL, PRIMARY = "hydra.sweeper.until", "hydra.sweeper.primary"
@@ -21,6 +22,8 @@ UNTIL, PRIMARY = "hydra.sweeper.until", "hydra.sweeper.primary"
 SHARES = ("test_acc", "val_acc", "train_acc", "eval_train_acc", "test_ece")
 """Metrics whose margin is in percentage points; that of the others, losses, is in nats."""
 LOSSES = ("test_loss", "val_loss", "train_loss", "eval_train_loss")
+OTHERS = ("ema_test_acc", "var1", "var2", "noisy_var1", "noisy_var2")
+"""Metrics that a report judges by, and no look."""
 
 
 @dataclass(frozen=True)
@@ -108,38 +111,53 @@ def parse(sweeper: Any, looks: tuple[int, ...], arms: int) -> Until:
     return Until(looks, until["alpha"], until["spending"], primary["metric"], pairs, primary["margin"])
 
 
-def _checks(arms: int) -> dict[str, Check]:
+def _checks(arms: int | None) -> dict[str, Check]:
     """Those of the block `primary`, but for its contrast."""
     return {
         "metric": text,
         "contrast": lambda value: value,
-        "reference": optional(integer(0, max(0, arms - 1))),
+        "reference": optional(integer(0, None if arms is None else max(0, arms - 1))),
         "all": boolean,
         "margin": real(0, above=True),
     }
 
 
-def check_primary(block: Any, arms: int, run: Run) -> None:
+def check_primary(block: Any, arms: int | None, runs: Sequence[Run]) -> None:
     """What a sweep without looks declares: its report would pass over what is wrong.
 
     Args:
-        arms: how many there are, seeds aside.
-        run: one of the sweep.
+        arms: how many it may speak of, seeds aside; None if nobody knows.
+        runs: of the sweep.
 
     Raises:
         InputError: naming the key, its value and what would be right.
     """
     primary = check_keys(_plain(block), _checks(arms), prefix=f"{PRIMARY}.")
-    ways = [primary["contrast"] is not None, primary["reference"] is not None, primary["all"]]
+    contrast, metric = primary["contrast"], primary["metric"]
+    ways = [contrast is not None, primary["reference"] is not None, primary["all"]]
     if sum(ways) > 1:
         raise InputError(f"{PRIMARY}: one of contrast, reference and all is right, and not several")
-    contrast, metric = primary["contrast"], primary["metric"]
-    if contrast is not None and not (len(contrast) in (1, 2, 4) and all(0 <= arm < arms for arm in contrast)):
-        right = f"must be one, two or four numbers of arms, from 0 to {arms - 1}"
+    last = math.inf if arms is None else arms - 1
+    if contrast is not None and not (
+        len(contrast) in (1, 2, 4) and all(0 <= arm <= last for arm in contrast)
+    ):
+        right = f"must be one, two or four numbers of arms, from 0 {'on' if arms is None else f'to {last}'}"
         raise InputError(f"{PRIMARY}.contrast", contrast, right)
-    known = (*SHARES, *LOSSES, *declared.metrics(run))
-    if metric not in (*known, *store.METRICS):
+    own = dict.fromkeys(name for run in runs for name in declared.metrics(run))
+    known = (*SHARES, *LOSSES, *OTHERS, *own)
+    if metric not in known:
         raise InputError(f"{PRIMARY}.metric", metric, f"must be one of {', '.join(known)}")
+    if metric not in own and (needs := [_needs(metric, run) for run in runs]) and all(needs):
+        raise InputError(f"{PRIMARY}.metric", metric, f"needs {needs[0]}")
+
+
+def _needs(metric: str, run: Run) -> str | None:
+    """What a run must have set so that it has a value of one of our metrics; None where it has."""
+    if metric.startswith("val_") and not run.data.validation:
+        return "data.validation above 0"
+    if metric.startswith("eval_") and not run.probe.train:
+        return "probe.train"
+    return "probe.ema" if metric.startswith("ema_") and run.probe.ema is None else None
 
 
 def _pairs(primary: Mapping[str, Any], arms: int) -> tuple[tuple[int, int], ...]:
@@ -174,13 +192,7 @@ def with_metric(until: Until, runs: Sequence[Run]) -> Until:
     """
     key = f"{PRIMARY}.metric"
     if until.metric in (*SHARES, *LOSSES):
-        for run in runs:
-            if until.metric.startswith("val_") and not run.data.validation:
-                needs = "data.validation above 0"
-            elif until.metric.startswith("eval_") and not run.probe.train:
-                needs = "probe.train"
-            else:
-                continue
+        if needs := next(filter(None, (_needs(until.metric, run) for run in runs)), None):
             raise InputError(key, until.metric, f"needs {needs}")
         return until
     own = [declared.metrics(run) for run in runs]

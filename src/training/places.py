@@ -25,7 +25,7 @@ from src.stacks.modules import Modules
 
 
 class Misfit(InputError):
-    """The model raises an exception when it is tried: no run of it can train."""
+    """The model, or the noise, raises an exception when it is tried: no run of it can train."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
         shape: of an image in it.
 
     Raises:
-        InputError: naming the key, its value and what would be right. A model that raises an exception is refused
-            where all runs are of such models: otherwise the others train, and its own runs fail.
+        InputError: naming the key, its value and what would be right. A model or noise that raises an exception is
+            refused where all runs are of such: otherwise the others train, and its own runs fail.
     """
     misfits = []
     tried = set[Any]()
@@ -119,7 +119,12 @@ def _check_rates(run: Run, places: Places) -> None:
 def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     noise, name = noises.make(run.noise), run.model.name
     file = _file("model", name)
-    if problem := _trial.problem_of_masks(noise):
+    try:
+        problem = _trial.problem_of_masks(noise)
+    except components.RAISED as error:
+        raised = components.in_hook(error, {"noise": run.noise.name})
+        raise Misfit("noise", run.noise.name, raised) from error
+    if problem:
         raise InputError("noise", run.noise.name, f"{_file('noise', run.noise.name)}: {problem}")
     try:
         net, again = (models.build(run.model, math.prod(shape), classes, seed=0) for _ in range(2))

@@ -137,6 +137,17 @@ def test_without_ratios_equal_steps_alone_and_bad_input_ends_it(
     assert len(trained.commands) == 1
 
 
+@pytest.mark.parametrize(
+    "told", [["rate_order"], ["swap_until"], ["noises_basic", "--trim", "noise=gaussian"]], ids=" ".join
+)
+def test_a_race_without_noises_is_refused_before_it_trains(
+    told: list[str], trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert race.main(["--to", str(trained.output), *told]) == 2
+    said = f"error: NAME={told[0]}: its arms must set noise, and no --trim: settings of each noise race"
+    assert capsys.readouterr().err.splitlines()[1:] == [said] and not trained.commands
+
+
 def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
     (tmp_path / race.RATIOS).write_text("noise,ratio\ngaussian,1.2\n")
     with pytest.raises(InputError, match="dropout among them"):

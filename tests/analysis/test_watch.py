@@ -89,6 +89,47 @@ def test_what_failed_is_listed_with_its_reason(going: Path) -> None:
     assert (going / said["log"]).resolve() == going.parents[1] / "runs"
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "said"),
+    [
+        ("test_acc", "0.99", "says test_acc=0.99, and its run.json test_acc=0.8"),
+        ("test_acc", "", "says test_acc=null, and its run.json test_acc=0.8"),
+        ("dropout1", "0.9", "says dropout1=0.9, and its run.json dropout1=0.2"),
+        ("noise", "none", "says noise=none, and its run.json noise=dropout"),
+        ("seed", "17", "says seed=17, and its run.json seed=2"),
+        ("state", store.DIVERGED, ""),  # another sweep may have trained it since
+    ],
+)
+def test_cells_that_were_edited_are_named_and_the_runs_own_shown(
+    going: Path, column: str, cell: str, said: str
+) -> None:
+    live = Live(going)
+    right = live.read()
+    rows = [line.split(",") for line in (going / "runs.csv").read_text().splitlines()]
+    rows[3][rows[0].index(column)] = cell
+    (going / "runs.csv").write_text("".join(f"{','.join(row)}\n" for row in rows))
+    for page in (live.read(), live.read(), Live(going).read()):
+        told = page["otherwise"]
+        assert told["runs"] == bool(said) == len(told["first"])
+        assert not said or told["first"][0].startswith(f"run {rows[3][0]}: runs.csv {said}")
+        assert {key: page[key] for key in ("arms", "keys", "curves", "counts", "bad")} == {
+            key: right[key] for key in ("arms", "keys", "curves", "counts", "bad")
+        }
+
+
+def test_a_run_without_its_record_has_no_result(going: Path) -> None:
+    runs = going.parents[1] / "runs"
+    listed = [line.split(",")[0] for line in (going / "runs.csv").read_text().splitlines()[1:4]]
+    for name, content in zip(listed, (None, b"{", b"[]"), strict=True):
+        (runs / name / "run.json").unlink() if content is None else (runs / name / "run.json").write_bytes(
+            content
+        )
+    said = Live(going).read()
+    assert said["arms"]["finished"] == [2, 5, 5, 2] and said["otherwise"]["runs"] == 3
+    assert said["otherwise"]["first"][0].endswith("run.json cannot be read (No such file or directory)")
+    assert said["otherwise"]["first"][1].endswith("run.json cannot be read (it is damaged)")
+
+
 def test_states(going: Path) -> None:
     live = Live(going)
     assert live.read()["state"] == STOPPED

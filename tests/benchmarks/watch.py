@@ -55,6 +55,8 @@ def make(output: Path, runs: int, seeds: int, *, unfinished: int = 50) -> Path:
             state = store.DIVERGED
         run = f"{number:012x}"
         row = {"id": run, "state": state, **dict(zip(keys, values, strict=True)), "seed": seed}
+        config: dict[str, Any] = dict(zip(keys, values, strict=True)) | {"seed": seed}
+        config |= {"optimizer": {"lr": config.pop("optimizer.lr")}, "noise": {"name": config.pop("noise")}}
         at = store.run_folder(output, run)
         if state == store.FINISHED or runs - unfinished <= number < runs - unfinished + 2:
             at.mkdir(parents=True)
@@ -68,7 +70,7 @@ def make(output: Path, runs: int, seeds: int, *, unfinished: int = 50) -> Path:
             (at / "train.log").write_text("run\n")
             row |= {f"{key}_used" if key in keys else key: value for key, value in table[-1].items()}
         if state == store.FINISHED:
-            store.write_record(at, {"id": run, "state": state})
+            store.write_record(at, {"id": run, "state": state, "config": config, "final": table[-1]})
         else:
             row = {key: row[key] for key in ("id", "state", *keys, "seed")}
         if state in (store.FAILED, store.DIVERGED):
@@ -78,7 +80,7 @@ def make(output: Path, runs: int, seeds: int, *, unfinished: int = 50) -> Path:
                 if state == store.FAILED
                 else "the loss ceased to be finite in epoch 2"
             )
-            store.write_record(at, {"id": run, "state": state, "error": error})
+            store.write_record(at, {"id": run, "state": state, "config": config, "error": error})
         rows.append(row)
     metrics = [f"{name}_used" if name in keys else name for name in store.METRICS]
     store.write_whole(folder / "runs.csv", store.csv_text(["id", "state", *keys, "seed", *metrics], rows))

@@ -19,5 +19,7 @@ def _end_with_caller() -> None:
 if __name__ == "__main__":
     threading.Thread(target=_end_with_caller, daemon=True).start()
     from src import train
+    from src.errors import events
 
+    events.is_call = True
     sys.exit(train.main())
