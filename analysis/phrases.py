@@ -23,6 +23,7 @@ UNIT = re.compile(r"(.+) \(([^()\d]+)\)")
 NAMES = {
     "none": "no noise",
     "dropout_clone": "dropout's clone",
+    "dropout_same_rates": "dropout at the noise's rates",
     "gaussian": "Gaussian dropout",
     "uniform": "uniform noise",
     "additive": "additive noise",

@@ -1,7 +1,7 @@
-"""Exercise 7: the best noises of a race against dropout, and a clone of dropout that must not win.
+"""Exercise 7: our tangent noise against tuned dropout on all images and on few, and a clone that must not win.
 
-The race (`analysis.race`, shown by `analysis.noises`) tunes every noise on validation images; the sweep confirms
-its best on the test set, with fresh seeds. Its arms were frozen before any run looked at the test set.
+Settings are tuned on validation images (`analysis.race`, of all noises shown by `analysis.noises`); the sweeps take
+the best to the test set, with fresh seeds. Their arms were frozen before any run looked at the test set.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from analysis import figures, measures
-from analysis.contrasts import Arms, Result, described, family
+from analysis.contrasts import Arm, Arms, Result, described, family
 from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised, word
 from analysis.exercises._noises import CLONE, DROPOUT, NONE
 from analysis.measures import Measure
 from analysis.phrases import named
-from analysis.tables import Tables
+from analysis.tables import Table, Tables
 from src.stats import BETTER, WORSE
 
 NUMBER = 7
-SWEEPS = ("new_noise",)
+SWEEPS = ("new_noise", "new_noise_5000")
+SAME_RATES = "dropout_same_rates"
+"""Dropout at the rates of the noise that is judged: what is left is what the noise does beside."""
+GUARDS = (NONE, CLONE, SAME_RATES)
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 
 RULES = (
@@ -50,8 +53,10 @@ RULES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ContestFacts(Facts):
-    images: int
-    """Training images of each run."""
+    few: Sequence[Result] = ()
+    """The same contrasts on a small training set, judged by that sweep's own block."""
+    images: int = 0
+    """In the small training set."""
 
     def judged(self, noise: str) -> Result | None:
         return pick(self.primary, a=noise)
@@ -65,10 +70,18 @@ class ContestFacts(Facts):
         return self.judged(CLONE)
 
     @property
+    def beyond_rates(self) -> Result | None:
+        """Of the best noise: its difference to dropout at its own rates."""
+        return self.versus(self.others[0].contrast.a, SAME_RATES, self.first.measure) if self.others else None
+
+    @property
     def others(self) -> Sequence[Result]:
-        """Of every noise but the clone and none, the highest first."""
-        others = [r for r in self.primary if r.contrast.a not in (CLONE, NONE)]
-        return sorted(others, key=lambda r: -r.paired.difference)
+        """Of every noise but the guards, the highest first."""
+        return _contestants(self.primary)
+
+    @property
+    def others_on_few(self) -> Sequence[Result]:
+        return _contestants(self.few)
 
     @property
     def winners(self) -> Sequence[Result]:
@@ -92,7 +105,7 @@ class ContestFacts(Facts):
     def lower_loss(self) -> Sequence[Result]:
         """Noises with a lower cross-entropy than dropout (described)."""
         lower = [r for r in self.described if r.contrast.b == DROPOUT and r.measure is measures.TEST_LOSS]
-        return [r for r in lower if r.gain > 0 and r.contrast.a not in (CLONE, NONE)]
+        return [r for r in lower if r.gain > 0 and r.contrast.a not in GUARDS]
 
     def _beats_clone(self, result: Result) -> bool:
         against = self.versus(result.contrast.a, CLONE, result.measure)
@@ -100,24 +113,36 @@ class ContestFacts(Facts):
 
 
 def analyse(tables: Tables) -> ContestFacts:
-    """Every other arm minus dropout in test accuracy, one family; all else described."""
-    table = tables[SWEEPS[0]]
-    design, primary = promised(SWEEPS[0])
-    arms = Arms(table, {arm["noise"]: arm for arm in design.arms})
-    judged = family(primary.contrasts(arms, list(arms.named), "test"), primary.margin, arms.diverged)
+    """Every other arm minus dropout in test accuracy, one family a training set; all else described."""
+    arms, judged = _judged(tables[SWEEPS[0]])
+    few = tables.get(SWEEPS[1])
     facts = ContestFacts(
         primary=judged,
-        arms=[stats for stats in arms.stats((*JUDGED, measures.EMA_TEST_ACC)) if stats.planned],
+        arms=[stats for stats in arms.stats(JUDGED) if stats.planned],
         described=described(
             arms.contrast(noise, reference, measure, "test")
-            for measure in (*JUDGED, measures.EMA_TEST_ACC)
-            for reference in (NONE, DROPOUT, CLONE)
+            for measure in JUDGED
+            for reference in (DROPOUT, *GUARDS)
             for noise in arms.named
-            if noise != reference
+            if reference in arms.named and noise != reference
         ),
-        images=int(design.fixed["data.train"]),
+        few=_judged(few)[1] if few else (),
+        images=promised(SWEEPS[1])[0].fixed["data.train"],
     )
     return decided(RULES, facts)
+
+
+def _contestants(judged: Sequence[Result]) -> list[Result]:
+    return sorted((r for r in judged if r.contrast.a not in GUARDS), key=lambda r: -r.paired.difference)
+
+
+def _judged(table: Table) -> tuple[Arms, list[Result]]:
+    design, primary = promised(table.sweep)
+    named = dict[str, Arm]()
+    for arm in design.arms:  # the second arm with dropout is the control
+        named[SAME_RATES if arm["noise"] in named else arm["noise"]] = arm
+    arms = Arms(table, named)
+    return arms, family(primary.contrasts(arms, [*named], "test"), primary.margin, arms.diverged)
 
 
 def draw(facts: ContestFacts) -> dict[str, Figure]:

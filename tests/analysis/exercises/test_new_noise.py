@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from tables import made
 
-from analysis import design, noises
-from analysis.exercises import new_noise
+from analysis import design, noises, race
+from analysis.exercises import new_noise, word
 
 ARMS = design.read("new_noise").arms
-NOISES = [arm["noise"] for arm in ARMS]
-GUARDS = ("none", "dropout", "dropout_clone")
-CANDIDATES = [noise for noise in NOISES if noise not in GUARDS]
-FIRST, SECOND = CANDIDATES[:2]
+NOISES = ["none", "dropout", "dropout_clone", "tangent", "dropout_same_rates"]
+"""Of the arms, by the exercise's names."""
+FIRST = "tangent"
 
 
 def chance(*of: Any) -> float:
@@ -36,7 +36,7 @@ def facts(
     """Of these effects on accuracy, and on cross-entropy, over dropout's; a seed's part is common to all."""
 
     def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
-        noise, common = of["noise"], chance("seed", seed)
+        noise, common = name(of), chance("seed", seed)
         return {
             "test_acc": 0.88 + 0.002 * common + effects.get(noise, 0) + sd * chance(noise, seed),
             "test_loss": 0.35
@@ -48,9 +48,15 @@ def facts(
         }
 
     keys = dict.fromkeys(key for arm in ARMS for key in arm)
-    arms = [{key: arm.get(key) for key in keys} for arm in ARMS if arm["noise"] in among]
+    arms = [{key: arm.get(key) for key in keys} for arm in ARMS if name(arm) in among]
     table = made("new_noise", arms, seeds, metrics)
     return new_noise.analyse({table.sweep: table})
+
+
+def name(arm: Mapping[str, Any]) -> str:
+    """The exercise's: the last arm is dropout once more."""
+    (place,) = [place for place, other in enumerate(ARMS) if other.items() <= arm.items()]
+    return NOISES[place]
 
 
 HELPS = {"none": -0.02}
@@ -98,21 +104,54 @@ def test_a_noise_must_beat_the_clone_as_well() -> None:
 
 
 def test_a_lower_cross_entropy_is_described_and_wins_nothing() -> None:
-    found = facts(HELPS, losses={SECOND: -0.01, "dropout_clone": -0.01})
-    assert [r.contrast.a for r in found.lower_loss()] == [SECOND]
+    found = facts(HELPS, losses={FIRST: -0.01, "dropout_clone": -0.01})
+    assert [r.contrast.a for r in found.lower_loss()] == [FIRST]
     assert not found.winners
 
 
+def test_dropout_at_the_noises_rates_is_a_control_and_cannot_win() -> None:
+    found = facts({**HELPS, "dropout_same_rates": 0.006})
+    assert word(found.judged("dropout_same_rates")) == "better"
+    assert not found.winners and [r.contrast.a for r in found.others] == [FIRST]
+    assert found.beyond_rates.gain < 0
+    assert facts({**HELPS, FIRST: 0.006}).beyond_rates.gain > 0
+
+
 def test_a_noise_without_runs_costs_no_other() -> None:
-    found = facts({**HELPS, FIRST: 0.006}, among=[noise for noise in NOISES if noise != SECOND])
-    assert found.verdict == "a noise wins"
-    assert SECOND not in {r.contrast.a for r in found.primary}
+    found = facts(HELPS, among=[noise for noise in NOISES if noise != FIRST])
+    assert found.verdict != "a noise wins" and found.beyond_rates is None
+    assert FIRST not in {r.contrast.a for r in found.primary}
+
+
+def test_few_images_are_judged_by_their_own_sweep() -> None:
+    arms = design.read("new_noise_5000").arms
+    keys = dict.fromkeys(key for arm in arms for key in arm)
+    effects = {"none": -0.02, "tangent": 0.006, "random_rate": -0.006}
+
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        acc = 0.85 + effects.get(of["noise"], 0) + 0.0005 * chance(of["noise"], seed)
+        return {"test_acc": acc, "test_loss": 0.5, "test_ece": 0.05}
+
+    few = made("new_noise_5000", [{key: arm.get(key) for key in keys} for arm in arms], range(10), metrics)
+    all_images = made("new_noise", [{key: arm.get(key) for key in keys} for arm in ARMS], range(10), metrics)
+    found = new_noise.analyse({table.sweep: table for table in (few, all_images)})
+    words = {r.contrast.a: word(r) for r in found.others_on_few}
+    assert words == {"tangent": "better", "balanced": "equivalent", "random_rate": "worse"}
+    assert found.images == 5000
 
 
 def test_the_arms_are_winners_of_the_committed_race() -> None:
-    settings = {winner.noise: winner.setting for winner in noises.winners(noises.tables_of(noises.RESULTS))}
-    for arm in ARMS:
-        noise = {"dropout_clone": "dropout"}.get(arm["noise"], arm["noise"])
-        given = {key: float(value) for key, value in arm.items() if key != "noise" and value}
-        assert given == {key: value for key, value in settings[noise].items() if value}
-    assert {*CANDIDATES} == {*[noise for noise in settings if noise not in GUARDS][: len(CANDIDATES)]}
+    table = pd.read_csv(noises.RESULTS / "new_noise_race.csv")
+    keys = list(table.columns[: list(table.columns).index("seed")])
+    best = {arm["noise"]: arm for arm in map(values, race.best(table, keys, len(table), least=1))}
+    fixed = {"optimizer.weight_decay": design.read("new_noise").fixed["optimizer.weight_decay"]}
+    for place, noise in ((1, "dropout"), (2, "dropout"), (3, "tangent")):
+        given = {**ARMS[place], **fixed, "noise": noise}
+        assert {k: v for k, v in best[noise].items() if v} == {k: v for k, v in given.items() if v}
+    shared = {"noise": "dropout", **{k: v for k, v in ARMS[3].items() if k not in ("noise", "noise.stretch")}}
+    assert ARMS[4] == shared
+
+
+def values(arm: str) -> dict[str, Any]:
+    pairs = dict(part.split("=") for part in arm.split())
+    return {key: value if key == "noise" else float(value) for key, value in pairs.items()}

@@ -12,9 +12,9 @@ import pytest
 from tables import made
 
 from analysis import measures
-from analysis.exercises import pick, swap_rates
+from analysis.exercises import pick, swap_rates, word
 from analysis.exercises.swap_rates import SwapFacts
-from analysis.tables import Table
+from analysis.tables import Table, Tables
 
 BOOK, SWAPPED = (0.2, 0.5), (0.5, 0.2)
 RATES = (0.0, 0.2, 0.35, 0.5, 0.65)
@@ -33,30 +33,26 @@ def sweep(
     grid_seeds: int = 5,
     noise: float = 0.002,
     gap: float = 0.02,
-) -> Table:
-    """The exercise's design, where lower rate first has `effect` (by lr) more accuracy than higher first, and
+) -> Tables:
+    """The exercise's sweeps, where lower rate first has `effect` (by lr) more accuracy than higher first, and
     `loss` more cross-entropy: ten times the accuracy's effect the other way unless it is given."""
 
     def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
-        values = list(of.values())
-        rng = np.random.default_rng([seed, *(int(100 * value) for value in values)])
+        lr = of["optimizer.lr"]
+        values = of["dropout1"], of["dropout2"]
+        rng = np.random.default_rng([seed, *(int(100 * value) for value in (*values, lr))])
         side = np.sign(values[1] - values[0]) / 2
-        more = effect[values[2]]
-        acc = 0.85 + 0.01 * np.sin(seed) + more * side + rng.normal(0, noise)
-        nats = 0.4 + side * (-10 * more if loss is None else loss) + rng.normal(0, 2 * noise)
+        acc = 0.85 + 0.01 * np.sin(seed) + effect[lr] * side + rng.normal(0, noise)
+        nats = 0.4 + side * (-10 * effect[lr] if loss is None else loss) + rng.normal(0, 2 * noise)
         quiet = acc + gap + 0.01 * side + rng.normal(0, 0.001)
-        return {"test_acc": acc, "test_loss": nats, "eval_train_acc": quiet}
+        return {"test_acc": acc, "test_loss": nats, "eval_train_acc": quiet, "lr": lr}
 
-    full = made(
-        "swap_rates",
-        [arm(pair, 0.5) for pair in itertools.product(rates, rates)]
-        + [arm(pair, 0.1) for pair in (BOOK, SWAPPED)],
-        range(seeds),
-        metrics,
-    )
-    pair = [rows.isin(BOOK) for rows in (full.epochs["dropout1"], full.epochs["dropout2"])]
-    of_book = pair[0] & pair[1] & (full.epochs["dropout1"] != full.epochs["dropout2"])
-    return kept(full, of_book | (full.epochs["seed"] < grid_seeds))
+    pairs = {"swap_rates": (0.5, seeds), "swap_until": (0.1, seeds), "swap_rates_grid": (0.5, grid_seeds)}
+    cells = {"swap_rates_grid": [*itertools.product(rates, rates)]}
+    return {
+        name: made(name, [arm(pair, lr) for pair in cells.get(name, [BOOK, SWAPPED])], range(count), metrics)
+        for name, (lr, count) in pairs.items()
+    }
 
 
 def kept(table: Table, rows: Any) -> Table:
@@ -65,18 +61,14 @@ def kept(table: Table, rows: Any) -> Table:
     return dataclasses.replace(table, epochs=epochs, runs=table.runs[table.runs["id"].isin(epochs["id"])])
 
 
-def facts(table: Table) -> SwapFacts:
-    return swap_rates.analyse({"swap_rates": table})
-
-
 @pytest.fixture(scope="module")
-def better() -> Table:
+def better() -> Tables:
     return sweep({0.5: 0.01, 0.1: 0.01})
 
 
 @pytest.fixture(scope="module")
-def facts_better(better: Table) -> SwapFacts:
-    return facts(better)
+def facts_better(better: Tables) -> SwapFacts:
+    return swap_rates.analyse(better)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +81,7 @@ def facts_better(better: Table) -> SwapFacts:
     ],
 )
 def test_verdicts(effect: float, noise: float, verdict: str) -> None:
-    found = facts(sweep({0.5: effect, 0.1: 0.0}, noise=noise, rates=(0.2, 0.5)))
+    found = swap_rates.analyse(sweep({0.5: effect, 0.1: 0.0}, noise=noise, rates=(0.2, 0.5)))
     assert found.verdict == verdict
     if verdict == "matters":
         assert found.first.gain == np.sign(effect)
@@ -106,10 +98,10 @@ def test_an_effect_of_the_order_is_found_with_its_size(facts_better: SwapFacts) 
         assert gap is not None and gap.side == 1  # smaller with the swapped order
 
 
-def test_the_mean_over_the_pairs_has_a_value_a_seed(better: Table, facts_better: SwapFacts) -> None:
+def test_the_mean_over_the_pairs_has_a_value_a_seed(better: Tables, facts_better: SwapFacts) -> None:
     effect = facts_better.thumb(measures.TEST_ACC)
     assert effect is not None and effect.paired.n == 5
-    grid_runs = better.final[(better.final["optimizer.lr"] == 0.5) & (better.final["seed"] < 5)]
+    grid_runs = better["swap_rates_grid"].final
     of_seed = [
         np.sign(runs["dropout2"] - runs["dropout1"]) @ runs["test_acc"] / 10
         for _, runs in grid_runs.groupby("seed")
@@ -123,18 +115,28 @@ def test_the_mean_over_the_pairs_has_a_value_a_seed(better: Table, facts_better:
     assert len(facts_better.pairs) == 2 * 11
 
 
-def test_a_lost_run_costs_its_seed_alone(better: Table) -> None:
-    epochs = better.epochs
-    pair = (epochs["dropout1"] == 0.2) & (epochs["dropout2"] == 0.5) & (epochs["optimizer.lr"] == 0.5)
-    cell = (epochs["dropout1"] == 0.65) & (epochs["dropout2"] == 0) & (epochs["seed"] == 1)
-    found = facts(kept(better, ~((pair & epochs["seed"].isin([7, 8])) | cell)))
-    assert found.first.paired.n == 28
+def test_the_lower_lr_is_judged_by_its_own_sweep() -> None:
+    found = swap_rates.analyse(sweep({0.5: 0.01, 0.1: 0.0}, rates=(0.2, 0.5)))
+    (slower,) = found.slower
+    assert (slower.contrast.setting, word(slower), word(found.first)) == (("lr 0.1",), "equivalent", "better")
+    assert [stats.name for stats in found.arms][2:] == ["(0.2, 0.5), lr 0.1", "(0.5, 0.2), lr 0.1"]
+
+
+def test_a_lost_run_costs_its_seed_alone(better: Tables) -> None:
+    of_pair, of_grid = better["swap_rates"].epochs, better["swap_rates_grid"].epochs
+    lost = (of_pair["dropout1"] == 0.2) & of_pair["seed"].isin([7, 8])
+    cell = (of_grid["dropout1"] == 0.65) & (of_grid["dropout2"] == 0) & (of_grid["seed"] == 1)
+    tables = {"swap_rates": kept(better["swap_rates"], ~lost)}
+    tables["swap_rates_grid"] = kept(better["swap_rates_grid"], ~cell)
+    found = swap_rates.analyse(tables)
+    assert found.first.paired.n == 28 and not found.slower
     effect = found.thumb(measures.TEST_ACC)
     assert effect is not None and effect.paired.n == 4
 
 
-def test_one_seed_decides_nothing(better: Table) -> None:
-    assert facts(kept(better, better.epochs["seed"] == 0)).verdict == "not decided"
+def test_one_seed_decides_nothing(better: Tables) -> None:
+    table = better["swap_rates"]
+    assert swap_rates.analyse({"swap_rates": kept(table, table.epochs["seed"] == 0)}).verdict == "not decided"
 
 
 def test_its_figures(facts_better: SwapFacts) -> None:
