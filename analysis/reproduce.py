@@ -26,13 +26,15 @@ FRESH = ("epochs=1", "seed=10,11")
 FIXED = (*BRIEF, "hydra.sweeper.until.looks=null")
 """Without looks at whether the pairs are decided."""
 SMALL: dict[str, tuple[str, ...]] = {
-    "swap_rates": ("dropout1=0,0.2,0.5", "dropout2=0,0.2,0.5", *BRIEF),
+    "swap_rates": FIXED,
+    "swap_until": FIXED,
+    "swap_rates_grid": ("dropout1=0,0.2,0.5", "dropout2=0,0.2,0.5", *BRIEF),
     "more_epochs": ("epochs=1,3", "seed=0,1"),
     "test_time_dropout": ("epochs=2", "seed=0,1"),
     "weight_decay": ("optimizer.weight_decay=0,2e-4", *BRIEF),
     "more_epochs_5000": FIXED,
     "more_epochs_1000": FIXED,
-    "new_noise": FIXED,
+    "new_noise_5000": FIXED,
 }
 """By a sweep's name the overrides of its small version; of others `BRIEF`, of second sweeps `FRESH`.
 

@@ -361,3 +361,15 @@ def test_a_stack_of_differing_input_rates_equals_its_runs_alone(name: str, digit
         alone = train([run], digit_images, 10, lambda rows: None).state(0)
         for tensor, weights in stack.state(number).items():
             torch.testing.assert_close(weights, alone[tensor], rtol=1e-4, atol=1e-6)
+
+
+def test_balanced_masks_at_rate_0_keep_the_whole_batch_whatever_is_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """256 images and the highest of the random numbers round to 257 in float32."""
+    random = site(runs=2)
+    highest = (2**16 - 0.5) / 2**16
+    monkeypatch.setattr(random, "uniform", lambda shape: torch.full(shape, highest))
+    rates = torch.tensor([0.0, 0.5]).view(2, 1, 1)
+    factor = make(DEFAULTS["balanced"]).factor(torch.ones(2, 256, 3), rates, random)
+    assert factor is not None and torch.equal(factor[0], torch.ones(256, 3))
