@@ -316,6 +316,28 @@ def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, reader: str) -> No
     assert done.stdout in ("", "?" * 50 + "\n")
 
 
+HOLDER = """
+import os, sys
+from src.errors import command
+@command
+def main():
+    with open(sys.argv[0] + ".held", "w") as file:
+        held = [os.path.samestat(os.fstat(n), os.stat(os.devnull)) for n in range(3)]
+        print(file.fileno() > 2, held, file=file)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("streams", "lost"), [("<&- >&- 2>&-", [True] * 3), (">&- 2>&-", [False, True, True])]
+)
+def test_no_file_gets_the_number_of_a_stream_that_was_closed(
+    tmp_path: Path, streams: str, lost: list[bool]
+) -> None:
+    done = in_a_shell(HOLDER, f"{streams} </dev/zero" if not lost[0] else streams, tmp_path)
+    assert done.returncode == 0 and (tmp_path / "script.py.held").read_text() == f"True {lost}\n"
+
+
 TELLER = """
 import os, subprocess, sys
 from src.errors import command, events

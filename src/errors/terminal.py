@@ -43,8 +43,9 @@ class Stream:
 @contextlib.contextmanager
 def tolerant() -> Iterator[None]:
     """Within it, stdout and stderr are `Stream`s, and characters that they do not know become question marks."""
+    held = [_held(descriptor) for descriptor in range(3)]
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _stream(sys.stdout), _stream(sys.stderr)
+    sys.stdout, sys.stderr = _stream(sys.stdout, held[1]), _stream(sys.stderr, held[2])
     try:
         yield
     finally:
@@ -53,9 +54,25 @@ def tolerant() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def _stream(stream: TextIO | None) -> Stream:
+def _held(descriptor: int) -> int | None:
+    """Opens a standard descriptor that was closed, to nowhere: else a file or a pipe of ours gets its number, which
+    processes that are started take for their output. None where it was open."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest one that is free
+        return descriptor
+    return None
+
+
+def _stream(stream: TextIO | None, held: int | None) -> Stream:
+    """
+    Args:
+        held: the stream's descriptor where it leads to nowhere.
+    """
     if stream is None:  # closed before we started
-        lost = Stream(open(os.devnull, "w"))  # noqa: PTH123, SIM115 - it is there as long as the command
+        nowhere = os.devnull if held is None else held
+        lost = Stream(open(nowhere, "w", closefd=held is None))  # noqa: SIM115 - as long as the command
         lost.is_lost = True
         return lost
     if isinstance(stream, io.TextIOWrapper):
