@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tables import made
 
-from analysis import design, noises
+from analysis import design
 from analysis.exercises import new_noise
 
 ARMS = design.read("new_noise").arms
@@ -107,12 +107,3 @@ def test_a_noise_without_runs_costs_no_other() -> None:
     found = facts({**HELPS, FIRST: 0.006}, among=[noise for noise in NOISES if noise != SECOND])
     assert found.verdict == "a noise wins"
     assert SECOND not in {r.contrast.a for r in found.primary}
-
-
-def test_the_arms_are_winners_of_the_committed_race() -> None:
-    settings = {winner.noise: winner.setting for winner in noises.winners(noises.tables_of(noises.RESULTS))}
-    for arm in ARMS:
-        noise = {"dropout_clone": "dropout"}.get(arm["noise"], arm["noise"])
-        given = {key: float(value) for key, value in arm.items() if key != "noise" and value}
-        assert given == {key: value for key, value in settings[noise].items() if value}
-    assert {*CANDIDATES} == {*[noise for noise in settings if noise not in GUARDS][: len(CANDIDATES)]}
