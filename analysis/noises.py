@@ -149,12 +149,18 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     if reference is None:
         raise InputError(f"{folder}: no table has {REFERENCE}, which all others are compared with")
     others = [winner for winner in raced if winner is not reference]
+    results = {m: described(_contrast(w, w.rows, reference.rows, m) for w in others) for m in SHOWN}
+    # over common seeds: one with fewer of them may have had the easier ones
+    ahead = {r.contrast.a: r.paired.difference for r in results[measures.VAL_ACC]}
+    raced.sort(key=lambda winner: -ahead.get(winner.noise, 0.0))
+    for found in results.values():
+        found.sort(key=lambda r: -ahead.get(r.contrast.a, 0.0))
     dropout = pd.concat(tables.values()).query("noise == @REFERENCE and budget == @STEPS")
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     return {
         "raced": raced,
         "dropout": reference,
-        "results": {m: described(_contrast(w, w.rows, reference.rows, m) for w in others) for m in SHOWN},
+        "results": results,
         "control": described(
             _contrast(w, w.rows, _control(w, dropout), measures.VAL_ACC)
             for w in others

@@ -112,9 +112,9 @@ def test_equal_time_stands_beside_equal_steps(tmp_path: Path) -> None:
     (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\ngaussian,1.8\nuniform,1.2\n")
     noises.write(tmp_path, tmp_path)
     text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
-    assert "| 1.50 | 30 epochs: −0.50 pp (−0.50 to −0.50 (all equal)) |" in text
+    assert "| 1.50 | 30 epochs: −0.50 (−0.50 to −0.50 (all equal)) |" in text
     assert "| 1.00 | as at equal steps |" in text and "45 epochs in batches" in text
-    assert "| 1.50 | 30 轮：−0.50 个百分点" in chinese and "| 1.00 | 与同样步数时相同 |" in chinese
+    assert "| 1.50 | 30 轮：−0.50（−0.50" in chinese and "| 1.00 | 与同样步数时相同 |" in chinese
 
 
 def test_bad_tables_are_one_line(tmp_path: Path) -> None:
