@@ -16,7 +16,7 @@ from analysis.measures import Measure
 from analysis.tables import Table, Tables
 
 NUMBER = 1
-SWEEPS = FIRST, SLOWER, GRID = ("swap_rates", "swap_until", "swap_rates_grid")
+SWEEPS = FIRST, GRID, SLOWER = ("swap_rates", "swap_rates_grid", "swap_until")
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS)
 ORDERS = {
     rates_name(arm): arm for arm in ({"dropout1": 0.2, "dropout2": 0.5}, {"dropout1": 0.5, "dropout2": 0.2})

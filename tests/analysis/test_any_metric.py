@@ -103,4 +103,5 @@ def test_its_page_while_it_goes_on_knows_the_direction(gated: Path) -> None:
     table.write_text("\n".join([f"{head},gate", *(f"{row},{i}" for i, row in enumerate(rows)), ""]))
     said = Live(gated, "gate").read()
     assert said["measure"] == {"name": "gate", "unit": "", "digits": 4, "better": -1}
-    assert said["arms"]["mean"] == [2.0, 7.0] and said["curves"]["0"][1] == [3.02] * 4
+    # what the runs say, not what was written into the table
+    assert said["arms"]["mean"] == [3.02, 4.06] and said["curves"]["0"][1] == [3.02] * 4

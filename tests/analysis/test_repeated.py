@@ -95,17 +95,16 @@ def test_a_damaged_file_is_said_in_a_line(looked: Path, text: str) -> None:
 
 
 def test_the_exercises_say_so_in_both_languages() -> None:
-    keys = ("dropout1", "dropout2", "optimizer.lr")
-    rates = ((0.2, 0.5), (0.5, 0.2), (0.5, 0.5), (0.2, 0.2))
-    arms = [dict(zip(keys, (*pair, lr), strict=True)) for lr in (0.5, 0.1) for pair in rates]
+    arms = [{"dropout1": a, "dropout2": b} for a, b in ((0.2, 0.5), (0.5, 0.2))]
     table = made("swap_rates", arms, range(20), by_chance)
-    plain = said(table)
+    slower = made("swap_until", arms, range(20), lambda *at: {**by_chance(*at), "lr": 0.1})
+    plain = said(table, slower)
     looks = [
         Look(a, b, "test_acc", tuple(range(12)), (-0.01, 0.03), 0.0144, "undecided") for a, b in pairs(arms)
     ]
-    assert swap_rates.analyse({"swap_rates": table}).pooled is not None
+    assert swap_rates.analyse({"swap_rates": table, "swap_until": slower}).pooled is not None
     table = replace(table, looks=tuple(looks))
-    english, chinese = repeated = said(table)
+    english, chinese = repeated = said(table, slower)
     assert numbers(english) == numbers(chinese)
     for text, without, sentence, n in zip(
         repeated,
@@ -117,12 +116,12 @@ def test_the_exercises_say_so_in_both_languages() -> None:
         assert sentence in text and n in text and sentence not in without
         assert "−1.00" in text and "+3.00" in text
     # another interval than the repeated one is not shown beside it
-    assert swap_rates.analyse({"swap_rates": table}).pooled is None
+    assert swap_rates.analyse({"swap_rates": table, "swap_until": slower}).pooled is None
 
 
 def by_chance(arm: Mapping[str, float], seed: int, epoch: int) -> Mapping[str, float]:
     rng = np.random.default_rng([seed, epoch, *(int(100 * value) for value in arm.values())])
-    return {"test_acc": 0.8 + rng.normal(0, 0.003)}
+    return {"test_acc": 0.8 + rng.normal(0, 0.003), "lr": 0.5}
 
 
 def pairs(arms: Sequence[Mapping[str, float]]) -> Iterator[tuple[Mapping[str, float], ...]]:
@@ -130,9 +129,9 @@ def pairs(arms: Sequence[Mapping[str, float]]) -> Iterator[tuple[Mapping[str, fl
     return itertools.permutations(arms, 2)
 
 
-def said(table: tables.Table) -> list[str]:
+def said(*of: tables.Table) -> list[str]:
     """An exercise's text in each language."""
-    given = {"swap_rates": table}
+    given = {table.sweep: table for table in of}
     section = chapter.Section("swap_rates", swap_rates, given, swap_rates.analyse(given))
     whole = chapter.Chapter(Path(), chapter.Source(given), [section])
     return [str(chapter.content(whole, language)["sections"][0]["text"]) for language in ("en", "zh")]

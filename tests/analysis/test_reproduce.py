@@ -163,7 +163,7 @@ def test_all_of_it_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     """Training, the choice, the second sweep and the report, each in a process; again: nothing is trained."""
-    tiny = (*TINY, "probe.train=300")
+    tiny = (*TINY, "data.train=500", "probe.train=300")
     monkeypatch.setitem(reproduce.SMALL, "drop_weights", ("data.validation=300", *tiny))
     monkeypatch.setitem(reproduce.SMALL, "drop_weights_test", tiny)
     arguments = ["--small", "--output", str(tmp_path), "--only", "drop_weights"]
