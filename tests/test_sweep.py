@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import forks
 import psutil
 import pytest
 import yaml
@@ -77,10 +78,9 @@ def sweep(root: Path, *arguments: str, code: int = 0) -> str:
 
 def printed(root: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
     """Runs a sweep to its end and gives its standard output and standard error."""
-    process = start(root, "-m", *SMALL, *arguments)
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == code, out + err
-    return out, err
+    done = forks.python("src.train", "-m", *SMALL, *arguments, cwd=root, timeout=PATIENCE)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
 
 
 def table(output: Path) -> list[dict[str, str]]:
@@ -154,9 +154,10 @@ def test_finished_runs_are_never_trained_again(workshop: Path, uninterrupted: Pa
     sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={uninterrupted.name}")
     assert before == {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*")}
     # neither by a single run nor under another sweep
-    single = start(workshop, *SMALL, "dropout1=0.3", "seed=2", f"output={uninterrupted.name}")
-    out, _ = single.communicate(timeout=PATIENCE)
-    assert "already finished" in out
+    single = forks.python(
+        "src.train", *SMALL, "dropout1=0.3", "seed=2", f"output={uninterrupted.name}", cwd=workshop
+    )
+    assert "already finished" in single.stdout
     assert (
         before.items() <= {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*")}.items()
     )
@@ -198,8 +199,8 @@ def test_same_files_with_any_workers_packs_and_launcher(
 
 
 def test_a_run_alone_gives_the_same_bytes(workshop: Path, uninterrupted: Path) -> None:
-    process = start(workshop, *SMALL, "dropout1=0.5", "seed=3", "output=alone")
-    assert process.wait(60) == 0
+    alone = forks.python("src.train", *SMALL, "dropout1=0.5", "seed=3", "output=alone", cwd=workshop)
+    assert alone.returncode == 0
     ((run, rows),) = results(workshop / "alone").items()
     assert results(uninterrupted)[run] == rows
 

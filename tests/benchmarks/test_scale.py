@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
 import statistics
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import forks
 import pytest
 from configs import REPOSITORY, Command
 from hypothesis import given
@@ -189,11 +187,9 @@ def test_the_pages_parts_work_as_written(
     for line in commands.splitlines():
         _, *arguments = shlex.split(line, comments=True)
         assert len(fewer.keys() & set(arguments)) == 1
-        done = subprocess.run(
-            [sys.executable, *(fewer.get(argument, argument) for argument in arguments), *tiny],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        flag, *rest = (fewer.get(argument, argument) for argument in arguments)
+        assert flag == "-m"
+        done = forks.python(*rest, *tiny, cwd=tmp_path, PYTHONPATH=str(REPOSITORY))
         assert done.returncode == 0, done.stdout + done.stderr
 
     accuracies: dict[float, dict[int, float]] = {0.2: {}, 0.5: {}}
