@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import itertools
 import json
 import os
@@ -22,6 +23,7 @@ import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 LIBRARIES = (
@@ -57,23 +59,28 @@ class Template:
             )
         return mine
 
-    def run(self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float) -> Done:
-        """As `subprocess.run([sys.executable, "-m", *arguments], …)` with the output captured as text."""
+    def call(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        timeout: float,
+        streams: Sequence[int],
+    ) -> int:
+        """The exit code of `python -m ARGUMENTS` with these descriptors as standard output and error."""
         self._socket = self._socket or self._start()
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            request = json.dumps([str(cwd), *arguments]).encode() + b"\n" + json.dumps(dict(env)).encode()
-            socket.send_fds(self._socket, [request], [out.fileno(), err.fileno()])
-            self._socket.settimeout(timeout)
-            try:
-                code = int(self._socket.recv(100))
-            except TimeoutError:
-                self.close()
-                raise subprocess.TimeoutExpired(list(arguments), timeout) from None
-            texts = []
-            for file in (out, err):
-                file.seek(0)
-                texts.append(file.read().decode())
-        return subprocess.CompletedProcess(["python", "-m", *arguments], code, *texts)
+        request = (
+            json.dumps([str(cwd.absolute()), *arguments]).encode() + b"\n" + json.dumps(dict(env)).encode()
+        )
+        socket.send_fds(self._socket, [request], streams)
+        self._socket.settimeout(timeout)
+        try:
+            answer = self._socket.recv(100)
+        except TimeoutError:
+            self.close()
+            raise subprocess.TimeoutExpired(list(arguments), timeout) from None
+        assert answer, "the template is gone"
+        return int(answer)
 
     def close(self) -> None:
         """Ends it and its forks."""
@@ -89,7 +96,15 @@ TEMPLATE = Template()
 
 def python(*arguments: str | Path, cwd: Path, timeout: float = 600, **environment: str) -> Done:
     """`python -m ARGUMENTS` in the folder `cwd`, with additions to the environment."""
-    return TEMPLATE.run([str(part) for part in arguments], cwd, {**os.environ, **environment}, timeout)
+    words = [str(argument) for argument in arguments]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        streams = [out.fileno(), err.fileno()]
+        code = TEMPLATE.call(words, cwd, {**os.environ, **environment}, timeout, streams)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode())
+    return Done(words, code, *texts)
 
 
 def fresh_python(*arguments: str | Path, cwd: Path, timeout: float = 600, **environment: str) -> Done:
@@ -103,6 +118,26 @@ def fresh_python(*arguments: str | Path, cwd: Path, timeout: float = 600, **envi
         timeout=timeout,
         check=False,
     )
+
+
+class Process:
+    """For `subprocess.Popen([sys.executable, "-m", …])`; it has ended when it is made."""
+
+    def __init__(self, command: Sequence[str], cwd: Path = Path(), **streams: Any) -> None:
+        assert command[:2] == [sys.executable, "-m"]
+        if streams.get("stdout") == subprocess.PIPE:
+            done = python(*command[2:], cwd=cwd)
+            streams["stderr"].write(done.stderr)
+            self.stdout, self.returncode = io.StringIO(done.stdout), done.returncode
+        else:
+            self.returncode = TEMPLATE.call(command[2:], cwd, os.environ, 600, [1, 2])
+
+    def wait(self) -> int:
+        return self.returncode
+
+
+SUBPROCESS = SimpleNamespace(Popen=Process, PIPE=subprocess.PIPE)
+"""In the place of a module's `subprocess`."""
 
 
 # In the template
@@ -133,6 +168,7 @@ def become(command: list[str], environment: dict[str, str], descriptors: list[in
     for number, descriptor in enumerate(descriptors, 1):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

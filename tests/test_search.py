@@ -269,6 +269,7 @@ def test_the_same_seed_asks_for_the_same_trials_even_after_a_kill(run: Run, samp
     assert [row["id"] for row in rows(killed.folder)] == [row["id"] for row in rows(first.folder)]
 
 
+@pytest.mark.slow
 def test_a_sampler_that_learns_beats_chance(run: Run) -> None:
     best = {
         sampler: max(

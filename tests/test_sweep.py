@@ -297,7 +297,7 @@ def test_divergence_is_recorded_and_not_repeated(workshop: Path) -> None:
     assert everything(output) == before
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_a_signal_ends_a_sweep_cleanly(workshop: Path, name: str) -> None:
     output = workshop / f"ended-by-{name}"
     many = ["seed=range(4)", "epochs=3000", "hydra.launcher.n_jobs=2"]
@@ -320,6 +320,7 @@ def test_a_signal_ends_a_sweep_cleanly(workshop: Path, name: str) -> None:
     assert [row["state"] for row in table(output)] == ["unfinished"] * 4
 
 
+@pytest.mark.slow
 def test_a_table_that_the_disk_does_not_take_is_exit_3_and_the_same_command_goes_on(workshop: Path) -> None:
     output, arguments = workshop / "limited", ["dropout1=0.2,0.5", "seed=range(60)", "epochs=1"]
     command = shlex.join(
@@ -347,7 +348,18 @@ def test_a_table_that_the_disk_does_not_take_is_exit_3_and_the_same_command_goes
 
 
 def test_a_reader_that_goes_away_ends_no_sweep(workshop: Path) -> None:
-    command = shlex.join([sys.executable, "-m", "src.train", "-m", *SMALL, "seed=range(4)", "output=unread"])
+    command = shlex.join(
+        [
+            sys.executable,
+            "-m",
+            "src.train",
+            "-m",
+            *SMALL,
+            "seed=range(4)",
+            "output=unread",
+            "hydra.launcher.n_jobs=1",
+        ]
+    )
     unread = ["bash", "-c", f"set -o pipefail; {command} | head -1"]
     done = subprocess.run(unread, cwd=workshop, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "4 runs, 0 of them done before\n", "")

@@ -342,6 +342,7 @@ def test_another_plan_is_refused_in_the_same_folder(tmp_path: Path) -> None:
 LOOKS = ["dropout1=0,0.9", "hydra.sweeper.until.looks=[3,6]", "hydra.sweeper.primary.reference=0"]
 
 
+@pytest.mark.slow
 def test_a_real_sweep_killed_and_resumed(workshop: Path) -> None:
     text = sweep(workshop, *LOOKS, "output=until_whole")
     assert re.search(r"look at 3 of at most 6 seeds: \d of 1 pairs decided, at most \d+ more runs", text)

@@ -35,6 +35,7 @@ def python(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return forks.python(*arguments[1:], cwd=root, PYTHONPATH="")
 
 
+@pytest.mark.slow
 def test_the_page_works_as_written(copy: Path) -> None:
     (commands,) = re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.M | re.S)
     outputs = []

@@ -60,6 +60,7 @@ def test_the_pages_noise_that_learns_schedule_and_optimizer(
         assert last["test_acc"] > 0.5, "the optimizer learns"
 
 
+@pytest.mark.slow
 def test_the_page_works_as_written(tmp_path: Path) -> None:
     for name in ("src", "conf", "sweeps", "analysis"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
