@@ -1,11 +1,12 @@
 # make run: the book's experiment with its report. make reproduce: every exercise of the chapter, resumable; make
-# report: a small version of it, in minutes. make test: lint, types and every test. All set everything up.
+# report: a small version of it, in minutes. make test: lint, types and tests; make test-slow: the long tests. All set
+# everything up.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRACKERS := .venv-trackers
 
-.PHONY: run reproduce report noises results test test-engines test-trackers fast lint format data clean
+.PHONY: run reproduce report noises results test test-slow test-engines test-trackers lint format data clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed
@@ -36,10 +37,11 @@ results: run
 
 # two processes: most of a test's time is in processes that it starts and waits for
 test: lint data
-	$(BIN)/python -m pytest -n 2
-
-fast: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 -m "not slow and not engines and not trackers"
+
+# whole pages, reports and notebooks, and sweeps that are killed
+test-slow: $(VENV)/installed-test data
+	$(BIN)/python -m pytest -n 2 -m "slow and not engines and not trackers"
 
 # real clusters on this machine, started and stopped by the tests; ONLY=--lf for those that failed last
 test-engines: $(VENV)/installed-engines data

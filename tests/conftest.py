@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
-import subprocess
 import sys
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 import torch
 from configs import REPOSITORY, Command, Compose
@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
         kernels._by_torch = onednn
     elif kernel:
         kernels.resolve(kernel)
-        kernels.fastest = wraps(kernels.fastest.__wrapped__)(lambda: kernel)
+        kernels.fastest = functools.wraps(kernels.fastest.__wrapped__)(lambda: kernel)
 
 
 def onednn(out: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> Tensor:
@@ -121,17 +121,11 @@ def component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
 
 @pytest.fixture
 def command() -> Command:
-    """Runs `python -m ARGUMENTS` in the repository's root, as the README has it."""
+    """Runs `python -m ARGUMENTS` in the repository's root, as the README has it; a fork, see `forks.py`."""
+    return functools.partial(forks.python, cwd=REPOSITORY)
 
-    def run(*arguments: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=REPOSITORY,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
 
-    return run
+@pytest.fixture(scope="session", autouse=True)
+def _end_of_forks() -> Iterator[None]:
+    yield
+    forks.TEMPLATE.close()

@@ -212,7 +212,7 @@ def untimed(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("act", [die, full])
-@pytest.mark.parametrize("work", [run, curves, sweep])
+@pytest.mark.parametrize("work", [run, curves, pytest.param(sweep, marks=pytest.mark.slow)])
 def test_what_is_begun_again_ends_in_the_same_files(
     tmp_path: Path, work: Callable[[Path], None], act: Callable[[], None]
 ) -> None:

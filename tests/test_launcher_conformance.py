@@ -38,5 +38,6 @@ class TestPackedLauncher(LauncherTestSuite):
     [({}, ["-m", "hydra/launcher=packed", "hydra.job_logging.formatters.simple.format='[JOB] %(message)s'",
            "hydra.hydra_logging.formatters.simple.format='[HYDRA] %(message)s'"])],
 )  # fmt: skip
+@pytest.mark.slow
 class TestPackedLauncherIntegration(IntegrationTestSuite):
     """hydra.test_utils.launcher_common_tests.IntegrationTestSuite, in processes of their own."""

@@ -26,7 +26,8 @@ SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=2", "dev
 def noises(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """A sweep of four runs, in a folder whose name Hydra would read as something else."""
     output = tmp_path_factory.mktemp("a") / 'o "u" (t)'
-    return sweep("noise=dropout,gaussian", "seed=0,1", *SMALL, "tags=[pilot]", output=output, progress=False)
+    here = ["tags=[pilot]", "hydra.launcher.n_jobs=1"]
+    return sweep("noise=dropout,gaussian", "seed=0,1", *SMALL, *here, output=output, progress=False)
 
 
 def test_a_sweep_is_the_command_lines(noises: Sweep, compose: Any) -> None:
@@ -123,7 +124,7 @@ def test_bad_input_is_an_exception_of_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^dropout1=2: must be a finite number from 0 to 1$") as caught:
-        sweep("dropout1=0.5,2", *SMALL)
+        sweep("dropout1=0.5,2", *SMALL, "hydra.launcher.n_jobs=1")
     assert (caught.value.key, caught.value.value) == ("dropout1", 2)
     assert capfd.readouterr() == ("", ""), "it is raised, and not printed as well"
     assert not list(tmp_path.iterdir())
@@ -177,6 +178,7 @@ def test_plan_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         sweep("noise=dropout,gaussian", "hydra.sweeper.plan=true", *SMALL)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
     me, seen = psutil.Process(), dict[int, psutil.Process]()
     others = {child.pid for child in me.children(recursive=True)}  # idle workers of tests before

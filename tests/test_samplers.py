@@ -52,7 +52,10 @@ def asked(folder: Path, name: str, until: int, seed: int = 0, last_told: bool = 
     return [trial.params for trial in memory.trials]
 
 
-@pytest.mark.parametrize("name", sorted(set(samplers.CLASSES) - {"grid"}))
+@pytest.mark.parametrize(
+    "name",
+    [*sorted(set(samplers.CLASSES) - {"grid", "gp"}), pytest.param("gp", marks=pytest.mark.slow)],
+)
 def test_the_same_seed_asks_for_the_same_trials_even_after_a_kill(tmp_path: Path, name: str) -> None:
     until = 16 if name == "gp" else 12
     first = asked(tmp_path / "first", name, until)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import forks
 import psutil
 import pytest
 import yaml
@@ -268,6 +269,7 @@ def test_the_same_seed_asks_for_the_same_trials_even_after_a_kill(run: Run, samp
     assert [row["id"] for row in rows(killed.folder)] == [row["id"] for row in rows(first.folder)]
 
 
+@pytest.mark.slow
 def test_a_sampler_that_learns_beats_chance(run: Run) -> None:
     best = {
         sampler: max(
@@ -455,37 +457,38 @@ def test_two_searches_of_one_folder_at_once_are_refused(run: Run, tmp_path: Path
         run(*SPACE)
 
 
+def ended(folder: Path, check: str, *arguments: str) -> forks.Done:
+    """A sweep from an empty folder, and a check behind its end."""
+    (folder / "checked.py").write_text(
+        f"import sys\nfrom src import train\ncode = train.main()\n{check}\nsys.exit(code)\n"
+    )
+    return forks.python("checked", "-m", *DIGITS, *arguments, cwd=folder, PYTHONPATH=str(REPOSITORY))
+
+
 def test_without_optuna_one_line_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "optuna.py").write_text("raise ModuleNotFoundError('No module named optuna', name='optuna')")
-    code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from src import train;"
-        f"sys.argv = ['train', '-m', 'hydra/sweeper=optuna', 'output={tmp_path / 'out'}', *{[*DIGITS, *SPACE]!r}];"
-        "sys.exit(train.main())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    done = ended(tmp_path, "", "hydra/sweeper=optuna", *SPACE)
     assert done.returncode == 2
     said = "hydra/sweeper=optuna: the package optuna is not installed; pip install -e '.[optuna]' brings it"
     assert done.stderr == f"error: {said}\n"
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_plain_sweep_does_not_import_optuna(tmp_path: Path) -> None:
-    code = (
-        "import sys; from src import train;"
-        f"sys.argv = ['train', '-m', 'seed=0', 'output={tmp_path / 'out'}', *{DIGITS!r}]\n"
-        "assert train.main() == 0; assert not {'optuna', 'sqlalchemy', 'src.sweeping.search'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    names = {"optuna", "sqlalchemy", "src.sweeping.search"}
+    plan = [*SPACE, "hydra.sweeper.plan=true"]
+    for check, arguments in (("not names &", ["seed=0"]), ("names <=", ["hydra/sweeper=optuna", *plan])):
+        done = ended(tmp_path, f"names = {names}; assert {check} set(sys.modules)", *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 # In processes of their own, with real training
 
 
-def start(*arguments: str, root: Path = REPOSITORY) -> subprocess.Popen[str]:
+def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "src.train", "-m", "hydra/sweeper=optuna", *DIGITS, *arguments],
-        cwd=root,
+        cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -494,11 +497,10 @@ def start(*arguments: str, root: Path = REPOSITORY) -> subprocess.Popen[str]:
     )
 
 
-def finished(*arguments: str, code: int = 0, root: Path = REPOSITORY) -> str:
-    process = start(*arguments, root=root)
-    out, err = process.communicate(timeout=180)
-    assert process.returncode == code, out + err
-    return out + err
+def finished(*arguments: str) -> str:
+    done = forks.python("src.train", "-m", "hydra/sweeper=optuna", *DIGITS, *arguments, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def folder_of(output: Path) -> Path:
@@ -587,8 +589,7 @@ def test_a_named_search_with_a_failing_trial_and_its_report(tmp_path: Path) -> N
     (tmp_path / "src" / "noise" / "buggy.py").write_text(BUGGY)
     (tmp_path / "conf" / "noise" / "buggy.yaml").write_text("name: buggy\n")
     (tmp_path / "sweeps" / "rates.yaml").write_text(NAMED)
-    command = [sys.executable, "-m", "src.train", "sweep=rates", "noise=buggy", *DIGITS, "output=out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    done = forks.python("src.train", "sweep=rates", "noise=buggy", *DIGITS, "output=out", cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     folder = folder_of(tmp_path / "out")
     assert folder.name.startswith("rates__")
@@ -603,8 +604,7 @@ def test_a_named_search_with_a_failing_trial_and_its_report(tmp_path: Path) -> N
     record = json.loads((tmp_path / "out" / "runs" / failed.user_attrs["run"] / "run.json").read_text())
     assert record["error"].endswith("RuntimeError: a bug in a user's noise")
 
-    compare = [sys.executable, "-m", "analysis.compare", str(folder)]
-    assert subprocess.run(compare, cwd=tmp_path, capture_output=True, timeout=120).returncode == 1
+    assert forks.python("analysis.compare", folder, cwd=tmp_path).returncode == 1
     report = (folder / "report.md").read_text()
     assert "## Search" in report and "searched for the highest validation accuracy in 16 trials" in report
     assert f"of which {states.count(TrialState.FAIL)} failed" in report

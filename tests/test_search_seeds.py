@@ -105,7 +105,7 @@ def test_a_clearly_worse_trial_gets_no_more_seeds(run: Run) -> None:
         assert (seeds[trial.number] == 4) == bool(before and (whole.value or 0) < max(before))
 
 
-@pytest.mark.parametrize("most", [3, 26])
+@pytest.mark.parametrize("most", [pytest.param(3, marks=pytest.mark.slow), 26])
 def test_a_killed_search_prunes_the_same_trials(run: Run, most: int) -> None:
     options: dict[str, Any] = {"result": by_seed, **TEN, "n_trials": 6}
     whole = run(*SPACE, "seed=range(6)", name="whole", **options)

@@ -134,6 +134,7 @@ def test_no_worker_waits_for_the_slowest(run: Run) -> None:
     assert [row["id"] for row in rows(searched.folder)] == [t.user_attrs["run"] for t in searched.trials]
 
 
+@pytest.mark.slow
 def test_what_is_asked_knows_of_what_has_ended(run: Run) -> None:
     """With batches the same trials are asked for whoever ends first; without it depends on it."""
     options: dict[str, Any] = {"sampler": "tpe", "n_trials": 20}
@@ -148,7 +149,7 @@ def test_what_is_asked_knows_of_what_has_ended(run: Run) -> None:
     assert asked["newest", None] != asked["oldest", None]
 
 
-@pytest.mark.parametrize("size", [None, 4])
+@pytest.mark.parametrize("size", [None, pytest.param(4, marks=pytest.mark.slow)])
 def test_an_interrupted_search_goes_on_and_trains_nothing_again(run: Run, size: int | None) -> None:
     first = run(*SPACE, most=5, batch_size=size)
     assert first.exit_code == 130

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import forks
 import psutil
 import pytest
 import yaml
@@ -77,10 +78,9 @@ def sweep(root: Path, *arguments: str, code: int = 0) -> str:
 
 def printed(root: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
     """Runs a sweep to its end and gives its standard output and standard error."""
-    process = start(root, "-m", *SMALL, *arguments)
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == code, out + err
-    return out, err
+    done = forks.python("src.train", "-m", *SMALL, *arguments, cwd=root, timeout=PATIENCE)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
 
 
 def table(output: Path) -> list[dict[str, str]]:
@@ -154,9 +154,10 @@ def test_finished_runs_are_never_trained_again(workshop: Path, uninterrupted: Pa
     sweep(workshop, "dropout1=0.2,0.3,0.5", "seed=range(4)", f"output={uninterrupted.name}")
     assert before == {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*")}
     # neither by a single run nor under another sweep
-    single = start(workshop, *SMALL, "dropout1=0.3", "seed=2", f"output={uninterrupted.name}")
-    out, _ = single.communicate(timeout=PATIENCE)
-    assert "already finished" in out
+    single = forks.python(
+        "src.train", *SMALL, "dropout1=0.3", "seed=2", f"output={uninterrupted.name}", cwd=workshop
+    )
+    assert "already finished" in single.stdout
     assert (
         before.items() <= {path: path.stat().st_mtime_ns for path in uninterrupted.glob("runs/*/*")}.items()
     )
@@ -198,8 +199,8 @@ def test_same_files_with_any_workers_packs_and_launcher(
 
 
 def test_a_run_alone_gives_the_same_bytes(workshop: Path, uninterrupted: Path) -> None:
-    process = start(workshop, *SMALL, "dropout1=0.5", "seed=3", "output=alone")
-    assert process.wait(60) == 0
+    alone = forks.python("src.train", *SMALL, "dropout1=0.5", "seed=3", "output=alone", cwd=workshop)
+    assert alone.returncode == 0
     ((run, rows),) = results(workshop / "alone").items()
     assert results(uninterrupted)[run] == rows
 
@@ -296,7 +297,7 @@ def test_divergence_is_recorded_and_not_repeated(workshop: Path) -> None:
     assert everything(output) == before
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_a_signal_ends_a_sweep_cleanly(workshop: Path, name: str) -> None:
     output = workshop / f"ended-by-{name}"
     many = ["seed=range(4)", "epochs=3000", "hydra.launcher.n_jobs=2"]
@@ -319,6 +320,7 @@ def test_a_signal_ends_a_sweep_cleanly(workshop: Path, name: str) -> None:
     assert [row["state"] for row in table(output)] == ["unfinished"] * 4
 
 
+@pytest.mark.slow
 def test_a_table_that_the_disk_does_not_take_is_exit_3_and_the_same_command_goes_on(workshop: Path) -> None:
     output, arguments = workshop / "limited", ["dropout1=0.2,0.5", "seed=range(60)", "epochs=1"]
     command = shlex.join(
@@ -346,7 +348,18 @@ def test_a_table_that_the_disk_does_not_take_is_exit_3_and_the_same_command_goes
 
 
 def test_a_reader_that_goes_away_ends_no_sweep(workshop: Path) -> None:
-    command = shlex.join([sys.executable, "-m", "src.train", "-m", *SMALL, "seed=range(4)", "output=unread"])
+    command = shlex.join(
+        [
+            sys.executable,
+            "-m",
+            "src.train",
+            "-m",
+            *SMALL,
+            "seed=range(4)",
+            "output=unread",
+            "hydra.launcher.n_jobs=1",
+        ]
+    )
     unread = ["bash", "-c", f"set -o pipefail; {command} | head -1"]
     done = subprocess.run(unread, cwd=workshop, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "4 runs, 0 of them done before\n", "")

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forks
 import pytest
 from configs import make_run
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
@@ -15,7 +16,7 @@ from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from hydra_plugins.dropout_sweeps import ArmsSweeper, OptunaSweeper, SweepFiles, SweepFolder
 from omegaconf import OmegaConf
-from test_train import SMALL, Train, train_here
+from test_train import SMALL, Ended, Train, train_here
 
 from src.errors import REPOSITORY, InputError
 from src.sweeping import naming, sweep
@@ -98,9 +99,15 @@ def test_anything_but_one_name_is_refused(train_here: Train, choice: str, flag: 
     assert err.startswith(f"error: sweep={choice}: name one sweep at a time")
 
 
-def test_hydras_own_sweeper_trains_every_batch_and_the_code_is_1(train_here: Train, tmp_path: Path) -> None:
+def train_apart(folder: Path, *arguments: str) -> Ended:
+    """`python -m src.train ARGUMENTS` in this folder; its workers are no children of the tests' own process."""
+    done = forks.python("src.train", *arguments, cwd=folder, PYTHONPATH=str(REPOSITORY))
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_hydras_own_sweeper_trains_every_batch_and_the_code_is_1(tmp_path: Path) -> None:
     basic = ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1", "hydra.launcher.n_jobs=1"]
-    code, out, _ = train_here("-m", *SMALL, *basic, "optimizer.lr=1e9,0.5")
+    code, out, _ = train_apart(tmp_path, "-m", *SMALL, *basic, "optimizer.lr=1e9,0.5")
     assert (code, out.count("1 runs, 0 of them done before")) == (1, 2)
     assert "0 finished, 1 failed or diverged" in out and "1 finished, 1 failed or diverged" in out
     (folder,) = tmp_path.glob("outputs/sweeps/*")
@@ -121,11 +128,9 @@ def test_hydras_own_sweeper_trains_every_batch_and_the_code_is_1(train_here: Tra
         (9, "seed=range(1e400)", "seed=range(1e400): must end after at most 10,000,000 values"),
     ],
 )
-def test_a_sweeper_of_hydras_drops_nothing_either(
-    train_here: Train, batch: int, swept: str, said: str
-) -> None:
+def test_a_sweeper_of_hydras_drops_nothing_either(tmp_path: Path, batch: int, swept: str, said: str) -> None:
     own = ["hydra/sweeper=basic", f"hydra.sweeper.max_batch_size={batch}", "hydra.launcher.n_jobs=1"]
-    code, _, err = train_here("-m", *SMALL, *own, swept)
+    code, _, err = train_apart(tmp_path, "-m", *SMALL, *own, swept)
     assert code == 2 and said in err and len(err.splitlines()) == 1
 
 

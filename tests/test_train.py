@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import forks
 import matplotlib.image
 import numpy as np
 import pytest
@@ -354,27 +355,40 @@ def test_hydras_own_key_starts_a_sweep_too(train_here: Train, tmp_path: Path) ->
 
 
 class Screen:
-    """A command on a terminal of 80 columns, and every byte that it wrote there."""
+    """A terminal of 80 columns for a command, and every byte that was written there."""
 
-    def __init__(self, *arguments: str) -> None:
-        self._master, slave = os.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    def __init__(self) -> None:
+        self._master, self._slave = os.openpty()
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         hiding = ("COLUMNS", "LINES", "NO_COLOR", "TTY_COMPATIBLE", "FORCE_COLOR")
-        environment = {key: value for key, value in os.environ.items() if key not in hiding}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "src.train", *arguments],
-            cwd=REPOSITORY,
-            env={**environment, "TERM": "xterm"},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=heed_ctrl_c,
-        )
-        os.close(slave)
+        self._environment = {key: value for key, value in os.environ.items() if key not in hiding}
+        self._environment["TERM"] = "xterm"
         self._bytes = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """`python -m src.train ARGUMENTS`, a process of its own; it is the one command."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "src.train", *arguments],
+            cwd=REPOSITORY,
+            env=self._environment,
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            start_new_session=True,
+            preexec_fn=heed_ctrl_c,
+        )
+        os.close(self._slave)
+        return process
+
+    def run(self, *arguments: str) -> int:
+        """The exit code of the same as a fork."""
+        streams = [self._slave, self._slave]
+        code = forks.TEMPLATE.call(["src.train", *arguments], REPOSITORY, self._environment, 600, streams)
+        os.close(self._slave)
+        self.close()
+        return code
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):  # that the other end is closed
@@ -386,22 +400,23 @@ class Screen:
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._bytes.decode(errors="replace"))
         return [line for line in re.split(r"[\r\n]+", text) if line.strip()]
 
-    def wait(self, seconds: float = 60) -> int:
-        code = self.process.wait(seconds)
+    def close(self) -> None:
+        """After the command's end."""
         self._reader.join(5)
         os.close(self._master)
-        return code
 
 
 def test_a_terminal_shows_a_bar_and_ctrl_c_leaves_no_finished_run(tmp_path: Path) -> None:
-    screen = Screen(*SMALL, "epochs=100000", f"output={tmp_path}")
+    screen = Screen()
+    process = screen.start(*SMALL, "epochs=100000", f"output={tmp_path}")
     wait_for(
         lambda: (
             any("test acc" in line for line in screen.lines()) and list(tmp_path.glob("runs/*/metrics.csv"))
         )
     )
-    screen.process.send_signal(signal.SIGINT)
-    assert screen.wait() == 130
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    screen.close()
     lines = screen.lines()
     assert any(re.fullmatch(r"[╸╺━]+ +\d+/100000 epochs [\d:-]+", line) for line in lines)
     assert any(
@@ -418,8 +433,8 @@ def test_a_terminal_shows_a_bar_and_ctrl_c_leaves_no_finished_run(tmp_path: Path
 def named(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The output folder of a named sweep started without -m, and what a terminal showed of it."""
     output = tmp_path_factory.mktemp("named")
-    screen = Screen("sweep=rate_order", *SMALL, "seed=0,1", f"output={output}")
-    assert screen.wait() == 0, screen.lines()
+    screen = Screen()
+    assert screen.run("sweep=rate_order", *SMALL, "seed=0,1", f"output={output}") == 0, screen.lines()
     return output, screen.lines()
 
 

@@ -7,7 +7,7 @@ import csv
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from configs import make_run, plain
 from test_campaign import Scripted
-from test_sweep import SMALL, results, start, without_seconds, workshop
+from test_sweep import SMALL, results, start, sweep, without_seconds, workshop
 
 from analysis import measures
 from src.errors import InputError
@@ -342,15 +342,9 @@ def test_another_plan_is_refused_in_the_same_folder(tmp_path: Path) -> None:
 LOOKS = ["dropout1=0,0.9", "hydra.sweeper.until.looks=[3,6]", "hydra.sweeper.primary.reference=0"]
 
 
-def ended(root: Path, arguments: Sequence[str], code: int = 0) -> str:
-    process = start(root, "-m", *SMALL, *arguments)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, out + err
-    return out + err
-
-
+@pytest.mark.slow
 def test_a_real_sweep_killed_and_resumed(workshop: Path) -> None:
-    text = ended(workshop, [*LOOKS, "output=until_whole"])
+    text = sweep(workshop, *LOOKS, "output=until_whole")
     assert re.search(r"look at 3 of at most 6 seeds: \d of 1 pairs decided, at most \d+ more runs", text)
     killed = workshop / "until_killed"
     process = start(workshop, "-m", *SMALL, *LOOKS, f"output={killed.name}", "hydra.launcher.n_jobs=1")
@@ -359,7 +353,7 @@ def test_a_real_sweep_killed_and_resumed(workshop: Path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    ended(workshop, [*LOOKS, f"output={killed.name}"])
+    sweep(workshop, *LOOKS, f"output={killed.name}")
     whole = workshop / "until_whole"
     assert results(killed) == results(whole)
     looks, runs = (
@@ -369,13 +363,13 @@ def test_a_real_sweep_killed_and_resumed(workshop: Path) -> None:
     assert without_seconds(runs[0].read_text()) == without_seconds(runs[1].read_text())
     # the name says that it is no plain sweep, and what it would take is told without training
     assert [path.name[:7] for path in killed.glob("sweeps/*")] == ["until__"]
-    assert "at least 6 of these runs" in ended(
-        workshop, [*LOOKS, "output=until_new", "hydra.sweeper.plan=true"]
+    assert "at least 6 of these runs" in sweep(
+        workshop, *LOOKS, "output=until_new", "hydra.sweeper.plan=true"
     )
 
 
 def test_refused_before_anything_trains(workshop: Path) -> None:
-    text = ended(workshop, ["hydra.sweeper.until.looks=10", "output=until_refused"], code=2)
+    text = sweep(workshop, "hydra.sweeper.until.looks=10", "output=until_refused", code=2)
     assert "until.looks" in text
     assert len(text.strip().splitlines()) == 1
     assert not (workshop / "until_refused").exists()

@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import forks
 import psutil
 import pytest
 import torch
@@ -45,6 +46,13 @@ def test_curve_on_the_band(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the digits, with a band of two seeds, which is trained once and then read."""
+
+    def run(command: list[str], seconds: float, gently: bool) -> processes.Ended:
+        assert command[:2] == [sys.executable, "-m"] and gently
+        done = forks.python(*command[2:], cwd=REPOSITORY, timeout=seconds)
+        return processes.Ended(done.returncode, done.stdout + done.stderr)
+
+    monkeypatch.setattr(band, "run", run)
     monkeypatch.setattr(band, "SWEEP", ("sweep=check", "seed=0,1"))
     path = written(tmp_path, BOOK.replace("784", "64"))
     assert check(path, "digits", tmp_path / "out") == 0
@@ -132,7 +140,9 @@ def _wait_until_gone(process: int) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_ends_it_cleanly(number: int, code: int, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     path = written(

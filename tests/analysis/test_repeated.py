@@ -94,6 +94,7 @@ def test_a_damaged_file_is_said_in_a_line(looked: Path, text: str) -> None:
         comparison.compare(looked)
 
 
+@pytest.mark.slow
 def test_the_exercises_say_so_in_both_languages() -> None:
     arms = [{"dropout1": a, "dropout2": b} for a, b in ((0.2, 0.5), (0.5, 0.2))]
     table = made("swap_rates", arms, range(20), by_chance)

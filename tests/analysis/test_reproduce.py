@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forks
 import psutil
 import pytest
 from configs import REPOSITORY, heed_ctrl_c
@@ -163,6 +164,7 @@ def test_all_of_it_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     """Training, the choice, the second sweep and the report, each in a process; again: nothing is trained."""
+    monkeypatch.setattr(reproduce, "subprocess", forks.SUBPROCESS)
     tiny = (*TINY, "data.train=500", "probe.train=300")
     monkeypatch.setitem(reproduce.SMALL, "drop_weights", ("data.validation=300", *tiny))
     monkeypatch.setitem(reproduce.SMALL, "drop_weights_test", tiny)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from browser import evaluate, show
 from configs import REPOSITORY
@@ -240,12 +241,7 @@ def test_it_waits_for_a_sweep_and_follows_it(tmp_path: Path) -> None:
     )  # fmt: skip
     sweep = ["data=digits", "model.hidden1=8", "model.hidden2=8", "epochs=2", "dropout1=0.2,0.5"]
     where = [f"output={tmp_path}", f"hydra.sweep.dir={folder}", "hydra.launcher.n_jobs=1"]
-    subprocess.run(
-        [sys.executable, "-m", "src.train", "-m", *sweep, *where],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=True,
-    )
+    assert forks.python("src.train", "-m", *sweep, *where, cwd=REPOSITORY).returncode == 0
     out, err = watching.communicate(timeout=60)
     assert (watching.returncode, out) == (0, f"Open {folder / 'watch.html'}\n")
     assert err in ("", f"waiting for {folder / 'runs.csv'}: the sweep has not begun\n")

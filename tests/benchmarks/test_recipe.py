@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from src.data import load_bytes
@@ -9,6 +10,7 @@ from src.training.probes import EVALUATION_BATCH
 from tests.benchmarks import floor, recipe
 
 
+@pytest.mark.slow
 def test_recipe_learns() -> None:
     digits = load_bytes("digits")
     # 8x8 images in a corner of the recipe's 28x28

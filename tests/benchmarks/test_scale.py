@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
 import statistics
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import forks
 import pytest
-from configs import REPOSITORY, Command
+from configs import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.benchmarks import floor, options, scale
+from tests.benchmarks import commands, floor, options, scale, throughput
 
 PAGE = REPOSITORY / "sweeps" / "SCALE.md"
 SMALL = scale.Measured(
@@ -161,13 +161,29 @@ def test_the_number_of_runs_follows_from_what_is_measured() -> None:
     assert options.parse_arguments("", ["--overhead"]).runs == 300
 
 
+class Here:
+    """In the place of `arms.Worker`: this process."""
+
+    def __init__(self, threads: int | None, pinned: bool) -> None:
+        assert not pinned
+
+    def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.mark.slow
-def test_the_command_prints_both_tables(command: Command) -> None:
-    arguments = ["--scale", "--runs", "20", "--run-epoch", "0.36"]
-    done = command("tests.benchmarks.throughput", *arguments, timeout=600)
-    assert done.returncode == 0, done.stderr
+def test_the_command_prints_both_tables(
+    hydra_restore_singletons: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(throughput, "Worker", Here)
+    monkeypatch.setattr(commands, "subprocess", forks.SUBPROCESS)
+    assert throughput.main(["--scale", "--runs", "20", "--run-epoch", "0.36"]) == 0
+    out = capsys.readouterr().out
     # of a run: its folder, .hydra, six files, its lock; of a sweep: four folders and three files
-    measured, arithmetic = done.stdout.split("Arithmetic")
+    measured, arithmetic = out.split("Arithmetic")
     assert cells(measured, "files and folders")[1:] == ["25", "187", "9"]
     assert cells(arithmetic, "training on")[2:] == ["60 min", "4.17 days", "417 days"]
     for name, what, _ in scale.COSTS:
@@ -189,11 +205,9 @@ def test_the_pages_parts_work_as_written(
     for line in commands.splitlines():
         _, *arguments = shlex.split(line, comments=True)
         assert len(fewer.keys() & set(arguments)) == 1
-        done = subprocess.run(
-            [sys.executable, *(fewer.get(argument, argument) for argument in arguments), *tiny],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        flag, *rest = (fewer.get(argument, argument) for argument in arguments)
+        assert flag == "-m"
+        done = forks.python(*rest, *tiny, cwd=tmp_path, PYTHONPATH=str(REPOSITORY))
         assert done.returncode == 0, done.stdout + done.stderr
 
     accuracies: dict[float, dict[int, float]] = {0.2: {}, 0.5: {}}

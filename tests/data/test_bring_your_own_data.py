@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pandas as pd
 import pytest
 from configs import REPOSITORY
@@ -32,12 +31,11 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=root, env={**os.environ, "PYTHONPATH": ""},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    assert arguments[0] == "-m"
+    return forks.python(*arguments[1:], cwd=root, PYTHONPATH="")
 
 
+@pytest.mark.slow
 def test_the_page_works_as_written(copy: Path) -> None:
     (commands,) = re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.M | re.S)
     outputs = []
@@ -56,9 +54,9 @@ def test_the_page_works_as_written(copy: Path) -> None:
 
 def test_its_python_example(copy: Path) -> None:
     example = re.findall(r"^```python\n(from src\.data import load.*?)^```", PAGE, flags=re.M | re.S)[0]
-    done = python(
-        copy, "-c", f"{example}\nprint(tuple(train_images.shape), train_images.dtype, test_labels.max())"
-    )
+    shown = "print(tuple(train_images.shape), train_images.dtype, test_labels.max())"
+    (copy / "example.py").write_text(f"{example}\n{shown}\n")
+    done = python(copy, "-m", "example")
     assert done.stdout == "(5000, 144) torch.float32 tensor(3)\n", done.stderr
 
 

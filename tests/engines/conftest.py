@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 from test_sweep import workshop as users
@@ -65,6 +67,14 @@ def read(options):
     labels = np.arange(len(images)) % 10
     return Arrays(images[:400], labels[:400], images[400:], labels[400:], scale=1, classes=10)
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_forks() -> Iterator[None]:
+    """Daemons are started by processes of their own, as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forks, "python", forks.fresh_python)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 import yaml
 from configs import DIGITS, REPOSITORY, make_run
@@ -61,6 +60,7 @@ def test_the_pages_noise_that_learns_schedule_and_optimizer(
         assert last["test_acc"] > 0.5, "the optimizer learns"
 
 
+@pytest.mark.slow
 def test_the_page_works_as_written(tmp_path: Path) -> None:
     for name in ("src", "conf", "sweeps", "analysis"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -115,7 +115,5 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
 
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=root, env={**os.environ, "PYTHONPATH": ""},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    assert arguments[0] == "-m"
+    return forks.python(*arguments[1:], cwd=root, PYTHONPATH="")
