@@ -204,9 +204,10 @@ def test_a_wrong_primary_in_a_file_is_refused(
         sweep._check_primary(sweeper, sweep.expanded(sweeper, task), jobs)
 
 
-def test_a_wrong_primary_is_refused_before_anything_trains(train_here: Train, tmp_path: Path) -> None:
+def test_a_wrong_primary_is_refused_before_anything_trains(tmp_path: Path) -> None:
     for flag in ("hydra.sweeper.plan=true", "hydra.launcher.n_jobs=1"):
-        code, out, err = train_here("-m", *SMALL, "seed=0,1", flag, "hydra.sweeper.primary.margin=0")
+        wrong = ["-m", *SMALL, "seed=0,1", flag, "hydra.sweeper.primary.margin=0"]
+        code, out, err = train_apart(tmp_path, *wrong)
         assert (code, out) == (2, "") and err.startswith("error: hydra.sweeper.primary.margin=0.0: must be")
     assert not list(tmp_path.glob("outputs"))
 
