@@ -23,7 +23,7 @@ from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.tables import Table
 from src.plugins.hydra_plugins.dropout_sweeps import PrimaryConf
-from src.sweeping.planning import expand
+from src.sweeping.planning import expand, split_arm
 
 SWEEP_FILES = Path(__file__).resolve().parents[1] / "sweeps"
 
@@ -169,7 +169,7 @@ def _jobs(sweeper: Mapping[str, Any], chosen: Sequence[str]) -> list[dict[str, A
     params = parser.parse_overrides([f"{key}={value}" for key, value in sweeper.get("params", {}).items()])
     return [
         {key: _value(value) for key, _, value in (o.partition("=") for o in job)}
-        for job in expand(params, [parser.parse_overrides(arm.split()) for arm in arms])
+        for job in expand(params, [parser.parse_overrides(split_arm(arm)) for arm in arms])
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.errors import InputError
-from src.sweeping.planning import Planner, _with, configured, expand, resolved, swept_keys
+from src.sweeping import arms
+from src.sweeping.planning import Planner, _with, configured, expand, resolved, split_arm, swept_keys
 
 PARSER = OverridesParser.create()
 
@@ -202,6 +204,48 @@ def test_jobs_of_one_sweep_share_what_does_not_differ(hydra_loader: Any, master:
     first, second = planner.job(["model.hidden1=5", "seed=1"], 0), planner.job(["seed=2"], 1)
     assert first.config["optimizer"] is second.config["optimizer"]
     assert first.config["model"] is not second.config["model"]
+
+
+@pytest.mark.parametrize(
+    ("output", "overrides"),
+    [
+        ("output=${noise.name}", ["noise=none"]),
+        ("output='of ${dropout1}'", ["dropout1=0.3"]),
+        ("output=runs/${seed}", ["seed=1"]),
+    ],
+)
+def test_an_output_that_differs_between_jobs_is_refused(
+    hydra_loader: Any, master: Any, output: str, overrides: list[str]
+) -> None:
+    planner = Planner(hydra_loader, master)
+    planner.job([output], 0)
+    with pytest.raises(
+        InputError, match=r"^output=.*: takes one value in a sweep, in which a run before has "
+    ):
+        planner.job([output, *overrides], 1)
+
+
+@pytest.mark.parametrize(
+    ("arm", "parts"),
+    [
+        ("a=1  b=2,3", ["a=1", "b=2,3"]),
+        ("note='ä (b' a=1", ["note='ä (b'", "a=1"]),
+        (r"""a="c \" d" b=choice(1, 2)""", ['a="c \\" d"', "b=choice(1, 2)"]),
+        ("a=[[0, 1], {x: 1}] b=2", ["a=[[0, 1], {x: 1}]", "b=2"]),
+        ("a='b c", ["a='b c"]),
+        (" ", []),
+    ],
+)
+def test_an_arm_may_have_spaces_in_quotes_and_brackets(arm: str, parts: list[str]) -> None:
+    assert split_arm(arm) == parts
+
+
+@pytest.mark.parametrize("seed", ["007", "٣", "²", "1_000"])
+def test_a_seed_in_another_form_is_planned_and_not_copied(seed: str) -> None:
+    like, planned = make_job(), object()
+    planner: Any = SimpleNamespace(job=lambda overrides, number: planned)
+    assert arms._job(planner, [(seed, [f"seed={seed}"])], like, 0, 0) is planned
+    assert arms._job(planner, [("7", ["seed=7"])], like, 0, 0).run.seed == 7
 
 
 def test_overrides_of_hydras_own_part_are_none_of_the_task(hydra_loader: Any, master: Any) -> None:

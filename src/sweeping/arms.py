@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -73,7 +74,7 @@ def _job(
 ) -> Job:
     """The job of an arm's seed at place i, by the arm's first job where it is `like` that but for the seed."""
     seed, overrides = seeds[i]
-    if like is None or not seed.isdigit():
+    if like is None or not re.fullmatch("0|[1-9][0-9]*", seed):  # in another form it may be no number
         return planner.job(overrides, number + i)
     return Job(
         run=replace(like.run, seed=int(seed)),

@@ -61,6 +61,28 @@ def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) ->
     return jobs
 
 
+def split_arm(arm: str) -> list[str]:
+    """The overrides of an arm, which spaces separate but for those in quotes and brackets.
+
+    >>> split_arm("note='a b'  schedule.points=[[0, 1], [1, 0]]")
+    ["note='a b'", 'schedule.points=[[0, 1], [1, 0]]']
+    """
+    parts, open_ones = [""], ""
+    for before, character in itertools.pairwise(f" {arm}"):
+        if open_ones[-1:] in ("'", '"'):
+            if character == open_ones[-1] and before != "\\":
+                open_ones = open_ones[:-1]
+        elif character in "([{'\"":
+            open_ones += character
+        elif open_ones[-1:] + character in ("()", "[]", "{}"):
+            open_ones = open_ones[:-1]
+        if character.isspace() and not open_ones:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return list(filter(None, parts))
+
+
 def check_keys(jobs: Sequence[Sequence[str]]) -> None:
     """Raises InputError for a key that differs between jobs and changes no result."""
     for key in swept_keys(jobs):
@@ -181,6 +203,7 @@ class Planner:
         self._parsed: dict[str, tuple[Override, bool]] = {}
         self._is_group: dict[str, bool] = {}
         self._bases: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
+        self._output: str | None = None
 
     def job(self, overrides: Sequence[str], number: int) -> Job:
         """The checked job of these overrides.
@@ -200,7 +223,12 @@ class Planner:
             values, hydra = self._base(tuple(overrides))  # Hydra says what is wrong with the key
         values = resolved(values)
         task = [override for override in overrides if not sets_hydra(override)]
-        return Job(config.parse(values), values, task, hydra, number)
+        run = config.parse(values)
+        self._output = self._output or run.output
+        if run.output != self._output:  # it may follow from a key that is swept
+            right = f"takes one value in a sweep, in which a run before has {self._output}"
+            raise InputError("output", run.output, right)
+        return Job(run, values, task, hydra, number)
 
     def form(self, overrides: Sequence[str]) -> Hashable:
         """In jobs of one form, either all or none have a key that follows from another one (`${seed}`)."""

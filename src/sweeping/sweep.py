@@ -176,7 +176,7 @@ def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     _check_texts(sweeper)
     params = [f"{key}={value}" for key, value in sweeper.params.items()]
     overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
-    arms = [parser.parse_overrides(arm.split()) for arm in sweeper.arms]
+    arms = [parser.parse_overrides(planning.split_arm(arm)) for arm in sweeper.arms]
     given = {override.key_or_group for override in itertools.chain(overrides, *arms)}
     if (looks := _looks(sweeper)) and "seed" not in given:
         overrides += parser.parse_overrides([f"seed=range({looks[-1]})"])
@@ -192,7 +192,8 @@ def _check_texts(sweeper: Any) -> None:
         if isinstance(value, Mapping):
             right = f"must be a text such as 0.1,0.2; a key inside it is written {key}.KEY"
             raise InputError(f"hydra.sweeper.params.{key}", value, right)
-    keys = [*sweeper.params, *(naming.key_of(override) for arm in sweeper.arms for override in arm.split())]
+    of_arms = itertools.chain.from_iterable(map(planning.split_arm, sweeper.arms))
+    keys = [*sweeper.params, *map(naming.key_of, of_arms)]
     if "sweep" in keys:
         raise InputError("a sweep cannot name another one; sweep=NAME belongs on the command line")
 
