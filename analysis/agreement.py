@@ -94,7 +94,7 @@ def _correction(
     path = folder / "run.json"
     try:
         record = json.loads(path.read_bytes())
-        config, state = record["config"], record["state"]
+        config, state = dict(record["config"]), record["state"]
         final = dict(record.get("final") or {}) if state == store.FINISHED else {}
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"

@@ -241,11 +241,11 @@ def _with_measure(sweep: Sweep, measure: Measure) -> tuple[Sweep, tuple[str, ...
 def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
     """The sweep and its epochs without the runs that lack a number where the comparison needs one."""
     needed = list(dict.fromkeys([measure.column, *OF_EVERY_RUN]))
+    numbers = sweep.epochs.columns[len(sweep.keys) + 3 :]  # behind id, state and seed
     for column in needed:
-        if column not in sweep.epochs or sweep.epochs[column].isna().all():
+        if column not in numbers or sweep.epochs[column].isna().all():
             right = RIGHT.get(column.partition("_")[0])
-            numbers = ", ".join(sweep.epochs.columns[len(sweep.keys) + 3 :])
-            right = f"{right}, or another --metric," if right else f"one of {numbers}"
+            right = f"{right}, or another --metric," if right else f"one of {', '.join(numbers)}"
             raise InputError(f"{sweep.folder} has no {column}; {right} is right")
     last = sweep.epochs.groupby("id", sort=False).tail(1)
     good = last[np.isfinite(last[needed].astype(float)).all(axis=1)]["id"]

@@ -81,7 +81,7 @@ class Live:
         column = f"{measure.column}_used" if measure.column in keys else measure.column
         otherwise = self._corrections.correct(table, keys, column, measure.column, folders)
         table = table.drop_duplicates(["id", *keys, "seed"])
-        values = _numbers(table, column, keys, self._column is not None)
+        values = _numbers(table, column, keys, self._column)
         arms = (
             table.groupby(list(keys), sort=False).ngroup().to_numpy() if keys else np.zeros(len(table), int)
         )
@@ -128,7 +128,8 @@ class Live:
         folders = sweep_folder.runs_of(self.folder)
         for run in table["id"][table["state"] == store.FINISHED].head(1):
             with contextlib.suppress(OSError, ValueError, AttributeError):
-                self._metrics = json.loads((folders / run / "run.json").read_bytes()).get("metrics") or {}
+                declared = json.loads((folders / run / "run.json").read_bytes()).get("metrics")
+                self._metrics = dict(declared) if isinstance(declared, dict) else {}
         return self._metrics
 
     def _drawn(
@@ -217,12 +218,13 @@ class Live:
             return ""
 
 
-def _numbers(table: pd.DataFrame, column: str, keys: Sequence[str], given: bool) -> np.ndarray:
+def _numbers(table: pd.DataFrame, column: str, keys: Sequence[str], given: str | None) -> np.ndarray:
     """Each run's value at its last epoch; NaN where it has none."""
-    if column not in table:
+    numbers = table.columns[len(keys) + 3 :]  # behind id, state and seed
+    if column not in numbers:
         if given and (table["state"] == store.FINISHED).any():
-            right = ", ".join(name for name in table.columns[len(keys) + 3 :] if name != "epoch")
-            raise InputError("--metric", column, f"one of these is right: {right}")
+            right = ", ".join(name for name in numbers if name != "epoch")
+            raise InputError("--metric", given, f"one of these is right: {right}")
         return np.full(len(table), np.nan)
     return pd.to_numeric(table[column], errors="coerce").to_numpy(float)
 

@@ -11,6 +11,7 @@ finished and what it measured.
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -302,8 +303,15 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
     versions = record.get("versions")
     numbers = {name: record.get(name) for name in ("seconds", "parameters")} | {"epochs": config["epochs"]}
     for name, value in numbers.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise _UnusableError(DAMAGED, f"its run.json has {name}={value!r}; a number is right")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 <= value < math.inf):
+            raise _UnusableError(
+                DAMAGED, f"its run.json has {name}={value!r}; a number of at least 0 is right"
+            )
+    if not isinstance(record.get("metrics") or {}, dict):
+        raise _UnusableError(
+            DAMAGED, f"its run.json has metrics={record['metrics']!r}; names and directions are right"
+        )
     return {
         "seconds": numbers["seconds"],
         "parameters": numbers["parameters"],

@@ -97,6 +97,12 @@ def test_an_arm_that_does_not_log_it_is_left_out_and_is_not_damaged(
     assert len(comparison.compare(gated).arms) == 2
 
 
+@pytest.mark.parametrize("word", ["state", "id", "seed", "dropout1"])
+def test_what_is_no_metric_is_refused(gated: Path, word: str) -> None:
+    with pytest.raises(InputError, match=rf"has no {word}; one of epoch, train_loss, .* is right"):
+        comparison.compare(gated, word)
+
+
 def test_its_page_while_it_goes_on_knows_the_direction(gated: Path) -> None:
     table = gated / "runs.csv"
     head, *rows = table.read_text().splitlines()

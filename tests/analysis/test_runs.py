@@ -105,14 +105,22 @@ def test_damaged_record(made: Make) -> None:
     assert [problem.kind for problem in read(folder).problems] == ["damaged", "damaged"]
 
 
-@pytest.mark.parametrize("change", [{"seconds": "12.5"}, {"parameters": [1]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"seconds": seconds} for seconds in ("12.5", -5, float("nan"), float("inf"))),
+        {"parameters": [1]},
+        {"metrics": ["gate"]},
+        {"metrics": "gate"},
+    ],
+)
 def test_a_word_for_a_number_in_a_record_costs_one_run(made: Make, change: dict) -> None:
     folder = made()
     path = run_folder(folder, 0) / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     found = read(folder)
     assert [(problem.id, problem.kind) for problem in found.problems] == [(path.parent.name, "damaged")]
-    assert "a number is right" in found.problems[0].reason
+    assert "right" in found.problems[0].reason
     assert found.epochs["id"].nunique() == 5
 
 

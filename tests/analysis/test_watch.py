@@ -121,7 +121,7 @@ def test_cells_that_were_edited_are_named_and_the_runs_own_shown(
 def test_a_run_without_its_record_has_no_result(going: Path) -> None:
     runs = going.parents[1] / "runs"
     listed = [line.split(",")[0] for line in (going / "runs.csv").read_text().splitlines()[1:4]]
-    for name, content in zip(listed, (None, b"{", b"[]"), strict=True):
+    for name, content in zip(listed, (None, b'{"state": "finished", "config": null}', b"[]"), strict=True):
         (runs / name / "run.json").unlink() if content is None else (runs / name / "run.json").write_bytes(
             content
         )
@@ -188,6 +188,9 @@ def test_any_column_is_shown_and_another_one_refused(going: Path) -> None:
         InputError, match=r"^--metric=accuracy: one of these is right: train_loss, train_acc, "
     ):
         Live(going, "accuracy").read()
+    for word in ("state", "id", "seed", "noise"):
+        with pytest.raises(InputError, match=rf"^--metric={word}: one of these is right: train_loss, "):
+            Live(going, word).read()
 
 
 # The command
