@@ -23,6 +23,7 @@ from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.tables import Table
 from src.plugins.hydra_plugins.dropout_sweeps import PrimaryConf
+from src.stats import OPEN
 from src.sweeping.planning import expand, split_arm
 
 SWEEP_FILES = Path(__file__).resolve().parents[1] / "sweeps"
@@ -91,6 +92,8 @@ class Design:
         """What of it the table lacks."""
         rows = table.final[[*table.keys, "seed"]].to_dict("records")
         held = [*((row, row["seed"]) for row in rows), *((p.arm, p.seed) for p in table.problems)]
+        if table.looks and all(look.verdict != OPEN for look in table.looks):
+            held += self.runs  # it ended, as it was to, once it was decided
         by_seed: dict[Any, list[Any]] = {}
         for arm, seed in held:
             by_seed.setdefault(seed, []).append(arm)

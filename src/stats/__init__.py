@@ -24,6 +24,8 @@ SMALLEST_BOOTSTRAP, LARGEST_BOOTSTRAP = 20, 2_000
 """Fewest and most values that are resampled: see `mean_interval`."""
 
 BETTER, WORSE, EQUIVALENT, UNDECIDED, UNTESTED = "better", "worse", "equivalent", "undecided", "not tested"
+OPEN = "open"
+"""Word of a pair that is not decided before the last look."""
 """Words of a verdict, see `judge`."""
 
 FLIPS = 2**12

@@ -22,15 +22,13 @@ from rich.table import Table
 from src.runs import store
 from src.runs.broken import CLASSES, broke_down
 from src.runs.job import Job, Record
-from src.stats import BETTER, EQUIVALENT, UNDECIDED, WORSE, Interval, Verdict
+from src.stats import BETTER, EQUIVALENT, OPEN, UNDECIDED, WORSE, Interval, Verdict
 from src.sweeping.arms import Arm
 from src.sweeping.campaign import Campaign
 from src.sweeping.display import MOST_ARMS, PLAIN_WIDTH
 from src.sweeping.until import Until
 
 FILE = "looks.csv"
-OPEN = "open"
-"""Word of a pair that is not decided before the last look."""
 DECIDED = (BETTER, WORSE, EQUIVALENT)
 
 

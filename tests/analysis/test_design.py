@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from configs import REPOSITORY
 from tables import made
 
 from analysis import design, exercises, measures
+from analysis.looks import Look
 from analysis.runs import InputError, Problem
 
 SWEEPS = sorted(path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml"))
@@ -93,3 +95,14 @@ def test_what_a_table_lacks(posed: Any) -> None:
     assert found.missing(lost).lost == ((arms[0], 0),)
     failed = dataclasses.replace(lost, problems=(Problem("0", "failed", arms[0], 0, "why"),))
     assert not found.missing(failed)
+
+
+def test_nothing_is_missing_once_every_pair_is_decided(posed: Any) -> None:
+    body = "arms: [dropout1=0, dropout1=0.5]\nparams: {seed: 'range(10)'}"
+    arms = [{"dropout1": 0.0}, {"dropout1": 0.5}]
+    table = made("mine", arms, range(5), lambda *at: {"test_acc": 0.8})
+    look = Look(arms[0], arms[1], "test_acc", tuple(range(5)), (-0.1, 0.1), 0.01, "equivalent")
+    promised = posed("mine", body)
+    assert len(promised.missing(table).lost) == 10
+    assert len(promised.missing(replace(table, looks=(replace(look, verdict="open"),))).lost) == 10
+    assert not promised.missing(replace(table, looks=(look,)))
