@@ -241,7 +241,7 @@ def _with_measure(sweep: Sweep, measure: Measure) -> tuple[Sweep, tuple[str, ...
 def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
     """The sweep and its epochs without the runs that lack a number where the comparison needs one."""
     needed = list(dict.fromkeys([measure.column, *OF_EVERY_RUN]))
-    numbers = sweep.epochs.columns[len(sweep.keys) + 3 :]  # behind id, state and seed
+    numbers = [column for column in sweep.epochs if column not in ("id", "state", "seed", *sweep.keys)]
     for column in needed:
         if column not in numbers or sweep.epochs[column].isna().all():
             right = RIGHT.get(column.partition("_")[0])
