@@ -79,9 +79,17 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "the table that the race at equal time reads: analysis/results/noises/ratios.csv.",
         metavar="FILE",
     )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        help="With --noises, measures these alone, beside none.",
+        metavar="NOISE",
+    )
     options = parser.parse_args(arguments)
-    if options.to and not options.noises:
-        parser.error("--to is an option of --noises.")
+    for name in ("to", "only"):
+        if getattr(options, name) and not options.noises:
+            parser.error(f"--{name} is an option of --noises.")
     if options.runs is None:
         options.runs = 10_000 if options.scale else 300
     for name in ("epochs", "repeats", "sweep_epochs", "basic_epochs", "sweep_repeats", "trials"):

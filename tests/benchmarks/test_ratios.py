@@ -60,7 +60,8 @@ def test_every_noise_of_the_race_is_measured_and_without_a_file_every_noise(
     assert measured["tangent"] == {"noise": "tangent", "evaluated": None}
 
 
-def test_a_file_is_for_noises_alone(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--to", "--only"])
+def test_a_file_and_a_choice_are_for_noises_alone(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        options.parse_arguments("", ["--to", "x.csv"])
-    assert "--to is an option of --noises" in capsys.readouterr().err
+        options.parse_arguments("", [option, "x"])
+    assert f"{option} is an option of --noises" in capsys.readouterr().err

@@ -658,7 +658,10 @@ def measure(options: argparse.Namespace) -> list[Line]:
             lambda: sweep(options.sweep_epochs, options.basic_epochs, options.sweep_repeats),
         ),
         (options.cpu_stacks or options.all, lambda: cpu_stacks(options.epochs, options.repeats)),
-        (options.noises or options.all, lambda: noises(options.epochs, options.repeats, options.to)),
+        (
+            options.noises or options.all,
+            lambda: noises(options.epochs, options.repeats, options.to, options.only),
+        ),
         (options.overhead or options.all, lambda: overhead(options.runs)),
         (options.collect or options.all, lambda: collecting(COLLECTED)),
         (options.search or options.all, lambda: search(options.trials, options.repeats)),
