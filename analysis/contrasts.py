@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -304,58 +303,3 @@ def _same(first: Any, second: Any) -> bool:
         # a swept number that some arms do not have is text in a table's column
         return runs.shown(first) == runs.shown(second)
     return bool(np.isclose(np.float64(first), np.float64(second), equal_nan=True))
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """In how many analyses of one contrast the verdict's word is the same."""
-
-    word: str
-    holds: int
-    analyses: int
-    other: tuple[str, ...] = ()
-    """Names of the analyses in which it is another one."""
-
-
-def sensitivity(judged: Sequence[Result], arms: Arms | None = None) -> Sensitivity | None:
-    """The verdict again by other reasonable analyses: without each seed in turn, at the mean of the last three
-    epochs, without runs that broke down, by sign-flip tests, and these combined. None for a family or no test.
-
-    Args:
-        arms: where other epochs and runs are; without them only seeds and tests change.
-    """
-    if len(judged) != 1 or judged[0].contrast.look is not None:
-        return None
-    if judged[0].verdict is None or judged[0].margin is None or judged[0].p is None:
-        return None
-    (result,), words = judged, {}
-    verdict = judged[0].verdict.word
-    measure, margin = result.measure, judged[0].margin
-    higher = measure.sign > 0
-
-    def word(first: Sample, second: Sample) -> str:
-        found = paired(first, second)
-        return stats.judge(found.interval, found.p, margin, higher).word
-
-    def values(name: str, epochs: int, whole: bool) -> Values:
-        assert arms is not None
-        rows = rows_of(with_gaps(arms.table.epochs).groupby("id", sort=False).tail(epochs), arms.named[name])
-        rows = rows if whole else rows[~rows["id"].isin(arms.broken)]
-        means = rows.groupby(["id", "seed"], sort=False, as_index=False)[measure.column].mean()
-        return by_seed(means, measure)
-
-    for epochs, whole in itertools.product((1, 3), (True, False)) if arms else [(1, True)]:
-        first, second = result.samples
-        if arms:
-            sides = (values(name, epochs, whole) for name in (result.contrast.a, result.contrast.b))
-            first, second = common_seeds(*sides)
-        name = f"{'last epoch' if epochs == 1 else 'last three epochs'}{'' if whole else ', sound runs'}"
-        words[f"{name}, t"] = word(first, second)
-        if len(first) >= 6:
-            words[f"{name}, sign flips"] = stats.sign_flip(rounded_differences(first, second), margin, higher)
-    n = len(result.samples[0])
-    for seed in range(n if n > 2 else 0):
-        first, second = (np.delete(sample, seed) for sample in result.samples)
-        words[f"without one seed ({seed + 1})"] = word(first, second)
-    other = tuple(name for name, found in words.items() if found != verdict)
-    return Sensitivity(verdict, len(words) - len(other), len(words), other)

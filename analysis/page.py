@@ -18,7 +18,7 @@ from src.runs import store
 
 TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_SVG = 300_000
-"""Bytes of a figure that a page holds as SVG; a larger one slows it down and is held as PNG."""
+"""Bytes of a figure that a page holds as SVG; a larger one slows it down and is held as PNG, if that is smaller."""
 PAGE, TEXT = "index.html", "report.md"
 SEEDS = 'id="seed-'
 """In a figure's SVG: it has dots that say of which seed they are."""
@@ -99,7 +99,8 @@ def html(text: str, title: str, folder: Path, language: str = "en") -> str:
 def figure(folder: Path, name: str, alt: str) -> str:
     """A figure, without its ending, as a part of the page: as SVG elements where its dots can be pointed at."""
     svg, png = (folder / "figures" / f"{name}.{ending}" for ending in ("svg", "png"))
-    if not svg.exists() or (svg.stat().st_size > LARGEST_SVG and png.exists()):
+    size = svg.stat().st_size if svg.exists() else 0
+    if not size or (size > LARGEST_SVG and png.exists() and png.stat().st_size < size):
         return _image("png", png.read_bytes(), alt)
     text = svg.read_text(encoding="utf-8")
     if SEEDS not in text:

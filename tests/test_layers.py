@@ -32,7 +32,7 @@ analysis.runs
 analysis.check analysis.export analysis.looks
 analysis.tables
 analysis.check.__main__ analysis.contrasts
-analysis.live analysis.where
+analysis.live analysis.sensitivity analysis.where
 analysis.design analysis.figures analysis.merge analysis.phrases
 analysis.charts analysis.page analysis.search analysis.translated
 analysis.exercises analysis.second_stage

@@ -28,9 +28,10 @@ import numpy as np
 import pandas as pd
 
 from analysis import design, runs
-from analysis.contrasts import Arm, Arms, ArmStats, Result, Sensitivity
+from analysis.contrasts import Arm, Arms, ArmStats, Result
 from analysis.measures import Measure
 from analysis.runs import InputError
+from analysis.sensitivity import Sensitivity
 from analysis.tables import Table
 from src.stats import ALPHA, EQUIVALENT, UNTESTED, Interval, judge, pooled_half_width
 

@@ -16,11 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import exercises, figures, measures
-from analysis.contrasts import Arm, Arms, Result, described, family, sensitivity
+from analysis.contrasts import Arm, Arms, Result, described, family
 from analysis.exercises import Facts, pick
 from analysis.figures import PALETTE
 from analysis.measures import Measure
 from analysis.phrases import named
+from analysis.sensitivity import sensitivity
 from analysis.tables import Table, Tables
 
 NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"

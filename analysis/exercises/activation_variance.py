@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from analysis import exercises, figures, measures
-from analysis.contrasts import Arms, Contrast, Result, by_seed, described, family, sensitivity
+from analysis.contrasts import Arms, Contrast, Result, by_seed, described, family
 from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, rates_name
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
+from analysis.sensitivity import sensitivity
 from analysis.tables import Tables
 from src.stats import Summary, summarise
 

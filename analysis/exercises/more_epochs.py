@@ -18,12 +18,12 @@ from analysis.contrasts import (
     described,
     family,
     rows_of,
-    sensitivity,
     with_gaps,
 )
 from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, all_arms, decided, promised, word
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
+from analysis.sensitivity import sensitivity
 from analysis.tables import Table, Tables
 from src.stats import BETTER, WORSE
 

@@ -10,9 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures, measures, runs
-from analysis.contrasts import Arms, Contrast, Result, described, family, sensitivity
+from analysis.contrasts import Arms, Contrast, Result, described, family
 from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, promised, rates_name
 from analysis.measures import Measure
+from analysis.sensitivity import sensitivity
 from analysis.tables import Table, Tables
 
 NUMBER = 1

@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import exercises, figures, measures
-from analysis.contrasts import Contrast, Result, by_seed, described, family, sensitivity
+from analysis.contrasts import Contrast, Result, by_seed, described, family
 from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, rates_name, word
 from analysis.figures import PALETTE
 from analysis.measures import Measure
+from analysis.sensitivity import sensitivity
 from analysis.tables import Tables
 from src.stats import BETTER, WORSE
 

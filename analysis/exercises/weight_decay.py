@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import charts, exercises, figures, measures, runs
-from analysis.contrasts import Arm, Arms, Contrast, Result, described, family, sensitivity
+from analysis.contrasts import Arm, Arms, Contrast, Result, described, family
 from analysis.exercises import Facts, Rule, decided, pick, promised, rates_name, word
 from analysis.measures import Measure
 from analysis.runs import InputError
+from analysis.sensitivity import sensitivity
 from analysis.tables import Table, Tables
 from src.stats import BETTER, needed_seeds
 

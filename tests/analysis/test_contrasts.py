@@ -20,10 +20,10 @@ from analysis.contrasts import (
     described,
     family,
     matches,
-    sensitivity,
 )
 from analysis.exercises import Facts, Rule, decided
 from analysis.measures import TEST_ACC, TEST_LOSS
+from analysis.sensitivity import sensitivity
 from src.stats import paired
 
 
