@@ -175,7 +175,7 @@ def metrics(run: Run, images: Images) -> np.ndarray:
     trained = train([run], images, 10, lambda epoch_rows: rows.append(epoch_rows[0]))
     names = [*METRICS, *(("eval_train_loss",) if run.probe["train"] else ())]
     values = [float(rows[-1][name]) if rows[-1].get(name) is not None else 0.0 for name in names]
-    for row in trained.test_time or ():
+    for _, row in trained.test_time:
         values += [float(np.ravel(value)[0]) for key, value in sorted(row.items()) if key.endswith("loss")]
     return np.array(values)
 

@@ -205,7 +205,7 @@ def test_test_time_evaluation_against_passes_made_by_hand() -> None:
     assert [row["passes"] for row in rows] == [0, *(passes for passes in PASSES for _ in range(2))]
     off = mean_metrics(log_probabilities(stack, images), labels)
     for run in range(2):
-        of_run_rows = [of_run(row, run) for row in rows]
+        of_run_rows = of_run([(range(2), row) for row in rows], run)
         assert of_run_rows[0]["cross_entropy"] == pytest.approx(float(off[0][run]))
         passes = [
             torch.softmax(stack.logits(images, rates, draws(step)), -1)[run].double() for step in range(5)

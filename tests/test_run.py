@@ -15,10 +15,11 @@ from lockstep import Lockstep
 
 from src import config, models
 from src.data import load_bytes
-from src.runs import store
+from src.runs import pack, store
 from src.runs.job import Job, final_record
-from src.runs.pack import _train_stack, train_jobs
+from src.runs.pack import GpuLostError, _train_stack, train_jobs
 from src.runs.record import record_death
+from src.training.images import Images
 
 HYDRA: dict[str, Any] = {"overrides": {"task": []}, "runtime": {}, "job": {}, "mode": "RUN"}
 SMALL = {"name": "scratch", "hidden1": 12, "hidden2": 8}
@@ -118,21 +119,67 @@ def test_a_death_elsewhere_is_recorded_with_the_device_that_was_asked_for(tmp_pa
 
 def test_a_stack_that_fails_is_trained_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, where a pack is one stack: an exception in it must not take the others along."""
-    from src.noise.dropout import Dropout
-
-    drop = Dropout.drop
-
-    def buggy(self: Dropout, h: torch.Tensor, rate: Any, draws: Any) -> Any:
-        if bool((torch.as_tensor(rate) == 0.3).any()):
-            raise RuntimeError("a bug")
-        return drop(self, h, rate, draws)
-
-    monkeypatch.setattr(Dropout, "drop", buggy)
+    monkeypatch.setattr("src.noise.dropout.Dropout.drop", buggy_at(0.3, []))
     jobs = [job(tmp_path, dropout1=rate) for rate in (0.2, 0.3, 0.5)]
     records = _train_stack(jobs, "cpu", None)
     assert [record["state"] for record in records] == ["finished", "failed", "finished"]
     assert records[1]["error"] == "RuntimeError: a bug"
     assert "Traceback" in (jobs[1].folder / "train.log").read_text()
+
+
+def buggy_at(rate: float, stacks: list[int]) -> Any:
+    """Dropout's `drop` with a bug at a rate; tells of how many runs each failed stack was."""
+    from src.noise.dropout import Dropout
+
+    drop = Dropout.drop
+
+    def buggy(self: Dropout, h: torch.Tensor, rates: Any, draws: Any) -> Any:
+        if bool((torch.as_tensor(rates) == rate).any()):
+            stacks.append(torch.as_tensor(rates).numel())
+            raise RuntimeError("a bug")
+        return drop(self, h, rates, draws)
+
+    return buggy
+
+
+def test_the_run_at_fault_is_looked_for_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[int] = []
+    monkeypatch.setattr("src.noise.dropout.Dropout.drop", buggy_at(0.3, failed))
+    jobs = [job(tmp_path, seed=seed, dropout1=0.3 if seed == 5 else 0.2) for seed in range(8)]
+    states = [record["state"] for record in _train_stack(jobs, "cpu", None)]
+    assert states == ["failed" if seed == 5 else "finished" for seed in range(8)]
+    assert failed == [8, 4, 2, 1]
+
+
+def test_a_run_that_costs_the_process_its_gpu_is_told_from_its_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed assertion on a GPU each call of it raises in that process, whoever made it."""
+    monkeypatch.setattr("src.noise.dropout.Dropout.drop", buggy_at(0.3, stacks := []))
+    monkeypatch.setattr("src.config.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr(pack, "_images", lambda data, device: Images(data, torch.device("cpu")))
+    monkeypatch.setattr(pack, "_gpu_lost", False)
+
+    def synchronize() -> None:
+        if lost:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("torch.cuda.synchronize", synchronize)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a card")
+    good, bad = job(tmp_path, dropout1=0.2), job(tmp_path, dropout1=0.3)
+    lost = False
+    assert [record["state"] for record in train_jobs([good, bad])] == ["finished", "failed"]
+    assert not pack.gpu_lost()
+    lost, others = True, [job(tmp_path, seed=1, dropout1=rate) for rate in (0.2, 0.3)]
+    stacks.clear()
+    with pytest.raises(GpuLostError):
+        train_jobs(others)
+    assert stacks == [2] and not (others[1].folder / "run.json").exists()
+    monkeypatch.setattr(pack, "_gpu_lost", False)  # as in the process that takes over
+    (record,) = train_jobs(others[1:])
+    assert record["error"] == "RuntimeError: a bug" and pack.gpu_lost()
+    with pytest.raises(GpuLostError):
+        train_jobs(others[:1])
 
 
 def test_a_stack_on_disk_equals_its_runs_but_for_rounding(tmp_path: Path) -> None:

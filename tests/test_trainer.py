@@ -21,6 +21,9 @@ from src import components, models, noise, streams
 from src.config import Run, parse
 from src.data import Dataset
 from src.stacks import views
+from src.stacks.mlp import MLP
+from src.stacks.modules import Modules
+from src.training.probes import of_run
 from src.training.trainer import Images, train
 
 CPU = torch.device("cpu")
@@ -230,6 +233,83 @@ def test_a_diverging_run_does_not_touch_its_stack(digit_images: Images) -> None:
     assert stack.diverged_in[0] is None
     assert stack.diverged_in[1] in (1, 2)
     assert rows[0][-1]["test_loss"] == pytest.approx(alone[0][-1]["test_loss"], rel=1e-3)
+
+
+DROPPED: dict[str, dict[str, Any]] = {
+    "plain steps": {},
+    "all that an optimizer keeps": {
+        "optimizer": {"name": "adam", "lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "max_norm": 2,
+                      "weight_decay": 0.01, "decay_biases": False, "decay": "cosine", "warmup": 1},
+    },
+    "momentum": {"optimizer": {"momentum": 0.9, "lr": 0.05, "decay": "linear"}},
+    "what a noise keeps": {"noise": {"name": "additive", "input_rate": 0.1, "momentum": 0.1}},
+    "what a noise learns": {
+        "noise": {"name": "concrete", "input_rate": 0.1, "length": 0.01, "temperature": 0.1},
+        "dropout1": 0, "dropout2": 0,
+    },
+    "an average of the weights": {"probe": {"every": "epoch", "test_time": True, "ema": 0.9}},
+    "a plain module": {"model": {"name": "concise", "hidden1": 8, "hidden2": 8}},
+}  # fmt: skip
+
+
+def one_by_one(out: Tensor, left: Tensor, right: Tensor, beta: float = 0, alpha: float = 1) -> Tensor:
+    """Products of a stack: the library's own round in the last digit by how many there are."""
+    for into, *factors in zip(out, left, right, strict=True):
+        product = alpha * torch.mm(
+            *(factor.clone(memory_format=torch.contiguous_format) for factor in factors)
+        )
+        into.copy_(product + beta * into if beta else product)
+    return out
+
+
+@pytest.mark.parametrize("changes", DROPPED.values(), ids=DROPPED)
+def test_a_stack_drops_what_diverged_and_the_others_are_the_same_to_the_byte(
+    changes: dict[str, Any], digit_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.stacks.mlp.multiply", one_by_one)
+    sizes: list[int] = []
+    for kind in (MLP, Modules):
+        keep = kind.keep
+        monkeypatch.setattr(
+            kind, "keep", lambda stack, runs, keep=keep: (sizes.append(len(runs)), keep(stack, runs))
+        )
+
+    def run(seed: int, **others: Any) -> Run:
+        usual = {"data": DIGITS, "epochs": 4, "batch_size": 200, "model": {"hidden1": 8, "hidden2": 8},
+                 "schedule": {"name": "linear"}, "probe": {"every": "epoch", "test_time": True},
+                 "seed": seed, "dropout1": 0.1 * seed}  # fmt: skip
+        return make_run(**usual | changes | others)
+
+    def lr(value: float) -> dict[str, Any]:
+        return {"optimizer": {**changes.get("optimizer", {}), "lr": value}}
+
+    survivors = [run(1), run(2), run(1, dropout2=0.0)]
+    first, second = (run(seed, **lr(1e30)) for seed in (3, 4))
+    rows, mixed = trained([survivors[0], first, survivors[1], second, survivors[2]], digit_images)
+    ends = [end for end in mixed.diverged_in if end]
+    assert len(ends) == 2 and max(ends) < 4 and sizes[-1] == 3
+    sizes.clear()
+    others, whole = trained([survivors[0], run(3), survivors[1], run(4), survivors[2]], digit_images)
+    assert not sizes and whole.diverged_in == [None] * 5
+    for number in (0, 2, 4):
+        assert without_seconds(rows[number]) == without_seconds(others[number])
+        states = [of.state(number) for of in (mixed, whole)]
+        assert all(torch.equal(states[0][name], weights) for name, weights in states[1].items())
+        for name in ("probed", "test_time"):
+            tables = [of_run(getattr(of, name), number) for of in (mixed, whole)]
+            assert tables[0] == tables[1] and tables[0]
+    assert all(math.isnan(row["test_loss"]) for number in (1, 3) for row in rows[number][-1:])
+
+
+def test_of_a_stack_one_run_is_never_left_alone(
+    digit_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would train by other calls, which round elsewhere."""
+    monkeypatch.setattr("src.stacks.mlp.multiply", one_by_one)
+    good, bad = (make_run(data=DIGITS, epochs=3, optimizer={"lr": lr}) for lr in (0.5, 1e30))
+    rows, _ = trained([good, bad, bad], digit_images)
+    others, _ = trained([good, good, good], digit_images)
+    assert without_seconds(rows[0]) == without_seconds(others[0])
 
 
 def test_a_lone_diverging_run_stops_early(digit_images: Images) -> None:

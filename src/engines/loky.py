@@ -40,7 +40,7 @@ class Backend(Engine):
     def __init__(self, settings: Settings) -> None:
         self._most = self.workers = settings.n_jobs or cores()
         self._slot = Slot()
-        self._running: dict[Future[list[Record]], list[Job]] = {}
+        self._running: dict[Future[tuple[list[Record] | Death, bool]], list[Job]] = {}
         self._lost: list[Outcome] = []
         self._executor: ProcessPoolExecutor | None = self._start()
 
@@ -92,9 +92,18 @@ class Backend(Engine):
             for future in wait(self._running, return_when=FIRST_COMPLETED).done:
                 pack = self._running.pop(future)
                 try:
-                    outcomes.append((pack, future.result()))
+                    outcome, gpu_lost = future.result()
                 except (BrokenProcessPool, TerminatedWorkerError):
                     self._lost.append((pack, DEATH))
+                    continue
+                outcomes.append((pack, outcome))
+                if (
+                    gpu_lost
+                ):  # the next pack gets a new process; the one that waits for this process is handed back
+                    outcomes += [(waiting, []) for waiting in self._running.values()]
+                    self._running.clear()
+                    self.close()
+                    break
         if self._lost and not self._running:
             # told together, so that none of them counts as dead twice; the next pack gets a new pool
             outcomes += self._lost
@@ -108,10 +117,14 @@ class Backend(Engine):
             self._executor = None
 
 
-def _train(pack: list[Job]) -> list[Record]:
-    from src.runs.pack import train_jobs
+def _train(pack: list[Job]) -> tuple[list[Record] | Death, bool]:
+    """The outcome, and whether this process has lost its GPU."""
+    from src.runs.pack import GpuLostError, gpu_lost, train_jobs
 
-    return train_jobs(pack)
+    try:
+        return train_jobs(pack), gpu_lost()
+    except GpuLostError:
+        return Death("an assertion failed on its GPU"), True
 
 
 def _import_trainer() -> None:

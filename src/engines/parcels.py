@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from src.engines.queue import fitting
 from src.engines.settings import PREFIX, Settings
 from src.errors import InputError
 from src.runs.job import Job, Record
-from src.runs.pack import receive, train_jobs
+from src.runs.pack import GpuLostError, receive, train_jobs
 
 Trained = tuple[Record, dict[str, bytes]]
 """A run's record, and its files where its worker does not write into the output folder itself."""
@@ -68,11 +69,18 @@ def train(jobs: Sequence[Job], shared: bool, supply: Callable[[], bytes]) -> tup
         root = nodes.held_data(root, supply)
         jobs = [_with(job, data=job.run.data.changed(root=root)) for job in jobs]
     if shared:
-        return gpu_memory, [(record, {}) for record in train_jobs(jobs)]
+        return gpu_memory, [(record, {}) for record in _train(jobs)]
     with tempfile.TemporaryDirectory(prefix="dropout-sweeps-") as private:
         jobs = [_with(job, output=private) for job in jobs]
-        records = train_jobs(jobs)
+        records = _train(jobs)
         return gpu_memory, [(record, _files(job.folder)) for job, record in zip(jobs, records, strict=True)]
+
+
+def _train(jobs: Sequence[Job]) -> list[Record]:
+    try:
+        return train_jobs(jobs)
+    except GpuLostError:
+        os._exit(1)  # whatever starts processes here starts another one
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -86,6 +86,13 @@ class Site:
     def apart(self) -> Site:
         return self.at(self.draws.apart())
 
+    def keep_runs(self, runs: Sequence[int], count: int) -> None:
+        """Of a stack of `count` runs goes on with these."""
+        for name, tensor in self.state.items():
+            if tensor.dim() and len(tensor) == count:
+                self.state[name] = tensor[list(runs)]
+        self._workspaces.clear()
+
     def workspace(self, name: str, like: Tensor, shape: Sequence[int] | None = None) -> Tensor:
         """Memory of `like`'s shape, or of `shape`, that is the same in each step and holds whatever was left in it.
 

@@ -56,7 +56,11 @@ class Optimizer:
         """λ, with 0 where a parameter does not decay, for `add_scaled`; None where no run decays."""
         caps = [option["max_norm"] for option in options]
         self._cap = self.column(float("inf") if cap is None else cap for cap in caps) if any(caps) else None
-        self._weights = [weight for weight in views(parameters, shapes) if weight.dim() > parameters.dim()]
+        self._shapes = shapes
+        self._weights = self._matrices(parameters)
+
+    def _matrices(self, parameters: Tensor) -> list[Tensor]:
+        return [weight for weight in views(parameters, self._shapes) if weight.dim() > parameters.dim()]
 
     @property
     def plain(self) -> bool:
@@ -79,6 +83,18 @@ class Optimizer:
         Each is a float, or a tensor with one element a run.
         """
         return {}
+
+    def keep(self, runs: Sequence[int], parameters: Tensor) -> None:
+        """Of a stack goes on with these runs, whose parameters are now `parameters`.
+
+        What is kept from one step to the next stands in attributes that are tensors with R in front; an optimizer
+        that keeps it elsewhere must define this too.
+        """
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and value.dim() and len(value) == len(self.options):
+                setattr(self, name, value[list(runs)])
+        self.options = [self.options[run] for run in runs]
+        self.parameters, self._weights = parameters, self._matrices(parameters)
 
     def hyper(self, name: str) -> Hyper:
         """An option of every run."""

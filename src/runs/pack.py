@@ -24,6 +24,14 @@ from src.runs.record import Row, begin, epoch_line, make_record, record_broken, 
 if TYPE_CHECKING:
     from src.training.trainer import Trained
 
+_gpu_lost = False
+"""Whether an assertion has failed on this process's GPU, which then gives it nothing but errors."""
+
+
+class GpuLostError(RuntimeError):
+    """This process can train nothing on its GPU any more; another process can."""
+
+
 Progress = Callable[[Job, Row], None]
 """Is told each job's row after each of its epochs."""
 
@@ -40,8 +48,14 @@ def train_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> list[Re
 
     Returns:
         Each job's record, in order. A job that another process finished in the meantime is not trained again.
+
+    Raises:
+        GpuLostError: if a run of a stack has cost this process its GPU, or an earlier one has: which run it was
+            is seen where each trains alone.
     """
     device = config.resolve_device(jobs[0].run.device)
+    if device == "cuda" and _gpu_lost:
+        raise GpuLostError
     stacks = [[job] for job in jobs] if device == "cpu" else [jobs]
     return [record for stack in stacks for record in _train_stack(stack, device, progress)]
 
@@ -63,6 +77,23 @@ def receive(job: Job, files: Mapping[str, bytes]) -> Record:
         return record_broken(job, error)
     received: Record = json.loads(files["run.json"])
     return received
+
+
+def gpu_lost() -> bool:
+    """Whether a run has cost this process its GPU."""
+    return _gpu_lost
+
+
+def _loses_gpu() -> bool:
+    """Looks, after an error, whether the GPU still answers this process."""
+    import torch
+
+    global _gpu_lost
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        _gpu_lost = True
+    return _gpu_lost
 
 
 def _lock(job: Job) -> FileLock:
@@ -103,7 +134,9 @@ def _train_locked(jobs: Sequence[Job], device: str, progress: Progress | None) -
 
 
 def _apart(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
-    return [_train_locked([job], device, progress)[0] for job in jobs]
+    """In two halves: of R runs one that is at fault costs 2 log₂ R smaller stacks, not R runs alone."""
+    half = len(jobs) // 2
+    return [record for part in (jobs[:half], jobs[half:]) for record in _train_locked(part, device, progress)]
 
 
 def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
@@ -136,7 +169,10 @@ def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None)
         except MachineError:
             raise  # it is not the runs' fault
         except components.RAISED as error:
+            lost = device == "cuda" and _loses_gpu()
             if len(jobs) > 1:  # a run of the stack is at fault, and only training them apart tells which
+                if lost:
+                    raise GpuLostError from error
                 return _apart(jobs, device, progress)
             return [_failed(jobs[0], rows[0], error, logs[0], time.perf_counter() - started)]
         return [
@@ -214,8 +250,8 @@ def _weights(trained: Trained, number: int) -> bytes:
     return content.getvalue()
 
 
-def _csv(table: Sequence[dict[str, Any]], number: int) -> bytes:
+def _csv(table: Sequence[Any], number: int) -> bytes:
     """A run's part of a stack's rows."""
     from src.training.probes import of_run
 
-    return store.csv_text(list(table[0]), [of_run(row, number) for row in table]).encode()
+    return store.csv_text(list(table[0][1]), of_run(table, number)).encode()

@@ -66,6 +66,10 @@ class Stack(Protocol):
         """Both hidden layers after activation (and after the noise, where rates are given): (..., n, units)."""
         ...
 
+    def keep(self, runs: Sequence[int]) -> None:
+        """Of R runs goes on with these, two or more; `parameters` is another tensor then."""
+        ...
+
     def sites(self) -> list[Mapping[int, Site]]:
         """By place, where the noise acts: of all runs together, or a mapping a run."""
         ...

@@ -45,26 +45,34 @@ class MLP:
         objective: Objective = Objective(),  # noqa: B008 (it is frozen)
         learned: Sequence[Learned] = (),
     ) -> None:
-        shapes = [parameter.shape for parameter in nets[0].parameters()]
-        self.parameters = flatten(nets, device, learned)
-        self.gradients = torch.empty_like(self.parameters)
-        tensors, gradients = views(self.parameters, shapes), views(self.gradients, shapes)
+        self.noise, self._objective = noise, objective
+        self._sites = [Site(place, first=place == (0 if noise.reads else 1)) for place in range(PLACES)]
+        self._shapes, self._learned = [parameter.shape for parameter in nets[0].parameters()], learned
+        self._hold(flatten(nets, device, learned))
+        self._hooks = {hook for hook in HOOKS if noise.has(hook)}
+        self.autograd = not _trial.by_hand(noise, *self.weights[0].shape[-2:])
+        self._scale: Rate = 1.0
+        self._descending = self._reaches_input = False
+        self._fused = gpu.fused(device)
+
+    def _hold(self, parameters: Tensor) -> None:
+        """Computes with these from here on."""
+        self.parameters, self.gradients = parameters, torch.empty_like(parameters)
+        tensors, gradients = views(self.parameters, self._shapes), views(self.gradients, self._shapes)
         self.weights, self.biases = tensors[0::2], tensors[1::2]
         self._transposed = [W.mT for W in self.weights]
         self.weight_gradients, self.bias_gradients = gradients[0::2], gradients[1::2]
-        self.noise, self._objective = noise, objective
-        self._hooks = {hook for hook in HOOKS if noise.has(hook)}
-        self.autograd = not _trial.by_hand(noise, *self.weights[0].shape[-2:])
-        self._sites = [Site(place, first=place == (0 if noise.reads else 1)) for place in range(PLACES)]
-        self._learned_gradients = learned_views(self.gradients, learned)
-        self._learned_tail = self.gradients[..., sum(shape.numel() for shape in shapes) :]
-        for place, values in learned_views(self.parameters, learned).items():
+        self._learned_gradients = learned_views(self.gradients, self._learned)
+        self._learned_tail = self.gradients[..., sum(shape.numel() for shape in self._shapes) :]
+        for place, values in learned_views(self.parameters, self._learned).items():
             # of the same memory, but of no history: a step by hand is none that autograd should know of
             self._sites[place].parameters = {name: v.data.requires_grad_() for name, v in values.items()}
-        self._scale: Rate = 1.0
         self._workspaces: dict[int, Workspace] = {}
-        self._descending = self._reaches_input = False
-        self._fused = gpu.fused(device)
+
+    def keep(self, runs: Sequence[int]) -> None:
+        for site in self._sites:
+            site.keep_runs(runs, len(self.parameters))
+        self._hold(self.parameters[list(runs)])
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         self._descending = False

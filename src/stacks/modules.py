@@ -36,12 +36,16 @@ class Modules:
         objective: Objective = Objective(),  # noqa: B008 (it is frozen)
         learned: Sequence[Learned] = (),
     ) -> None:
-        self._noise, self._objective = noise, objective
-        self.parameters = flatten(nets, device, learned)
-        self.gradients = torch.empty_like(self.parameters)
+        self._noise, self._objective, self._learned = noise, objective, learned
+        parameters = flatten(nets, device, learned)
         self.nets = [net.to(device) for net in nets]
-        parameters = self.parameters if len(nets) > 1 else [self.parameters]
-        gradients = self.gradients if len(nets) > 1 else [self.gradients]
+        self._injectors = [Injector(net, noise) for net in self.nets]
+        self._hold(parameters)
+
+    def _hold(self, stacked: Tensor) -> None:
+        """Makes the parameters of nets and noise views of these."""
+        self.parameters, self.gradients = stacked, torch.empty_like(stacked)
+        parameters, gradients = stacked.reshape(len(self.nets), -1), self.gradients.view(len(self.nets), -1)
         for net, flat, flat_gradients in zip(self.nets, parameters, gradients, strict=True):
             net_parameters = list(net.parameters())
             shapes = [parameter.shape for parameter in net_parameters]
@@ -49,14 +53,18 @@ class Modules:
                 net_parameters, views(flat, shapes), views(flat_gradients, shapes), strict=True
             ):
                 parameter.data, parameter.grad = values, gradient
-        self._injectors = [Injector(net, noise) for net in self.nets]
         for injector, flat, flat_gradients in zip(self._injectors, parameters, gradients, strict=True):
-            own_gradients = learned_views(flat_gradients, learned)
-            for place, own in learned_views(flat, learned).items():
+            own_gradients = learned_views(flat_gradients, self._learned)
+            for place, own in learned_views(flat, self._learned).items():
                 leaves = {name: value.data.requires_grad_() for name, value in own.items()}
                 for name, leaf in leaves.items():
                     leaf.grad = own_gradients[place][name]
                 injector.learns(place, leaves)
+
+    def keep(self, runs: Sequence[int]) -> None:
+        self.nets = [self.nets[run] for run in runs]
+        self._injectors = [self._injectors[run] for run in runs]
+        self._hold(self.parameters[list(runs)])
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         self.gradients.zero_()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,10 @@ class WeightAverage:
         """Takes in the parameters after a step."""
         self._power *= self._decay
         self.parameters.lerp_(self._stack.parameters, (1 - self._decay) / (1 - self._power))
+
+    def keep(self, runs: Sequence[int]) -> None:
+        """Goes on with these runs, after the stack."""
+        self.parameters = self.parameters[list(runs)]
 
     def evaluate(self, images: Images) -> dict[str, Tensor]:
         """Columns of an epoch's metrics, each () or (R,): test and validation set by the averaged weights.

@@ -12,6 +12,9 @@ from src.stacks import DrawsAt, Stack
 from src.streams import Rate
 from src.training.evaluation import EVALUATION_BATCH, calibration_error, log_probabilities, mean_metrics
 
+Probed = tuple[Sequence[int], dict[str, Any]]
+"""Runs, and a row of them all, whose tensors are of shape () or (R,)."""
+
 PASSES = (1, 2, 5, 10, 20, 50, 100)
 """Numbers of noisy passes that the test-time evaluation averages over."""
 
@@ -124,9 +127,13 @@ def _prediction(
     }
 
 
-def of_run(row: dict[str, Any], run: int) -> dict[str, Any]:
-    """One run's part of a row whose tensors are of shape () or (R,)."""
-    return {
-        key: value.reshape(-1)[run].item() if isinstance(value, Tensor) else value
-        for key, value in row.items()
-    }
+def of_run(table: Sequence[Probed], run: int) -> list[dict[str, Any]]:
+    """One run's rows; none from the time on at which it was dropped."""
+    return [
+        {
+            key: value.reshape(-1)[runs.index(run)].item() if isinstance(value, Tensor) else value
+            for key, value in row.items()
+        }
+        for runs, row in table
+        if run in runs
+    ]

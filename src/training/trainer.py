@@ -28,7 +28,7 @@ from src.training.average import WeightAverage
 from src.training.evaluation import evaluate, mean_metrics
 from src.training.images import Images
 from src.training.places import Places
-from src.training.probes import activations, evaluate_test_time, layer_variances
+from src.training.probes import Probed, activations, evaluate_test_time, layer_variances
 
 DRAWING = 4
 """Threads that draw the orders of the images where a GPU trains."""
@@ -48,19 +48,22 @@ class Trained:
         stack: Stack,
         nets: Sequence[nn.Module],
         learned: Sequence[Learned],
+        held: Sequence[int],
         diverged: Sequence[int | None],
-        probed: Sequence[dict[str, Any]],
+        probed: Sequence[Probed],
     ) -> None:
-        self._stack, self._nets, self._learned = stack, nets, learned
-        self.probed, self.test_time = list(probed), list[dict[str, Any]]()
-        """Rows of `probe.csv` and `test_time.csv`; see `probes.of_run` for one run's part."""
+        self._stack, self._nets, self._learned, self._held = stack, nets, learned, list(held)
+        self.probed, self.test_time = list(probed), list[Probed]()
+        """What is in `probe.csv` and `test_time.csv`; see `probes.of_run` for one run's part."""
         self.diverged_in = list(diverged)
         """Epoch in which each run's loss ceased to be finite; None for a run that finished."""
         self.parameters = stack.parameters.shape[-1]
 
     def state(self, run: int) -> dict[str, Tensor]:
-        """`state_dict` of one run's net, on the CPU; behind it the noise's own parameters, see `OF_NOISE`."""
-        flat = self._stack.parameters if len(self._nets) == 1 else self._stack.parameters[run]
+        """`state_dict` of the net of a run that finished, on the CPU; behind it the noise's own parameters, see
+        `OF_NOISE`."""
+        parameters = self._stack.parameters
+        flat = parameters if len(self._nets) == 1 else parameters[self._held.index(run)]
         net = self._nets[run]
         size = sum(parameter.numel() for parameter in net.parameters())
         nn.utils.vector_to_parameters(flat[:size].detach(), net.parameters())
@@ -72,14 +75,15 @@ class Trained:
 def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> Trained:
     """Train a stack of runs.
 
-    The runs may differ in seed, rates, schedule and the optimizer's numbers; all else is the first one's.
+    The runs may differ in seed, rates, schedule and the optimizer's numbers; all else is the first one's. A run
+    that has diverged is dropped, unless one alone would be left, which is no stack and would round differently.
     `train_loss` is the cross-entropy without label smoothing, of several masks an image that of the merged ones.
 
     Args:
         runs: R checked configs.
         images: the data set on its device.
         classes: number of classes.
-        report: is called after each epoch; a run that has diverged is reported with its last rows NaN.
+        report: is called after each epoch; of a run that was dropped it is given the last row again.
 
     Returns:
         The trained stack. Training ends early when every run has diverged.
@@ -125,10 +129,13 @@ def _train(
     average = WeightAverage(stack, first.probe.ema) if first.probe.ema else None
     every = steps_per_epoch if first.probe.every == "epoch" else first.probe.every
 
-    probed: list[dict[str, Any]] = []
+    probed: list[Probed] = []
+    rows: list[Row] = [{}] * len(runs)
+    held = list(range(len(runs)))  # the runs that are in the stack
     diverged_in: list[int | None] = [None] * len(runs)
     for epoch, order in enumerate(_orders(runs, len(images.train), device), 1):
         started = time.perf_counter()
+        order = order if len(held) == len(runs) else order[held]
         labels = images.train_labels[order]
         batches = zip(order.split(first.batch_size, -1), labels.split(first.batch_size, -1), strict=True)
         log_p = []
@@ -146,7 +153,8 @@ def _train(
                 layers = activations(stack, images.probe, rate_at(step), probe_draws(step))
                 numbered = enumerate(layers, 1)
                 probed += [
-                    {"epoch": epoch, "step": step + 1, "layer": layer, **row} for layer, row in numbered
+                    (held, {"epoch": epoch, "step": step + 1, "layer": layer, **row})
+                    for layer, row in numbered
                 ]
 
         last = epoch * steps_per_epoch - 1
@@ -156,25 +164,36 @@ def _train(
         columns |= layer_variances(stack, images.probe, rate_at(last), probe_draws(last))
         if average:
             columns |= average.evaluate(images)
-        declared = custom.of_epoch(first, injected, optimizer, stack, nets)
-        rows = _rows(columns, epoch, rates[:, last], lr[last], time.perf_counter() - started, declared)
-        for run, row in enumerate(rows):
+        declared = custom.of_epoch(first, injected, optimizer, stack, [nets[run] for run in held])
+        seconds = time.perf_counter() - started
+        for run, row in zip(
+            held, _rows(columns, epoch, rates[:, last, held], lr[last, held], seconds, declared), strict=True
+        ):
+            rows[run] = row
             if diverged_in[run] is None and not math.isfinite(row["train_loss"] + row["test_loss"]):
                 diverged_in[run] = epoch
-        report(rows)
-        alive = [end is None for end in diverged_in]
-        if not any(alive):
+        report(list(rows))
+        alive = [run for run in held if diverged_in[run] is None]
+        if not alive:
             break
-    trained = Trained(stack, nets, learned, diverged_in, probed)
+        if 1 < len(alive) < len(held):
+            kept = [held.index(run) for run in alive]
+            stack.keep(kept)
+            optimizer.keep(kept, stack.parameters)
+            if average:
+                average.keep(kept)
+            held = alive
+            rate_at, lr_at = _by_step(rates[..., held], device), _by_step(lr[None, :, held], device)
+            draws, probe_draws = (
+                _draws([runs[run] for run in held], purpose, device) for purpose in ("noise", "probe")
+            )
+    trained = Trained(stack, nets, learned, held, diverged_in, probed)
     if first.probe.test_time:
         # at the configured rates: a schedule may end without any noise
-        at_test_time, test_draws = (
-            _by_step(configured[:, None], device)(0),
-            _draws(runs, "test_time", device),
-        )
-        trained.test_time = evaluate_test_time(
-            stack, images.test, images.test_labels, at_test_time, test_draws
-        )
+        at_test_time = _by_step(configured[:, None, held], device)(0)
+        test_draws = _draws([runs[run] for run in held], "test_time", device)
+        table = evaluate_test_time(stack, images.test, images.test_labels, at_test_time, test_draws)
+        trained.test_time = [(held, row) for row in table]
     return trained
 
 
