@@ -153,6 +153,20 @@ def test_a_stack_by_triton_is_one_by_torch(
         assert not torch.allclose(by_triton[0]["lin1.weight"], by_triton[1]["lin1.weight"])
 
 
+def test_a_stack_goes_on_without_the_run_that_diverged(
+    fused: ModuleType, compose: Compose, few: Dataset
+) -> None:
+    values = compose("data=digits", "epochs=3", "batch_size=40", "schedule=linear", "optimizer.momentum=0.9")
+    small = {"model": {**values["model"], "hidden1": 16, "hidden2": 12}, "device": DEVICE.type}
+    runs = [parse({**values, **small, "seed": s, "dropout1": 0.1 + s / 8}) for s in range(4)]
+    wild = replace(runs[1], optimizer=runs[1].optimizer.changed(lr=1e30))
+    trained = train([runs[0], wild, *runs[2:]], Images(few, DEVICE), 10, lambda rows: None)
+    assert trained.diverged_in == [None, 1, None, None]
+    for run, whole in zip((0, 2, 3), weights([runs[0], *runs[2:]], few), strict=True):
+        for name, values in trained.state(run).items():
+            torch.testing.assert_close(values, whole[name], rtol=1e-4, atol=1e-6)
+
+
 def weights(runs: list[Run], data: Dataset) -> list[dict[str, torch.Tensor]]:
     trained: Trained = train(runs, Images(data, DEVICE), 10, lambda rows: None)
     return [trained.state(run) for run in range(len(runs))]

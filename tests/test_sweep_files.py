@@ -151,15 +151,27 @@ FILES = {
     "{arms: [{dropout1: 0.1}]}": "must hold texts such as",
     "{arms: [1, 2]}": "hydra.sweeper.arms=1: must hold texts such as",
     "{params: {optimizer: {lr: 1}}}": "must be a text such as 0.1,0.2; a key inside it is written optimizer.KEY",
+    "{arms: ['dropout1=0.1,0.2 seed=1'], params: {dropout1: 0.3}}": "params.dropout1=0.3: would win over what arms",
+    "{arms: ['noise.input_rate=0.1'], params: {noise.input_rate: '0,0.2'}}": "params.noise.input_rate=0,0.2: would",
+    "{arms: ['optimizer=adam', 'seed=1'], params: {optimizer: sgd}}": "params.optimizer=sgd: would win over",
 }
 
 
 @pytest.mark.parametrize("text", FILES)
 def test_what_a_file_cannot_sweep_is_said(text: str, hydra_loader: Any) -> None:
-    given = {"arms": [], "params": {}, "until": None, **OmegaConf.create(text)}
-    sweeper = SimpleNamespace(**given, hydra_context=SimpleNamespace(config_loader=hydra_loader))
     with pytest.raises(InputError, match=FILES[text]):
-        sweep.expanded(sweeper, [])
+        sweep.expanded(sweeper_of(text, hydra_loader), [])
+
+
+def sweeper_of(text: str, loader: Any) -> Any:
+    given = {"arms": [], "params": {}, "until": None, **OmegaConf.create(text)}
+    return SimpleNamespace(**given, hydra_context=SimpleNamespace(config_loader=loader))
+
+
+def test_a_key_of_the_command_line_wins_over_arms_and_params(hydra_loader: Any) -> None:
+    sweeper = sweeper_of("{arms: ['dropout1=0.1 dropout2=0.1'], params: {dropout2: 0.3}}", hydra_loader)
+    jobs = sweep.expanded(sweeper, ["dropout2=0.4"])
+    assert jobs == [["dropout1=0.1", "dropout2=0.4"]]
 
 
 BLOCK = {"metric": "test_acc", "contrast": None, "reference": None, "all": False, "margin": 0.2}

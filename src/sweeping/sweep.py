@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +173,7 @@ def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     if sweeper.arms is None:
         raise InputError("hydra.sweeper.arms", None, "this sweep's arms must be given; its file says how")
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
-    _check_texts(sweeper)
+    _check_texts(sweeper, {naming.key_of(argument) for argument in arguments})
     params = [f"{key}={value}" for key, value in sweeper.params.items()]
     overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
     arms = [parser.parse_overrides(planning.split_arm(arm)) for arm in sweeper.arms]
@@ -183,8 +183,13 @@ def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     return planning.expand(overrides, arms)
 
 
-def _check_texts(sweeper: Any) -> None:
-    """Raises InputError for arms and params that are no texts, or that name a sweep, which would be dropped."""
+def _check_texts(sweeper: Any, overridden: Set[str]) -> None:
+    """Raises InputError for arms and params that are no texts, or of which something would be dropped: a sweep that they
+    name, and an arm's settings of a key that params set as well.
+
+    Args:
+        overridden: keys of the command line, which win over both.
+    """
     for arm in sweeper.arms:
         if not isinstance(arm, str):
             raise InputError("hydra.sweeper.arms", arm, 'must hold texts such as "dropout1=0.2 dropout2=0.5"')
@@ -192,10 +197,13 @@ def _check_texts(sweeper: Any) -> None:
         if isinstance(value, Mapping):
             right = f"must be a text such as 0.1,0.2; a key inside it is written {key}.KEY"
             raise InputError(f"hydra.sweeper.params.{key}", value, right)
-    of_arms = itertools.chain.from_iterable(map(planning.split_arm, sweeper.arms))
-    keys = [*sweeper.params, *map(naming.key_of, of_arms)]
-    if "sweep" in keys:
+    of_arms = set(map(naming.key_of, itertools.chain.from_iterable(map(planning.split_arm, sweeper.arms))))
+    if "sweep" in {*sweeper.params, *of_arms}:
         raise InputError("a sweep cannot name another one; sweep=NAME belongs on the command line")
+    for key, value in sweeper.params.items():
+        if key in of_arms - overridden:
+            right = "would win over what arms say of this key; one of the two places is right"
+            raise InputError(f"hydra.sweeper.params.{key}", value, right)
 
 
 def plan(plugin: Any, job_overrides: Sequence[Sequence[str]], first_number: int = 0) -> list[Job]:
