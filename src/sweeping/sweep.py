@@ -184,8 +184,8 @@ def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
 
 
 def _check_texts(sweeper: Any, overridden: Set[str]) -> None:
-    """Raises InputError for arms and params that are no texts, or of which something would be dropped: a sweep that they
-    name, and an arm's settings of a key that params set as well.
+    """Raises InputError for arms and params that are no texts, or of which something would be dropped: a sweep that
+    they name, and an arm's settings of a key that params set as well.
 
     Args:
         overridden: keys of the command line, which win over both.
