@@ -65,7 +65,8 @@ TRAIN_ACC = _accuracy("train_acc", "train accuracy")
 TRAIN_LOSS = _loss("train_loss", "train cross-entropy")
 TEST_ECE = Measure("test_ece", "expected calibration error", "%", "pp", 100, 2, False)
 EMA_TEST_ACC = _accuracy("ema_test_acc", "test accuracy, averaged weights")
-"""By the average of the weights that `probe.ema` keeps."""
+EMA_VAL_ACC = _accuracy("ema_val_acc", "validation accuracy, averaged weights")
+"""Both by the average of the weights that `probe.ema` keeps."""
 EVAL_TRAIN_ACC = _accuracy("eval_train_acc", "train accuracy, noise off")
 EVAL_TRAIN_LOSS = _loss("eval_train_loss", "train cross-entropy, noise off")
 VAL_ACC = _accuracy("val_acc", "validation accuracy")
@@ -95,6 +96,7 @@ METRICS = {
         VAL_LOSS,
         TEST_ECE,
         EMA_TEST_ACC,
+        EMA_VAL_ACC,
         EVAL_TRAIN_ACC,
         EVAL_TRAIN_LOSS,
     )

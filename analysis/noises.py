@@ -166,6 +166,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
             for w in others
             if w.noise in FAMILIES[IMAGES]
         ),
+        "averaged": described(_contrast(w, w.rows, reference.rows, measures.EMA_VAL_ACC) for w in others),
+        "averaging": described(_averaging(w) for w in raced if w.noise in ("none", REFERENCE)),
         "again": described(_contrast(w, w.again, reference.rows, measures.VAL_ACC) for w in others),
         "slower": slower,
         "same_time": [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)],
@@ -193,6 +195,12 @@ def _contrast(winner: Winner, rows: pd.DataFrame, other: pd.DataFrame, measure: 
     return Contrast(
         winner.noise, REFERENCE, ("validation",), measure, (by_seed(rows, measure), by_seed(other, measure))
     )
+
+
+def _averaging(winner: Winner) -> Contrast:
+    """What the average of the weights does to a noise's own runs."""
+    sides = (by_seed(winner.rows, measures.EMA_VAL_ACC), by_seed(winner.rows, measures.VAL_ACC))
+    return Contrast(winner.noise, "as trained", ("validation",), measures.EMA_VAL_ACC, sides)
 
 
 def _control(winner: Winner, dropout: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.contrasts import Arms, Result, Sample, Values, by_seed, rows_of, with_gaps
+from analysis.contrasts import Arms, Contrast, Result, Sample, Values, by_seed, described, rows_of, with_gaps
 from src import stats
 from src.stats import common_seeds, paired, rounded_differences
 
@@ -22,14 +22,20 @@ class Sensitivity:
     analyses: int
     other: tuple[str, ...] = ()
     """Names of the analyses in which it is another one."""
+    splits: Result | None = None
+    """The contrast on the validation splits that made the choice of the settings."""
 
 
-def sensitivity(judged: Sequence[Result], arms: Arms | None = None) -> Sensitivity | None:
+def sensitivity(
+    judged: Sequence[Result], arms: Arms | None = None, splits: Contrast | None = None
+) -> Sensitivity | None:
     """The verdict again by other reasonable analyses: without each seed in turn, at the mean of the last three
-    epochs, without runs that broke down, by sign-flip tests, and these combined. None for a family or no test.
+    epochs, without runs that broke down, by sign-flip tests, and these combined; and on validation splits. None for
+    a family or no test.
 
     Args:
         arms: where other epochs and runs are; without them only seeds and tests change.
+        splits: the same contrast on the validation splits that made the choice of the settings, a seed each.
     """
     if len(judged) != 1 or judged[0].contrast.look is not None:
         return None
@@ -64,5 +70,8 @@ def sensitivity(judged: Sequence[Result], arms: Arms | None = None) -> Sensitivi
     for seed in range(n if n > 2 else 0):
         first, second = (np.delete(sample, seed) for sample in result.samples)
         words[f"without one seed ({seed + 1})"] = word(first, second)
+    on_splits = next(iter(described([splits] if splits else [])), None)
+    if on_splits:
+        words["validation splits, t"] = word(*on_splits.samples)
     other = tuple(name for name, found in words.items() if found != verdict)
-    return Sensitivity(verdict, len(words) - len(other), len(words), other)
+    return Sensitivity(verdict, len(words) - len(other), len(words), other, on_splits)

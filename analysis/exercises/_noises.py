@@ -113,6 +113,8 @@ def read(tables: Tables, sweeps: tuple[str, str], kind: type[NoiseFacts]) -> Noi
     )
     present = [noise for noise in choice if len(arms.rows(noise))]
     judged = family(primary.contrasts(arms, list(choice), "test"), primary.margin, arms.diverged)
+    tuned, pairs = Arms(first, choice), primary.pairs(list(choice))
+    splits = [tuned.contrast(*pair, measures.VAL_ACC, "validation") for pair in pairs]
     contrasts = [
         arms.contrast(noise, reference, measure, "test")
         for measure in (*JUDGED, measures.QUIET_GAP)
@@ -122,7 +124,7 @@ def read(tables: Tables, sweeps: tuple[str, str], kind: type[NoiseFacts]) -> Noi
     ]
     return kind(
         primary=judged,
-        sensitivity=sensitivity(judged, arms),
+        sensitivity=sensitivity(judged, arms, next(iter(splits), None)),
         arms=[stats for stats in arms.stats((*JUDGED, measures.QUIET_GAP)) if stats.planned],
         described=described(contrasts),
         tried=of,

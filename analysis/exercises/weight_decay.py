@@ -139,10 +139,15 @@ def analyse(tables: Tables) -> DecayFacts:
             contrasts += [Contrast(a, b, (setting.title,), measure, (values[a], values[b])) for a, b in pairs]
     wanted = (OUTER, (ALONE,), primary.measure)
     judged = family([c for c in contrasts if (c.a, c.setting, c.measure) == wanted], primary.margin)
+    splits = None
+    if judged:
+        alone = next(setting for setting in settings if setting.title == ALONE)
+        values = common(Arms(table, alone.cells), measures.VAL_ACC)
+        splits = Contrast(OUTER, INNER, ("validation",), measures.VAL_ACC, (values[OUTER], values[INNER]))
     named = {_name(arm): arm for setting in settings for arm in setting.cells.values()}
     facts = DecayFacts(
         primary=judged,
-        sensitivity=sensitivity(judged),
+        sensitivity=sensitivity(judged, splits=splits),
         arms=[arm for arm in Arms(tested, named).stats(JUDGED) if arm.planned],
         described=described(contrasts),
         contrasted=len(CELLS),

@@ -22,7 +22,7 @@ from analysis.contrasts import (
     matches,
 )
 from analysis.exercises import Facts, Rule, decided
-from analysis.measures import TEST_ACC, TEST_LOSS
+from analysis.measures import TEST_ACC, TEST_LOSS, VAL_ACC
 from analysis.sensitivity import sensitivity
 from src.stats import paired
 
@@ -103,7 +103,14 @@ def test_sensitivity_says_where_the_verdict_changes() -> None:
     assert found is not None
     # at the mean of three epochs it is a third as large: still better; a broken seed may go
     assert (found.word, found.holds, found.analyses) == ("better", 15, 15)
-    assert named.stats([TEST_ACC])[1].broken == 1
+    assert named.stats([TEST_ACC])[1].broken == 1 and found.splits is None
+    alike = Contrast(
+        "low", "high", ("validation",), VAL_ACC, ({0: 0.86, 1: 0.87}, {0: 0.87, 1: 0.86, 2: 0.9})
+    )
+    found = sensitivity([result], named, alike)
+    assert found is not None and found.splits is not None
+    assert (found.holds, found.analyses, found.other) == (15, 16, ("validation splits, t",))
+    assert (found.splits.paired.n, found.splits.paired.difference) == (2, 0)
     (loss,) = family([named.contrast("low", "high", TEST_LOSS)], 0.01)
     assert loss.verdict is not None and loss.verdict.word == "equivalent"
 
