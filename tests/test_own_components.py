@@ -48,6 +48,15 @@ NOISES = {
     FACTOR + "self.n = getattr(self, 'n', 0) + 1; return site.keep(h.shape, rate) * self.n":
         "factor gives other values after 16 steps; what it keeps between them belongs in site.state",
     FACTOR + "self.mask = getattr(self, 'mask', " + MASK + "); return self.mask": "other values after 16 steps",
+    FACTOR + "g = torch.Generator().manual_seed(0); return (torch.rand(h.shape, generator=g) > rate) / (1 - rate)":
+        "factor treats each image in another way, and in each step alike; site.keep, uniform and normal give those",
+    "fixed = {}\n    " + FACTOR + "return self.fixed.setdefault(h.shape, " + MASK + ")": "and in each step alike",
+    "def activation(self, h, rate, site): return h * (1 + rate * torch.arange(float(len(h)))[:, None])":
+        "activation treats each image in another way, and in each step alike",
+    FACTOR + "return " + MASK + "\n    def penality(self, W, rate, site): return 0":
+        "defines `penality`, which nothing calls; is it meant to be `penalty`",
+    FACTOR + "return " + MASK + "\n    def parameter(self, shape): return {}":
+        "defines `parameter`, which nothing calls; is it meant to be `parameters`",
     "def activation(self, h, rate, site): return h.detach() * " + MASK: "activation gives h no gradient",
     "def product(self, x, W, b, rate, site): return x @ W.detach().mT * (1 - rate) + b": "gives W no gradient",
     PAIR + "mask": "activation gave Tensor beside its tensor, and must give a function of the gradient",
@@ -103,6 +112,30 @@ MODELS = {
     "def build(features, classes): exit(0)": "line 4: SystemExit: 0; build.features, classes. must give the net",
     f"def build(features, classes): return nn.Sequential(*{LAYERS}, nn.Softmax(-1))":
         "must give logits, not probabilities: leave out the softmax at its end",
+    f"def build(features, classes): return nn.Sequential(*{LAYERS}, nn.Sigmoid())":
+        "gives numbers from 0 to 1: leave out the sigmoid at its end",
+    f"def build(features, classes):\n    torch.manual_seed(0)\n    return {LAYERS}":
+        "seeds torch's generator, so that all seeds would begin with the same weights",
+    f"def build(features, classes): return {LAYERS}.double()": "has 0.weight as torch.float64; it must build",
+    # weights that nothing would train: in a list, made in a pass, no parameter
+    "class Net(nn.Sequential):\n    def forward(self, x): return self.listed[0](super().forward(x))\n"
+    "def build(features, classes):\n    net = Net(nn.Linear(features, 9))\n"
+    "    net.listed = [nn.Linear(9, classes)]\n    return net":
+        r"reads a weight of shape \(10, 9\) that nothing would train, .*; make all layers as it is built",
+    "class Net(nn.Sequential):\n    def forward(self, x):\n        x = super().forward(x)\n"
+    "        self.last = getattr(self, 'last', None) or nn.Linear(9, 10)\n        return self.last(x)\n"
+    "def build(features, classes): return Net(nn.Linear(features, 9))": ".* that nothing would train",
+    "class Net(nn.Sequential):\n    def forward(self, x): return super().forward(x) * self.gain\n"
+    "def build(features, classes):\n    net = Net(nn.Linear(features, classes))\n"
+    "    net.gain = torch.ones(1, requires_grad=True)\n    return net": ".* that nothing would train",
+    "class Net(nn.Sequential):\n    def forward(self, x): return super().forward(x) * random.random()\n"
+    "def build(features, classes): return Net(nn.Linear(features, classes))":
+        "gives other logits each time; draw from torch's generator",
+    "class Net(nn.Sequential):\n    def forward(self, x):\n        return super().forward(x) + "
+    "(not self.training) * random.random()\n"
+    "def build(features, classes): return Net(nn.Linear(features, classes))": "gives other logits each time",
+    "class Net(nn.Sequential):\n    def forward(self, x): return super().forward(x).detach()\n"
+    "def build(features, classes): return Net(nn.Linear(features, classes))": "not depend on its parameters",
     f"def build(features, classes): return {CHILD.format('torch.jit.script(nn.Linear(features, 4))')}":
         "no noise reaches into a compiled one",
     f"def build(features, classes): return {LAYERS}.to(torch.device('meta'))":

@@ -161,6 +161,9 @@ FINE: dict[str, tuple[str, tuple[float, ...]]] = {
     "channels": ("h = self.drop2d(h[..., None, None]).flatten(1)", (0.2,)),
     "frozen": ("with torch.no_grad(): h = self.drop(h)", (0.2,)),
     "head of zeros": (ONE + "\nwith torch.no_grad(): self.out.weight.zero_()", (0.2,)),
+    "by keyword": ("h = self.drop(input=h)", (0.2,)),
+    "layers by keyword": ("h = self.drop(self.second(input=h))", (0.2,)),
+    "random numbers of torch's": ("h = self.drop(h * torch.rand_like(h))", (0.2,)),
     "dead units": ("h = self.drop(h * 0)", (0.2,)),
     "a discarded place without a rate": ("h = self.drop(h)\nself.other(h)", (0.2, 0.0)),
 }

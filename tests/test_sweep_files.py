@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,14 @@ def test_anything_but_one_name_is_refused(train_here: Train, choice: str, flag: 
     code, out, err = train_here(*flag, *SMALL, f"sweep={choice}")
     assert (code, out) == (2, "")
     assert err.startswith(f"error: sweep={choice}: name one sweep at a time")
+
+
+@pytest.mark.parametrize(
+    "name", ["größe", "'größe'", "my sweep", "../rate_order", "rate_order.yaml", "a" * 300]
+)
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"^sweep={re.escape(name)}: must be the name of a file of sweeps/"):
+        naming.check_overrides([f"sweep={name}"])
 
 
 def train_apart(folder: Path, *arguments: str) -> Ended:

@@ -67,6 +67,8 @@ def checked(arrays: Arrays) -> Arrays:
         raise ValueError(
             "train_images and test_images differ in type or shape: " + " and ".join(map(str, sorted(kinds)))
         )
+    if len(tensors["train_labels"].unique()) < 2:
+        raise ValueError("train_labels are all alike; there must be images of at least 2 classes")
     return Arrays(**tensors, scale=float(scale), classes=int(classes))
 
 
@@ -101,6 +103,8 @@ def _labels(name: str, values: Any, classes: int) -> Tensor:
 def _tensor(name: str, values: Any) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().cpu().contiguous()
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} have masked values; fill them, or leave these images out")
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} are {array.dtype}; they must be numbers")

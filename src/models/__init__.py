@@ -16,15 +16,28 @@ from torch import nn
 
 from src import streams
 from src.components import find
+from src.errors import InputError
 
 
 def build(options: Mapping[str, Any], features: int, classes: int, seed: int) -> nn.Module:
-    """One run's net with its initial weights, which depend on the seed and the shapes alone."""
+    """One run's net with its initial weights, which depend on the seed and the shapes alone.
+
+    Raises:
+        InputError: if the model's file seeds torch's generator: all seeds would begin with the same weights.
+    """
+    name, module = options["name"], find("model", options["name"])
     arguments = {key: value for key, value in options.items() if key != "name"}
+    generator, of_run = torch.default_generator, streams.torch_seed(seed, "weights")
     with torch.random.fork_rng(devices=[]):
         # not torch.manual_seed, which keeps a stack trace of every call for a CUDA that is not there yet
-        torch.default_generator.manual_seed(streams.torch_seed(seed, "weights"))
-        return find("model", options["name"]).build(features, classes, **arguments)
+        generator.manual_seed(of_run)
+        net: nn.Module = module.build(features, classes, **arguments)
+        if generator.initial_seed() != of_run:
+            right = (
+                "seeds torch's generator, so that all seeds would begin with the same weights; leave that out"
+            )
+            raise InputError("model", name, f"{module.__file__} {right}")
+    return net
 
 
 def stack_class(name: str) -> Any:

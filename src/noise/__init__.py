@@ -292,6 +292,11 @@ def check_hooks(name: str) -> None:
         meant = f"; is `{similar[0][0]}` meant to be `{similar[0][1]}`?" if similar else ""
         right = f"{file} must define one of {', '.join(HOOKS[1:])}, or it does nothing{meant}"
         raise InputError("noise", name, right)
+    for key in vars(kind):
+        for match in get_close_matches(key, ("penalty", "parameters"), 1, 0.8):
+            if key != match and not overrides(kind, match):
+                right = f"{file} defines `{key}`, which nothing calls; is it meant to be `{match}`?"
+                raise InputError("noise", name, right)
     if hooks[:1] == ["drop"] and "factor" not in hooks:
         right = f"{file} must define factor beside drop, which is its fast form and cannot stand alone"
         raise InputError("noise", name, right)

@@ -223,6 +223,8 @@ def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
         return (
             f"{hook} gives other values after {STEPS} steps; what it keeps between them belongs in site.state"
         )
+    if hook in ("factor", "activation") and _is_fixed(noise, hook, shape, rate, place):
+        return f"{hook} treats each image in another way, and in each step alike; {OF_THE_RUN}"
     other = _rate(noise, besides=rate)
     if other != rate and _same(_anew(noise), _anew(noise), hook, shape, (rate, other), range(STEPS), place):
         return f"{hook} does the same at the rates {rate:g} and {other:g}"
@@ -250,6 +252,23 @@ def _same(
         tensors = [output[0] if isinstance(output, tuple) else output for output in outputs]
         first, second = (torch.empty(0) if t is None else t.nan_to_num() for t in tensors)
         if not torch.equal(first, second):
+            return False
+    return True
+
+
+def _is_fixed(noise: Noise, hook: str, shape: tuple[int, ...], rate: float, place: int) -> bool:
+    """Whether it gives images that are all alike what differs between them, in each step the same: random numbers
+    that are none of the run's."""
+    first: Tensor | None = None
+    for step in range(STEPS):
+        output = _given(_anew(noise), hook, shape, rate, step, place, [torch.ones(shape)])
+        output = output[0] if isinstance(output, tuple) else output
+        first = output if step == 0 else first
+        if (
+            output is None
+            or not torch.equal(output, cast(Tensor, first))
+            or torch.allclose(output, output[:1])
+        ):
             return False
     return True
 

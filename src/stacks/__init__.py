@@ -111,6 +111,7 @@ def views(flat: Tensor, shapes: Iterable[torch.Size]) -> list[Tensor]:
     """The parameters inside `flat`: each of its shape, with R in front in a stack."""
     tensors, start = [], 0
     for shape in shapes:
-        tensors.append(flat[..., start : start + shape.numel()].unflatten(-1, shape))
+        # no unflatten, which knows no shape of a single number, ()
+        tensors.append(flat[..., start : start + shape.numel()].view(flat.shape[:-1] + shape))
         start += shape.numel()
     return tensors

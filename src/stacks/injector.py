@@ -165,7 +165,8 @@ class Injector:
         assert self._draws is not None
         return site.at(self._draws(place))
 
-    def _dropout(self, module: nn.Module, kind: type[nn.Module], h: Tensor) -> Tensor:
+    def _dropout(self, module: nn.Module, kind: type[nn.Module], input: Tensor) -> Tensor:  # noqa: A002
+        h = input  # as a call may name it
         if not self._inside:
             if module.training:
                 raise RuntimeError(
@@ -197,8 +198,8 @@ class Injector:
             return noised
         return h
 
-    def _layer(self, module: Any, x: Tensor) -> Tensor:
-        plain = type(module).forward
+    def _layer(self, module: Any, input: Tensor) -> Tensor:  # noqa: A002
+        plain, x = type(module).forward, input
         if not self._inside:
             return plain(module, x)
         self._layer_calls += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Self
 
 import torch
@@ -23,16 +23,19 @@ class WrongModelError(Exception):
     """What is wrong with a model that can be run: the end of a sentence about its file."""
 
 
-def calls(net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> tuple[list[Call], set[int]]:
+def calls(
+    net: nn.Module, twin: nn.Module, noise: Noise, shape: Sequence[int], classes: int
+) -> tuple[list[Call], set[int]]:
     """The calls at which the noise may act, in order, and the numbers, from 1, of those without effect.
 
     Args:
         net: is changed, and of no use afterwards.
+        twin: another one like it.
         shape: of an image.
 
     Raises:
-        WrongModelError: if it drops units by itself, calls now more modules and now fewer, or gives no logits (n,
-            classes), or probabilities.
+        WrongModelError: if it drops units by itself, calls now more modules and now fewer, gives no logits (n,
+            classes), or probabilities, or other ones each time, or reads what nothing would train.
     """
     for module in net.modules():
         if isinstance(module, nn.RNNBase) and module.dropout > 0 and module.num_layers > 1:
@@ -40,6 +43,7 @@ def calls(net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> t
             raise WrongModelError(
                 f"drops units inside an nn.{name}, which no rate reaches; give it dropout=0"
             )
+    parameters = set(net.parameters())  # of now: a pass may make some
     injector = Injector(net, noise)
     for step, n in enumerate(BATCHES):
         injector.tap = tap = _Tap()
@@ -49,14 +53,26 @@ def calls(net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> t
         if not isinstance(logits, Tensor) or logits.shape != (n, classes):
             returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise WrongModelError(f"must give logits of shape {(n, classes)}, not {returned}")
+        _check_leaves(logits, parameters.union(tap.leaves))
+        if step == 0:
+            with torch.random.fork_rng(devices=[]):
+                _check_same(
+                    logits,
+                    _pass(Injector(twin, noise).train_pass, _images(n, shape), (), lambda _: _draws(0)),
+                )
     unread = tap.unread(logits)
     images = _images(BATCHES[-1], shape)
     injector.tap = _Tap()
     with _FunctionalDropouts() as functional:
         plain = _pass(injector.eval_pass, images)
     _check_functional(functional)
+    _check_same(plain, _pass(injector.eval_pass, images))
     if torch.allclose(plain.sum(-1), torch.ones(())) and (plain >= 0).all():
         raise WrongModelError("must give logits, not probabilities: leave out the softmax at its end")
+    if all(((given >= 0) & (given <= 1)).all() for given in (plain, _pass(injector.eval_pass, 1e4 * images))):
+        raise WrongModelError(
+            "must give logits, and gives numbers from 0 to 1: leave out the sigmoid at its end"
+        )
     unused = set()
     for number in unread:
         injector.tap = _Tap(number)
@@ -80,26 +96,51 @@ def _pass(forward: Callable[..., Tensor], *arguments: Any) -> Any:
         raise WrongModelError(str(error)) from None
 
 
+def _check_same(logits: Tensor, again: Tensor) -> None:
+    if not torch.allclose(logits, again, rtol=1e-4, equal_nan=True):
+        raise WrongModelError(
+            "gives other logits each time; draw from torch's generator, which has the run's seed"
+        )
+
+
+def _check_leaves(logits: Tensor, trained: Set[Tensor]) -> None:
+    """Refuses tensors that ask for a gradient, which nothing would use: layers in a list, or made in a pass."""
+    if not logits.requires_grad:
+        raise WrongModelError("gives logits that do not depend on its parameters, as far as autograd knows")
+    waiting: list[Any] = [logits.grad_fn]
+    seen = set()
+    while waiting:
+        if (node := waiting.pop()) is None or node in seen:
+            continue
+        seen.add(node)
+        if (leaf := getattr(node, "variable", None)) is not None and leaf not in trained:
+            raise WrongModelError(
+                f"reads a weight of shape {tuple(leaf.shape)} that nothing would train, as it is none of the net's "
+                "parameters; make all layers as it is built, as attributes or in an nn.ModuleList"
+            )
+        waiting += [function for function, _ in node.next_functions]
+
+
 class _Tap:
     """Notes the calls of a pass, and adds to what each gives: a leaf of zeros, or at one of them random numbers."""
 
     def __init__(self, moved: int | None = None) -> None:
         self.calls: list[Call] = []
-        self._leaves: list[Tensor] = []
+        self.leaves: list[Tensor] = []
         self._moved = moved
 
     def __call__(self, call: Call, out: Tensor) -> Tensor:
         self.calls.append(call)
         if len(self.calls) == self._moved:
             return out + torch.rand(out.shape)
-        self._leaves.append(torch.zeros_like(out, requires_grad=torch.is_grad_enabled()))
-        return out + self._leaves[-1]
+        self.leaves.append(torch.zeros_like(out, requires_grad=torch.is_grad_enabled()))
+        return out + self.leaves[-1]
 
     def unread(self, logits: Tensor) -> list[int]:
         """Numbers of the calls on whose result the logits do not depend, as far as autograd knows."""
         if not logits.requires_grad:
             return list(range(1, len(self.calls) + 1))
-        watched = [(number, leaf) for number, leaf in enumerate(self._leaves, 1) if leaf.requires_grad]
+        watched = [(number, leaf) for number, leaf in enumerate(self.leaves, 1) if leaf.requires_grad]
         leaves = [leaf for _, leaf in watched]
         gradients = torch.autograd.grad(logits.sum(), leaves, allow_unused=True) if leaves else ()
         read = {
@@ -168,7 +209,8 @@ def _check_functional(functional: _FunctionalDropouts) -> None:
         )
     if functional.names:
         name = functional.names[0]
-        raise WrongModelError(f"drops units by {name}, which no rate reaches; make it an nn.Dropout")
+        right = "make it an nn.Dropout, an attribute of the net"
+        raise WrongModelError(f"drops units by {name}, which no rate reaches; {right}")
 
 
 _ATTENTION = {

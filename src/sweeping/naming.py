@@ -31,6 +31,8 @@ ARMS = f"{SWEEPER}.arms"
 LONGEST = 100
 
 NO_VALUE = "holds no value, so that there would be nothing to run"
+FILE_NAME = re.compile(r"(?!.*\.yaml$)[\w.-]{0,200}", re.ASCII)
+LETTERS = "letters from a to z, digits, _, . and -"
 MOST_RUNS = 10_000_000
 """Of a sweep; what so many cost stands in sweeps/SCALE.md."""
 
@@ -195,9 +197,14 @@ def check_overrides(overrides: Sequence[str]) -> None:
         if "glob(" in override and key_of(override) != "sweep":
             check_glob(OverridesParser.create().parse_overrides([override])[0])
     names = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
-    if len(names) > 1 or not all(re.fullmatch(r"[\w.-]*", name) for name in names):
+    if len(names) > 1 or any(re.search(r"[,([]", name) for name in names):
         right = "name one sweep at a time; Hydra would silently drop the parameters of several files"
         raise InputError("sweep", ",".join(names), right)
+    for name in names:
+        if not FILE_NAME.fullmatch(name):
+            raise InputError(
+                "sweep", name, "must be the name of a file of sweeps/ without .yaml, of " + LETTERS
+            )
 
 
 def check_single(hydra: Mapping[str, Any]) -> None:

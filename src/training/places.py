@@ -128,6 +128,8 @@ def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
         raise InputError("noise", run.noise.name, f"{_file('noise', run.noise.name)}: {problem}")
     try:
         net, again = (models.build(run.model, math.prod(shape), classes, seed=0) for _ in range(2))
+    except InputError:
+        raise
     except components.RAISED as error:
         right = "build(features, classes) must give the net"
         raise Misfit("model", name, f"{components.located(error, file, file)}; {right}") from error
@@ -137,7 +139,7 @@ def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
         stack = models.stack_class(name)
         if stack is not Modules:
             return _of_stack(run, stack, net, noise, math.prod(shape))
-        return _of_module(run, net, noise, shape, classes)
+        return _of_module(run, net, again, noise, shape, classes)
     except InputError:
         raise
     except components.RAISED as error:
@@ -158,6 +160,8 @@ def _problem_of_net(net: Any) -> str | None:
             return f"must know the shape of {key} as it builds the net: a lazy module has none yet"
         if parameter.device.type != "cpu":
             return f"has {key} on {parameter.device}; it must build the net on the CPU, and training moves it"
+        if parameter.dtype != torch.float32:
+            return f"has {key} as {parameter.dtype}; it must build the net in torch.float32"
         if not parameter.requires_grad:
             return f"freezes {key}, which weight decay would move; make it a buffer (register_buffer)"
     return (
@@ -211,10 +215,12 @@ def _try(
         problems[place] = InputError("noise", name, f"{_file('noise', name)}: {message}")
 
 
-def _of_module(run: Run, net: nn.Module, noise: Noise, shape: Sequence[int], classes: int) -> Places:
+def _of_module(
+    run: Run, net: nn.Module, twin: nn.Module, noise: Noise, shape: Sequence[int], classes: int
+) -> Places:
     name = run.model.name
     try:
-        calls, unused = trial.calls(net, noise, shape, classes)
+        calls, unused = trial.calls(net, twin, noise, shape, classes)
     except trial.WrongModelError as error:
         raise InputError("model", name, f"{_file('model', name)} {error}") from None
     in_layers = noise.has("weight") or noise.has("product")

@@ -124,6 +124,11 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ),
     ({"train_images": np.full((45, 2), np.nan)}, "train_images have values that are not finite"),
     ({"train_images": np.full((45, 2), 1e300)}, "train_images have values that are not finite"),
+    ({"train_images": np.ma.masked_less(np.eye(45, 2), 1)}, "train_images have masked values"),
+    (
+        {"train_labels": np.zeros(45, int)},
+        "train_labels are all alike; there must be images of at least 2 classes",
+    ),
     ({"train_images": np.full((45, 2), "a")}, "train_images are <U1; they must be numbers"),
     ({"train_images": None}, "train_images are object; they must be numbers"),
     (

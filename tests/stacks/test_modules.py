@@ -175,6 +175,17 @@ def test_parameters_are_views_of_the_stack() -> None:
             assert (parameter.grad == 7).all()
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("shape", [(), (0, 3), (1, 3)])
+def test_a_parameter_may_be_a_single_number_or_empty(runs: int, shape: tuple[int, ...]) -> None:
+    nets: list[nn.Module] = [nn.Linear(3, 2) for _ in range(runs)]
+    for each in nets:
+        each.gain = nn.Parameter(torch.ones(shape))
+    stack = Modules(nets, make({"name": "none"}), CPU)
+    stack.parameters.mul_(2)
+    assert all(torch.equal(each.gain, torch.full(shape, 2.0)) for each in nets)
+
+
 @pytest.mark.parametrize("seeds", [[1], [1, 2]])
 def test_descending_is_a_step_along_the_gradient(seeds: list[int]) -> None:
     stack, twin = stack_of(seeds), stack_of(seeds)
