@@ -18,6 +18,7 @@ from configs import REPOSITORY
 
 from src import errors
 from src.errors import (
+    SIGNALS,
     InputError,
     Interrupted,
     MachineError,
@@ -233,12 +234,16 @@ def test_system_exit_passes_and_what_a_command_returns_is_its_code() -> None:
     assert caught.value.code == 7
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_raises_inside_and_what_was_set_before_is_set_after(name: str) -> None:
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_raises_inside_and_later_ones_are_ignored_to_the_end(name: str) -> None:
+    numbers = [getattr(signal, each) for each in SIGNALS]
     number = getattr(signal, name)
     # a shell starts its background jobs deaf to Ctrl-C
-    before = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
-    outside = signal.signal(number, before)
+    outside = {
+        each: signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+        for each in numbers
+    }
+    before = {each: signal.getsignal(each) for each in numbers}
     cleaned = []
 
     @command
@@ -251,11 +256,14 @@ def test_a_signal_raises_inside_and_what_was_set_before_is_set_after(name: str) 
             cleaned.append(True)
 
     try:
+        assert command(lambda: 1)() == 1
+        assert {each: signal.getsignal(each) for each in numbers} == before
         assert main() == 128 + number
         assert cleaned == [True]
-        assert signal.getsignal(number) == before
+        assert {signal.getsignal(each) for each in numbers} == {signal.SIG_IGN}
     finally:
-        signal.signal(number, outside)
+        for each, handler in outside.items():
+            signal.signal(each, handler)
 
 
 def test_a_signal_that_is_ignored_stays_so_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:

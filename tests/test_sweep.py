@@ -306,10 +306,13 @@ def test_a_signal_ends_a_sweep_cleanly(workshop: Path, name: str) -> None:
     wait_for(lambda: len(list(output.glob("runs/*/metrics.csv"))) >= 2)
     family = main.children(recursive=True)
     pressed = time.monotonic()
-    if name == "SIGINT":
-        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
-    else:
-        process.send_signal(getattr(signal, name))
+    if name == "SIGTERM":
+        process.send_signal(signal.SIGTERM)
+    else:  # a terminal sends it to the whole group, and who is impatient once more
+        os.killpg(process.pid, getattr(signal, name))
+        while process.poll() is None:
+            process.send_signal(getattr(signal, name))
+            time.sleep(0.01)
     _, err = process.communicate(timeout=20)
     took = time.monotonic() - pressed
     assert process.returncode == 128 + getattr(signal, name)

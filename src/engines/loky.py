@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
+from loky.backend import resource_tracker
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from src import importing
@@ -49,6 +50,7 @@ class Backend(Engine):
         known = os.environ.get("PYTHONWARNINGS", "")
         if TRACKER not in known:
             os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [known, TRACKER]))
+        _start_tracker()
         executor = ProcessPoolExecutor(
             max_workers=self.workers, initializer=_begin_worker, initargs=(os.getpid(),), env=ENVIRONMENT
         )
@@ -115,6 +117,15 @@ class Backend(Engine):
         if self._executor is not None:
             self._executor.shutdown(wait=False, kill_workers=True)
             self._executor = None
+
+
+def _start_tracker() -> None:
+    """A terminal that closes sends SIGHUP to all its processes. The tracker ignores other signals, and dies of this
+    one, which loky would warn of; one that is blocked stays blocked in it."""
+    if hasattr(signal, "pthread_sigmask"):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _train(pack: list[Job]) -> tuple[list[Record] | Death, bool]:

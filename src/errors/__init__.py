@@ -191,10 +191,14 @@ def _notes(error: BaseException) -> list[str]:
 def _signals() -> Iterator[None]:
     """Makes `Interrupted` of those signals that would end the process in the midst of whatever it does.
 
-    Those that come after it are ignored: they would cut short what keeps the results together.
+    Those that come after it are ignored until the process has ended: they would cut short what keeps the results
+    together, or leave a trace.
     """
+    is_ending = False
 
     def interrupt(number: int, _: FrameType | None) -> None:
+        nonlocal is_ending
+        is_ending = True
         for later in caught:
             signal.signal(later, signal.SIG_IGN)
         raise Interrupted(number)
@@ -209,8 +213,9 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, before in caught.items():
-            signal.signal(number, before)
+        if not is_ending:
+            for number, before in caught.items():
+                signal.signal(number, before)
 
 
 # Hydra
