@@ -7,7 +7,9 @@ only the running program knows, and files that the code reads, are not seen.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -109,6 +111,11 @@ def imports(tree: ast.AST, package: str) -> Iterator[str]:
             base = ".".join([*start, *([node.module] if node.module else [])])
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = getattr(node.func, "attr", getattr(node.func, "id", None))
+            if called in ("import_module", "__import__") and isinstance(name := node.args[0].value, str):
+                with contextlib.suppress(ImportError):  # it leads out of the package
+                    yield importlib.util.resolve_name(name, package)
 
 
 @cache  # a process trains with what it imported first; a module that is made anew is read anew
@@ -128,7 +135,10 @@ def _located(name: str, root: Path) -> Iterator[tuple[str, Path]]:
         package = ".".join(parts)
         if package not in FRAMEWORK:
             folder = root.joinpath(*parts)
-            yield from ((f"{package}.{path.stem}", path) for path in sorted(folder.glob("[!_]*.py")))
+            yield from ((f"{package}.{path.stem}", path) for path in sorted(folder.glob("*.py")))
+            yield from (
+                (f"{package}.{path.parent.name}", path) for path in sorted(folder.glob("*/__init__.py"))
+            )
     for end in range(1, len(parts) + 1):
         at = root.joinpath(*parts[:end])
         for path in (at / "__init__.py", at.with_name(f"{at.name}.py")):
