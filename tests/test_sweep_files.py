@@ -108,6 +108,14 @@ def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
         naming.check_overrides([f"sweep={name}"])
 
 
+@pytest.mark.parametrize("values", ["range(0.05,0.2,0.05)", "range(0,1,1e-1)", "sort(range(0.5,2))"])
+def test_a_range_of_decimals_is_none_for_hydras_own_sweeper(values: str) -> None:
+    naming.check_overrides(["hydra/sweeper=arms", f"dropout1={values}"])
+    naming.check_overrides(["hydra/sweeper=basic", "seed=range(0,9,3)"])
+    with pytest.raises(InputError, match=r"hydra/sweeper=basic would make .*; list the values"):
+        naming.check_overrides(["hydra/sweeper=basic", f"dropout1={values}"])
+
+
 def train_apart(folder: Path, *arguments: str) -> Ended:
     """`python -m src.train ARGUMENTS` in this folder; its workers are no children of the tests' own process."""
     done = forks.python("src.train", *arguments, cwd=folder, PYTHONPATH=str(REPOSITORY))

@@ -67,8 +67,9 @@ def check_swept(key: str, values: str) -> None:
         raise InputError(key, values, "takes one value in a sweep, as it changes no result")
 
 
-def check_range(override: Override) -> None:
-    """Raises InputError for a range that has no value, no end, or one beyond all sweeps."""
+def check_range(override: Override, is_hydras: bool = False) -> None:
+    """Raises InputError for a range that has no value, no end, or one beyond all sweeps; of decimals also where
+    Hydra's own sweeper is to take its values."""
     value: Any = override.value()
     if isinstance(value, RangeSweep):
         start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
@@ -79,6 +80,9 @@ def check_range(override: Override) -> None:
             raise InputError(key, typed, right)
         if count <= 0:
             raise InputError(key, typed, NO_VALUE)
+        if is_hydras and not all(isinstance(number, int) for number in (value.start, value.stop, value.step)):
+            right = "hydra/sweeper=basic would make 0.15000000000000002 of 0.1 + 0.05; list the values"
+            raise InputError(key, typed, right)
 
 
 def check_glob(override: Override) -> None:
@@ -193,7 +197,9 @@ def check_overrides(overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         if "range(" in override:
-            check_range(OverridesParser.create().parse_overrides([override])[0])
+            check_range(
+                OverridesParser.create().parse_overrides([override])[0], "hydra/sweeper=basic" in overrides
+            )
         if "glob(" in override and key_of(override) != "sweep":
             check_glob(OverridesParser.create().parse_overrides([override])[0])
     names = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
