@@ -104,6 +104,11 @@ SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
     (composing("="), ["="], "=: must be KEY=VALUE"),
     (composing("optimizer.beta1=0.95"), ["-m", "optimizer=adam,adamw", "optimizer.beta1=0.95"],
      "optimizer.beta1=0.95: not every optimizer has this key; ++optimizer.beta1=0.95 gives it to each of the"),
+    (composing("schedule.cutoff=0.5"), ["-m", "schedule=constant,early", "schedule.cutoff=0.5"],
+     "schedule.cutoff=0.5: not every schedule has this key; give it to those that do in arms of the sweep, such as "
+     "'schedule=early schedule.cutoff=0.5'"),
+    (composing("optimizer.beta1=0.9"), ["-m", "optimizer=sgd,adam", "optimizer.beta1=0.9"],
+     "optimizer.beta1=0.9: not every optimizer has this key; give it to those that do in arms of the sweep, such "),
     (composing("noise.keep=2"), ["-m", "noise=blend,shakeout", "noise.keep=2"], "noise.keep=2: there is no"),
     (composing("optimizer.beta1=2"), ["optimizer.beta1=2"], "optimizer.beta1=2: there is no such key; `py"),
 ]  # fmt: skip

@@ -165,9 +165,15 @@ def _unknown(key: str) -> str:
         argument in ("-m", "--multirun") or key_of(argument) == "sweep" for argument in sys.argv[1:]
     )
     files = (CONF / group).glob("[!.]*.yaml") if name and is_sweep else ()
-    if any(re.search(rf"^{re.escape(name)}:", path.read_text(errors="replace"), re.M) for path in files):
-        typed = _typed(key)
-        return f"not every {group} has this key; ++{typed.lstrip('+')} gives it to each of the sweep"
+    asks = re.compile(rf"^{re.escape(name)}:", re.M)
+    having = [path.stem for path in files if asks.search(path.read_text(errors="replace"))]
+    if having:
+        typed, swept = _typed(key).lstrip("+"), _typed(group).partition("=")[2].split(",")
+        cure = f"++{typed} gives it to each of the sweep"
+        if not set(swept) <= set(having):  # its own check of options would refuse it
+            arm = next((choice for choice in swept if choice in having), having[0])
+            cure = f"give it to those that do in arms of the sweep, such as '{group}={arm} {typed}'"
+        return f"not every {group} has this key; {cure}"
     return f"there is no such key; {HELP} the keys"
 
 
