@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import sys
@@ -44,6 +45,16 @@ def told(
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     return run
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_path_is_the_same_whatever_the_stream_knows(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, folder = io.BytesIO(), Path("größe/中\udcff")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, errors="replace"))
+    with events.ended():
+        events.begin()
+        events.tell("end", folder=folder)
+    assert json.loads(written.getvalue()) == {"event": "end", "folder": str(folder)}
 
 
 def listed(event: str, of: str) -> set[str]:

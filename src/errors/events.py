@@ -92,9 +92,8 @@ def ended() -> Iterator[None]:
 def tell(event: str, **content: Any) -> None:
     """One line for programs; nothing without `--json`."""
     if _channel is not None:
-        line = json.dumps(
-            {"event": event, **plain(content)}, allow_nan=False, ensure_ascii=False, default=str
-        )
+        # in ASCII, which the stream knows whatever its encoding: no path may become another one
+        line = json.dumps({"event": event, **plain(content)}, allow_nan=False, default=str)
         print(line, file=_channel.lines, flush=True)
 
 
