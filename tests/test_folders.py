@@ -7,16 +7,18 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from configs import DIGITS, make_job
 
-from src.errors import InputError
+from src.errors import InputError, MachineError
 from src.runs import store
 from src.runs.job import Job, final_record, ready
 from src.runs.pack import _train_stack, receive, train_jobs
-from src.runs.record import record_death
+from src.runs.record import record_broken, record_death
+from src.sweeping.campaign import Campaign
 
 PROBES = {"every": "epoch", "test_time": True}
 
@@ -181,6 +183,33 @@ def test_what_cannot_be_read_fails_its_run_and_a_disk_that_gives_out_does_not(
     monkeypatch.setattr(Path, "read_bytes", reading(errno.EIO))
     with pytest.raises(OSError, match="refused"):
         final_record(jobs[0])
+
+
+def test_where_no_run_would_fare_better_the_machine_gave_out(tmp_path: Path) -> None:
+    jobs = [job(tmp_path, seed=seed) for seed in range(2)]
+    for lost in (NotADirectoryError(errno.ENOTDIR, "x"), FileNotFoundError(errno.ENOENT, "x")):
+        assert record_broken(jobs[0], lost)["state"] == store.FAILED  # it alone
+    jobs[0].folder.parent.write_text("x")
+    for trained in (jobs[:1], jobs):
+        with pytest.raises(MachineError, match=r"runs"):
+            train_jobs(trained)
+
+
+@pytest.mark.parametrize("lost", ["its runs", "one run"])
+def test_a_sweep_whose_runs_are_moved_away_ends(tmp_path: Path, lost: str) -> None:
+    jobs = [job(tmp_path, seed=seed) for seed in range(2)]
+    for each in jobs:
+        each.folder.mkdir(parents=True)
+    campaign: Any = Campaign(tmp_path, [], cast(Any, None), cast(Any, SimpleNamespace(runs=None, left=None)))
+    campaign.keep(jobs[0], {"id": jobs[0].id, "state": store.FINISHED})
+    failed = {"id": jobs[1].id, "state": store.FAILED}
+    if lost == "one run":
+        jobs[1].folder.rmdir()
+        campaign.keep(jobs[1], failed)
+    else:
+        jobs[0].folder.parent.rename(tmp_path / "elsewhere")
+        with pytest.raises(MachineError, match=r"lost its runs while the sweep went on"):
+            campaign.keep(jobs[1], failed)
 
 
 @pytest.mark.parametrize("name", ["", "runs", ".locks"])

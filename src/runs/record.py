@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import math
+import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -18,7 +20,7 @@ import yaml
 
 from src import config
 from src.config import Run
-from src.errors import is_of_the_disk, writing
+from src.errors import MachineError, is_of_the_disk, writing
 from src.runs import declared, store
 from src.runs.job import Job, Record
 
@@ -88,6 +90,9 @@ def record_broken(job: Job, error: OSError) -> Record:
     """
     if is_of_the_disk(error):
         raise error
+    runs = job.folder.parent
+    if runs.exists() and not runs.is_dir():  # no other run would fare better
+        raise MachineError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(runs)) from error
     message = f"{error.filename or job.folder}: {error.strerror or error}"
     record = make_record(job, store.FAILED, f"{message}; remove what stands there, or free it", began=False)
     with contextlib.suppress(OSError):  # `run.json` itself may be what is broken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from src import provenance
 from src.engines import Engine, policy
 from src.engines.policy import Report
 from src.engines.queue import Queue, Source
-from src.errors import events
+from src.errors import MachineError, events
 from src.runs import store
 from src.runs.job import Job, Record, final_record, is_final
 from src.runs.record import record_death
@@ -64,6 +65,8 @@ class Campaign:
         self._engine, self._pack_size, self._at_once = engine, pack_size, at_once
         self._kept = kept or self.table.kept
         self._tracking: Tracking | None = None
+        self._last_folder: Path | None = None
+        """Of the last run with a result."""
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +89,17 @@ class Campaign:
                 store.write_whole(self.table.folder / LOG, lost)
 
     def keep(self, job: Job, record: Record) -> None:
-        """A run has ended, now or before: the table and the trackers are told."""
+        """A run has ended, now or before: the table and the trackers are told.
+
+        Raises:
+            MachineError: where it failed, and the folder of one that had a result is gone: then all of them are.
+        """
+        if is_final(record):
+            self._last_folder = job.folder
+        elif self._last_folder is not None and not self._last_folder.is_dir():
+            raise MachineError(
+                errno.ENOENT, "lost its runs while the sweep went on", str(self._last_folder.parent)
+            )
         self.table.add(record)
         if self._tracking is None:  # of all runs of a sweep they are the same
             folder = self.table.folder
