@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import gc
 import importlib
 import io
@@ -171,24 +170,28 @@ def prepare() -> None:
     """Does what each fork would do again: compiles the project's files, and draws once, which finds the fonts."""
     from matplotlib.figure import Figure
 
+    repository = Path(__file__).resolve().parent.parent
+    files = [path for folder in ("src", "analysis") for path in (repository / folder).rglob("*.py")]
+    known = {path.read_bytes(): compile(path.read_bytes(), path, "exec", dont_inherit=True) for path in files}
+
     def source_to_code(loader: object, data: bytes, path: Any, *given: Any, **options: Any) -> CodeType:
-        return compiled(bytes(data), os.fspath(path))
+        """By what the file says, as a test may change it, or copy it."""
+        if (code := known.get(bytes(data))) is None:
+            return compile(data, path, "exec", dont_inherit=True)
+        return located(code, os.fspath(path))
 
     SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign]
-    repository = Path(__file__).resolve().parent.parent
-    for folder in ("src", "analysis"):
-        for path in (repository / folder).rglob("*.py"):
-            compiled(path.read_bytes(), str(path))
     figure = Figure()
     figure.subplots().set_title("title")
     figure.savefig(io.BytesIO())
 
 
-@functools.cache
-def compiled(text: bytes, path: str) -> CodeType:
-    """By what the file says: a test may change it."""
-    code: CodeType = compile(text, path, "exec", dont_inherit=True)
-    return code
+def located(code: CodeType, path: str) -> CodeType:
+    """The code of a file, in that of another place."""
+    if code.co_filename == path:
+        return code
+    inner = (located(value, path) if isinstance(value, CodeType) else value for value in code.co_consts)
+    return code.replace(co_filename=path, co_consts=tuple(inner))
 
 
 def become(command: list[str], environment: dict[str, str], descriptors: list[int]) -> None:
