@@ -37,11 +37,11 @@ results: run
 
 # two processes: most of a test's time is in processes that it starts and waits for
 test: lint data
-	$(BIN)/python -m pytest -n 2 -m "not slow and not engines and not trackers"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not engines and not trackers"
 
 # whole pages, reports and notebooks, and sweeps that are killed
 test-slow: $(VENV)/installed-test data
-	$(BIN)/python -m pytest -n 2 -m "slow and not engines and not trackers"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not engines and not trackers"
 
 # real clusters on this machine, started and stopped by the tests; ONLY=--lf for those that failed last
 test-engines: $(VENV)/installed-engines data

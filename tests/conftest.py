@@ -1,4 +1,8 @@
-"""What the tests share: small data, and the command line as a user has it. Configs are in `configs.py`."""
+"""What the tests share: small data, and the command line as a user has it. Configs are in `configs.py`.
+
+Torch and the project are imported where they are needed: xdist's main process, for which all workers wait, reads
+this file and runs no test.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import forks
 import pytest
-import torch
-from configs import REPOSITORY, Command, Compose
 from hypothesis import settings
-from torch import Tensor
 
-from src import components, kernels
-from src.data import Dataset, load_bytes
-from src.training import places
-from src.training.trainer import Images
+if TYPE_CHECKING:
+    from configs import Command, Compose
+    from torch import Tensor
 
-# before anything imports Triton, which reads it then: its interpreter runs a GPU's code on a CPU (test_fused.py)
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
+    from src.data import Dataset
+    from src.training.trainer import Images
 
 # the same examples each time, and no limit of time that a busy machine would break
 settings.register_profile("project", derandomize=True, deadline=None, database=None, max_examples=50)
@@ -35,12 +34,21 @@ settings.load_profile("project")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--matmul", choices=kernels.KERNELS, help="kernel that `auto` stands for in this process"
+        "--matmul", help="kernel (torch, onednn, openblas) that `auto` stands for in this process"
     )
     parser.addoption("--threads", type=int, default=1, help="torch's threads in this process")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        return  # the main process
+    import torch
+
+    from src import kernels
+
+    # before Triton is imported, which reads it then: its interpreter runs a GPU's code on a CPU (test_fused.py)
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"
     torch.set_num_threads(config.getoption("threads"))
     kernel = config.getoption("matmul")
     if kernel == "onednn" and kernels.missing(kernel):
@@ -52,6 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def onednn(out: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> Tensor:
+    import torch
+
     product = torch.ops.mkldnn._linear_pointwise(left, right.mT, None, "none", [], "").mul_(alpha)
     return out.copy_(product.add_(out, alpha=beta) if beta else product)
 
@@ -64,17 +74,27 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
+    from src.data import load_bytes
+
     return load_bytes("digits", None, 0)
 
 
 @pytest.fixture(scope="session")
 def digit_images(digits: Dataset) -> Images:
+    import torch
+
+    from src.training.trainer import Images
+
     return Images(digits, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")
 def fashion() -> Dataset:
     """The real Fashion-MNIST; `make test` fetches it before any test."""
+    from configs import REPOSITORY
+
+    from src.data import load_bytes
+
     return load_bytes("fashion_mnist", str(REPOSITORY / ".data"), 0)
 
 
@@ -82,6 +102,7 @@ def fashion() -> Dataset:
 def hydra_loader() -> Any:
     """Hydra's config loader on conf/, as `src.train` sets it up; Hydra's own global state is left empty."""
     import hydra
+    from configs import REPOSITORY
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
@@ -120,6 +141,9 @@ def compose(hydra_loader: Any) -> Compose:
 @pytest.fixture
 def component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
     """Makes a component of a text, as if it stood in a file of its group: group, name, text."""
+    from src import components
+    from src.training import places
+
     names, added = components.names, dict[str, list[str]]()
     monkeypatch.setattr(components, "names", lambda group: (*names(group), *added.get(group, ())))
     monkeypatch.setattr(places, "_known", {})
@@ -142,6 +166,8 @@ def component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
 @pytest.fixture
 def command() -> Command:
     """Runs `python -m ARGUMENTS` in the repository's root, as the README has it; a fork, see `forks.py`."""
+    from configs import REPOSITORY
+
     return functools.partial(forks.python, cwd=REPOSITORY)
 
 

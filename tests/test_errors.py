@@ -366,7 +366,7 @@ code = main()
 print("after it")
 sys.exit(code)
 """
-TOLD = '{"event": "end", "text": "é"}\nafter it\n'
+TOLD = '{"event": "end", "text": "\\u00e9"}\nafter it\n'
 BESIDE = ["by a child", "from C", "lost: False", "printed"]
 
 

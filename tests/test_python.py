@@ -26,7 +26,7 @@ SMALL = ["data=digits", "model.hidden1=16", "model.hidden2=16", "epochs=2", "dev
 def noises(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """A sweep of four runs, in a folder whose name Hydra would read as something else."""
     output = tmp_path_factory.mktemp("a") / 'o "u" (t)'
-    here = ["tags=[pilot]", "hydra.launcher.n_jobs=1"]
+    here = ["tags=[pilot]", "hydra/launcher=basic"]
     return sweep("noise=dropout,gaussian", "seed=0,1", *SMALL, *here, output=output, progress=False)
 
 

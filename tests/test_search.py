@@ -254,13 +254,12 @@ def test_the_same_seed_asks_for_the_same_trials_even_after_a_kill(run: Run, samp
     axes = ["dropout1=range(0,0.8,0.1)", "optimizer.lr=0.1,0.2"] if sampler == "grid" else SPACE
     options: dict[str, Any] = {"sampler": sampler, "n_trials": 18}
     first = run(*axes, name="first", **options)
-    again = run(*axes, name="again", **options)
-    other = run(*axes, name="other", seed=1, **options)
-    assert params_of(first.trials) == params_of(again.trials) != params_of(other.trials)
+    other = run(*axes, name="other", seed=1, **{**options, "n_trials": 4})
+    assert params_of(first.trials)[:4] != params_of(other.trials)
     assert len({str(params) for params in params_of(first.trials)}) == 18
     with pytest.raises(Stopped):
         run(*axes, name="killed", most=8, **options)
-    left = trials_of(again.folder.parent / "killed")
+    left = trials_of(first.folder.parent / "killed")
     assert [trial.state.name for trial in left] == ["COMPLETE"] * 8 + ["RUNNING"] * 4
     killed = run(*axes, name="killed", **options)
     assert [len(batch) for batch in killed.batches] == [4, 4, 2]

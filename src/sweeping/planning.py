@@ -255,7 +255,9 @@ class Planner:
         if override.is_add() or override.is_force_add() or override.is_delete() or override.package:
             return False
         if key not in self._is_group:
-            self._is_group[key] = bool(self._loader.get_group_options(key)) or key.startswith("hydra.")
+            # not the loader's own method of that name, which copies all that is stored at each call
+            options = self._loader.repository.get_group_options(key)
+            self._is_group[key] = bool(options) or key.startswith("hydra.")
         return not self._is_group[key] and isinstance(override.value(), int | float | str | None)
 
     def _base(self, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -35,11 +36,15 @@ def test_values_with_commas_make_a_panel_each_and_none_twice() -> None:
     assert [run.schedule["points"] for run in points] == [[[0, 1], [1, 0]], [[0.5, 1]]]
 
 
-def test_the_command_writes_the_figure_and_names_it(command: Any, tmp_path: Path) -> None:
-    result = command("src.schedules", "schedule=late", f"output={tmp_path}")
-    assert (result.returncode, result.stderr) == (0, "")
+@pytest.mark.filterwarnings("ignore:'src.schedules.__main__' found:RuntimeWarning")
+def test_the_command_writes_the_figure_and_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["schedules", "schedule=late", f"output={tmp_path}"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_module("src.schedules", run_name="__main__")
     path = tmp_path / "schedules.png"
-    assert result.stdout == f"figure: {path}\n"
+    assert capsys.readouterr() == (f"figure: {path}\n", "")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
