@@ -22,7 +22,7 @@ UNTIL, PRIMARY = "hydra.sweeper.until", "hydra.sweeper.primary"
 SHARES = ("test_acc", "val_acc", "train_acc", "eval_train_acc", "test_ece")
 """Metrics whose margin is in percentage points; that of the others, losses, is in nats."""
 LOSSES = ("test_loss", "val_loss", "train_loss", "eval_train_loss")
-OTHERS = ("ema_test_acc", "var1", "var2", "noisy_var1", "noisy_var2")
+OTHERS = ("ema_test_acc", "ema_val_acc", "var1", "var2", "noisy_var1", "noisy_var2")
 """Metrics that a report judges by, and no look."""
 
 
