@@ -182,8 +182,8 @@ def test_parts_with_one_output_are_found_finished_by_the_whole(workshop: Path, u
     [
         ["hydra.launcher.n_jobs=1"],
         ["hydra.launcher.pack_size=7"],
-        ["hydra/launcher=basic"],
-        ["hydra/launcher=joblib"],
+        pytest.param(["hydra/launcher=basic"], marks=pytest.mark.slow),
+        pytest.param(["hydra/launcher=joblib"], marks=pytest.mark.slow),
     ],
 )
 def test_same_files_with_any_workers_packs_and_launcher(

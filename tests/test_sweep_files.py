@@ -122,6 +122,7 @@ def train_apart(folder: Path, *arguments: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_hydras_own_sweeper_trains_every_batch_and_the_code_is_1(tmp_path: Path) -> None:
     basic = ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=1", "hydra.launcher.n_jobs=1"]
     code, out, _ = train_apart(tmp_path, "-m", *SMALL, *basic, "optimizer.lr=1e9,0.5")
@@ -233,6 +234,7 @@ def test_a_wrong_primary_in_a_file_is_refused(
         sweep._check_primary(sweeper, sweep.expanded(sweeper, task), jobs)
 
 
+@pytest.mark.slow
 def test_a_wrong_primary_is_refused_before_anything_trains(tmp_path: Path) -> None:
     for flag in ("hydra.sweeper.plan=true", "hydra.launcher.n_jobs=1"):
         wrong = ["-m", *SMALL, "seed=0,1", flag, "hydra.sweeper.primary.margin=0"]

@@ -235,6 +235,7 @@ def test_a_table_that_is_half_there_is_read_again(
     assert "RuntimeError: out of memory" in (going / watch.PAGE).read_text()
 
 
+@pytest.mark.slow
 def test_it_waits_for_a_sweep_and_follows_it(tmp_path: Path) -> None:
     """A real one, begun after the page."""
     folder = tmp_path / "sweeps" / "real"
