@@ -26,6 +26,7 @@ from analysis.tables import Table
 from src.errors import REPOSITORY, InputError
 from src.errors.messages import key_of
 from src.runs import store
+from src.sweeping import planning
 from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra, setting, value_at
 
 LOOKS = (10, 20, 30, 45, 60)
@@ -95,7 +96,10 @@ def of(folder: Path, name: str | None = None, reference: str | None = None) -> S
     arms = [("the best setting", ranked[0]), ("the runner-up", ranked[1])]
     fixed = {key: value for key, value in given.fixed.items() if key not in table.keys}
     params = fixed | {"data.validation": "0", "seed": _fresh(table)}
-    against = ("the reference", _reference(table, given, fixed) if reference is None else _checked(reference))
+    against = (
+        "the reference",
+        _reference(folder, table, given, fixed) if reference is None else _checked(reference),
+    )
     metric, margin = JUDGED[column]
     if given.primary and given.primary.measure in (measure, metric):
         margin = given.primary.margin
@@ -138,7 +142,7 @@ class _Given:
         if not isinstance(task, list):
             right = "which says what is the same in all of its runs; the same sweep started again writes it"
             raise InputError(f"{folder / 'multirun.yaml'} cannot be read, {right}")
-        first = str(arms[0]).split() if arms else []
+        first = planning.split_arm(str(arms[0])) if arms else []
         same = [f"{key}={value}" for key, value in (params or {}).items()]
         parsed = OverridesParser.create().parse_overrides([*first, *same, *map(str, task)])
         self.primary = design.primary(value_at(hydra, "sweeper.primary"), str(folder))
@@ -193,12 +197,13 @@ def _overrides(arm: Mapping[str, Any]) -> str:
     return runs.arm_name(values) if values else ""
 
 
-def _reference(table: Table, given: _Given, fixed: Mapping[str, str]) -> str:
+def _reference(folder: Path, table: Table, given: _Given, fixed: Mapping[str, str]) -> str:
     contrast = given.primary.contrast if given.primary else ()
     if len(contrast) in (1, 2):
-        listed = table.final[list(table.keys)].drop_duplicates().to_dict("records")
-        if not table.problems and contrast[-1] < len(listed):
-            return _overrides(listed[contrast[-1]])
+        listed, keys = runs.read_list(folder)  # with the arms that have no result: they are numbered, too
+        arms = listed[list(keys)].drop_duplicates().to_dict("records")
+        if contrast[-1] < len(arms):
+            return _overrides(arms[contrast[-1]])
     import hydra
     from omegaconf import OmegaConf
 
@@ -217,11 +222,12 @@ def _reference(table: Table, given: _Given, fixed: Mapping[str, str]) -> str:
 
 def _checked(reference: str) -> str:
     parser = OverridesParser.create()
-    for override in reference.split():
+    overrides = planning.split_arm(reference)
+    for override in overrides:
         parsed = parser.parse_override(override)
         if parsed.is_sweep_override() or key_of(override) == "seed":
             raise InputError("--reference", reference, "must be one setting, such as 'dropout1=0 dropout2=0'")
-    return " ".join(reference.split())
+    return " ".join(overrides)
 
 
 def _fresh(table: Table) -> str:

@@ -49,7 +49,8 @@ def claim(folder: Path, text: str, output: str | Path, until: str = "") -> None:
             then looks more often, or longer, would find a difference sooner or later.
     """
     check(folder, text)
-    was = _read(folder).get("until", "") if (folder / FILE).exists() else until
+    kept = _read(folder)
+    was = kept.get("until", "") if kept else until
     if was != until:
         begun = f"{folder} was begun {f'with {was}' if was else 'without looks'}"
         right = "who may need more plans more looks, in another folder (hydra.sweep.dir)"

@@ -204,8 +204,21 @@ def test_the_reference_is_what_the_sweep_declares(stage: Any) -> None:
     assert arms_of(folder) == [first, BEST, NEXT]
     assert second_stage.of(folder).margin == 0.5
     assert arms_of(stage("{metric: test_acc, reference: 5}")) == [BEST, NEXT], "the best one is the reference"
+    lost = {(0, seed): store.FAILED for seed in range(2)}
+    folder = stage("{metric: test_acc, reference: 5}", states=lost)
+    assert arms_of(folder) == [BEST, NEXT], "an arm without a result is numbered, too"
     by_loss = second_stage.of(stage("{metric: test_loss, contrast: [5, 0], margin: 0.03}"))
     assert (by_loss.metric.column, by_loss.margin) == ("test_loss", 0.03)
+
+
+def test_arms_have_spaces_in_quotes_and_brackets(stage: Any) -> None:
+    folder = stage()
+    given = folder / "multirun.yaml"
+    arm = "noise=none  schedule.points=[[0, 1], [1, 0]]"
+    given.write_text(given.read_text().replace("sweeper: {", f'sweeper: {{arms: ["{arm}"], '))
+    of = second_stage.of(folder, reference=arm)
+    assert of.params["noise"] == "none"
+    assert of.arms[0][1] == "noise=none schedule.points=[[0, 1], [1, 0]]"
 
 
 @pytest.mark.parametrize("state", [store.DIVERGED, store.FAILED, store.UNFINISHED])
