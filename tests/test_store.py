@@ -130,6 +130,17 @@ def test_a_finished_run_is_read_back(folder: Path) -> None:
     assert store.read_record(folder) == record(row(3))
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_number_that_is_not_finite_is_no_damage(folder: Path, value: float) -> None:
+    """As the variance of activations that are huge, in a run whose losses are finite."""
+    store.write_metrics(folder, [row(1), row(2), row(3, var1=value)])
+    store.write_record(folder, record(row(3, var1=None)))
+    assert store.read_record(folder) == record(row(3, var1=None))
+    store.write_metrics(folder, [row(1), row(2), row(3, var2=value)])
+    with pytest.raises(store.Damaged):
+        store.read_record(folder)
+
+
 def test_without_a_record_nothing_is_finished(folder: Path) -> None:
     (folder / "run.json").unlink()
     assert store.read_record(folder) is None
