@@ -211,6 +211,7 @@ def untimed(path: Path) -> Any:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", [die, full])
 @pytest.mark.parametrize("work", [run, curves, pytest.param(sweep, marks=pytest.mark.slow)])
 def test_what_is_begun_again_ends_in_the_same_files(

@@ -17,6 +17,7 @@ sys.exit(int(sys.argv[1]) if sys.argv[1].isdigit() else sys.argv[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", ["0", "7", "a b", "raises"])
 def test_a_fork_is_what_a_process_is(tmp_path: Path, argument: str) -> None:
     (tmp_path / "mine.py").write_text(MODULE)

@@ -63,6 +63,7 @@ def test_the_command_line_trains_nothing_again_and_adds_tags(
     assert not list(output.glob("runs/*/tags.json")), "they are the sweep's"
 
 
+@pytest.mark.slow
 def test_compare_gives_facts_figures_and_a_page(noises: Sweep) -> None:
     compared = noises.compare()
     assert compared.page.is_file() and all(path.is_file() for path in compared.figures)
@@ -119,6 +120,7 @@ def train_here(arguments: list[str], progress: bool) -> dict[str, Any]:
     return last
 
 
+@pytest.mark.slow
 def test_bad_input_is_an_exception_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +203,7 @@ def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
     assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.slow
 def test_importing_it_takes_no_torch_and_minds_no_other_src(tmp_path: Path) -> None:
     for name in ("src", "analysis"):
         (tmp_path / name).mkdir()

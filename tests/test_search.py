@@ -410,6 +410,7 @@ def test_what_is_refused_is_one_line_and_nothing_is_written(
     assert not list(tmp_path.rglob("*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

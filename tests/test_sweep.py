@@ -297,9 +297,8 @@ def test_divergence_is_recorded_and_not_repeated(workshop: Path) -> None:
     assert everything(output) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["SIGINT", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGHUP"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_ends_a_sweep_cleanly(workshop: Path, name: str) -> None:
     output = workshop / f"ended-by-{name}"
     many = ["seed=range(4)", "epochs=3000", "hydra.launcher.n_jobs=2"]
@@ -352,6 +351,7 @@ def test_a_table_that_the_disk_does_not_take_is_exit_3_and_the_same_command_goes
     assert done == {path: path.stat().st_mtime_ns for path in done}
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_no_sweep(workshop: Path) -> None:
     command = shlex.join(
         [

@@ -406,6 +406,7 @@ class Screen:
         os.close(self._master)
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_and_ctrl_c_leaves_no_finished_run(tmp_path: Path) -> None:
     screen = Screen()
     process = screen.start(*SMALL, "epochs=100000", f"output={tmp_path}")

@@ -141,6 +141,7 @@ def _wait_until_gone(process: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
@@ -199,6 +200,7 @@ def test_same_numbers_each_time(tmp_path: Path) -> None:
 PAGE = REPOSITORY / "analysis" / "check" / "README.md"
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_a_learner_sees(tmp_path: Path, command: Command) -> None:
     page = PAGE.read_text()
     (source,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S)

@@ -306,6 +306,7 @@ def test_bad_input(tmp_path: Path, sweep: Make, capsys: pytest.CaptureFixture) -
     assert "no finished run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_figures")
 def test_page_is_self_contained_and_the_same_each_time(sweep: Make) -> None:
     grid = {"dropout1": [0.2, 0.5], "dropout2": [0.1, 0.2]}
@@ -329,6 +330,7 @@ def test_page_is_self_contained_and_the_same_each_time(sweep: Make) -> None:
     assert written() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_figures")
 @pytest.mark.filterwarnings("error:Glyph")
 def test_any_name_of_an_arm_is_shown(sweep: Make) -> None:

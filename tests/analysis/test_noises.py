@@ -142,6 +142,7 @@ def test_every_noise_says_what_it_does_in_both_languages() -> None:
     assert all(say(family) != family for family in noises.FAMILIES)
 
 
+@pytest.mark.slow
 def test_the_committed_page_is_that_of_the_committed_tables(tmp_path: Path) -> None:
     kept = {}
     for path in noises.RESULTS.glob("*.csv"):

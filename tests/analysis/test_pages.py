@@ -130,6 +130,7 @@ def test_the_page_is_that_of_the_text(language: str, text: str) -> None:
     assert (RESULTS / page.name(page.PAGE, language)).read_text(encoding="utf-8") == made
 
 
+@pytest.mark.slow
 def test_a_click_sorts_a_table_and_a_dot_says_its_seed() -> None:
     """The committed page's own script, on its own tables and figures."""
     column, seed, alike = evaluate(

@@ -436,6 +436,7 @@ def test_help_is_quick_and_needs_no_heavy_package() -> None:
     assert "index.html" in found.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_figures")
 def test_browser_shows_the_page(tmp_path: Path, sweep: Make, run: Callable[..., int]) -> None:
     sweep(RATES, flat, name="first", states={(0, 1): "failed"})
