@@ -297,8 +297,9 @@ def test_divergence_is_recorded_and_not_repeated(workshop: Path) -> None:
     assert everything(output) == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(
+    "name", ["SIGINT", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGHUP"))]
+)
 def test_a_signal_ends_a_sweep_cleanly(workshop: Path, name: str) -> None:
     output = workshop / f"ended-by-{name}"
     many = ["seed=range(4)", "epochs=3000", "hydra.launcher.n_jobs=2"]

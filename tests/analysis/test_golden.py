@@ -29,7 +29,6 @@ def kept() -> dict[str, Table]:
     }
 
 
-@pytest.mark.slow
 def test_every_arm_has_its_count_mean_and_sd(kept: dict[str, Table]) -> None:
     columns = {**measures.METRICS, "gap": measures.GAP, "quiet_gap": measures.QUIET_GAP}
     final = {sweep: with_gaps(table.final) for sweep, table in kept.items()}
@@ -54,7 +53,6 @@ def keyed(name: str, result: Result) -> tuple[str, ...]:
     return name, ", ".join(setting), column, contrast.a, contrast.b
 
 
-@pytest.mark.slow
 def test_every_paired_difference_has_its_raw_p(kept: dict[str, Table]) -> None:
     found: dict[tuple[str, ...], Result] = {}
     for name in exercises.names():
