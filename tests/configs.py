@@ -87,6 +87,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 """The fixture `command`: `python -m ARGUMENTS` in the repository's root."""
 
 
-def heed_ctrl_c() -> None:
-    """For a child before it starts: a shell's background job is started deaf to Ctrl-C, and hands that on."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def heed_signals() -> None:
+    """For a child before it starts: a shell's background job is started deaf to Ctrl-C, and one under nohup to the
+    end of the terminal, and both hand that on."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -18,7 +18,7 @@ import forks
 import psutil
 import pytest
 import yaml
-from configs import REPOSITORY, Command, heed_ctrl_c
+from configs import REPOSITORY, Command, heed_signals
 
 pytest.importorskip("optuna", reason="a search needs optuna: pip install -e '.[optuna]'")
 
@@ -493,7 +493,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=heed_signals,
     )
 
 

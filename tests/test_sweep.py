@@ -18,7 +18,7 @@ import forks
 import psutil
 import pytest
 import yaml
-from configs import REPOSITORY, heed_ctrl_c, make_job
+from configs import REPOSITORY, heed_signals, make_job
 
 from src.sweeping.table import Table
 
@@ -67,7 +67,7 @@ def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=heed_signals,
     )
 
 

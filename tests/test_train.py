@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from configs import DIGITS, REPOSITORY, Command, heed_ctrl_c
+from configs import DIGITS, REPOSITORY, Command, heed_signals
 
 from src import models, train
 from src.data import load
@@ -377,7 +377,7 @@ class Screen:
             stdout=self._slave,
             stderr=self._slave,
             start_new_session=True,
-            preexec_fn=heed_ctrl_c,
+            preexec_fn=heed_signals,
         )
         os.close(self._slave)
         return process

@@ -15,7 +15,7 @@ import forks
 import psutil
 import pytest
 import torch
-from configs import REPOSITORY, Command, heed_ctrl_c
+from configs import REPOSITORY, Command, heed_signals
 from learners import BOOK, HEAD, MASK, SCALED, layer
 
 from analysis.check import __main__ as command_line
@@ -151,7 +151,7 @@ def test_ctrl_c_ends_it_cleanly(number: int, code: int, tmp_path: Path) -> None:
         tmp_path, f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "analysis.check", str(path)], cwd=REPOSITORY, text=True, preexec_fn=heed_ctrl_c,
+        [sys.executable, "-m", "analysis.check", str(path)], cwd=REPOSITORY, text=True, preexec_fn=heed_signals,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     until = time.monotonic() + 60

@@ -16,7 +16,7 @@ from typing import Any
 import forks
 import psutil
 import pytest
-from configs import REPOSITORY, heed_ctrl_c
+from configs import REPOSITORY, heed_signals
 
 from analysis import exercises, report, reproduce, tables
 from analysis.reproduce import main
@@ -199,7 +199,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
             stdout=said,
             stderr=said,
             start_new_session=True,
-            preexec_fn=heed_ctrl_c,
+            preexec_fn=heed_signals,
         )
     begun = time.monotonic()
     while not list(tmp_path.glob("sweeps/*/runs.csv")) and time.monotonic() - begun < 60:
