@@ -269,9 +269,9 @@ def test_a_stack_drops_what_diverged_and_the_others_are_the_same_to_the_byte(
     monkeypatch.setattr("src.stacks.mlp.multiply", one_by_one)
     sizes: list[int] = []
     for kind in (MLP, Modules):
-        keep = kind.keep
+        keep = kind.keep_runs
         monkeypatch.setattr(
-            kind, "keep", lambda stack, runs, keep=keep: (sizes.append(len(runs)), keep(stack, runs))
+            kind, "keep_runs", lambda stack, runs, keep=keep: (sizes.append(len(runs)), keep(stack, runs))
         )
 
     def run(seed: int, **others: Any) -> Run:

@@ -124,8 +124,10 @@ def _start_tracker() -> None:
     one, which loky would warn of; one that is blocked stays blocked in it."""
     if hasattr(signal, "pthread_sigmask"):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            resource_tracker.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _train(pack: list[Job]) -> tuple[list[Record] | Death, bool]:

@@ -84,7 +84,7 @@ class Optimizer:
         """
         return {}
 
-    def keep(self, runs: Sequence[int], parameters: Tensor) -> None:
+    def keep_runs(self, runs: Sequence[int], parameters: Tensor) -> None:
         """Of a stack goes on with these runs, whose parameters are now `parameters`.
 
         What is kept from one step to the next stands in attributes that are tensors with R in front; an optimizer

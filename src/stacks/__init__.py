@@ -66,7 +66,7 @@ class Stack(Protocol):
         """Both hidden layers after activation (and after the noise, where rates are given): (..., n, units)."""
         ...
 
-    def keep(self, runs: Sequence[int]) -> None:
+    def keep_runs(self, runs: Sequence[int]) -> None:
         """Of R runs goes on with these, two or more; `parameters` is another tensor then."""
         ...
 

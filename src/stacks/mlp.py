@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from src.kernels import gpu, multiply
 from src.noise import HOOKS, Backward, Noise, Site, _trial, pair
 from src.stacks import PLACES, DrawsAt, Learned, flatten, learned_views, views
-from src.stacks.objective import Objective, merged_gradient, repeated
+from src.stacks.objective import Objective, gradient_at_logits, repeated
 from src.stacks.workspace import Workspace
 from src.streams import Rate
 
@@ -69,7 +69,7 @@ class MLP:
             self._sites[place].parameters = {name: v.data.requires_grad_() for name, v in values.items()}
         self._workspaces: dict[int, Workspace] = {}
 
-    def keep(self, runs: Sequence[int]) -> None:
+    def keep_runs(self, runs: Sequence[int]) -> None:
         for site in self._sites:
             site.keep_runs(runs, len(self.parameters))
         self._hold(self.parameters[list(runs)])
@@ -112,7 +112,7 @@ class MLP:
                 active.append(z)
                 into_noise.append(back)
                 inputs.append(h)
-        log_p, delta = self._loss(z, y, workspace, scale)
+        log_p, delta = gradient_at_logits(z, y, self.noise, self._objective, workspace, scale)
         for layer in (3, 2, 1):
             backward, back = into_product[layer - 1], into_noise[layer - 2] if layer > 1 else None
             if backward:
@@ -133,18 +133,6 @@ class MLP:
         if self._reaches_input and callable(into_input):
             into_input(delta)
         return log_p
-
-    def _loss(self, z: Tensor, y: Tensor, workspace: Workspace, scale: Rate) -> tuple[Tensor, Tensor]:
-        """Log-probabilities, of several masks merged, and `scale` times the gradient of the loss at the logits."""
-        log_p = torch.log_softmax(z.mT, -2)
-        if self.noise.masks > 1:
-            return merged_gradient(log_p.mT, y, self.noise, self._objective, scale)
-        columns, on_label = torch.exp(log_p, out=workspace.columns), workspace.minus_one
-        if smoothing := self._objective.label_smoothing:
-            columns.sub_(smoothing / columns.shape[-2])
-            on_label = (1 - smoothing) * on_label
-        columns.scatter_add_(-2, y.unsqueeze(-2), on_label).mul_(scale / z.shape[-2])
-        return log_p.mT, columns.mT
 
     def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
         h = self.hidden(x, rates, draws)[1]

@@ -61,7 +61,7 @@ class Modules:
                     leaf.grad = own_gradients[place][name]
                 injector.learns(place, leaves)
 
-    def keep(self, runs: Sequence[int]) -> None:
+    def keep_runs(self, runs: Sequence[int]) -> None:
         self.nets = [self.nets[run] for run in runs]
         self._injectors = [self._injectors[run] for run in runs]
         self._hold(self.parameters[list(runs)])

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src.noise import Noise
+from src.stacks.workspace import Workspace
 from src.streams import Rate
 
 
@@ -52,6 +53,26 @@ def repeated(x: Tensor, masks: int, out: Tensor | None = None) -> Tensor:
 def by_mask(log_p: Tensor, masks: int) -> Tensor:
     """Log-probabilities (..., masks · n, classes) as (..., masks, n, classes)."""
     return log_p.unflatten(-2, (masks, log_p.shape[-2] // masks))
+
+
+def gradient_at_logits(
+    z: Tensor, labels: Tensor, noise: Noise, objective: Objective, workspace: Workspace, scale: Rate
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities, of several masks merged, and `scale` times the gradient of the mean loss at the logits.
+
+    Args:
+        z: logits (..., n, classes), of several masks (..., masks · n, classes).
+        labels: (..., n).
+    """
+    log_p = torch.log_softmax(z.mT, -2)
+    if noise.masks > 1:
+        return merged_gradient(log_p.mT, labels, noise, objective, scale)
+    columns, on_label = torch.exp(log_p, out=workspace.columns), workspace.minus_one
+    if smoothing := objective.label_smoothing:
+        columns.sub_(smoothing / columns.shape[-2])
+        on_label = (1 - smoothing) * on_label
+    columns.scatter_add_(-2, labels.unsqueeze(-2), on_label).mul_(scale / z.shape[-2])
+    return log_p.mT, columns.mT
 
 
 def merged_gradient(

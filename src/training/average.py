@@ -31,7 +31,7 @@ class WeightAverage:
         self._power *= self._decay
         self.parameters.lerp_(self._stack.parameters, (1 - self._decay) / (1 - self._power))
 
-    def keep(self, runs: Sequence[int]) -> None:
+    def keep_runs(self, runs: Sequence[int]) -> None:
         """Goes on with these runs, after the stack."""
         self.parameters = self.parameters[list(runs)]
 

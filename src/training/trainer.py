@@ -178,10 +178,10 @@ def _train(
             break
         if 1 < len(alive) < len(held):
             kept = [held.index(run) for run in alive]
-            stack.keep(kept)
-            optimizer.keep(kept, stack.parameters)
+            stack.keep_runs(kept)
+            optimizer.keep_runs(kept, stack.parameters)
             if average:
-                average.keep(kept)
+                average.keep_runs(kept)
             held = alive
             rate_at, lr_at = _by_step(rates[..., held], device), _by_step(lr[None, :, held], device)
             draws, probe_draws = (
