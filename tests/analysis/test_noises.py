@@ -102,7 +102,9 @@ def test_machines_are_told_apart_and_runs_that_went_wrong_are_counted(tmp_path: 
     )
     noises.write(tmp_path, tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert f"| CPU and {CARD} |" in text and "from dropout on" not in text
+    assert (
+        "| CPU and cuda |" in text and f"Trained on: CPU; {CARD}." in text and "from dropout on" not in text
+    )
     assert "**From several kinds in one arm: mean loss of several masks, importance-weighted masks.**" in text
     assert "mean loss of several masks: 4 runs diverged, 0 ended near chance, of 8." in text
 
