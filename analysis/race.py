@@ -30,7 +30,10 @@ SAME_TIME = 1.05
 is two, less than what a second race would tell apart. Such a noise is at equal time where it is at equal steps."""
 
 ONE_IN = 6
-"""Of a noise's settings one in so many reaches the second rung, at least two, on as many further seeds."""
+"""Of a noise's settings one in so many reaches the second rung, at least two."""
+
+FURTHER = 4
+"""Seeds of the second rung."""
 
 REFERENCE = "dropout"
 """Its time is what each noise gets."""
@@ -46,7 +49,7 @@ def _parser() -> Parser:
         prog="python -m analysis.race",
         description=(
             "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by "
-            "mean validation accuracy on as many more. Then the best once more at equal time, where "
+            "mean validation accuracy on four more. Then the best once more at equal time, where "
             f"{RATIOS} says that an epoch with their noise takes longer or shorter. Writes one table a sweep. "
             "Started again it trains only what is missing."
         ),
@@ -132,7 +135,8 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
     if train(STEPS, f"seed=range({seeds})") > SOME_RUNS_LOST:
         return code
     finalists = json.dumps(best(table, keys, ONE_IN))
-    if train(STEPS, f"seed=range({seeds},{2 * seeds})", f"hydra.sweeper.arms={finalists}") > SOME_RUNS_LOST:
+    further = f"seed=range({seeds},{seeds + FURTHER})"
+    if train(STEPS, further, f"hydra.sweeper.arms={finalists}") > SOME_RUNS_LOST:
         return code
     for arm in best(table, keys, len(table), least=1) if ratios else []:
         slower = slowness(ratios, dict(part.split("=") for part in arm.split())["noise"])
