@@ -166,14 +166,15 @@ def compare(
     if searched:  # the test set is not for searching
         reported = [measure, measures.VAL_ACC, measures.VAL_LOSS, measures.TRAIN_LOSS]
     reported = list(dict.fromkeys(reported))
-    pairs = [(arm, reference) for arm in trained if arm != reference] if reference else []
+    pairs: list[tuple[str, ...]] = []
+    pairs += [(arm, reference) for arm in trained if arm != reference] if reference else []
     pairs = pairs or list(itertools.combinations(trained, 2))
-    declared = primary.pairs(list(by_name)) if primary and primary.measure == measure and not baseline else []
-    declared = [pair for pair in declared if set(pair) <= set(trained)]
+    declared = primary.arms(list(by_name)) if primary and primary.measure == measure and not baseline else []
+    declared = [of for of in declared if {*of} <= {*trained} and arms.has(of, measure)]
     margin = primary.margin if primary and primary.measure == measure else MARGINS.get(measure.unit, 0.0)
-    others = [arms.contrast(a, b, measure) for a, b in pairs if declared and (a, b) not in declared]
+    others = [arms.contrast_of(of, measure) for of in pairs if declared and of not in declared]
     if measure == measures.TEST_ACC:
-        others += [arms.contrast(a, b, measures.TEST_LOSS) for a, b in declared or pairs]
+        others += [arms.contrast_of(of, measures.TEST_LOSS) for of in declared or pairs]
     everyone = arms.stats(reported)
     if searched:
         everyone.sort(key=lambda a: -measure.sign * a.summaries[measure].mean if a.summaries else np.inf)
@@ -185,7 +186,7 @@ def compare(
         final=table.final,
         arms=[arm for arm in everyone if arm.name in trained],
         empty=[arm for arm in everyone if arm.name not in trained],
-        judged=family((arms.contrast(a, b, measure) for a, b in declared or pairs), margin, arms.diverged),
+        judged=family((arms.contrast_of(of, measure) for of in declared or pairs), margin, arms.diverged),
         described=described(others),
         reference=None if declared else reference,
         declared=bool(declared),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import runs
+from analysis import measures, runs
 from analysis.looks import Look
 from analysis.measures import CLASSES, Measure
 from analysis.tables import Table
@@ -20,6 +20,8 @@ from src.runs import store
 from src.runs.broken import broke_down
 from src.stats import Paired, Summary, Verdict, common_seeds, paired, rounded_differences, summarise
 
+AND = " + "
+"""Between the names of two arms that a contrast of four adds up."""
 Sample = NDArray[np.float64]
 """A value a seed, shape (n,)."""
 Values = Mapping[int, float]
@@ -47,6 +49,13 @@ class Contrast:
     def seeds(self) -> list[int]:
         """Those that both have, in the order of a."""
         return [seed for seed in self.sides[0] if seed in self.sides[1]]
+
+    def looked_at(self, look: Look | None) -> Contrast:
+        """Over the seeds that the sweep looked at, where it did, to be judged as the sweep did."""
+        if look is None:
+            return self
+        a, b = ({seed: of[seed] for seed in look.seeds if seed in of} for of in self.sides)
+        return replace(self, sides=(a, b), look=look)
 
 
 @dataclass(frozen=True)
@@ -127,13 +136,15 @@ def family(
         p = None if found.p is None else min(1.0, found.p * tested)
         stored = contrast.measure.stored(margin)
         verdict = stats.judge(found.interval, p, stored, contrast.measure.sign > 0)
-        winner, loser = contrast.a, contrast.b
+        ahead, behind = (
+            sum(lost.get(arm, 0) for arm in side.split(AND)) for side in (contrast.a, contrast.b)
+        )
         if verdict.word == stats.WORSE:
-            winner, loser = loser, winner
-        if verdict.decided and lost.get(winner, 0) > lost.get(loser, 0):
+            ahead, behind = behind, ahead
+        if verdict.decided and ahead > behind:
             verdict = Verdict(stats.UNDECIDED, diverged=True)
         if contrast.look is not None:
-            found, verdict = contrast.look.judged(paired(*of), stored, contrast.measure.sign > 0)
+            found, verdict = contrast.look.judged(paired(*of), stored, contrast.measure)
             p = found.p
         results.append(Result(contrast, of, found, p, tested, stored, verdict))
     return results
@@ -169,11 +180,7 @@ def by_seed(frame: pd.DataFrame, measure: Measure) -> dict[int, float]:
     """A measure's finite values by seed, of rows that are one a seed; logarithms where the measure has them."""
     if measure.column not in frame:
         return {}
-    values = frame[measure.column].to_numpy(dtype=float)
-    if measure.log:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.log(values)
-    pairs = zip(frame["seed"], values, strict=True)
+    pairs = zip(frame["seed"], measure.compared(frame[measure.column]), strict=True)
     return {int(seed): float(value) for seed, value in pairs if np.isfinite(value)}
 
 
@@ -236,15 +243,37 @@ class Arms:
         return by_seed(self.rows(name), measure) if name in self.named else {}
 
     def contrast(self, a: str, b: str, measure: Measure, *setting: str) -> Contrast:
-        sides = self.values(a, measure), self.values(b, measure)
-        look = self._look(a, b, measure)
-        if look is not None:
-            sides = tuple({seed: of[seed] for seed in look.seeds if seed in of} for of in sides)  # type: ignore[assignment]
-        return Contrast(a, b, setting, measure, sides, look)
+        return self.contrast_of((a, b), measure, *setting)
 
-    def _look(self, a: str, b: str, measure: Measure) -> Look | None:
-        of = (look for look in self.table.looks if look.metric == measure.column)
-        return next((x for x in of if matches(x.a, self.named[a]) and matches(x.b, self.named[b])), None)
+    def contrast_of(self, names: Sequence[str], measure: Measure, *setting: str) -> Contrast:
+        """a - b of two arms; (a - b) - (c - d) of four, as (a + d) - (b + c); of one arm given twice the noise on
+        minus the noise off."""
+        values: list[Values] = [self.values(name, measure) for name in names]
+        a, b = names[:2]
+        if len(names) == 4:
+            values = [_sum(values[0], values[3]), _sum(values[1], values[2])]
+            a, b = AND.join((a, names[3])), AND.join((b, names[2]))
+        elif a == b:
+            noisy = measures.noisy(measure)
+            values[0] = self.values(a, noisy) if noisy else {}
+            a, b = f"{a}, noise on", f"{b}, noise off"
+        contrast = Contrast(a, b, setting, measure, (values[0], values[1]))
+        return contrast.looked_at(self.look(names, measure))
+
+    def has(self, names: Sequence[str], measure: Measure) -> bool:
+        """Whether the runs have what a contrast of these arms takes: of one arm with itself the noise on, too."""
+        noisy, of_one = measures.noisy(measure), len(names) == 2 and names[0] == names[1]
+        return not of_one or (noisy is not None and bool(self.values(names[0], noisy)))
+
+    def look(self, names: Sequence[str], measure: Measure) -> Look | None:
+        """The sweep's own last look at these arms in this order, if it took one."""
+        arms = [self.named.get(name) for name in names]
+        for look in self.table.looks:
+            if look.metric == measure.column and len(look.arms) == len(arms):
+                pairs = zip(look.arms, arms, strict=True)
+                if all(arm is not None and matches(values, arm) for values, arm in pairs):
+                    return look
+        return None
 
     @property
     def diverged(self) -> dict[str, int]:
@@ -283,6 +312,11 @@ def broken(epochs: pd.DataFrame, classes: int | None) -> frozenset[str]:
     firsts = ids[[0, *starts]] if len(ids) else ()
     runs = zip(firsts, train, test, strict=False)
     return frozenset(run for run, rows, last in runs if broke_down(rows, last[-1], classes))
+
+
+def _sum(first: Values, second: Values) -> Values:
+    """On the seeds that both have."""
+    return {seed: first[seed] + second[seed] for seed in first if seed in second}
 
 
 def bounded(summary: Summary, measure: Measure) -> Summary:

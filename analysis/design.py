@@ -40,19 +40,19 @@ class Primary:
     margin: float
     """Smallest difference that matters, as shown: percentage points, nats."""
 
-    def pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Names of the arms of each contrast; none where there are four numbers, or arms are missing."""
+    def arms(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Names of the arms of each contrast, two or four; none where arms are missing."""
         if not self.contrast:
             return list(itertools.combinations(names, 2))
-        if max(self.contrast) >= len(names) or len(self.contrast) > 2:
+        if max(self.contrast) >= len(names):
             return []
-        if len(self.contrast) == 2:
-            return [(names[self.contrast[0]], names[self.contrast[1]])]
+        if len(self.contrast) > 1:
+            return [tuple(names[number] for number in self.contrast)]
         reference = names[self.contrast[0]]
         return [(name, reference) for name in names if name != reference]
 
     def contrasts(self, arms: Arms, names: Sequence[str], *setting: str) -> list[Contrast]:
-        return [arms.contrast(a, b, self.measure, *setting) for a, b in self.pairs(names)]
+        return [arms.contrast_of(of, self.measure, *setting) for of in self.arms(names)]
 
 
 @dataclass(frozen=True)

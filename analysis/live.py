@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ class Live:
             "running": self._running_rows(table, arms, running),
             "bad": self._bad(table, arms, folders),
             "otherwise": {"runs": len(otherwise), "first": otherwise[:MOST_LISTED]},
-            "looks": _looks(self.folder),
+            "looks": _looks(self.folder, self._declared(table)),
         }
 
     def _declared(self, table: pd.DataFrame) -> dict[str, str | None]:
@@ -308,13 +308,20 @@ def _key(name: str, column: pd.Series) -> dict[str, Any]:
     return {"name": name, "number": False, "values": shown, "codes": places.tolist()}
 
 
-def _looks(folder: Path) -> list[dict[str, Any]]:
-    """The latest look at each pair, of a sweep that goes on until they are decided."""
+def _looks(folder: Path, declared: Mapping[str, str | None]) -> list[dict[str, Any]]:
+    """The latest look at each contrast, of a sweep that goes on until they are decided; its numbers as shown."""
     try:
         table = pd.read_csv(folder / LOOKS, dtype={"verdict": str, "arm_a": str, "arm_b": str})
         table = table.drop_duplicates(["a", "b"], keep="last").tail(MOST_LISTED)
     except (OSError, ValueError, KeyError):
         return []
-    columns = ["arm_a", "arm_b", "metric", "seeds", "n", "estimate", "lower", "upper", "verdict"]
-    rows = table.reindex(columns=columns).astype(object).where(lambda frame: frame.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+    numbers = ["estimate", "lower", "upper"]
+    columns = ["arm_a", "arm_b", "metric", "seeds", "n", *numbers, "verdict"]
+    table = table.reindex(columns=columns)
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+    looks = []
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        measure = measures.of_column(str(row["metric"]), declared)
+        shown = {name: measure.shown(row[name], signed=True) for name in numbers}
+        looks.append({**{str(key): of for key, of in row.items()}, **shown, "unit": measure.difference_unit})
+    return looks

@@ -1,4 +1,4 @@
-"""What a sweep that ended once it was decided (`hydra.sweeper.until`) says of its pairs: its `looks.csv`."""
+"""What a sweep that ended once it was decided (`hydra.sweeper.until`) says of its contrasts: its `looks.csv`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import runs
+from analysis.measures import Measure
 from src.stats import ALPHA, UNDECIDED, Interval, Paired, Verdict, judge
 
 FILE = "looks.csv"
@@ -17,7 +18,7 @@ FILE = "looks.csv"
 
 @dataclass(frozen=True)
 class Look:
-    """The latest look at a pair of arms."""
+    """The latest look at a contrast."""
 
     a: Mapping[str, Any]
     b: Mapping[str, Any]
@@ -26,24 +27,30 @@ class Look:
     seeds: tuple[int, ...]
     """Those that were looked at; of the arms there may be more, for other pairs."""
     ends: tuple[float, float] | None
-    """Of the interval, which holds at all looks and for all pairs together; None for fewer than two pairs."""
+    """Of the interval, which holds at all looks and for all contrasts together; None for fewer than two seeds."""
     level: float
     """Nominal, of the t interval with these ends."""
     verdict: str
+    further: tuple[Mapping[str, Any], ...] = ()
+    """c and d of an interaction (a - b) - (c - d)."""
 
-    def judged(self, plain: Paired, margin: float, higher_is_better: bool) -> tuple[Paired, Verdict]:
+    @property
+    def arms(self) -> tuple[Mapping[str, Any], ...]:
+        return self.a, self.b, *self.further
+
+    def judged(self, plain: Paired, margin: float, measure: Measure) -> tuple[Paired, Verdict]:
         """A comparison over these seeds with the repeated interval, a p-value below 0.05 where that leaves out 0,
         and the sweep's own verdict, beside what it says of the margin (as stored)."""
         interval = self.ends and Interval(*self.ends, "constant" if self.ends[0] == self.ends[1] else "t")
         p = None if plain.p is None or interval is None else min(1.0, plain.p * ALPHA / self.level)
-        verdict = judge(interval, p, margin, higher_is_better)
-        if verdict.word != self.verdict:
+        verdict = judge(interval, p, margin, measure.sign > 0)
+        if measure.word(verdict.word) != self.verdict:
             verdict = Verdict(UNDECIDED, excluded=verdict.excluded, diverged="broke" in self.verdict)
         return replace(plain, interval=interval, p=p), verdict
 
 
 def read(folder: Path) -> tuple[Look, ...]:
-    """The latest look at each pair of a sweep's arms; none where the sweep has no looks.
+    """The latest look at each contrast of a sweep's arms; none where the sweep has no looks.
 
     Raises:
         InputError: if the file cannot be read.
@@ -55,29 +62,42 @@ def read(folder: Path) -> tuple[Look, ...]:
     seeds: dict[tuple[Any, ...], list[int]] = {}
     for row in listed.to_dict("records"):
         seeds.setdefault(tuple(row[key] for key in keys), []).append(int(row["seed"]))
-    arms = list(seeds)
     try:
-        rows = pd.read_csv(path, dtype={"verdict": str}).drop_duplicates(["a", "b"], keep="last")
-        return tuple(
-            Look(
-                dict(zip(keys, arms[row["a"]], strict=True)),
-                dict(zip(keys, arms[row["b"]], strict=True)),
-                row["metric"],
-                tuple(seeds[arms[row["a"]]][: row["seeds"]]),
-                None if pd.isna(row["lower"]) else (float(row["lower"]), float(row["upper"])),
-                float(row["level"]),
-                row["verdict"],
-            )
-            for row in rows.to_dict("records")
-        )
+        texts = dict.fromkeys(("a", "b", "verdict"), str)
+        rows = pd.read_csv(path, dtype=texts).drop_duplicates(["a", "b"], keep="last")
+        return tuple(_look(row, keys, seeds) for row in rows.to_dict("records"))
     except (ValueError, KeyError, IndexError, OSError) as error:
         right = "the file that the sweep wrote is right; the same command writes it anew"
         raise runs.InputError(f"{path} cannot be read ({error}); {right}") from None
 
 
+def _look(row: Mapping[Any, Any], keys: Sequence[str], seeds: Mapping[tuple[Any, ...], list[int]]) -> Look:
+    """A row, where a and b are numbers of arms: "1" and "0", or "3-1" and "2-0"."""
+    numbers = [int(number) for side in ("a", "b") for number in str(row[side]).split("-")]
+    arms = [list(seeds)[number] for number in numbers]
+    a, b, *further = (dict(zip(keys, arm, strict=True)) for arm in arms)
+    return Look(
+        a,
+        b,
+        row["metric"],
+        tuple(seeds[arms[0]][: row["seeds"]]),
+        None if pd.isna(row["lower"]) else (float(row["lower"]), float(row["upper"])),
+        float(row["level"]),
+        row["verdict"],
+        tuple(further),
+    )
+
+
 def from_json(kept: Sequence[Mapping[str, Any]]) -> tuple[Look, ...]:
     """As a kept table has them, see `dataclasses.asdict`."""
     return tuple(
-        Look(**{**look, "seeds": tuple(look["seeds"]), "ends": look["ends"] and tuple(look["ends"])})
+        Look(
+            **{
+                **look,
+                "seeds": tuple(look["seeds"]),
+                "ends": look["ends"] and tuple(look["ends"]),
+                "further": tuple(look.get("further", ())),
+            }
+        )
         for look in kept
     )

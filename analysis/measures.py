@@ -1,121 +1,15 @@
-"""What a run is judged by: name, unit and direction of each measure."""
+"""What a run is judged by: the measures of `src.runs.measures`, and those that only a report knows."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-
 from src.runs.broken import CLASSES as CLASSES
+from src.runs.measures import *  # noqa: F403 - a report knows them all
+from src.runs.measures import Measure as Measure
 
-
-@dataclass(frozen=True)
-class Measure:
-    column: str
-    name: str
-    unit: str
-    """Of a value as it is shown."""
-    difference_unit: str
-    scale: float
-    """Shown value over stored value."""
-    digits: int
-    """After the decimal point, as shown."""
-    higher_is_better: bool | None
-    """None where neither is."""
-    log: bool = False
-    """Whether values are compared as logarithms, so that a difference is shown as a ratio."""
-
-    @property
-    def sign(self) -> int:
-        """-1 where lower is better, otherwise 1."""
-        return -1 if self.higher_is_better is False else 1
-
-    def stored(self, shown: float) -> float:
-        """A size as it is shown, such as a margin, as it is stored; of a ratio its logarithm above 1."""
-        return math.log1p(shown) if self.log else shown / self.scale
-
-    @property
-    def label(self) -> str:
-        """Of an axis or a table's column."""
-        return f"{self.name} ({self.unit})" if self.unit else self.name
-
-    def shown(self, value: float | None, *, signed: bool = False) -> str:
-        """A stored value as it is shown, without its unit; a dash for None."""
-        if value is None or math.isnan(value):
-            return "–"
-        if self.log:
-            return f"{math.exp(value):.{self.digits}f}"
-        text = f"{value * self.scale:{'+' if signed else ''}.{self.digits}f}"
-        # A difference that rounds to nothing has no sign.
-        return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
-
-
-def _accuracy(column: str, name: str) -> Measure:
-    return Measure(column, name, "%", "pp", 100, 2, True)
-
-
-def _loss(column: str, name: str) -> Measure:
-    return Measure(column, name, "nats", "nats", 1, 4, False)
-
-
-TEST_ACC = _accuracy("test_acc", "test accuracy")
-TEST_LOSS = _loss("test_loss", "test cross-entropy")
-TRAIN_ACC = _accuracy("train_acc", "train accuracy")
-TRAIN_LOSS = _loss("train_loss", "train cross-entropy")
-TEST_ECE = Measure("test_ece", "expected calibration error", "%", "pp", 100, 2, False)
-EMA_TEST_ACC = _accuracy("ema_test_acc", "test accuracy, averaged weights")
-EMA_VAL_ACC = _accuracy("ema_val_acc", "validation accuracy, averaged weights")
-"""Both by the average of the weights that `probe.ema` keeps."""
-EVAL_TRAIN_ACC = _accuracy("eval_train_acc", "train accuracy, noise off")
-EVAL_TRAIN_LOSS = _loss("eval_train_loss", "train cross-entropy, noise off")
-VAL_ACC = _accuracy("val_acc", "validation accuracy")
-VAL_LOSS = _loss("val_loss", "validation cross-entropy")
 GAP = Measure("gap", "train−test gap", "pp", "pp", 100, 2, None)
 """train_acc - test_acc; the train accuracy is a running mean over the epoch with the noise on."""
 QUIET_GAP = Measure("quiet_gap", "train−test gap, noise off", "pp", "pp", 100, 2, None)
 """eval_train_acc - test_acc: both with the noise off, so that it measures overfitting alone."""
-
-VARIANCES = tuple(
-    Measure(
-        f"{noisy}var{layer}", f"variance in layer {layer}, noise {when}", "", "times", 1, 2, None, log=True
-    )
-    for noisy, when in (("", "off"), ("noisy_", "on"))
-    for layer in (1, 2)
-)
-"""Of the hidden layers' activations; compared as ratios."""
-
-METRICS = {
-    measure.column: measure
-    for measure in (
-        TEST_ACC,
-        TEST_LOSS,
-        TRAIN_ACC,
-        TRAIN_LOSS,
-        VAL_ACC,
-        VAL_LOSS,
-        TEST_ECE,
-        EMA_TEST_ACC,
-        EMA_VAL_ACC,
-        EVAL_TRAIN_ACC,
-        EVAL_TRAIN_LOSS,
-    )
-}
-"""Measures that arms can be compared by, by their column of `metrics.csv`."""
-
-DIRECTIONS = {"higher": True, "lower": False, None: None}
-
-
-def of_column(column: str, declared: Mapping[str, str | None] = MappingProxyType({})) -> Measure:
-    """The measure of a column of `metrics.csv`: one of ours, or any other number.
-
-    Args:
-        declared: where the metrics that components declare are better, see `src.runs.declared`.
-    """
-    ours = {**METRICS, **{measure.column: measure for measure in VARIANCES}}
-    better = DIRECTIONS[declared.get(column)]
-    return ours.get(column) or Measure(column, column, "", "", 1, 4, better)
-
 
 IMAGES = {"fashion_mnist": 10_000, "digits": 360}
 """Test images of the data sets with a fixed test set, for the binomial standard error."""

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from analysis import runs
 from analysis.contrasts import ArmStats, Result
 from analysis.measures import Measure
-from src.stats import BETTER, WORSE, Interval, Summary
+from src.stats import Interval, Summary
 
 SPECIAL = re.compile(r"([\\`*\[\]|$~]|(?<![^\W_])_|_(?![^\W_]))")
 """What Markdown, or GitHub's mathematics, would not print as it is; an underscore inside a word is safe."""
@@ -192,8 +192,7 @@ class Phrases:
 
     def verdict(self, word: str, measure: Measure) -> str:
         """A verdict's word; of a measure without a better side, "larger" and "smaller"."""
-        turned = {BETTER: "larger", WORSE: "smaller"} if measure.higher_is_better is None else {}
-        return self.say(turned.get(word, word))
+        return self.say(measure.word(word))
 
     def badge(self, result: Result) -> str:
         return self.verdict(result.verdict.word, result.measure) if result.verdict else ""

@@ -13,28 +13,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from analysis import report
 from analysis.report import OUTPUT
-from src.errors import DONE, EXIT_CODES, SOME_RUNS_LOST, InputError, Parser, command
-from src.sweeping.naming import sweep_name
+from src.errors import DONE, EXIT_CODES, REPOSITORY, SOME_RUNS_LOST, InputError, Parser, command
+from src.sweeping.naming import sweep_file, sweep_name
 
 PATIENCE = 10.0
 """Seconds in which a sweep that Ctrl-C has reached, too, has ended."""
 
+LOOKS = "hydra.sweeper.until.looks"
+"""Set to null in the small version of a sweep that has some, which then does not go on until it is decided."""
 BRIEF = ("epochs=1", "seed=0,1")
 FRESH = ("epochs=1", "seed=10,11")
-FIXED = (*BRIEF, "hydra.sweeper.until.looks=null")
-"""Without looks at whether the pairs are decided."""
 SMALL: dict[str, tuple[str, ...]] = {
-    "swap_rates": FIXED,
-    "swap_until": FIXED,
     "swap_rates_grid": ("dropout1=0,0.2,0.5", "dropout2=0,0.2,0.5", *BRIEF),
     "more_epochs": ("epochs=1,3", "seed=0,1"),
     "test_time_dropout": ("epochs=2", "seed=0,1"),
     "weight_decay": ("optimizer.weight_decay=0,2e-4", *BRIEF),
-    "more_epochs_5000": FIXED,
-    "more_epochs_1000": FIXED,
-    "new_noise_5000": FIXED,
 }
 """By a sweep's name the overrides of its small version; of others `BRIEF`, of second sweeps `FRESH`.
 
@@ -84,8 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def trimming(sweep: str, small: bool, is_chosen: bool) -> list[str]:
     """What gives a sweep its size, on the command line of `src.train`."""
-    trimmed = SMALL.get(sweep, FRESH if is_chosen else BRIEF) if small else ()
-    return [f"sweep={sweep}", *trimmed]
+    if not small:
+        return [f"sweep={sweep}"]
+    path = REPOSITORY / "sweeps" / f"{sweep}.yaml"
+    has_looks = path.is_file() and OmegaConf.select(sweep_file(path), LOOKS) is not None
+    trimmed = SMALL.get(sweep, FRESH if is_chosen else BRIEF)
+    return [f"sweep={sweep}", *trimmed, *([f"{LOOKS}=null"] if has_looks else [])]
 
 
 def train(sweep: str, output: Path, small: bool, chosen_by: str | None) -> int:

@@ -139,7 +139,11 @@ def html(said: dict[str, Any], every: float, language: str) -> str:
     words = yaml.safe_load((page.TEMPLATES / language / "watch.yaml").read_text(encoding="utf-8"))
     say = page.phrases(language).say
     measure = {**said["measure"], "name": say(said["measure"]["name"])}
-    looks = [{**look, "verdict": say(look["verdict"])} for look in said["looks"]]
+    looks = [
+        {**look, "verdict": say(look["verdict"]), "unit": say(look["unit"])}
+        | {key: _arm(look[key] or "", say) for key in ("arm_a", "arm_b")}
+        for look in said["looks"]
+    ]
     colours = [to_hex(figures.line_style(place)["color"]) for place in range(figures.COLOURED_ARMS)]
     found = Environment(
         loader=FileSystemLoader([page.TEMPLATES]),
@@ -159,6 +163,12 @@ def html(said: dict[str, Any], every: float, language: str) -> str:
             {**said, "measure": measure, "looks": looks, "every": every, "colours": colours, "words": words}
         ),
     )
+
+
+def _arm(name: str, say: Callable[[str], str]) -> str:
+    """An arm's name, of which what was done with its nets may have a word: "dropout1=0.2, noise on"."""
+    arm, comma, what = name.rpartition(", ")
+    return f"{arm}{say(comma)}{say(what)}" if comma and say(what) != what else name
 
 
 def _inside_script(content: Any) -> str:

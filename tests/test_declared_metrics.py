@@ -15,6 +15,7 @@ from src import config
 from src.errors import InputError
 from src.runs import declared, store
 from src.runs.job import Job, ready
+from src.runs.measures import of_column
 from src.runs.pack import train_jobs
 from src.sweeping import until
 from src.training.images import Images
@@ -259,15 +260,14 @@ def test_right_ones_and_those_of_another_fault_are_let_through(
 
 def test_a_sweep_may_go_on_until_it_is_decided_by_one(mine: dict[str, Any]) -> None:
     def plan(metric: str) -> until.Until:
-        return until.Until((2, 4), 0.05, "pocock", metric, ((1, 0),), 0.1)
+        return until.Until((2, 4), 0.05, "pocock", of_column(metric), ((1, 0),), 0.1)
 
     runs = [make_run(**mine), make_run(**{**mine, "dropout1": 0.5})]
-    for metric, higher in (("seen", True), ("length", False)):
-        settled = until.with_metric(plan(metric), runs)
-        assert (settled.higher_is_better, settled.scale, settled.unit) == (higher, 1.0, "")
-    with pytest.raises(InputError, match=r"metric=places: is better on neither side"):
-        until.with_metric(plan("places"), runs)
+    for metric, higher in (("seen", True), ("length", False), ("places", None)):
+        measure = until.with_metric(plan(metric), runs).measure
+        assert (measure.higher_is_better, measure.scale, measure.difference_unit) == (higher, 1, "")
+        assert measure.word("better") == ("larger" if higher is None else "better")
     with pytest.raises(
-        InputError, match=r"metric=seen: must be one of test_acc, .*eval_train_loss, length, widest"
+        InputError, match=r"metric=seen: must be one of test_acc, .*eval_train_loss, .*length, widest"
     ):
         until.with_metric(plan("seen"), [*runs, make_run(**{**mine, "noise": {"name": "none"}})])

@@ -206,3 +206,27 @@ def test_probes_write_their_files(tmp_path: Path) -> None:
     assert float(first["accuracy"]) == pytest.approx(record["final"]["test_acc"])
     assert float(first["cross_entropy"]) == pytest.approx(record["final"]["test_loss"])
     assert float(first["ece"]) == pytest.approx(record["final"]["test_ece"])
+
+
+NOISY = {"noisy_test_loss": "cross_entropy", "noisy_test_acc": "accuracy", "noisy_test_ece": "ece"}
+
+
+def test_the_last_row_has_one_noisy_pass(tmp_path: Path) -> None:
+    probe = {"every": None, "test_time": True, "train": False, "ema": 0.9}
+    jobs = [job(tmp_path, probe=probe, seed=seed) for seed in range(3)]
+    jobs.append(job(tmp_path, probe=probe, optimizer={"lr": 1e30}))
+    records = train_jobs(jobs)
+    assert [record["state"] for record in records] == ["finished"] * 3 + ["diverged"]
+    for whole, record in zip(jobs[:3], records, strict=False):
+        with (whole.folder / "test_time.csv").open(newline="") as file:
+            rows = [r for r in csv.DictReader(file) if (r["method"], r["passes"]) == ("arithmetic", "1")]
+        with (whole.folder / "metrics.csv").open(newline="") as file:
+            epochs = list(csv.DictReader(file))
+        assert list(epochs[0])[-3:] == list(NOISY) and len(rows) == 1 and len(epochs) > 1
+        for column, name in NOISY.items():
+            assert epochs[-1][column] == rows[0][name] == str(record["final"][column])
+            assert {row[column] for row in epochs[:-1]} == {""}
+        assert record["final"]["noisy_test_loss"] != record["final"]["test_loss"]
+    without = job(tmp_path, seed=4)
+    train_jobs([without])
+    assert not {*NOISY} & {*next(csv.reader((without.folder / "metrics.csv").open()))}

@@ -19,7 +19,6 @@ from configs import make_run, plain
 from test_campaign import Scripted
 from test_sweep import SMALL, results, start, sweep, without_seconds, workshop
 
-from analysis import measures
 from src.errors import InputError
 from src.runs import store, sweep_folder
 from src.runs.job import Job, Record
@@ -65,7 +64,11 @@ def parsed(arms: int, block: dict[str, Any], primary: dict[str, Any]) -> Until:
         ({}, {"reference": 3}, "hydra.sweeper.primary.reference=3: .*at most 2"),
         *[
             ({}, {"reference": None, "contrast": contrast}, "hydra.sweeper.primary.contrast=")
-            for contrast in ([], [0, 0], [0, 3], [-1, 0], [0, 1, 2, 0], [0, 1])  # the last leaves arm 2 alone
+            for contrast in ([], [0, 3], [-1, 0], [0, 1, 2], [0, 1, 2, 3], [True, 0])
+        ],
+        *[
+            ({}, {"reference": None, "contrast": contrast}, "must be four different arms")
+            for contrast in ([0, 1, 2, 0], [1, 0, 1, 2], [0, 0, 0, 0])
         ],
     ],
 )
@@ -76,10 +79,10 @@ def test_what_is_wrong_is_said_in_a_line(block: dict[str, Any], primary: dict[st
 
 
 def test_pairs() -> None:
-    assert parsed(3, {}, {}).pairs == ((1, 0), (2, 0))
-    assert parsed(3, {}, {"reference": None, "contrast": [2]}).pairs == ((0, 2), (1, 2))
-    assert parsed(2, {}, {"reference": None, "contrast": [0, 1]}).pairs == ((0, 1),)
-    assert parsed(3, {}, {"reference": None, "all": True}).pairs == ((0, 1), (0, 2), (1, 2))
+    assert parsed(3, {}, {}).contrasts == ((1, 0), (2, 0))
+    assert parsed(3, {}, {"reference": None, "contrast": [2]}).contrasts == ((0, 2), (1, 2))
+    assert parsed(2, {}, {"reference": None, "contrast": [0, 1]}).contrasts == ((0, 1),)
+    assert parsed(3, {}, {"reference": None, "all": True}).contrasts == ((0, 1), (0, 2), (1, 2))
     with pytest.raises(InputError, match="two arms are right"):
         parsed(1, {}, {})
 
@@ -103,11 +106,23 @@ def test_seeds_that_do_not_do(seeds: list[str], said: str) -> None:
 
 
 def test_metrics_that_no_run_would_have() -> None:
-    for metric, needs in {"val_acc": "data.validation", "eval_train_loss": "probe.train"}.items():
+    for metric, needs in {
+        "val_acc": "data.validation",
+        "eval_train_loss": "probe.train",
+        "ema_test_acc": "probe.ema",
+        "noisy_test_loss": "probe.test_time=true",
+    }.items():
         with pytest.raises(InputError, match=f"{metric}: needs {needs}"):
             until.with_metric(parsed(3, {}, {"metric": metric}), [make_run()])
-    with pytest.raises(InputError, match=r"primary\.metric=var1: must be one of test_acc, "):
-        until.with_metric(parsed(3, {}, {"metric": "var1"}), [make_run()])
+        # an arm that is in no contrast need not have it
+        only = parsed(3, {}, {"metric": metric, "reference": None, "contrast": [0, 1]})
+        good = make_run(
+            probe={"every": None, "train": True, "ema": 0.9, "test_time": True},
+            data={"validation": 100},
+        )
+        until.with_metric(only, [good, good, make_run()])
+    with pytest.raises(InputError, match=r"primary\.metric=epoch: must be one of test_acc, "):
+        until.with_metric(parsed(3, {}, {"metric": "epoch"}), [make_run()])
 
 
 def test_arms_are_what_differs_beside_the_seed() -> None:
@@ -157,8 +172,8 @@ def test_a_single_run_would_ignore_looks() -> None:
 
 # The looks themselves, on an engine that makes numbers up
 
-Outcome = Callable[[int, int], float | str]
-"""Of an arm and a seed: the run's accuracy, or how else it ended."""
+Outcome = Callable[[int, int], float | tuple[float, float] | str]
+"""Of an arm and a seed: the run's accuracy, with that of a noisy pass, or how else it ended."""
 
 
 class Invented(Scripted):
@@ -178,7 +193,7 @@ class Invented(Scripted):
     def _ended(self, job: Job) -> Record:
         assert job.number is not None
         result = self._outcome(*divmod(job.number, self._seeds))
-        accuracy = result if isinstance(result, float) else 0.5
+        accuracy = result if isinstance(result, float) else result[0] if isinstance(result, tuple) else 0.5
         fell = [0.9, 0.8] if result == "broke" else [0.8, 0.9]
         rows = [
             dict.fromkeys(store.METRICS, 0.5)
@@ -187,6 +202,8 @@ class Invented(Scripted):
                 "train_acc": train,
                 "test_acc": accuracy,
                 "test_loss": accuracy,
+                "noisy_var2": accuracy,
+                "noisy_test_acc": result[1] if isinstance(result, tuple) and epoch == 2 else None,
             }
             for epoch, train in enumerate(fell, 1)
         ]
@@ -216,9 +233,9 @@ def looked(
     folder = store.sweep_folder(output, "tried")
     folder.mkdir(parents=True, exist_ok=True)
     engine = Invented(outcome, 9, most)
-    looks = Decisions(plan, arms_in(output, arms, 9), folder)
+    decided = Decisions(plan, arms_in(output, arms, 9), folder)
     with Campaign(folder, ["dropout1", "seed"], engine, Display(["dropout1"]), pack_size=1) as campaign:
-        looks.run(campaign)
+        decided.run(campaign)
     with (folder / decisions.FILE).open(newline="") as file:
         return list(csv.DictReader(file)), engine.trained
 
@@ -358,10 +375,10 @@ def test_a_real_sweep_killed_and_resumed(workshop: Path) -> None:
     sweep(workshop, *LOOKS, f"output={killed.name}")
     whole = workshop / "until_whole"
     assert results(killed) == results(whole)
-    looks, runs = (
+    rows, runs = (
         [next(of.glob(f"sweeps/*/{name}.csv")) for of in (whole, killed)] for name in ("looks", "runs")
     )
-    assert looks[0].read_text() == looks[1].read_text()
+    assert rows[0].read_text() == rows[1].read_text()
     assert without_seconds(runs[0].read_text()) == without_seconds(runs[1].read_text())
     # the name says that it is no plain sweep, and what it would take is told without training
     assert [path.name[:7] for path in killed.glob("sweeps/*")] == ["until__"]
@@ -402,8 +419,3 @@ def test_what_a_sweep_without_looks_declares(key: str, value: Any, said: str | N
     )
     with pytest.raises(InputError, match=said) if said else contextlib.nullcontext():
         until.check_primary(block, 2, [make_run()])
-
-
-def test_a_report_judges_by_what_may_be_declared() -> None:
-    columns = {*measures.METRICS, *(measure.column for measure in measures.VARIANCES)}
-    assert {*until.SHARES, *until.LOSSES, *until.OTHERS} == columns

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -113,8 +113,8 @@ def read(tables: Tables, sweeps: tuple[str, str], kind: type[NoiseFacts]) -> Noi
     )
     present = [noise for noise in choice if len(arms.rows(noise))]
     judged = family(primary.contrasts(arms, list(choice), "test"), primary.margin, arms.diverged)
-    tuned, pairs = Arms(first, choice), primary.pairs(list(choice))
-    splits = [tuned.contrast(*pair, measures.VAL_ACC, "validation") for pair in pairs]
+    tuned = Arms(first, choice)
+    splits = replace(primary, measure=measures.VAL_ACC).contrasts(tuned, list(choice), "validation")
     contrasts = [
         arms.contrast(noise, reference, measure, "test")
         for measure in (*JUDGED, measures.QUIET_GAP)

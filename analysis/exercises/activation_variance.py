@@ -14,12 +14,12 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from analysis import exercises, figures, measures
 from analysis.contrasts import Arms, Contrast, Result, by_seed, described, family
-from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, rates_name
+from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, rates_name, word
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
 from analysis.sensitivity import sensitivity
 from analysis.tables import Tables
-from src.stats import Summary, summarise
+from src.stats import BETTER, WORSE, Summary, summarise
 
 NUMBER = 3
 SWEEPS = ("activation_variance",)
@@ -34,8 +34,8 @@ DEAD = Measure("dead", "share of dead units", "%", "pp", 100, 1, None)
 
 RULES = (
     NOT_DECIDED,
-    Rule("smaller", "the interval of the ratio lies below 1", lambda e: e.first.side < 0),
-    Rule("larger", "the interval of the ratio lies above 1", lambda e: e.first.side > 0),
+    Rule("smaller", "the interval of the ratio lies below 1", lambda e: word(e.first) == WORSE),
+    Rule("larger", "the interval of the ratio lies above 1", lambda e: word(e.first) == BETTER),
     *NOT_SHOWN,
 )
 

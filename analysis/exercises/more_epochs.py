@@ -124,12 +124,13 @@ def analyse(tables: Tables) -> EpochFacts:
     settings = _settings(epochs)
     at = _at(settings)
     named = {name: {**rates, "optimizer.decay": at[0], "epochs": at[1]} for name, rates in ARMS.items()}
-    arms = all_arms(table, _name)
+    arms, both = all_arms(table, _name), Arms(table, named)
     bad = {name: arms.diverged.get(f"{name}, {setting_name(at)}", 0) for name in ARMS}
-    judged = family([_contrast(epochs, at, primary.measure)], primary.margin, bad)
+    look = both.look((DROPOUT, NONE), primary.measure)
+    judged = family([_contrast(epochs, at, primary.measure).looked_at(look)], primary.margin, bad)
     facts = EpochFacts(
         primary=judged,
-        sensitivity=sensitivity(judged, Arms(table, named)),
+        sensitivity=sensitivity(judged, both),
         arms=arms.stats((*JUDGED[:2], measures.QUIET_GAP)),
         described=described(
             _contrast(epochs, setting, measure)

@@ -108,14 +108,14 @@ def analyse(tables: Tables) -> PassFacts:
             _contrast(cells, arm, ARITHMETIC, passes[-1], replace(KEPT, column=f"kept{count}"), "refused")
             for count in range(1, TENTHS)
         ]
-    one = _contrast(cells, shown[0], ARITHMETIC, passes[0], COLUMN[primary.measure])
+    arms = exercises.all_arms(table, lambda arm: rates_name({"dropout2": 0.5, **arm}))
+    look = arms.look((shown[0], shown[0]), primary.measure)
+    one = _contrast(cells, shown[0], ARITHMETIC, passes[0], COLUMN[primary.measure]).looked_at(look)
     judged = family([replace(one, a="one noisy pass", b=OFF)], primary.margin)
     facts = PassFacts(
         primary=judged,
         sensitivity=sensitivity(judged),
-        arms=exercises.all_arms(table, lambda arm: rates_name({"dropout2": 0.5, **arm})).stats(
-            (measures.TEST_ACC, measures.TEST_LOSS)
-        ),
+        arms=arms.stats((measures.TEST_ACC, measures.TEST_LOSS)),
         described=described(contrasts),
         rows=rows,
         refused=described(refused),

@@ -15,7 +15,7 @@ from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.sensitivity import sensitivity
 from analysis.tables import Table, Tables
-from src.stats import BETTER, needed_seeds
+from src.stats import BETTER, UNDECIDED, needed_seeds
 
 NUMBER = 5
 SWEEPS = ("weight_decay", "weight_decay_test")
@@ -24,16 +24,22 @@ KEYS = ("dropout1", "dropout2", "optimizer.weight_decay")
 DECAY = KEYS[-1]
 CELLS = ("neither", "dropout", "weight decay", "both")
 PARTS, GAINS = CELLS[1:3], CELLS[1:]
+INTERACTION = ("both", *PARTS, "neither")
+"""Of (both - dropout) - (weight decay - neither)."""
 OUTER, INNER = "both + neither", "dropout + weight decay"
-"""AB - A - B = (both - neither) - (dropout - neither) - (weight decay - neither) = the first sum - the second."""
+"""The two sums that are its difference."""
 FEWEST = 3
 ALONE, TOGETHER = "best alone", "best together"
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.QUIET_GAP, measures.TEST_ECE)
 
 RULES = (
     Rule("not decided", "there are fewer than three common seeds", lambda e: e.n < FEWEST),
-    Rule("additive", "the interval of I is inside ±margin", lambda e: e.inside(e.first)),
-    Rule("undecided", "the interval of I holds 0", lambda e: e.first.side == 0),
+    Rule(
+        "additive",
+        "the interval of I is inside ±margin",
+        lambda e: e.inside(e.first) and word(e.first) != UNDECIDED,
+    ),
+    Rule("undecided", "the interval of I holds 0", lambda e: not e.first.side or word(e.first) == UNDECIDED),
     Rule("synergistic", "the interval of I lies above 0", lambda e: word(e.first) == BETTER),
     Rule(
         "redundant",
@@ -109,8 +115,9 @@ class DecayFacts(Facts):
 
     @property
     def needed(self) -> int | None:
-        """Seeds at which the interval of I would be no wider than the margin, at the SD that it has."""
-        sd = self.first.paired.sd if self.primary else None
+        """Seeds at which the interval of I would be no wider than the margin, at the SD that it has; None where the
+        sweep went on until that was decided, as its intervals are wider."""
+        sd = self.first.paired.sd if self.primary and self.first.contrast.look is None else None
         return needed_seeds(sd, self.margin) if sd and self.margin else None
 
     @property
@@ -131,19 +138,20 @@ def analyse(tables: Tables) -> DecayFacts:
     ranked, settings = validation(table), choice(table)
     if tested is None or not settings:
         return DecayFacts(ranked=ranked, settings=settings, verdict=RULES[0].name, validated=True)
-    pairs = [*((cell, CELLS[0]) for cell in GAINS), *(("both", part) for part in PARTS), (OUTER, INNER)]
+    pairs = [*((cell, CELLS[0]) for cell in GAINS), *(("both", part) for part in PARTS)]
     contrasts = []
     for setting in settings:
         for measure in JUDGED:
-            values = common(Arms(tested, setting.cells), measure)
+            arms = Arms(tested, setting.cells)
+            values = common(arms, measure)
             contrasts += [Contrast(a, b, (setting.title,), measure, (values[a], values[b])) for a, b in pairs]
+            contrasts.append(arms.contrast_of(INTERACTION, measure, setting.title))
     wanted = (OUTER, (ALONE,), primary.measure)
     judged = family([c for c in contrasts if (c.a, c.setting, c.measure) == wanted], primary.margin)
     splits = None
     if judged:
         alone = next(setting for setting in settings if setting.title == ALONE)
-        values = common(Arms(table, alone.cells), measures.VAL_ACC)
-        splits = Contrast(OUTER, INNER, ("validation",), measures.VAL_ACC, (values[OUTER], values[INNER]))
+        splits = Arms(table, alone.cells).contrast_of(INTERACTION, measures.VAL_ACC, "validation")
     named = {_name(arm): arm for setting in settings for arm in setting.cells.values()}
     facts = DecayFacts(
         primary=judged,
@@ -159,13 +167,10 @@ def analyse(tables: Tables) -> DecayFacts:
 
 
 def common(arms: Arms, measure: Measure) -> dict[str, dict[int, float]]:
-    """Each cell's values and both sums, on the seeds that all four cells have."""
+    """Each cell's values on the seeds that all four have."""
     found = {cell: arms.values(cell, measure) for cell in CELLS}
     seeds = sorted(set.intersection(*map(set, found.values())))
-    values = {cell: {seed: of_cell[seed] for seed in seeds} for cell, of_cell in found.items()}
-    for name, parts in ((OUTER, ("both", CELLS[0])), (INNER, PARTS)):
-        values[name] = {seed: values[parts[0]][seed] + values[parts[1]][seed] for seed in seeds}
-    return values
+    return {cell: {seed: of_cell[seed] for seed in seeds} for cell, of_cell in found.items()}
 
 
 def choose(table: Table) -> list[str]:

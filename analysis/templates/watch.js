@@ -371,11 +371,9 @@ const showParallel = list => {
 // Looks, and runs
 const showLooks = () => {
   if (!data.looks.length) return;
-  const share = data.looks[0].metric.endsWith("_acc") || data.looks[0].metric.endsWith("_ece") ? 100 : 1;
-  const number = one => one === null ? "–" : `${one > 0 ? "+" : ""}${(share * one).toFixed(share === 100 ? 2 : 4)}`.replace("-", "−");
-  const rows = data.looks.map(one => element("tr", {}, cell(`${one.arm_a} − ${one.arm_b}`), cell(`${one.n}`, "number"), cell(number(one.estimate), "number"),
-    cell(one.lower === null ? "–" : `${number(one.lower)} ${say("to")} ${number(one.upper)}`, "number"), cell(one.verdict)));
-  const title = `${say("estimate")} (${data.looks[0].metric}${share === 100 ? ", pp" : ""})`;
+  const rows = data.looks.map(one => element("tr", {}, cell(`${one.arm_a} − ${one.arm_b}`), cell(`${one.n}`, "number"), cell(one.estimate, "number"),
+    cell(one.lower === "–" ? "–" : `${one.lower} ${say("to")} ${one.upper}`, "number"), cell(one.verdict)));
+  const { metric, unit } = data.looks[0], title = `${say("estimate")} (${unit ? `${metric}, ${unit}` : metric})`;
   fill("looks", element("h2", {}, say("looks")), element("p", { className: "note" }, say("looks note")),
     table([head(say("pair")), head("n", "number"), head(title, "number"), head(say("interval"), "number"), head(say("verdict"))], rows));
 };

@@ -19,7 +19,7 @@ TAKEN = re.compile(
         (
             *store.METRICS,
             "id|state|seed|trial|arm|gap|quiet_gap|method",
-            r"(dropout|(noisy_|masked_|unit_)*var)\d+|ema_.*|.*_used",
+            r"(dropout|(noisy_|masked_|unit_)*var)\d+|ema_.*|noisy_test_.*|.*_used",
         )
     )
 )

@@ -24,9 +24,12 @@ SMALLEST_BOOTSTRAP, LARGEST_BOOTSTRAP = 20, 2_000
 """Fewest and most values that are resampled: see `mean_interval`."""
 
 BETTER, WORSE, EQUIVALENT, UNDECIDED, UNTESTED = "better", "worse", "equivalent", "undecided", "not tested"
+"""Words of a verdict, see `judge`."""
+LARGER, SMALLER = "larger", "smaller"
+"""Words for better and worse of a measure that is better on neither side."""
 OPEN = "open"
 """Word of a pair that is not decided before the last look."""
-"""Words of a verdict, see `judge`."""
+DECIDED = (BETTER, WORSE, LARGER, SMALLER, EQUIVALENT)
 
 FLIPS = 2**12
 """Most sign patterns that are gone through one by one, those of 12 seeds; of more, as many are drawn."""

@@ -1,4 +1,4 @@
-"""A sweep that goes on until its pairs are decided: look by look, each a wave of runs through the campaign.
+"""A sweep that goes on until its contrasts are decided: look by look, each a wave of runs through the campaign.
 
 What stands in `looks.csv` follows from the plan (`until.Until`) and the finished runs alone, so that a sweep that
 was killed goes on at the same look with the same rows.
@@ -10,7 +10,7 @@ import contextlib
 import csv
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,43 +22,54 @@ from rich.table import Table
 from src.runs import store
 from src.runs.broken import CLASSES, broke_down
 from src.runs.job import Job, Record
-from src.stats import BETTER, EQUIVALENT, OPEN, UNDECIDED, WORSE, Interval, Verdict
+from src.stats import BETTER, DECIDED, EQUIVALENT, OPEN, UNDECIDED, WORSE, Interval, Verdict
 from src.sweeping.arms import Arm
 from src.sweeping.campaign import Campaign
 from src.sweeping.display import MOST_ARMS, PLAIN_WIDTH
-from src.sweeping.until import Until
+from src.sweeping.until import SIGNS, Contrast, Until, combined
 
 FILE = "looks.csv"
-DECIDED = (BETTER, WORSE, EQUIVALENT)
 
 
 @dataclass(frozen=True)
 class Look:
-    """A pair after so many seeds: a row of `looks.csv`."""
+    """A contrast after so many seeds: a row of `looks.csv`."""
 
     number: int
     seeds: int
-    pair: tuple[int, int]
+    contrast: Contrast
     n: int
-    """Seeds of which both arms have a result."""
+    """Seeds of which all its arms have a result."""
     estimate: float
-    """Mean of a - b, in the metric's own unit; NaN for n = 0."""
+    """Mean, in the metric's own unit, of a variance of the ratio's logarithm; NaN for n = 0."""
     interval: Interval | None
     level: float
     verdict: str
     broken: tuple[int, int]
-    """Runs of a and of b that diverged or broke down."""
+    """Runs that diverged or broke down, of the arms that raise the contrast and of those that lower it."""
+
+    def names(self, arms: Sequence[Arm]) -> tuple[str, str]:
+        """What is subtracted from what."""
+        a, b = ([arms[number].name for number in side] for side in self._sides)
+        marks = (", noise on", ", noise off") if a == b else ("", "")
+        return " - ".join(a) + marks[0], " - ".join(b) + marks[1]
+
+    @property
+    def _sides(self) -> tuple[Contrast, Contrast]:
+        half = len(self.contrast) // 2
+        return self.contrast[:half], self.contrast[half:]
 
     def row(self, metric: str, arms: Sequence[Arm], trained: int, saved: int) -> dict[str, Any]:
-        a, b = self.pair
+        a, b = ("-".join(map(str, side)) for side in self._sides)
+        name_a, name_b = self.names(arms)
         interval = self.interval
         return {
             "look": self.number,
             "seeds": self.seeds,
             "a": a,
             "b": b,
-            "arm_a": arms[a].name,
-            "arm_b": arms[b].name,
+            "arm_a": name_a,
+            "arm_b": name_b,
             "metric": metric,
             "n": self.n,
             "estimate": None if math.isnan(self.estimate) else self.estimate,
@@ -107,9 +118,10 @@ class Decisions:
         self._plan = until.plan
         self._records: dict[str, Record] = {}
         self._broken: dict[str, bool] = {}
-        self._usable: dict[tuple[int, int], list[int]] = {pair: [] for pair in until.pairs}
+        self._usable: dict[Contrast, list[int]] = {contrast: [] for contrast in until.contrasts}
         self._looks: list[list[Look]] = []
-        self._open: list[tuple[int, int]] = list(until.pairs)
+        self._open: list[Contrast] = list(until.contrasts)
+        self._trained = 0
 
     @property
     def first(self) -> list[Job]:
@@ -133,7 +145,7 @@ class Decisions:
         return len(self.until.arms_of(self._open)) * (self.until.looks[-1] - seeds)
 
     def run(self, campaign: Campaign) -> tuple[list[Job], list[Record]]:
-        """Train until every pair is decided, or to the last look; the jobs and their records."""
+        """Train until every contrast is decided, or to the last look; the jobs and their records."""
         trained: list[Job] = []
         self._records = campaign.table.records
         while self._open and len(self._looks) < len(self.until.looks):
@@ -142,6 +154,7 @@ class Decisions:
             campaign.display.add(wave, to_come=self.left - len(wave))
             campaign.train(wave)
             trained += wave
+            self._trained = len(trained)
             self._look()
             campaign.display.add([], to_come=self.left)
             print(self.line(), flush=True)
@@ -153,7 +166,7 @@ class Decisions:
         done, last = len(self._looks), self.until.looks[-1]
         seeds = self.until.looks[done - 1] if done else 0
         decided = sum(look.verdict in DECIDED for look in self.final)
-        pairs = f"{decided} of {len(self.until.pairs)} pairs decided"
+        pairs = f"{decided} of {len(self.until.contrasts)} {self.until.kind}s decided"
         return f"look at {seeds} of at most {last} seeds: {pairs}, at most {self.left} more runs"
 
     def _wave(self, look: int) -> list[Job]:
@@ -163,40 +176,52 @@ class Decisions:
         return [job for arm in arms for job in self.arms[arm].jobs(self.until.looks[look])[before:]]
 
     def _look(self) -> None:
-        """Judge every open pair by the runs that have ended."""
+        """Judge what is open by the runs that have ended."""
         number = len(self._looks) + 1
-        looks = [self._judged(pair, number) for pair in self._open]
+        looks = [self._judged(contrast, number) for contrast in self._open]
         self._looks.append(looks)
-        self._open = [look.pair for look in looks if look.verdict == OPEN]
+        self._open = [look.contrast for look in looks if look.verdict == OPEN]
 
-    def _judged(self, pair: tuple[int, int], number: int) -> Look:
+    def _judged(self, contrast: Contrast, number: int) -> Look:
         until, seeds = self.until, self.until.looks[number - 1]
-        sides = [[self._value(job) for job in self.arms[arm].jobs(seeds)] for arm in pair]
+        jobs = [self.arms[arm].jobs(seeds) for arm in contrast]
+        columns = until.columns(contrast)
+        values = [[self._value(job, column) for job in of] for of, column in zip(jobs, columns, strict=True)]
         differences = [
-            round(a - b, 12) for a, b in zip(*sides, strict=True) if a is not None and b is not None
+            combined(of_seed) for of_seed in zip(*values, strict=True) if all(map(math.isfinite, of_seed))
         ]
-        usable = self._usable[pair]
+        usable = self._usable[contrast]
         usable.append(len(differences))
-        broken = tuple(sum(map(self._is_broken, self.arms[arm].jobs(seeds))) for arm in pair)
-        margin = until.margin / until.scale
+        raising, lowering = (
+            sum(
+                self._is_broken(job)
+                for of, its in zip(jobs, SIGNS, strict=False)
+                if its == sign
+                for job in of
+            )
+            for sign in (1, -1)
+        )
         interval = self._plan.interval(differences, usable)
-        verdict = self._plan.verdict(interval, usable, margin, until.higher_is_better)
+        margin, is_last = until.measure.stored(until.margin), number == len(until.looks)
+        verdict = self._plan.verdict(interval, usable, margin, until.measure.sign > 0)
+        word = worded(verdict, (raising, lowering), seeds * len(contrast) // 2, is_last)
         return Look(
             number=number,
             seeds=seeds,
-            pair=pair,
+            contrast=contrast,
             n=len(differences),
             estimate=math.fsum(differences) / len(differences) if differences else math.nan,
             interval=interval,
             level=self._plan.levels(usable)[-1],
-            verdict=worded(verdict, broken, seeds, is_last=number == len(until.looks)),
-            broken=(broken[0], broken[1]),
+            verdict=until.measure.word(word),
+            broken=(raising, lowering),
         )
 
-    def _value(self, job: Job) -> float | None:
+    def _value(self, job: Job, column: str) -> float:
+        """As it is compared; not finite where there is none."""
         record = self._records[job.id]
-        value = record["final"].get(self.until.metric) if record["state"] == store.FINISHED else None
-        return float(value) if value is not None and math.isfinite(value) else None
+        recorded = record["final"].get(column) if record["state"] == store.FINISHED else None
+        return math.nan if recorded is None else float(self.until.measure.compared(recorded))
 
     def _is_broken(self, job: Job) -> bool:
         """Whether it diverged or broke down; one that failed says nothing about its settings."""
@@ -218,63 +243,60 @@ class Decisions:
         """`looks.csv`, with the looks so far."""
         rows = []
         for number, looks in enumerate(self._looks):
-            going_on = {arm for look in looks if look.verdict == OPEN for arm in look.pair}
+            going_on = {arm for look in looks if look.verdict == OPEN for arm in look.contrast}
             left = self.until.looks[-1] - self.until.looks[number]
             for look in looks:
-                saved = sum(left for arm in look.pair if arm not in going_on)
-                rows.append(look.row(self.until.metric, self.arms, trained=2 * look.seeds, saved=saved))
+                own = {*look.contrast}
+                trained, saved = len(own) * look.seeds, len(own - going_on) * left
+                rows.append(look.row(self.until.measure.column, self.arms, trained=trained, saved=saved))
         store.write_whole(self._folder / FILE, store.csv_text(COLUMNS, rows))
 
     @property
     def final(self) -> list[Look]:
-        """The latest look at each pair, in the order of the pairs."""
-        latest = {look.pair: look for looks in self._looks for look in looks}
-        return [latest[pair] for pair in self.until.pairs if pair in latest]
+        """The latest look at each contrast, in their order."""
+        latest = {look.contrast: look for looks in self._looks for look in looks}
+        return [latest[contrast] for contrast in self.until.contrasts if contrast in latest]
 
     def show(self) -> None:
         """The verdicts, as a table."""
-        until, final = self.until, self.final
+        until, final, measure = self.until, self.final, self.until.measure
         print(
-            f"{until.metric}, intervals at {1 - until.alpha:.0%} for all pairs and looks together, "
-            f"margin {until.margin:g} {until.unit}"
+            f"{measure.column}, intervals at {1 - until.alpha:.0%} for all {until.kind}s and looks together, "
+            f"margin {measure.size(until.margin)}"
         )
         table = Table()
-        for column in ("a", "b", "n", f"a - b ({until.unit})", "interval", "verdict"):
+        unit = f" ({measure.difference_unit})" if measure.difference_unit else ""
+        for column in ("a", "b", "n", f"a {'/' if measure.log else '-'} b{unit}", "interval", "verdict"):
             table.add_column(column, justify="left" if column in ("a", "b", "verdict") else "right")
         for look in final[:MOST_ARMS]:
-            a, b = (escape(self.arms[arm].name) for arm in look.pair)
-            estimate = "–" if math.isnan(look.estimate) else self._shown(look.estimate)
-            ends = (
-                look.interval and f"{self._shown(look.interval.lower)} to {self._shown(look.interval.upper)}"
+            ends = look.interval and " to ".join(
+                measure.shown(end, signed=True) for end in (look.interval.lower, look.interval.upper)
             )
-            table.add_row(a, b, str(look.n), estimate, ends or "–", look.verdict)
+            a, b = map(escape, look.names(self.arms))
+            table.add_row(
+                a, b, str(look.n), measure.shown(look.estimate, signed=True), ends or "–", look.verdict
+            )
         Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
         if len(final) > MOST_ARMS:
-            print(f"… and {len(final) - MOST_ARMS} more pairs in {FILE}")
-        trained = sum(look.seeds for look in self._ends().values())
-        most = len(self.arms) * until.looks[-1]
-        print(f"{trained} runs of at most {most}")
-
-    def _ends(self) -> Mapping[int, Look]:
-        """Of each arm its latest look."""
-        return {arm: look for looks in self._looks for look in looks for arm in look.pair}
-
-    def _shown(self, value: float) -> str:
-        digits = 2 if self.until.scale == 100 else 4
-        return f"{value * self.until.scale:+.{digits}f}"
+            print(f"… and {len(final) - MOST_ARMS} more {until.kind}s in {FILE}")
+        print(f"{self._trained} runs of at most {len(self.arms) * until.looks[-1]}")
 
 
-def worded(verdict: Verdict, broken: Sequence[int], seeds: int, is_last: bool) -> str:
-    """The verdict on a pair, where an arm cannot gain by runs that broke while fewer of the other arm did.
+def worded(verdict: Verdict, broken: Sequence[int], runs: int, is_last: bool) -> str:
+    """The verdict on a contrast, which cannot gain by runs that broke on one side while fewer of the other did.
+
+    Of (a - b) - (c - d) one side is a and d, which raise it, the other one b and c, which lower it; runs that broke
+    are summed over a side's arms. A side that is ahead may be so because its bad runs are missing: that stands only
+    where the other one has as many; "equivalent" stands only where both have the same number.
 
     Args:
-        broken: runs of a and of b that diverged or broke down.
-        seeds: runs of each.
+        broken: runs of the raising and of the lowering side that diverged or broke down.
+        runs: of each side.
     """
     worst = max(broken)
     gains = {BETTER: broken[0] > broken[1], WORSE: broken[1] > broken[0], EQUIVALENT: broken[0] != broken[1]}
     if gains.get(verdict.word):
-        return f"{UNDECIDED}, {worst} of {seeds} broke" if is_last else OPEN
+        return f"{UNDECIDED}, {worst} of {runs} broke" if is_last else OPEN
     if verdict.word in DECIDED:
         return verdict.word
     return UNDECIDED if is_last else OPEN

@@ -102,6 +102,19 @@ def evaluate_test_time(
     return rows
 
 
+def one_pass(table: Sequence[Probed], runs: Sequence[int]) -> dict[str, list[float | None]]:
+    """Columns of an epoch's metrics, a number a run: of one noisy pass, None before the evaluation at test time.
+
+    Args:
+        table: what `evaluate_test_time` gave for these runs; empty before.
+    """
+    row = next((row for _, row in table if (row["method"], row["passes"]) == ("arithmetic", 1)), {})
+    return {
+        f"noisy_test_{short}": row[name].reshape(-1).tolist() if row else [None] * len(runs)
+        for short, name in (("loss", "cross_entropy"), ("acc", "accuracy"), ("ece", "ece"))
+    }
+
+
 def _prediction(
     method: str,
     passes: int,

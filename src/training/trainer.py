@@ -28,7 +28,7 @@ from src.training.average import WeightAverage
 from src.training.evaluation import evaluate, mean_metrics
 from src.training.images import Images
 from src.training.places import Places
-from src.training.probes import Probed, activations, evaluate_test_time, layer_variances
+from src.training.probes import Probed, activations, evaluate_test_time, layer_variances, one_pass
 
 DRAWING = 4
 """Threads that draw the orders of the images where a GPU trains."""
@@ -51,9 +51,10 @@ class Trained:
         held: Sequence[int],
         diverged: Sequence[int | None],
         probed: Sequence[Probed],
+        test_time: Sequence[Probed],
     ) -> None:
         self._stack, self._nets, self._learned, self._held = stack, nets, learned, list(held)
-        self.probed, self.test_time = list(probed), list[Probed]()
+        self.probed, self.test_time = list(probed), list(test_time)
         """What is in `probe.csv` and `test_time.csv`; see `probes.of_run` for one run's part."""
         self.diverged_in = list(diverged)
         """Epoch in which each run's loss ceased to be finite; None for a run that finished."""
@@ -129,7 +130,7 @@ def _train(
     average = WeightAverage(stack, first.probe.ema) if first.probe.ema else None
     every = steps_per_epoch if first.probe.every == "epoch" else first.probe.every
 
-    probed: list[Probed] = []
+    probed, test_time = list[Probed](), list[Probed]()
     rows: list[Row] = [{}] * len(runs)
     held = list(range(len(runs)))  # the runs that are in the stack
     diverged_in: list[int | None] = [None] * len(runs)
@@ -164,10 +165,18 @@ def _train(
         columns |= layer_variances(stack, images.probe, rate_at(last), probe_draws(last))
         if average:
             columns |= average.evaluate(images)
-        declared = custom.of_epoch(first, injected, optimizer, stack, [nets[run] for run in held])
+        further = custom.of_epoch(first, injected, optimizer, stack, [nets[run] for run in held])
         seconds = time.perf_counter() - started
+        if first.probe.test_time:
+            if epoch == first.epochs:
+                # at the configured rates: a schedule may end without any noise
+                at_test_time = _by_step(configured[:, None, held], device)(0)
+                test_draws = _draws([runs[run] for run in held], "test_time", device)
+                table = evaluate_test_time(stack, images.test, images.test_labels, at_test_time, test_draws)
+                test_time = [(held, row) for row in table]
+            further |= one_pass(test_time, held)
         for run, row in zip(
-            held, _rows(columns, epoch, rates[:, last, held], lr[last, held], seconds, declared), strict=True
+            held, _rows(columns, epoch, rates[:, last, held], lr[last, held], seconds, further), strict=True
         ):
             rows[run] = row
             if diverged_in[run] is None and not math.isfinite(row["train_loss"] + row["test_loss"]):
@@ -187,14 +196,7 @@ def _train(
             draws, probe_draws = (
                 _draws([runs[run] for run in held], purpose, device) for purpose in ("noise", "probe")
             )
-    trained = Trained(stack, nets, learned, held, diverged_in, probed)
-    if first.probe.test_time:
-        # at the configured rates: a schedule may end without any noise
-        at_test_time = _by_step(configured[:, None, held], device)(0)
-        test_draws = _draws([runs[run] for run in held], "test_time", device)
-        table = evaluate_test_time(stack, images.test, images.test_labels, at_test_time, test_draws)
-        trained.test_time = [(held, row) for row in table]
-    return trained
+    return Trained(stack, nets, learned, held, diverged_in, probed, test_time)
 
 
 def _rows(
@@ -203,10 +205,10 @@ def _rows(
     rates: np.ndarray,
     lr: np.ndarray,
     seconds: float,
-    declared: Mapping[str, custom.Column],
+    further: Mapping[str, custom.Column],
 ) -> list[Row]:
-    """Each run's row of an epoch, from columns of shape () or (R,), rates (places, R) and lr (R,); what components
-    declare comes last."""
+    """Each run's row of an epoch, from columns of shape () or (R,), rates (places, R) and lr (R,); further ones,
+    such as what components declare, come last."""
     values = {name: column.reshape(-1).tolist() for name, column in columns.items()}
     return [
         {
@@ -215,7 +217,7 @@ def _rows(
             **{key: float(rate[run]) for key, rate in zip(RATES, rates[1:], strict=False)},
             "lr": float(lr[run]),
             "seconds": seconds / len(lr),
-            **{name: column[run] for name, column in declared.items()},
+            **{name: column[run] for name, column in further.items()},
         }
         for run in range(len(lr))
     ]

@@ -61,9 +61,9 @@ def test_arms_are_numbered_seeds_aside(posed: Any) -> None:
     assert later.arms == [{"noise": "none"}, {"noise": "dropout", "noise.input_rate": 0.1}]
     assert later.fixed == {"dropout1": 0.1}
     names = ["a", "b", "c"]
-    assert found.primary.pairs(names) == [("c", "a")]
-    assert dataclasses.replace(found.primary, contrast=(1,)).pairs(names) == [("a", "b"), ("c", "b")]
-    assert found.primary.pairs(names[:2]) == []
+    assert found.primary.arms(names) == [("c", "a")]
+    assert dataclasses.replace(found.primary, contrast=(1,)).arms(names) == [("a", "b"), ("c", "b")]
+    assert found.primary.arms(names[:2]) == []
 
 
 @pytest.mark.parametrize(

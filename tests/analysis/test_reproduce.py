@@ -157,6 +157,14 @@ def test_help_is_quick_and_needs_no_heavy_package() -> None:
 def test_small_version_knows_the_sweeps() -> None:
     sweeps = {sweep for name in exercises.names() for sweep in exercises.load(name).SWEEPS}
     assert set(reproduce.SMALL) <= sweeps
+    fixed = {
+        sweep
+        for sweep in sweeps
+        if "hydra.sweeper.until.looks=null" in reproduce.trimming(sweep, True, False)
+    }
+    assert {"swap_rates", "more_epochs", "test_time_dropout", "drop_weights_test"} <= fixed
+    assert not {"drop_weights", "weight_decay", "swap_rates_grid"} & fixed
+    assert reproduce.trimming("swap_rates", False, False) == ["sweep=swap_rates"]
 
 
 @pytest.mark.slow

@@ -33,11 +33,13 @@ class PrimaryConf:
 
     metric: str = "test_acc"
     # numbers of the expanded arms, seeds aside: [a, b] for a - b; [b] for every other arm minus b;
-    # [a, b, c, d] for (a - b) - (c - d); null where the sweep is to decide nothing in particular
+    # [a, b, c, d] for (a - b) - (c - d); [a, a] for the noise on minus the noise off in the nets of a;
+    # null where the sweep is to decide nothing in particular
     contrast: list[int] | None = None
     reference: int | None = None  # every other arm minus this one, as contrast: [b]
     all: bool = False  # every pair of arms
-    margin: float = 0.2  # smallest difference that matters, as reports show it: percentage points, nats
+    # smallest difference that matters, as reports show it: percentage points, nats; 0.1 of a variance is 10 %
+    margin: float = 0.2
 
 
 @dataclass
@@ -47,7 +49,7 @@ class UntilConf:
     looks: list[int] | None = (
         None  # such as [10, 20, 30]: an arm takes the first so many of the sweep's seeds
     )
-    alpha: float = 0.05  # of all pairs and looks together
+    alpha: float = 0.05  # of all contrasts and looks together
     spending: str = "pocock"  # the same level at each look, or obrien-fleming: next to none at the first
 
 

@@ -14,6 +14,8 @@ from tables import made
 
 from analysis.exercises import activation_variance, pick
 from analysis.exercises.activation_variance import VAR, ZEROS, VarianceFacts
+from analysis.looks import Look
+from analysis.phrases import ENGLISH
 from analysis.runs import Problem
 from analysis.tables import Table
 
@@ -151,3 +153,25 @@ def test_one_seed_and_one_arm_decide_nothing() -> None:
 
 def test_its_figures(smaller: VarianceFacts) -> None:
     assert list(activation_variance.draw(smaller)) == ["course", "mask", "silent"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "ends", "said"),
+    [
+        ("larger", (0.5, 0.9), "larger"),
+        ("smaller", (-0.9, -0.1), "smaller"),
+        ("equivalent", (-0.05, 0.05), "equivalent"),
+        ("undecided, 1 of 20 broke", (0.5, 0.9), "undecided"),
+    ],
+)
+def test_a_sweep_that_looked_is_judged_as_it_judged(
+    verdict: str, ends: tuple[float, float], said: str
+) -> None:
+    look = Look(ARMS[1], ARMS[0], "noisy_var2", (0, 1, 2), ends, 0.03, verdict)
+    found = activation_variance.analyse(
+        {"activation_variance": dataclasses.replace(sweep(lambda layer: 1.0), looks=(look,))}
+    )
+    interval, judged = found.first.paired.interval, found.first.verdict
+    assert interval is not None and (interval.lower, interval.upper, found.first.paired.n) == (*ends, 3)
+    assert judged is not None and ENGLISH.badge(found.first) == said == found.verdict
+    assert judged.diverged == ("broke" in verdict)

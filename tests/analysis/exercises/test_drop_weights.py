@@ -14,6 +14,7 @@ from tables import made
 from analysis import measures
 from analysis.exercises import drop_weights, word
 from analysis.exercises._noises import NoiseFacts
+from analysis.looks import Look
 from analysis.runs import InputError, Problem
 from analysis.tables import Table
 
@@ -195,3 +196,12 @@ def test_a_choice_at_an_end_of_what_was_tried_is_known() -> None:
 def test_figures() -> None:
     names = list(drop_weights.draw(facts(first(), second(on_test({})))))
     assert names == ["differences", "validation", "validation_loss"]
+
+
+def test_a_sweep_that_looked_is_judged_as_it_judged() -> None:
+    table = second(on_test({"dropconnect": -0.002}))
+    look = Look(CHOSEN[2], CHOSEN[1], "test_acc", (10, 11, 12, 13), (-0.004, 0.001), 0.02, "undecided")
+    found = facts(first(), replace(table, looks=(look,)))
+    interval = found.first.paired.interval
+    assert interval is not None and (interval.lower, interval.upper) == (-0.004, 0.001)
+    assert (found.first.contrast.a, found.first.paired.n, found.verdict) == ("dropconnect", 4, "undecided")

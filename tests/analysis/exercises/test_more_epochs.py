@@ -13,6 +13,7 @@ from tables import made
 from analysis import measures
 from analysis.exercises import more_epochs, pick, word
 from analysis.exercises.more_epochs import DROPOUT, NONE, EpochFacts
+from analysis.looks import Look
 from analysis.runs import Problem
 from analysis.tables import Table
 
@@ -168,3 +169,16 @@ def test_its_figures(facts_late: EpochFacts) -> None:
     assert names == ["curves_constant", "curves_cosine", "last_epoch", "differences"]
     labels = more_epochs.draw(facts_late)["curves_cosine"].legends[0].get_texts()
     assert len({text.get_text() for text in labels}) == 6
+
+
+def test_a_sweep_that_looked_is_judged_as_it_judged(late: Table) -> None:
+    none, dropout = (
+        {"dropout1": a, "dropout2": b, "optimizer.decay": "cosine", "epochs": 100}
+        for a, b in ((0, 0), (0.2, 0.5))
+    )
+    look = Look(dropout, none, "test_loss", (0, 1, 2), (-0.3, -0.1), 0.03, "better")
+    found = facts(dataclasses.replace(late, looks=(look,)))
+    interval = found.first.paired.interval
+    assert interval is not None and (interval.lower, interval.upper) == (-0.3, -0.1)
+    assert (found.first.paired.n, found.verdict) == (3, "pays")
+    assert {r.paired.n for r in found.described} == {5}

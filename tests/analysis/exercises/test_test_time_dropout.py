@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tables import made
 
 from analysis.exercises import test_time_dropout
 from analysis.exercises.test_time_dropout import ACCURACY, BOOK, LOSS, PassFacts
+from analysis.looks import Look
 from analysis.runs import InputError, Problem
 from analysis.tables import Table
 
@@ -121,3 +123,19 @@ def test_one_seed_decides_nothing_and_no_passes_are_refused() -> None:
 
 def test_its_figures(usual: PassFacts) -> None:
     assert list(test_time_dropout.draw(usual)) == ["passes", "differences", "rejection"]
+
+
+def test_a_sweep_that_looked_is_judged_as_it_judged() -> None:
+    look = Look(ARMS[0], ARMS[0], "test_acc", (0, 1, 2, 3), (-0.012, -0.008), 0.03, "worse")
+    found = facts(replace(sweep(), looks=(look,)))
+    interval = found.first.paired.interval
+    assert interval is not None and (interval.lower, interval.upper) == (-0.012, -0.008)
+    assert (found.first.paired.n, found.verdict, found.sensitivity) == (4, "costs", None)
+    # what is described, other arms and pairs of arms have their own
+    assert {r.paired.n for r in found.described} == {10}
+    for other in (Look(ARMS[1], ARMS[1], *look_of(look)), Look(ARMS[0], ARMS[1], *look_of(look))):
+        assert facts(replace(sweep(), looks=(other,))).first.paired.n == 10
+
+
+def look_of(look: Look) -> tuple[Any, ...]:
+    return look.metric, look.seeds, look.ends, look.level, look.verdict

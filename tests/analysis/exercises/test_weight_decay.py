@@ -26,6 +26,7 @@ from analysis.exercises.weight_decay import (
     choose,
     draw,
 )
+from analysis.looks import Look
 from analysis.runs import InputError
 from analysis.tables import Table, load, save
 
@@ -227,3 +228,24 @@ def test_what_the_choice_cannot_be_made_from_is_refused() -> None:
 
 def test_its_figures(chosen: Table) -> None:
     assert list(draw(facts(chosen, measured((0.5, 0.3, 0.8))))) == ["gains", "grid"]
+
+
+def test_a_sweep_that_looked_is_judged_as_it_judged(chosen: Table, tmp_path: Path) -> None:
+    cells, gains = ALONE.cells, (0.9, 0.5, 0.9)
+    four = cells["both"], cells["dropout"], cells["weight decay"], cells["neither"]
+
+    def judged(verdict: str, ends: tuple[float, float], order: Sequence[int] = (0, 1, 2, 3)) -> DecayFacts:
+        a, b, *further = (four[place] for place in order)
+        look = Look(a, b, "test_acc", tuple(FRESH)[:6], ends, 0.02, verdict, tuple(further))
+        save(dataclasses.replace(measured(gains), looks=(look,)), tmp_path)
+        return facts(chosen, load(tmp_path, "weight_decay_test"))
+
+    found = judged("worse", (-0.009, -0.001))
+    interval = found.first.paired.interval
+    assert interval is not None and (interval.lower, interval.upper, found.n) == (-0.009, -0.001, 6)
+    assert (found.verdict, found.needed, found.sensitivity) == ("redundant", None, None)
+    assert judged("equivalent", (-0.0015, 0.001)).verdict == "additive"
+    for ends in ((-0.009, -0.001), (-0.0015, 0.001)):
+        assert judged("undecided, 2 of 40 broke", ends).verdict == "undecided"
+    # of another contrast of these arms it says nothing
+    assert judged("worse", (-0.009, -0.001), (3, 1, 2, 0)).n == len(FRESH)
