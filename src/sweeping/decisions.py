@@ -131,7 +131,12 @@ class Decisions:
     @property
     def most(self) -> list[Job]:
         """Jobs of a sweep that is carried to its last look."""
-        return [job for arm in self.arms for job in arm.jobs(self.until.looks[-1])]
+        looks, idle = self.until.looks, self.until.idle
+        return [
+            job
+            for number, arm in enumerate(self.arms)
+            for job in arm.jobs(looks[0] if number in idle else looks[-1])
+        ]
 
     @property
     def largest_wave(self) -> int:
@@ -141,8 +146,11 @@ class Decisions:
     @property
     def left(self) -> int:
         """Runs that are still to come, at most."""
-        seeds = self.until.looks[len(self._looks) - 1] if self._looks else 0
-        return len(self.until.arms_of(self._open)) * (self.until.looks[-1] - seeds)
+        if not self._looks:
+            return len(self.most)
+        return len(self.until.arms_of(self._open)) * (
+            self.until.looks[-1] - self.until.looks[len(self._looks) - 1]
+        )
 
     def run(self, campaign: Campaign) -> tuple[list[Job], list[Record]]:
         """Train until every contrast is decided, or to the last look; the jobs and their records."""
@@ -170,9 +178,9 @@ class Decisions:
         return f"look at {seeds} of at most {last} seeds: {pairs}, at most {self.left} more runs"
 
     def _wave(self, look: int) -> list[Job]:
-        """The jobs that the look takes beside those of the looks before."""
+        """The jobs that the look takes beside those of the looks before; arms in no contrast have the first alone."""
         before = self.until.looks[look - 1] if look else 0
-        arms = self.until.arms_of(self._open)
+        arms = self.until.arms_of(self._open) if look else range(len(self.arms))
         return [job for arm in arms for job in self.arms[arm].jobs(self.until.looks[look])[before:]]
 
     def _look(self) -> None:
@@ -279,7 +287,7 @@ class Decisions:
         Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
         if len(final) > MOST_ARMS:
             print(f"… and {len(final) - MOST_ARMS} more {until.kind}s in {FILE}")
-        print(f"{self._trained} runs of at most {len(self.arms) * until.looks[-1]}")
+        print(f"{self._trained} runs of at most {len(self.most)}")
 
 
 def worded(verdict: Verdict, broken: Sequence[int], runs: int, is_last: bool) -> str:

@@ -51,7 +51,7 @@ class Until:
     margin: float
     """Smallest difference that matters, as shown."""
     idle: tuple[int, ...] = ()
-    """Arms in no contrast: they are trained along until all is decided."""
+    """Arms in no contrast: they have the seeds of the first look."""
 
     @property
     def plan(self) -> Looks:
@@ -64,7 +64,7 @@ class Until:
 
     def arms_of(self, contrasts: Sequence[Contrast]) -> list[int]:
         """Those that are trained while these are open."""
-        return sorted({*itertools.chain(*contrasts), *self.idle}) if contrasts else []
+        return sorted({*itertools.chain(*contrasts)})
 
     def columns(self, contrast: Contrast) -> list[str]:
         """Of `metrics.csv`, which one of each arm counts."""
