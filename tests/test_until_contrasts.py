@@ -30,7 +30,7 @@ from src.sweeping.until import combined
 def test_other_contrasts_and_the_arms_beside_them() -> None:
     four = parsed(6, {}, {"reference": None, "contrast": [3, 1, 2, 0]})
     assert (four.contrasts, four.idle, four.kind) == (((3, 1, 2, 0),), (4, 5), "interaction")
-    assert four.arms_of(four.contrasts) == [0, 1, 2, 3, 4, 5] and four.arms_of([]) == []
+    assert four.arms_of(four.contrasts) == [0, 1, 2, 3] and four.arms_of([]) == []
     assert four.plan == Looks((3, 6, 9), 0.05)
     assert four.text().endswith("of an interaction: [[3, 1, 2, 0]]")
     alone = parsed(1, {}, {"reference": None, "contrast": [0, 0]})
