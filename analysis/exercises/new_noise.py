@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+from scipy.stats import fisher_exact
 
 from analysis import figures, measures
-from analysis.contrasts import Arm, Arms, Result, described, family
+from analysis.contrasts import Arm, Arms, ArmStats, Result, described, family
 from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised, word
 from analysis.exercises._noises import CLONE, DROPOUT, NONE
 from analysis.measures import Measure
 from analysis.phrases import named
 from analysis.tables import Table, Tables
-from src.stats import BETTER, WORSE
+from src.stats import ALPHA, BETTER, WORSE
 
 NUMBER = 7
 SWEEPS = ("new_noise", "new_noise_5000")
@@ -101,6 +102,19 @@ class ContestFacts(Facts):
         """Whether dropout is shown to be better than no noise: the positive control."""
         against = self.judged(NONE)
         return against is not None and word(against) == WORSE
+
+    def bad_of(self, noise: str) -> ArmStats | None:
+        """The counts of an arm of which runs diverged or broke down; None where all went well."""
+        return next((arm for arm in self.bad if arm.name == noise), None)
+
+    @property
+    def steadies(self) -> bool:
+        """Whether more runs went wrong without noise than with dropout, by a two-sided exact test at 5%."""
+        counted = {arm.name: arm for arm in self.arms}
+        if not {NONE, DROPOUT} <= counted.keys():
+            return False
+        table = [[arm.bad, arm.planned - arm.bad] for arm in (counted[NONE], counted[DROPOUT])]
+        return table[0][0] > table[1][0] and float(fisher_exact(table).pvalue) < ALPHA
 
     def lower_loss(self) -> Sequence[Result]:
         """Noises with a lower cross-entropy than dropout (described)."""

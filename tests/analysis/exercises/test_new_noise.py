@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from tables import made
 
 from analysis import design, noises, race
@@ -143,15 +144,23 @@ def test_few_images_are_judged_by_their_own_sweep() -> None:
 def test_the_arms_are_winners_of_the_committed_race() -> None:
     table = pd.read_csv(noises.RESULTS / "new_noise_race.csv")
     keys = list(table.columns[: list(table.columns).index("seed")])
-    best = {arm["noise"]: arm for arm in map(values, race.best(table, keys, len(table), least=1))}
-    fixed = {"optimizer.weight_decay": design.read("new_noise").fixed["optimizer.weight_decay"]}
-    for place, noise in ((1, "dropout"), (2, "dropout"), (3, "tangent")):
-        given = {**ARMS[place], **fixed, "noise": noise}
-        assert {k: v for k, v in best[noise].items() if v} == {k: v for k, v in given.items() if v}
-    shared = {"noise": "dropout", **{k: v for k, v in ARMS[3].items() if k not in ("noise", "noise.stretch")}}
-    assert ARMS[4] == shared
+    best = [values(arm) for arm in race.best(table, keys, len(table), least=1)]
+    of_noise = {str(arm["noise"]): arm for arm in best}
+    same = {"optimizer.lr": design.read("new_noise").fixed["optimizer.lr"]}
+    chosen = [without_idle({**same, **arm}) for arm in ARMS]
+    assert [chosen[1], chosen[3]] == [without_idle(of_noise[noise]) for noise in ("dropout", "tangent")]
+    assert chosen[2] == {**chosen[1], "noise": "dropout_clone"}
+    rest = {key: value for key, value in chosen[3].items() if key != "noise.stretch"}
+    assert chosen[4] == {**rest, "noise": "dropout"}
+    recipe = {key: value for key, value in chosen[1].items() if key.startswith("optimizer.")}
+    assert chosen[0] == {**recipe, "noise": "none"}
+
+
+def without_idle(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a setting what is on."""
+    return {key: value for key, value in arm.items() if value and value != "constant"}
 
 
 def values(arm: str) -> dict[str, Any]:
-    pairs = dict(part.split("=") for part in arm.split())
-    return {key: value if key == "noise" else float(value) for key, value in pairs.items()}
+    """The setting of an arm, as its overrides say it."""
+    return {key: OmegaConf.create(f"x: {value}").x for key, value in (part.split("=") for part in arm.split())}
