@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -41,26 +42,22 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     folder = Path(sweeper.config.hydra.sweep.dir)
     chosen = packed(sweeper.config)
     sweep_folder.check(folder, text_of(sweeper.config))
-    if sweeper.plan:
-        from src.sweeping import dry_run
-
-        decisions = _decisions(sweeper, job_overrides, swept, folder)
-        jobs = decisions.most if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
-        if not decisions:
-            _check_primary(sweeper, job_overrides, jobs)
-        dry_run.show(jobs, folder, chosen)
-        if decisions:
-            print(f"at least {len(decisions.first)} of these runs: {decisions.line()}")
-        return []
-    with started(chosen) as engine:
+    with started(None if sweeper.plan else chosen) as engine:
         with importing():
             from src.runs.job import ready
+            from src.sweeping import dry_run
             from src.sweeping.campaign import Campaign, Launched
             from src.sweeping.display import Display
-        decisions = _decisions(sweeper, job_overrides, swept, folder)
-        jobs = decisions.first if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
-        if not decisions:
+        if decisions := _decisions(sweeper, job_overrides, swept, folder):
+            jobs = decisions.most if sweeper.plan else decisions.first
+        else:
+            jobs = planning.distinct(plan(sweeper, job_overrides), swept)
             _check_primary(sweeper, job_overrides, jobs)
+        if sweeper.plan:
+            dry_run.show(jobs, folder, chosen)
+            if decisions:
+                print(f"at least {len(decisions.first)} of these runs: {decisions.line()}")
+            return []
         ready([job.run for job in jobs], here=trains_here(chosen))
         plan_of_looks = decisions.until.text() if decisions else ""
         sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output, plan_of_looks)
@@ -172,15 +169,20 @@ def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     """Overrides of each job of the arms sweeper."""
     if sweeper.arms is None:
         raise InputError("hydra.sweeper.arms", None, "this sweep's arms must be given; its file says how")
-    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     _check_texts(sweeper, {naming.key_of(argument) for argument in arguments})
-    params = [f"{key}={value}" for key, value in sweeper.params.items()]
-    overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
+    parser, overrides = parsed(sweeper, arguments)
     arms = [parser.parse_overrides(planning.split_arm(arm)) for arm in sweeper.arms]
     given = {override.key_or_group for override in itertools.chain(overrides, *arms)}
     if (looks := _looks(sweeper)) and "seed" not in given:
         overrides += parser.parse_overrides([f"seed=range({looks[-1]})"])
     return planning.expand(overrides, arms)
+
+
+def parsed(sweeper: Any, arguments: Sequence[str]) -> tuple[OverridesParser, list[Override]]:
+    """A sweeper's params and behind them the command line's overrides, and what has parsed them."""
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    params = [f"{key}={value}" for key, value in sweeper.params.items()]
+    return parser, [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
 
 
 def _check_texts(sweeper: Any, overridden: Set[str]) -> None:
