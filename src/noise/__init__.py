@@ -168,6 +168,11 @@ class Noise:
         """Whether it has parameters of its own, or a term of the loss."""
         return self.has("parameters") or self.has("penalty")
 
+    @property
+    def in_layers(self) -> bool:
+        """Whether it acts inside layers, on weights or products, and not on activations."""
+        return self.has("weight") or self.has("product")
+
     def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
         """Sets some of h to 0 and multiplies the rest by one constant, in place; returns that constant.
 
@@ -239,10 +244,9 @@ def initial_parameters(noise: Noise, shape: Sequence[int], seed: int) -> dict[st
     Raises:
         ValueError: if one of them has not two dimensions.
     """
-    in_layers = noise.has("weight") or noise.has("product")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        values = dict(noise.parameters(tuple(shape) if in_layers else tuple(shape[-1:])))
+        values = dict(noise.parameters(tuple(shape) if noise.in_layers else tuple(shape[-1:])))
     for name, value in values.items():
         if value.dim() != 2:
             raise ValueError(f"parameter {name} of shape {tuple(value.shape)} must have two dimensions")

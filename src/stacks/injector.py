@@ -47,7 +47,7 @@ class Injector:
 
     def __init__(self, net: nn.Module, noise: Noise) -> None:
         self.net, self.noise = net, noise
-        self.in_layers = noise.has("weight") or noise.has("product")
+        self.in_layers = noise.in_layers
         self.tap: Callable[[Call, Tensor], Tensor] | None = None
         """Is told of each call at which the noise may act, and may change what it gives."""
         self.activations: list[Tensor] | None = None

@@ -190,29 +190,29 @@ def _file(group: str, name: str) -> str:
 def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int) -> Places:
     """Of nets with layers in a row, whose hidden layers are the places."""
     weights = [tuple(parameter.shape) for parameter in net.parameters() if parameter.dim() == 2]
+    places = range(stack.places + 1)
     problems: dict[int, InputError | str] = {}
-    shapes: dict[int, tuple[int, ...]] = {}
-    for place in range(stack.places + 1):
-        if noise.has("weight") or noise.has("product"):
-            layer = place + 1 if noise.reads else place
-            if layer == 0:
-                problems[0] = "a noise in the layers that make a place has none to act in at the input"
-                continue
-            shape = weights[layer - 1]
-        else:
-            shape = (trial.BATCHES[0], features if place == 0 else weights[place - 1][0])
-        shapes[place] = shape
-        _try(problems, place, run, noise, shape)
-    return Places(stack.places, "place", problems, shapes)
+    if noise.in_layers:
+        layers = {place: place + noise.reads for place in places}
+        shapes = {place: weights[layer - 1] for place, layer in layers.items() if layer}
+        if 0 not in shapes:
+            problems[0] = "a noise in the layers that make a place has none to act in at the input"
+    else:
+        widths = [features, *(out for out, _ in weights)]
+        shapes = {place: (trial.BATCHES[0], widths[place]) for place in places}
+    return Places(stack.places, "place", {**problems, **_problems(run, noise, shapes)}, shapes)
 
 
-def _try(
-    problems: dict[int, InputError | str], place: int, run: Run, noise: Noise, shape: Sequence[int]
-) -> None:
-    message = _trial.problem(noise, shape, place)
-    if message is not None:
-        name = run.noise.name
-        problems[place] = InputError("noise", name, f"{_file('noise', name)}: {message}")
+def _problems(run: Run, noise: Noise, shapes: Mapping[int, tuple[int, ...]]) -> dict[int, InputError]:
+    """What is wrong with the noise itself, by the places whose shapes these are."""
+    name = run.noise.name
+    messages = {place: _trial.problem(noise, shape, place) for place, shape in shapes.items()}
+    file = _file("noise", name)
+    return {
+        place: InputError("noise", name, f"{file}: {message}")
+        for place, message in messages.items()
+        if message
+    }
 
 
 def _of_module(
@@ -223,27 +223,28 @@ def _of_module(
         calls, unused = trial.calls(net, twin, noise, shape, classes)
     except trial.WrongModelError as error:
         raise InputError("model", name, f"{_file('model', name)} {error}") from None
-    in_layers = noise.has("weight") or noise.has("product")
-    if in_layers and not noise.reads:
-        calls = calls[:-1]
-    elif in_layers:
-        calls = calls[1:]  # place k is read by the next layer
+    in_layers = noise.in_layers
+    if in_layers:
+        calls = (
+            calls[1:] if noise.reads else calls[:-1]
+        )  # place k is made by layer k, and read by the next one
     problems: dict[int, InputError | str] = {}
     shapes: dict[int, tuple[int, ...]] = {}
     for place, call in enumerate(calls, 1):
-        location = f"layer {place + noise.reads}" if in_layers else f"place {place}"
+        number = place + (in_layers and noise.reads)
+        location = f"{'layer' if in_layers else 'place'} {number}"
         if problem := _problem_of(call, noise):
             problems[place] = f"{location} is an nn.{call.kind.__name__}{problem}"
-        elif place + (noise.reads and in_layers) in unused:
+        elif number in unused:
             problems[place] = (
                 f"what {location}, an nn.{call.kind.__name__}, gives has no effect on the logits"
             )
         else:
             shapes[place] = _units(call)
-            _try(problems, place, run, noise, shapes[place])
     problems[0] = (
         "a plain module has no place at its input; call an nn.Dropout on the images, which is place 1"
     )
+    problems |= _problems(run, noise, shapes)
     count = len(calls)
     if count > len(RATES) and not in_layers and _trial.hook_of(noise):
         problem = (

@@ -11,7 +11,6 @@ import torch
 from src import components
 from src.config import Run
 from src.data import Dataset
-from src.errors import InputError
 from src.training import custom, trainer
 from src.training.images import Images
 
@@ -39,8 +38,8 @@ def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
             continue
         try:
             _train(run, shape, classes)
-        except custom.WrongMetricsError as error:
-            raise InputError(error.group, error.name, error.problem) from error
+        except custom.WrongMetricsError:
+            raise
         except components.RAISED:
             continue
 
