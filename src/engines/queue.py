@@ -111,9 +111,8 @@ class Queue:
         if jobs:
             waiting = self._waiting[key := kind(jobs[0])]
             waiting.extendleft(reversed(jobs))
-            self._totals[key] = max(
-                self._totals[key], len(waiting)
-            )  # the source may have been asked in between
+            # the source may have been asked in between
+            self._totals[key] = max(self._totals[key], len(waiting))
 
     def next_pack(self, gpu_memory: int | None = None) -> list[Job]:
         """The next pack; empty when nothing waits.

@@ -18,8 +18,12 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 LAYERS = (nn.Linear, nn.Conv2d)
 
 
-class CallsError(RuntimeError):
-    """A model that calls now more modules and now fewer: the end of a sentence about it."""
+class WrongModelError(RuntimeError):
+    """What is wrong with a model that can be run: the end of a sentence about its file."""
+
+
+class CallsError(WrongModelError):
+    """A model that calls now more modules and now fewer."""
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.noise import Noise
-from src.stacks.injector import Call, CallsError, Injector
+from src.stacks.injector import Call, Injector, WrongModelError
 from src.streams import Draws
 
 BATCHES = (8, 5, 8)
 """Images in the passes in training; the last number again in those in evaluation."""
-
-
-class WrongModelError(Exception):
-    """What is wrong with a model that can be run: the end of a sentence about its file."""
 
 
 def calls(
@@ -48,7 +44,7 @@ def calls(
     for step, n in enumerate(BATCHES):
         injector.tap = tap = _Tap()
         with torch.random.fork_rng(devices=[]), _FunctionalDropouts() as functional:
-            logits = _pass(injector.train_pass, _images(n, shape), (), lambda _, step=step: _draws(step))
+            logits: Any = injector.train_pass(_images(n, shape), (), _draws(step))
         _check_functional(functional)
         if not isinstance(logits, Tensor) or logits.shape != (n, classes):
             returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -56,27 +52,25 @@ def calls(
         _check_leaves(logits, parameters.union(tap.leaves))
         if step == 0:
             with torch.random.fork_rng(devices=[]):
-                _check_same(
-                    logits,
-                    _pass(Injector(twin, noise).train_pass, _images(n, shape), (), lambda _: _draws(0)),
-                )
+                of_twin = Injector(twin, noise).train_pass(_images(n, shape), (), _draws(0))
+                _check_same(logits, of_twin)
     unread = tap.unread(logits)
     images = _images(BATCHES[-1], shape)
     injector.tap = _Tap()
     with _FunctionalDropouts() as functional:
-        plain = _pass(injector.eval_pass, images)
+        plain = injector.eval_pass(images)
     _check_functional(functional)
-    _check_same(plain, _pass(injector.eval_pass, images))
+    _check_same(plain, injector.eval_pass(images))
     if torch.allclose(plain.sum(-1), torch.ones(())) and (plain >= 0).all():
         raise WrongModelError("must give logits, not probabilities: leave out the softmax at its end")
-    if all(((given >= 0) & (given <= 1)).all() for given in (plain, _pass(injector.eval_pass, 1e4 * images))):
+    if all(((given >= 0) & (given <= 1)).all() for given in (plain, injector.eval_pass(1e4 * images))):
         raise WrongModelError(
             "must give logits, and gives numbers from 0 to 1: leave out the sigmoid at its end"
         )
     unused = set()
     for number in unread:
         injector.tap = _Tap(number)
-        if torch.equal(_pass(injector.eval_pass, images), plain):
+        if torch.equal(injector.eval_pass(images), plain):
             unused.add(number)
     return tap.calls, unused
 
@@ -85,15 +79,8 @@ def _images(n: int, shape: Sequence[int]) -> Tensor:
     return torch.rand(n, *shape, generator=torch.Generator().manual_seed(n))
 
 
-def _draws(step: int) -> Draws:
-    return Draws([step], step, torch.device("cpu"))
-
-
-def _pass(forward: Callable[..., Tensor], *arguments: Any) -> Any:
-    try:
-        return forward(*arguments)
-    except CallsError as error:
-        raise WrongModelError(str(error)) from None
+def _draws(step: int) -> Callable[[int], Draws]:
+    return lambda place: Draws([step], step, torch.device("cpu"))
 
 
 def _check_same(logits: Tensor, again: Tensor) -> None:

@@ -49,7 +49,7 @@ def parse(options: Mapping[str, Any]) -> Options:
     Raises:
         InputError: for the first one that is wrong.
     """
-    raw = _plain(options)
+    raw: Any = OmegaConf.to_container(OmegaConf.create(dict(options)))
     if (arms := raw.pop("arms")) is not None:
         right = "a search takes no arms; give its keys a choice or an interval"
         raise InputError("hydra.sweeper.arms", arms, right)
@@ -88,13 +88,6 @@ def batched(options: Options, chosen: Settings | None, run: Run) -> Options:
     if options.batch_size is None and (chosen is None or chosen.gpus or is_on_gpu):
         return replace(options, batch_size=BATCH)
     return options
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        for key, value in options.items()
-    }
 
 
 def _some_of(*choices: str, why: str = "") -> Check:
