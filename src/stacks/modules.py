@@ -92,12 +92,8 @@ class Modules:
         return log_p
 
     def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
-        return self._joined(
-            [
-                injector.eval_pass(x, *_of_run(run, rates, draws))
-                for run, injector in enumerate(self._injectors)
-            ]
-        )
+        runs = enumerate(self._injectors)
+        return self._joined([injector.eval_pass(x, *_of_run(run, rates, draws)) for run, injector in runs])
 
     def hidden(
         self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None

@@ -234,14 +234,9 @@ def summary(results: Sequence[tuple[Job, Record]], swept: Sequence[str], folder:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if arms:
         print("last epoch: mean ± 95% CI (Student's t) over seeds")
-        table = Table()
-        for column, justify in (
-            ("arm", "left"),
-            ("n", "right"),
-            ("test accuracy", "right"),
-            ("test loss (nats)", "right"),
-        ):
-            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        table = Table("arm")
+        for column in ("n", "test accuracy", "test loss (nats)"):
+            table.add_column(column, justify="right")
         for name, finals in list(arms.items())[:MOST_ARMS]:
             accuracy = [100 * final["test_acc"] for final in finals]
             loss = [final["test_loss"] for final in finals]

@@ -221,13 +221,8 @@ def check_single(hydra: Mapping[str, Any]) -> None:
     """
     sweeper, choices = hydra["sweeper"], hydra["runtime"]["choices"]
     right = "a single run would ignore it; add -m, or mode: MULTIRUN below hydra: in the sweep's file"
-    looks = (sweeper.get("until") or {}).get("looks")
-    for key, value in {
-        "arms": sweeper.get("arms"),
-        "params": sweeper.get("params"),
-        "until.looks": looks,
-    }.items():
-        if value:
+    for key in ("arms", "params", "until.looks"):
+        if value := value_at(sweeper, key):
             name = choices.get("sweep")
             raise InputError("sweep" if name else f"{SWEEPER}.{key}", name or value, right)
     if choices.get("hydra/sweeper") == "optuna":

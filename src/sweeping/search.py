@@ -68,7 +68,7 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
                 is_durable=options.batch_size is None,
             )
             searching = Search(planner, space, options, memory, folder, seeds)
-            returned = searching.run(searching.campaign(engine, chosen, sweeper))
+            returned = searching.run(engine, chosen, sweeper)
     if searching.end():
         raise SystemExit(SOME_RUNS_LOST)
     return returned

@@ -63,12 +63,12 @@ class Search:
         self._total = search_options.total(space, options)
         self._campaign: Campaign
 
-    def campaign(self, engine: Engine | None, chosen: Settings | None, sweeper: Any) -> Campaign:
-        """What trains this search's runs: on the engine, or without one by the launcher that Hydra has."""
+    def run(self, engine: Engine | None, chosen: Settings | None, sweeper: Any) -> list[list[Record]]:
+        """Go on to the last trial, on the engine, or without one by Hydra's launcher; the runs' records."""
         swept = [axis.key for axis in self._space.axes]
         display = Display(swept, best=self._best_line)
         if engine is not None and chosen is not None:
-            campaign = Campaign(
+            self._campaign = Campaign(
                 self._folder,
                 swept,
                 engine,
@@ -79,14 +79,12 @@ class Search:
             )
         else:
             launcher = sweeper.hydras_launcher()
-            campaign = Launched(self._folder, swept, launcher, display, self._overrides, kept=self._kept)
-        campaign.table.runs_of_trial = len(self._seeds)
-        return campaign
-
-    def run(self, campaign: Campaign) -> list[list[Record]]:
-        """Go on to the last trial; the runs' records."""
-        self._campaign, self._records = campaign, campaign.table.records
-        with campaign:
+            self._campaign = Launched(
+                self._folder, swept, launcher, display, self._overrides, kept=self._kept
+            )
+        self._records = self._campaign.table.records
+        self._campaign.table.runs_of_trial = len(self._seeds)
+        with self._campaign as campaign:
             self._take_up()
             campaign.follow(self, self._tell)
         return [list(self._records.values())]
