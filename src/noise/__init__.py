@@ -288,26 +288,27 @@ def check_hooks(name: str) -> None:
     Raises:
         InputError: if its class overrides no hook (but for `none`), several of them, or `drop` without `factor`.
     """
-    kind, file = find_class("noise", name, Noise), find("noise", name).__file__
+    if problem := _problem_of_hooks(find_class("noise", name, Noise), name):
+        raise InputError("noise", name, f"{find('noise', name).__file__} {problem}")
+
+
+def _problem_of_hooks(kind: type[Noise], name: str) -> str | None:
+    """The end of a sentence about the file of this class."""
     hooks = [hook for hook in HOOKS if overrides(kind, hook)]
     if not hooks and name != "none":
         methods = [key for key in vars(kind) if not key.startswith("_") and not hasattr(Noise, key)]
         similar = [(key, match) for key in methods for match in get_close_matches(key, HOOKS, 1)]
         meant = f"; is `{similar[0][0]}` meant to be `{similar[0][1]}`?" if similar else ""
-        right = f"{file} must define one of {', '.join(HOOKS[1:])}, or it does nothing{meant}"
-        raise InputError("noise", name, right)
+        return f"must define one of {', '.join(HOOKS[1:])}, or it does nothing{meant}"
     for key in vars(kind):
         for match in get_close_matches(key, ("penalty", "parameters"), 1, 0.8):
             if key != match and not overrides(kind, match):
-                right = f"{file} defines `{key}`, which nothing calls; is it meant to be `{match}`?"
-                raise InputError("noise", name, right)
+                return f"defines `{key}`, which nothing calls; is it meant to be `{match}`?"
     if hooks[:1] == ["drop"] and "factor" not in hooks:
-        right = f"{file} must define factor beside drop, which is its fast form and cannot stand alone"
-        raise InputError("noise", name, right)
+        return "must define factor beside drop, which is its fast form and cannot stand alone"
     if "factor" in hooks and (overrides(kind, "parameters") or overrides(kind, "penalty")):
-        right = f"{file} must define activation, weight or product: no gradient goes through a factor"
-        raise InputError("noise", name, right)
+        return "must define activation, weight or product: no gradient goes through a factor"
     slow = [hook for hook in hooks if hook != "drop"]
     if len(slow) > 1:
-        right = f"{file} must define one of {', '.join(HOOKS[1:])}, not {' and '.join(slow)}: one alone would count"
-        raise InputError("noise", name, right)
+        return f"must define one of {', '.join(HOOKS[1:])}, not {' and '.join(slow)}: one alone would count"
+    return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,9 +44,8 @@ def calls(
     injector = Injector(net, noise)
     for step, n in enumerate(BATCHES):
         injector.tap = tap = _Tap()
-        with torch.random.fork_rng(devices=[]), _FunctionalDropouts() as functional:
+        with torch.random.fork_rng(devices=[]), _modules_alone_drop():
             logits: Any = injector.train_pass(_images(n, shape), (), _draws(step))
-        _check_functional(functional)
         if not isinstance(logits, Tensor) or logits.shape != (n, classes):
             returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise WrongModelError(f"must give logits of shape {(n, classes)}, not {returned}")
@@ -57,9 +57,8 @@ def calls(
     unread = tap.unread(logits)
     images = _images(BATCHES[-1], shape)
     injector.tap = _Tap()
-    with _FunctionalDropouts() as functional:
+    with _modules_alone_drop():
         plain = injector.eval_pass(images)
-    _check_functional(functional)
     _check_same(plain, injector.eval_pass(images))
     if torch.allclose(plain.sum(-1), torch.ones(())) and (plain >= 0).all():
         raise WrongModelError("must give logits, not probabilities: leave out the softmax at its end")
@@ -136,24 +135,34 @@ class _Tap:
         return [number for number in range(1, len(self.calls) + 1) if number not in read]
 
 
+@contextlib.contextmanager
+def _modules_alone_drop() -> Iterator[None]:
+    """Within it, what is dropped is dropped by modules.
+
+    Raises:
+        WrongModelError: at its end, if it was not.
+    """
+    functional = _FunctionalDropouts()
+    with _Scripts(functional) as scripts, functional:
+        yield
+    if scripts.draws:
+        raise WrongModelError(
+            "drops units, or draws, in a scripted part, which no rate reaches; script no dropout"
+        )
+    if functional.names:
+        name = functional.names[0]
+        right = "make it an nn.Dropout, an attribute of the net"
+        raise WrongModelError(f"drops units by {name}, which no rate reaches; {right}")
+
+
 class _FunctionalDropouts(TorchFunctionMode):
     """Notes the functions that drop something, which draws from no stream of ours and heeds no rate."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
-        self.scripts = _Scripts(self)
         self.under_way = 0
         """Functions that Python has called and that have not returned."""
-
-    def __enter__(self) -> Self:
-        self.scripts.__enter__()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self.scripts.__exit__(*error)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -187,17 +196,6 @@ class _Scripts(TorchDispatchMode):
             # where torch hides its functions from modes, nobody knows who called this one
             self.draws |= not torch._C._is_torch_function_all_disabled()
         return func(*args, **(kwargs or {}))
-
-
-def _check_functional(functional: _FunctionalDropouts) -> None:
-    if functional.scripts.draws:
-        raise WrongModelError(
-            "drops units, or draws, in a scripted part, which no rate reaches; script no dropout"
-        )
-    if functional.names:
-        name = functional.names[0]
-        right = "make it an nn.Dropout, an attribute of the net"
-        raise WrongModelError(f"drops units by {name}, which no rate reaches; {right}")
 
 
 _ATTENTION = {

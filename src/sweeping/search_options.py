@@ -178,8 +178,8 @@ def total(space: Space, options: Options) -> int:
 
 def ended_before(folder: Path) -> int:
     """Trials of the folder's study that have ended."""
-    path = folder / study.FILE
-    return sum(trial.state.is_finished() for trial in study.load(path).trials) if path.exists() else 0
+    before = study.begun(folder)
+    return sum(trial.state.is_finished() for trial in before.trials) if before else 0
 
 
 def grid(space: Space, options: Options) -> dict[str, list[Any]] | None:
@@ -206,7 +206,8 @@ def about(space: Space, options: Options, seeds: Sequence[str] = ()) -> dict[str
 
 def check_same(folder: Path, about: Mapping[str, Any]) -> None:
     """Refuses to go on with another search's study: trials of two searches tell a sampler nothing."""
-    for key, was in study.recorded(folder).items():
+    before = study.begun(folder)
+    for key, was in (before.user_attrs.get(study.ABOUT) or {}).items() if before else ():
         if about.get(key) != was:
             raise InputError(
                 f"hydra.sweeper.{key}"

@@ -118,10 +118,9 @@ class Study:
     ) -> None:
         self._distributions, self._sampler = dict(distributions), sampler
         self._path = path = folder / FILE
-        is_new = not path.exists()
         storage = open_storage(path)
         with _in_one_line(path):
-            if is_new or not optuna.get_all_study_names(storage):
+            if not optuna.get_all_study_names(storage):
                 optuna.create_study(study_name=folder.name, storage=storage, directions=list(directions))
             self._disk = load(path, is_durable)
             if not self._disk.user_attrs.get(ABOUT):
@@ -178,10 +177,7 @@ def is_worse(values: Sequence[float], best: Sequence[float], direction: Directio
     return optuna.pruners.WilcoxonPruner().prune(other, running)
 
 
-def recorded(folder: Path) -> dict[str, Any]:
-    """What the folder's study is about; empty where there is none yet."""
+def begun(folder: Path) -> optuna.Study | None:
+    """The folder's study; None where there is none yet."""
     path = folder / FILE
-    if not path.exists():
-        return {}
-    storage = open_storage(path)
-    return dict(load(path).user_attrs.get(ABOUT) or {}) if optuna.get_all_study_names(storage) else {}
+    return load(path) if path.exists() and optuna.get_all_study_names(open_storage(path)) else None
