@@ -170,9 +170,7 @@ def sweep_file(path: Path) -> DictConfig:
     try:
         content: Any = OmegaConf.load(path)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise InputError(f"{path} cannot be read: {where}{problem}") from None
+        raise InputError(messages.unreadable(path, error)) from None
     is_sweep = isinstance(content, DictConfig) and (
         OmegaConf.is_dict(content.get("hydra")) or "hydra" not in content
     )
