@@ -47,8 +47,8 @@ def kind(job: Job) -> Hashable:
 class Source(Protocol):
     """Brings jobs while others train, as workers become free."""
 
-    def more(self, room: int) -> Sequence[Job]:
-        """Further jobs, about as many as make a pack (`room`); none while that depends on what is under way."""
+    def more(self, count: int) -> Sequence[Job]:
+        """Further jobs, about `count`, as many as make a pack; none while that depends on what is under way."""
         ...
 
     def available(self) -> int:

@@ -156,7 +156,7 @@ def _modules_alone_drop() -> Iterator[None]:
 
 
 class _FunctionalDropouts(TorchFunctionMode):
-    """Notes the functions that drop something, which draws from no stream of ours and heeds no rate."""
+    """Notes the functions that drop something, which draws from no stream of ours and follows no rate."""
 
     def __init__(self) -> None:
         super().__init__()

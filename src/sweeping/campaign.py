@@ -165,7 +165,7 @@ class _AllAtOnce:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
 
-    def more(self, room: int) -> Sequence[Job]:
+    def more(self, count: int) -> Sequence[Job]:
         jobs, self._jobs = self._jobs, ()
         return jobs
 
@@ -180,8 +180,8 @@ class _Incoming:
         self._campaign, self._source, self._report = campaign, source, report
         self._under_way: set[str] = set()
 
-    def more(self, room: int) -> Sequence[Job]:
-        while jobs := self._source.more(room):
+    def more(self, count: int) -> Sequence[Job]:
+        while jobs := self._source.more(count):
             if waiting := self._campaign.enlist(jobs, self._under_way, self._report):
                 self._under_way |= {job.id for job in waiting}
                 return waiting
