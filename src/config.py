@@ -126,7 +126,7 @@ def _check_together(run: Run) -> None:
     if rate is not None:
         if not callable(rate):
             right = "RATE must be a check, such as RATE = real(0, 1, below=True)"
-            raise InputError("noise", name, f"{components.find('noise', name).__file__}: {right}")
+            raise InputError("noise", name, f"{components.file('noise', name)}: {right}")
         rates = {key: value for key, value in run.rates.items() if key not in FURTHER or value}
         check_keys(rates, dict.fromkeys(rates, rate))
 

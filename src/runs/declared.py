@@ -54,8 +54,8 @@ def _metrics(*names: str) -> dict[str, str | None]:
     declared: dict[str, str | None] = {}
     owners: dict[str, str] = {}
     for group, name in zip(components.WITH_METRICS, names, strict=True):
-        file = components.find(group, name).__file__
-        _check_method(group, name, str(file))
+        file = components.file(group, name)
+        _check_method(group, name, file)
         for metric, better in components.metrics(group, name).items():
             if not isinstance(metric, str) or not re.fullmatch(r"[A-Za-z_]\w*", metric):
                 raise InputError(

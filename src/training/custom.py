@@ -50,7 +50,7 @@ def of_epoch(
         declared = components.metrics(group, name)
         if not declared:
             continue
-        file = str(components.find(group, name).__file__)
+        file = components.file(group, name)
         try:
             with torch.no_grad():
                 columns |= _columns(ask(), declared, len(nets))

@@ -118,14 +118,14 @@ def _check_rates(run: Run, places: Places) -> None:
 
 def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     noise, name = noises.make(run.noise), run.model.name
-    file = _file("model", name)
+    file = components.file("model", name)
     try:
         problem = _trial.problem_of_masks(noise)
     except components.RAISED as error:
         raised = components.in_hook(error, {"noise": run.noise.name})
         raise Misfit("noise", run.noise.name, raised) from error
     if problem:
-        raise InputError("noise", run.noise.name, f"{_file('noise', run.noise.name)}: {problem}")
+        raise InputError("noise", run.noise.name, f"{components.file('noise', run.noise.name)}: {problem}")
     try:
         net, again = (models.build(run.model, math.prod(shape), classes, seed=0) for _ in range(2))
     except InputError:
@@ -183,10 +183,6 @@ def _same(tensor: Tensor, other: Tensor) -> bool:
     return tensor.shape == other.shape and torch.allclose(tensor, other, rtol=0, atol=0, equal_nan=True)
 
 
-def _file(group: str, name: str) -> str:
-    return str(components.find(group, name).__file__)
-
-
 def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int) -> Places:
     """Of nets with layers in a row, whose hidden layers are the places."""
     weights = [tuple(parameter.shape) for parameter in net.parameters() if parameter.dim() == 2]
@@ -207,7 +203,7 @@ def _problems(run: Run, noise: Noise, shapes: Mapping[int, tuple[int, ...]]) -> 
     """What is wrong with the noise itself, by the places whose shapes these are."""
     name = run.noise.name
     messages = {place: _trial.problem(noise, shape, place) for place, shape in shapes.items()}
-    file = _file("noise", name)
+    file = components.file("noise", name)
     return {
         place: InputError("noise", name, f"{file}: {message}")
         for place, message in messages.items()
@@ -219,10 +215,11 @@ def _of_module(
     run: Run, net: nn.Module, twin: nn.Module, noise: Noise, shape: Sequence[int], classes: int
 ) -> Places:
     name = run.model.name
+    file = components.file("model", name)
     try:
         calls, unused = trial.calls(net, twin, noise, shape, classes)
     except trial.WrongModelError as error:
-        raise InputError("model", name, f"{_file('model', name)} {error}") from None
+        raise InputError("model", name, f"{file} {error}") from None
     in_layers = noise.in_layers
     if in_layers:
         calls = (
@@ -247,9 +244,7 @@ def _of_module(
     problems |= _problems(run, noise, shapes)
     count = len(calls)
     if count > len(RATES) and not in_layers and _trial.hook_of(noise):
-        problem = (
-            f"{_file('model', name)} calls {count} dropouts, and there are rates for {len(RATES)} places"
-        )
+        problem = f"{file} calls {count} dropouts, and there are rates for {len(RATES)} places"
         problems |= {place: InputError("model", name, problem) for place in range(1, count + 1)}
     counted = "place" if not in_layers else f"place in its layers for noise={run.noise.name}"
     return Places(count, counted, problems, shapes)
