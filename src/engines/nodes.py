@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,6 @@ from filelock import FileLock
 from src.data import fashion_mnist as fashion
 from src.data import resolve
 from src.errors import REPOSITORY
-from src.runs import store
 from src.runs.job import Job
 
 SOURCE = "sent by the main process of a sweep"
@@ -65,13 +65,18 @@ _held: dict[str, str] = {}
 def _kept(supply: Callable[[], bytes]) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dropout-sweeps"
     target = cache / fashion.LAYOUT
-    target.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / ".lock"):
         if not _verified(cache):
+            private = target.parent / ".fetch"
+            for folder in (target, private):  # damaged, or left by a process that was killed
+                shutil.rmtree(folder, ignore_errors=True)
+            private.mkdir()
             for name, content in pickle.loads(supply()).items():
-                store.write_whole(target / name, content)
-                fashion.verify(target / name)
-            store.write_whole(target / "SOURCE", f"{SOURCE}\n")
+                (private / name).write_bytes(content)
+                fashion.verify(private / name)
+            (private / "SOURCE").write_text(f"{SOURCE}\n", encoding="utf-8")
+            private.rename(target)
     return cache
 
 
