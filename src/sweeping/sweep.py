@@ -5,9 +5,9 @@ What brings torch is imported once the engine has started, whose workers import 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,12 +145,13 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: 
     ready([job.run for job in jobs], here=trains_here(chosen))
     sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
     tags.add(folder, jobs[0].run.tags, jobs[0].run.note)
-    with started(chosen) as engine:
-        assert engine is not None
-        with Campaign(folder, swept, engine, Display(swept), pack_size=chosen.pack_size) as campaign:
-            campaign.table.extend(different)
-            campaign.table.records |= {record["id"]: record for _, record in earlier}
-            campaign.train([job for job in different if job.id not in campaign.table.records])
+    with (
+        closing(engines.start(chosen)) as engine,
+        Campaign(folder, swept, engine, Display(swept), pack_size=chosen.pack_size) as campaign,
+    ):
+        campaign.table.extend(different)
+        campaign.table.records |= {record["id"]: record for _, record in earlier}
+        campaign.train([job for job in different if job.id not in campaign.table.records])
     records = campaign.table.records
     launcher.earlier = [(job, records[job.id]) for job in different]
     if _end(campaign, different, [records[job.id] for job in different]):
@@ -225,15 +226,9 @@ def trains_here(chosen: Settings | None) -> bool:
     return chosen is None or chosen.here
 
 
-@contextlib.contextmanager
-def started(chosen: Settings | None) -> Iterator[Engine | None]:
+def started(chosen: Settings | None) -> AbstractContextManager[Engine | None]:
     """The engine of these settings, whose workers import while we plan; None without settings."""
-    engine = None if chosen is None else engines.start(chosen)
-    try:
-        yield engine
-    finally:
-        if engine is not None:
-            engine.close()
+    return nullcontext() if chosen is None else closing(engines.start(chosen))
 
 
 def text_of(config: DictConfig) -> str:
