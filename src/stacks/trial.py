@@ -124,15 +124,10 @@ class _Tap:
 
     def unread(self, logits: Tensor) -> list[int]:
         """Numbers of the calls on whose result the logits do not depend, as far as autograd knows."""
-        if not logits.requires_grad:
-            return list(range(1, len(self.calls) + 1))
-        watched = [(number, leaf) for number, leaf in enumerate(self.leaves, 1) if leaf.requires_grad]
-        leaves = [leaf for _, leaf in watched]
-        gradients = torch.autograd.grad(logits.sum(), leaves, allow_unused=True) if leaves else ()
-        read = {
-            number for (number, _), gradient in zip(watched, gradients, strict=True) if gradient is not None
-        }
-        return [number for number in range(1, len(self.calls) + 1) if number not in read]
+        watched = [leaf for leaf in self.leaves if leaf.requires_grad]
+        gradients = torch.autograd.grad(logits.sum(), watched, allow_unused=True) if watched else ()
+        read = {leaf for leaf, gradient in zip(watched, gradients, strict=True) if gradient is not None}
+        return [number for number, leaf in enumerate(self.leaves, 1) if leaf not in read]
 
 
 @contextlib.contextmanager
