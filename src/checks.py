@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -93,6 +94,17 @@ def optional(inner: Check) -> Check:
             raise ValueError(f"{error}, or null") from None
 
     return check
+
+
+def key(check: Check, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a dataclass whose value comes from a config; it may be missing there if it has a default."""
+    return dataclasses.field(default=default, metadata={"check": check})
+
+
+def checks_of(kind: Any) -> dict[str, Check]:
+    """The checks of a dataclass's fields, of those that have one."""
+    checked = [field for field in dataclasses.fields(kind) if "check" in field.metadata]
+    return {field.name: field.metadata["check"] for field in checked}
 
 
 def check_keys(

@@ -107,6 +107,11 @@ def find(group: str, name: str) -> ModuleType:
     return module
 
 
+def file(group: str, name: str) -> str:
+    """Where the component's code is."""
+    return str(find(group, name).__file__)
+
+
 def find_class(group: str, name: str, base: type[T]) -> type[T]:
     """The one subclass of `base` that a component's file defines."""
     return _classes(find(group, name), base)[0]
@@ -117,7 +122,7 @@ def metrics(group: str, name: str) -> Mapping[str, str | None]:
     declared: Mapping[str, str | None] = getattr(find(group, name), "METRICS", {})
     if not isinstance(declared, Mapping):
         right = 'must be a dict, such as METRICS = {"gate": "higher"}'
-        raise InputError(group, name, f"{find(group, name).__file__}: METRICS {right}")
+        raise InputError(group, name, f"{file(group, name)}: METRICS {right}")
     return declared
 
 
@@ -144,8 +149,7 @@ def in_hook(error: BaseException, names: Mapping[str, str]) -> str:
         names: by group the components that may have.
     """
     paths = {
-        str(find(group, name).__file__): f"{PACKAGES[group].replace('.', '/')}/{name}.py"
-        for group, name in names.items()
+        file(group, name): f"{PACKAGES[group].replace('.', '/')}/{name}.py" for group, name in names.items()
     }
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in paths]
     where = f"{paths[(last := frames[-1]).filename]}, line {last.lineno}, in {last.name}: " if frames else ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from src import components, data, loggers, noise, provenance
-from src.checks import Check, boolean, check_keys, integer, one_of, optional, real, text, words
+from src.checks import boolean, check_keys, checks_of, integer, key, one_of, optional, real, text, words
 from src.components import Options
 from src.errors import InputError
 from src.provenance import GROUPS, Provenance
@@ -16,10 +16,7 @@ RATES = tuple(f"dropout{place}" for place in range(1, 10))
 """Keys of the rates, one a place in the net."""
 
 FURTHER = RATES[2:]
-"""Rates at places that few nets have; they may be missing, and at 0 they are no part of a run's ID."""
-
-AT_DEFAULT = {"precision": "float32", "label_smoothing": 0.0}
-"""Keys that are no part of a run's ID at these values; of `probe` it is `ema` at null."""
+"""Keys of rates at places that few nets have; they may be missing, and at 0 they are no part of a run's ID."""
 
 
 def _device(value: Any) -> str:
@@ -28,27 +25,6 @@ def _device(value: Any) -> str:
             "cannot be: torch has no float64 there, in which rates and metrics are; take cpu or auto"
         )
     return str(one_of("auto", "cpu", "cuda", "xpu")(value))
-
-
-ROOT: dict[str, Check] = {
-    "seed": integer(0, 2**63 - 1),
-    "epochs": integer(1),
-    "batch_size": integer(1),
-    "label_smoothing": real(0, 1, below=True),
-    **dict.fromkeys(RATES, real(0, 1)),
-    "device": _device,
-    "output": text,
-    "resume": boolean,
-    "save_model": boolean,
-    "matmul": one_of("auto", "torch", "onednn", "openblas"),
-    "precision": one_of("float32", "tf32"),
-    "tags": words,
-    "note": optional(text),
-    "logger": loggers.option,
-}
-
-LATER = {**dict.fromkeys(FURTHER, 0.0), **AT_DEFAULT, "tags": (), "note": None, "logger": None}
-"""Keys that an older `run.json` has not, and what they stand for there."""
 
 
 def _probe_every(value: Any) -> Any:
@@ -64,7 +40,7 @@ def _probe_train(value: Any) -> Any:
     raise ValueError("must be true, false, or a number of images of at least 1")
 
 
-PROBE: dict[str, Check] = {
+PROBE = {
     "every": _probe_every,
     "test_time": boolean,
     "train": _probe_train,
@@ -73,43 +49,51 @@ PROBE: dict[str, Check] = {
 """Keys of the config's `probe`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything one run needs, checked."""
+    """Everything one run needs, checked. A key with a default is one that an older `run.json` may lack."""
 
-    seed: int
-    epochs: int
-    batch_size: int
-    dropout1: float
-    dropout2: float
-    device: str
-    output: str
-    resume: bool
-    save_model: bool
-    matmul: str
-    precision: str
-    label_smoothing: float
+    seed: int = key(integer(0, 2**63 - 1))
+    epochs: int = key(integer(1))
+    batch_size: int = key(integer(1))
+    label_smoothing: float = key(real(0, 1, below=True), 0.0)
+    dropout1: float = key(real(0, 1))
+    dropout2: float = key(real(0, 1))
+    dropout3: float = key(real(0, 1), 0.0)
+    dropout4: float = key(real(0, 1), 0.0)
+    dropout5: float = key(real(0, 1), 0.0)
+    dropout6: float = key(real(0, 1), 0.0)
+    dropout7: float = key(real(0, 1), 0.0)
+    dropout8: float = key(real(0, 1), 0.0)
+    dropout9: float = key(real(0, 1), 0.0)
+    device: str = key(_device)
+    output: str = key(text)
+    resume: bool = key(boolean)
+    save_model: bool = key(boolean)
+    matmul: str = key(one_of("auto", "torch", "onednn", "openblas"))
+    precision: str = key(one_of("float32", "tf32"), "float32")
+    tags: tuple[str, ...] = key(words, ())
+    note: str | None = key(optional(text), None)
+    logger: tuple[str, ...] = key(loggers.option, ())
     probe: Options
     data: Options
     model: Options
     noise: Options
     schedule: Options
     optimizer: Options
-    dropout3: float = 0.0
-    dropout4: float = 0.0
-    dropout5: float = 0.0
-    dropout6: float = 0.0
-    dropout7: float = 0.0
-    dropout8: float = 0.0
-    dropout9: float = 0.0
-    tags: tuple[str, ...] = ()
-    note: str | None = None
-    logger: tuple[str, ...] = ()
 
     @property
     def rates(self) -> dict[str, float]:
         """The rate at each place, by its key, in order."""
         return {key: getattr(self, key) for key in RATES}
+
+
+ROOT = checks_of(Run)
+LATER = {field.name: field.default for field in fields(Run) if field.default is not MISSING}
+"""Keys that an older `run.json` has not, and what they stand for there."""
+
+AT_DEFAULT = (*FURTHER, "precision", "label_smoothing")
+"""Keys that are no part of a run's ID at their defaults; of `probe` it is `ema` at null."""
 
 
 def parse(config: Mapping[str, Any]) -> Run:
@@ -142,7 +126,7 @@ def _check_together(run: Run) -> None:
     if rate is not None:
         if not callable(rate):
             right = "RATE must be a check, such as RATE = real(0, 1, below=True)"
-            raise InputError("noise", name, f"{components.find('noise', name).__file__}: {right}")
+            raise InputError("noise", name, f"{components.file('noise', name)}: {right}")
         rates = {key: value for key, value in run.rates.items() if key not in FURTHER or value}
         check_keys(rates, dict.fromkeys(rates, rate))
 
@@ -181,8 +165,7 @@ def result_config(run: Run, planned: Provenance | None = None) -> dict[str, Any]
         "batch_size": run.batch_size,
         "dropout1": run.dropout1,
         "dropout2": run.dropout2,
-        **{key: rate for key in FURTHER if (rate := getattr(run, key))},
-        **{key: getattr(run, key) for key, default in AT_DEFAULT.items() if getattr(run, key) != default},
+        **{key: value for key in AT_DEFAULT if (value := getattr(run, key)) != LATER[key]},
         "data": {**data.identity(vars(run.data)), "arrays": planned.data},
         **{group: {**vars(getattr(run, group))} for group in GROUPS},
         "probe": {key: value for key, value in vars(run.probe).items() if key != "ema" or value is not None},

@@ -627,7 +627,7 @@ def test_a_disk_that_gives_out_is_no_damaged_study(
 ) -> None:
     with (
         pytest.raises(kind, match=f"study.db .*{reason.split()[-1]}") as caught,
-        study._writing(tmp_path / study.FILE),
+        study._in_one_line(tmp_path / study.FILE),
     ):
         raise sqlite3.OperationalError(reason)
     assert isinstance(caught.value, InputError) == (kind is InputError)

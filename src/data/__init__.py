@@ -256,11 +256,12 @@ def _split(name: str, root: Path, specific: str, validation: int, split: int, tr
     arrays, _ = _read(name, root, specific)
     images, labels = arrays.train_images.flatten(1), arrays.train_labels
     train_part, val_part = partition(labels, validation, split, train)
-    whole = len(train_part) == len(labels)  # as it is, then: a copy would double the memory
+    # all of them as they are: a copy would double the memory
+    train_images = images if len(train_part) == len(labels) else images[train_part]
     return Dataset(
         name,
-        images if whole else images[train_part],
-        labels if whole else labels[train_part],
+        train_images,
+        labels[train_part],
         images[val_part],
         labels[val_part],
         arrays.test_images.flatten(1),

@@ -67,9 +67,8 @@ class Backend(Engine):
         device = config.resolve_device(jobs[0].run.device)
         if device != "cpu":
             needed = 1
-            if (
-                device == "cuda" and self._slot.gpu_memory is None
-            ):  # later what a worker keeps for itself would count as taken
+            # only once: later what a worker keeps for itself would count as taken
+            if device == "cuda" and self._slot.gpu_memory is None:
                 self._slot = Slot(nodes.gpu_memory())
         if needed != self.workers:
             self.close()
@@ -99,9 +98,8 @@ class Backend(Engine):
                     self._lost.append((pack, DEATH))
                     continue
                 outcomes.append((pack, outcome))
-                if (
-                    gpu_lost
-                ):  # the next pack gets a new process; the one that waits for this process is handed back
+                if gpu_lost:
+                    # the next pack gets a new process; the one that waits for this process is handed back
                     outcomes += [(waiting, []) for waiting in self._running.values()]
                     self._running.clear()
                     self.close()

@@ -47,8 +47,8 @@ def kind(job: Job) -> Hashable:
 class Source(Protocol):
     """Brings jobs while others train, as workers become free."""
 
-    def more(self, room: int) -> Sequence[Job]:
-        """Further jobs, about as many as make a pack (`room`); none while that depends on what is under way."""
+    def more(self, count: int) -> Sequence[Job]:
+        """Further jobs, about `count`, as many as make a pack; none while that depends on what is under way."""
         ...
 
     def available(self) -> int:
@@ -111,9 +111,8 @@ class Queue:
         if jobs:
             waiting = self._waiting[key := kind(jobs[0])]
             waiting.extendleft(reversed(jobs))
-            self._totals[key] = max(
-                self._totals[key], len(waiting)
-            )  # the source may have been asked in between
+            # the source may have been asked in between
+            self._totals[key] = max(self._totals[key], len(waiting))
 
     def next_pack(self, gpu_memory: int | None = None) -> list[Job]:
         """The next pack; empty when nothing waits.

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from src.checks import Check, boolean, check_keys, integer, one_of, optional, text
+from src.checks import Check, boolean, check_keys, checks_of, integer, key, one_of, optional, text
 from src.errors import InputError
 
 PREFIX = "hydra.launcher."
@@ -34,28 +34,6 @@ BACKENDS = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """`hydra.launcher`, checked. See `sweeps/README.md` for what each engine calls these."""
-
-    n_jobs: int | None = None
-    pack_size: int | None = None
-    backend: str = "loky"
-    address: str | None = None
-    shared: bool = False
-    cpus: int = 1
-    gpus: int | None = None
-    memory: int | None = None
-    """Bytes a pack."""
-    partition: str | None = None
-    time_limit: str | None = None
-
-    @property
-    def here(self) -> bool:
-        """Whether runs train on this machine's devices."""
-        return BACKENDS[self.backend].here
-
-
 def _pattern(pattern: str, right: str) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -74,23 +52,32 @@ def _bytes(value: Any) -> int:
     return int(text[:-1]) * 1024 ** ("KMGT".index(text[-1]) + 1)
 
 
-CHECKS: dict[str, Check] = {
-    "n_jobs": optional(integer(1)),
-    "pack_size": optional(integer(1)),
-    "backend": one_of(*BACKENDS),
-    "address": optional(text),
-    "shared": boolean,
-    "cpus": integer(1),
-    "gpus": optional(integer(0, 1)),
-    "memory": optional(_bytes),
-    "partition": optional(_pattern(r"[\w.,-]+", "must be the name of a partition")),
-    "time_limit": optional(
-        _pattern(
-            r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d\d?(:\d\d){0,2}",
-            "must be a time as Slurm takes it: minutes, hours:minutes:seconds or days-hours:minutes:seconds",
-        )
-    ),
-}
+_time = _pattern(
+    r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d\d?(:\d\d){0,2}",
+    "must be a time as Slurm takes it: minutes, hours:minutes:seconds or days-hours:minutes:seconds",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`hydra.launcher`, checked. See `sweeps/README.md` for what each engine calls these."""
+
+    n_jobs: int | None = key(optional(integer(1)), None)
+    pack_size: int | None = key(optional(integer(1)), None)
+    backend: str = key(one_of(*BACKENDS), "loky")
+    address: str | None = key(optional(text), None)
+    shared: bool = key(boolean, False)
+    cpus: int = key(integer(1), 1)
+    gpus: int | None = key(optional(integer(0, 1)), None)
+    memory: int | None = key(optional(_bytes), None)
+    """Bytes a pack."""
+    partition: str | None = key(optional(_pattern(r"[\w.,-]+", "must be the name of a partition")), None)
+    time_limit: str | None = key(optional(_time), None)
+
+    @property
+    def here(self) -> bool:
+        """Whether runs train on this machine's devices."""
+        return BACKENDS[self.backend].here
 
 
 def parse(launcher: Any) -> Settings:
@@ -99,11 +86,11 @@ def parse(launcher: Any) -> Settings:
     Raises:
         InputError: for the first wrong value, or one that this backend has no use for.
     """
-    names = [field.name for field in fields(Settings)]
-    settings = Settings(**check_keys({name: getattr(launcher, name) for name in names}, CHECKS, PREFIX))
+    given = {field.name: getattr(launcher, field.name) for field in fields(Settings)}
+    settings = Settings(**check_keys(given, checks_of(Settings), PREFIX))
     for field in fields(Settings):
         taking = [name for name, backend in BACKENDS.items() if field.name in backend.options]
         if taking and settings.backend not in taking and getattr(settings, field.name) != field.default:
             right = f"backend={settings.backend} has no use for it; backend={' or '.join(taking)} has"
-            raise InputError(PREFIX + field.name, getattr(launcher, field.name), right)
+            raise InputError(PREFIX + field.name, given[field.name], right)
     return settings

@@ -6,7 +6,6 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -90,9 +89,7 @@ its cause; `typed` is the argument that sets `key`, and `nameless` the one that 
 def sentence(error: BaseException) -> str | None:
     """An error of Hydra's in our words; None where the table has none for it."""
     if path := config_file(error):
-        mark: Any = getattr(error, "problem_mark", None)
-        problem: Any = getattr(error, "problem", None) or error
-        return f"{path} cannot be read: {f'line {mark.line + 1}: ' if mark else ''}{' '.join(str(problem).split())}"
+        return unreadable(path, error)
     message, cause = plain(error), plain(error.__cause__)
     if (override := getattr(error, "override", None)) and not message.startswith("Error parsing"):
         message = f"Error parsing override '{override}'\n{message}"
@@ -112,6 +109,13 @@ def sentence(error: BaseException) -> str | None:
         return f"{_asking(error, missing or '')}: {why}"
     full_key = getattr(error, "full_key", None)
     return f"{_typed(full_key)}: {message}" if full_key else None
+
+
+def unreadable(path: object, error: BaseException) -> str:
+    """What is wrong with a file of YAML, and in which line."""
+    problem = " ".join(str(getattr(error, "problem", None) or error).split())
+    mark = getattr(error, "problem_mark", None)
+    return f"{path} cannot be read: {f'line {mark.line + 1}: ' if mark else ''}{problem}"
 
 
 def plain(error: BaseException | None) -> str:

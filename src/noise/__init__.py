@@ -168,6 +168,11 @@ class Noise:
         """Whether it has parameters of its own, or a term of the loss."""
         return self.has("parameters") or self.has("penalty")
 
+    @property
+    def in_layers(self) -> bool:
+        """Whether it acts inside layers, on weights or products, and not on activations."""
+        return self.has("weight") or self.has("product")
+
     def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
         """Sets some of h to 0 and multiplies the rest by one constant, in place; returns that constant.
 
@@ -239,10 +244,9 @@ def initial_parameters(noise: Noise, shape: Sequence[int], seed: int) -> dict[st
     Raises:
         ValueError: if one of them has not two dimensions.
     """
-    in_layers = noise.has("weight") or noise.has("product")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        values = dict(noise.parameters(tuple(shape) if in_layers else tuple(shape[-1:])))
+        values = dict(noise.parameters(tuple(shape) if noise.in_layers else tuple(shape[-1:])))
     for name, value in values.items():
         if value.dim() != 2:
             raise ValueError(f"parameter {name} of shape {tuple(value.shape)} must have two dimensions")
@@ -284,26 +288,27 @@ def check_hooks(name: str) -> None:
     Raises:
         InputError: if its class overrides no hook (but for `none`), several of them, or `drop` without `factor`.
     """
-    kind, file = find_class("noise", name, Noise), find("noise", name).__file__
+    if problem := _problem_of_hooks(find_class("noise", name, Noise), name):
+        raise InputError("noise", name, f"{find('noise', name).__file__} {problem}")
+
+
+def _problem_of_hooks(kind: type[Noise], name: str) -> str | None:
+    """The end of a sentence about the file of this class."""
     hooks = [hook for hook in HOOKS if overrides(kind, hook)]
     if not hooks and name != "none":
         methods = [key for key in vars(kind) if not key.startswith("_") and not hasattr(Noise, key)]
         similar = [(key, match) for key in methods for match in get_close_matches(key, HOOKS, 1)]
         meant = f"; is `{similar[0][0]}` meant to be `{similar[0][1]}`?" if similar else ""
-        right = f"{file} must define one of {', '.join(HOOKS[1:])}, or it does nothing{meant}"
-        raise InputError("noise", name, right)
+        return f"must define one of {', '.join(HOOKS[1:])}, or it does nothing{meant}"
     for key in vars(kind):
         for match in get_close_matches(key, ("penalty", "parameters"), 1, 0.8):
             if key != match and not overrides(kind, match):
-                right = f"{file} defines `{key}`, which nothing calls; is it meant to be `{match}`?"
-                raise InputError("noise", name, right)
+                return f"defines `{key}`, which nothing calls; is it meant to be `{match}`?"
     if hooks[:1] == ["drop"] and "factor" not in hooks:
-        right = f"{file} must define factor beside drop, which is its fast form and cannot stand alone"
-        raise InputError("noise", name, right)
+        return "must define factor beside drop, which is its fast form and cannot stand alone"
     if "factor" in hooks and (overrides(kind, "parameters") or overrides(kind, "penalty")):
-        right = f"{file} must define activation, weight or product: no gradient goes through a factor"
-        raise InputError("noise", name, right)
+        return "must define activation, weight or product: no gradient goes through a factor"
     slow = [hook for hook in hooks if hook != "drop"]
     if len(slow) > 1:
-        right = f"{file} must define one of {', '.join(HOOKS[1:])}, not {' and '.join(slow)}: one alone would count"
-        raise InputError("noise", name, right)
+        return f"must define one of {', '.join(HOOKS[1:])}, not {' and '.join(slow)}: one alone would count"
+    return None

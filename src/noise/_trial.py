@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, cast
 
@@ -47,7 +48,7 @@ def by_hand(noise: Noise, width: int, inputs: int) -> bool:
     key = _key(noise, shape)
     if key not in _gives_pair:
         try:
-            _gives_pair[key] = isinstance(_given(_anew(noise), hook, shape, _rate(noise), 0), tuple)
+            _gives_pair[key] = isinstance(_Trial(_anew(noise), hook, shape, _rate(noise)).given(0), tuple)
         except RAISED:
             _gives_pair[key] = False  # the first step raises it, too, and the run keeps it
     return _gives_pair[key]
@@ -134,57 +135,63 @@ def _rate(noise: Noise, besides: float | None = None) -> float:
     return RATES[0] if besides is None else besides
 
 
-def _site(step: int, place: int) -> Site:
-    return Site(place, Draws([streams.key(0, "trial")], step, torch.device("cpu")))
+@dataclass(frozen=True)
+class _Trial:
+    """A noise's hook at one rate and place, on tensors of one shape."""
 
+    noise: Noise
+    hook: str
+    shape: tuple[int, ...]
+    rate: float
+    place: int = 1
 
-def _learning_site(noise: Noise, shape: tuple[int, ...], step: int, place: int) -> Site:
-    site = _site(step, place)
-    if noise.has("parameters"):
-        site.parameters = initial_parameters(noise, shape, seed=0)
-    return site
+    def anew(self, rate: float | None = None) -> _Trial:
+        """The same with another noise like it, which has met nothing yet; at another rate where one is given."""
+        return replace(self, noise=_anew(self.noise), rate=self.rate if rate is None else rate)
 
+    def tensors(self) -> list[Tensor]:
+        """What the hook is handed, in new memory: h, or W, or x, W, b; positive numbers, as after a ReLU."""
+        generator = torch.Generator().manual_seed(0)
+        is_product = self.hook == "product"
+        shapes = [(IMAGES, self.shape[-1]), self.shape, self.shape[:1]] if is_product else [self.shape]
+        return [torch.rand(size, generator=generator) + 0.1 for size in shapes]
 
-def _tensors(hook: str, shape: tuple[int, ...]) -> list[Tensor]:
-    """What a hook is handed, in new memory: h, or W, or x, W, b; positive numbers, as after a ReLU."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(IMAGES, shape[-1]), shape, shape[:1]] if hook == "product" else [shape]
-    return [torch.rand(size, generator=generator) + 0.1 for size in shapes]
+    def plain(self) -> Tensor:
+        """What the hook would give without any noise."""
+        first, *others = self.tensors()
+        if self.hook == "factor":
+            return torch.ones_like(first)
+        return first if not others else torch.addmm(others[1], first, others[0].mT)
 
+    def call(self, step: int, tensors: Sequence[Tensor]) -> Any:
+        """What the hook gives in this step of the run."""
+        site = Site(self.place, Draws([streams.key(0, "trial")], step, torch.device("cpu")))
+        if self.noise.has("parameters"):
+            site.parameters = initial_parameters(self.noise, self.shape, seed=0)
+        return getattr(self.noise, self.hook)(*tensors, self.rate, site)
 
-def _plain(hook: str, tensors: Sequence[Tensor]) -> Tensor:
-    """What the hook would give without any noise."""
-    if hook == "factor":
-        return torch.ones_like(tensors[0])
-    return tensors[0] if hook != "product" else torch.addmm(tensors[2], tensors[0], tensors[1].mT)
+    def given(self, step: int, tensors: Sequence[Tensor] = ()) -> Any:
+        """The same where nothing is differentiated."""
+        # a run may be in inference mode: what a noise kept for others then, they could not write to
+        with torch.inference_mode(False), torch.no_grad():
+            return self.call(step, tensors or self.tensors())
 
-
-def _given(
-    noise: Noise,
-    hook: str,
-    shape: tuple[int, ...],
-    rate: float,
-    step: int,
-    place: int = 1,
-    tensors: Sequence[Tensor] = (),
-) -> Any:
-    # not in inference mode, in which a run may be: what a noise keeps for others could not be written to by them
-    with torch.inference_mode(False), torch.no_grad():
-        return getattr(noise, hook)(
-            *(tensors or _tensors(hook, shape)), rate, _learning_site(noise, shape, step, place)
-        )
+    def value(self, step: int, tensors: Sequence[Tensor] = ()) -> Any:
+        """The same without a gradient by hand."""
+        given = self.given(step, tensors)
+        return given[0] if isinstance(given, tuple) else given
 
 
 def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
     hook, rate = hook_of(noise), _rate(noise)
     if hook is None:
         return None
-    untouched = _tensors(hook, shape)
-    plain = _plain(hook, untouched)
+    trial = _Trial(noise, hook, shape, rate, place)
+    untouched, plain = trial.tensors(), trial.plain()
     absent, idle = True, True
     state = torch.random.get_rng_state()
     for step in range(STEPS):
-        output = _given(noise, hook, shape, rate, step, place, tensors := _tensors(hook, shape))
+        output = trial.given(step, tensors := trial.tensors())
         if not all(map(torch.equal, tensors, untouched)):
             return f"{hook} changes what it is given, in place; it must give a new tensor"
         if isinstance(output, tuple) and len(output) == 2 and hook != "factor":
@@ -214,80 +221,60 @@ def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
         return f"{hook} gave None at rate {rate:g}; it must return a tensor{_or_pair(hook)}"
     if idle:
         return f"{hook} changes nothing at rate {rate:g} in {STEPS} steps"
-    if not _same(_anew(noise), _anew(noise), hook, shape, (rate, rate), range(1), place):
+    if not _same(trial.anew(), trial.anew(), range(1)):
         return f"{hook} gives other values each time; {OF_THE_RUN}"
     if not torch.equal(state, torch.random.get_rng_state()):
         torch.random.set_rng_state(state)
         return f"{hook} sets or moves torch's generator; {OF_THE_RUN}"
-    if not _same(noise, _anew(noise), hook, shape, (rate, rate), range(STEPS - 1, STEPS), place):
+    if not _same(trial, trial.anew(), range(STEPS - 1, STEPS)):
         return (
             f"{hook} gives other values after {STEPS} steps; what it keeps between them belongs in site.state"
         )
-    if hook in ("factor", "activation") and _is_fixed(noise, hook, shape, rate, place):
+    if hook in ("factor", "activation") and _is_fixed(trial):
         return f"{hook} treats each image in another way, and in each step alike; {OF_THE_RUN}"
     other = _rate(noise, besides=rate)
-    if other != rate and _same(_anew(noise), _anew(noise), hook, shape, (rate, other), range(STEPS), place):
+    if other != rate and _same(trial.anew(), trial.anew(other), range(STEPS)):
         return f"{hook} does the same at the rates {rate:g} and {other:g}"
-    return (
-        _difference(noise, shape, rate)
-        if noise.has("drop") and place > 0
-        else _problem_of_gradient(noise, hook, shape, rate, place)
-    )
+    return _difference(trial) if noise.has("drop") and place > 0 else _problem_of_gradient(trial)
 
 
-def _same(
-    noise: Noise,
-    other: Noise,
-    hook: str,
-    shape: tuple[int, ...],
-    rates: Sequence[float],
-    steps: Sequence[int],
-    place: int,
-) -> bool:
-    """Whether two noises do the same, each at its rate, in each of these steps."""
+def _same(trial: _Trial, other: _Trial, steps: Sequence[int]) -> bool:
+    """Whether two trials give the same in each of these steps."""
     for step in steps:
-        outputs = [
-            _given(trial, hook, shape, p, step, place) for trial, p in zip((noise, other), rates, strict=True)
-        ]
-        tensors = [output[0] if isinstance(output, tuple) else output for output in outputs]
-        first, second = (torch.empty(0) if t is None else t.nan_to_num() for t in tensors)
+        values = [tried.value(step) for tried in (trial, other)]
+        first, second = (torch.empty(0) if value is None else value.nan_to_num() for value in values)
         if not torch.equal(first, second):
             return False
     return True
 
 
-def _is_fixed(noise: Noise, hook: str, shape: tuple[int, ...], rate: float, place: int) -> bool:
+def _is_fixed(trial: _Trial) -> bool:
     """Whether it gives images that are all alike what differs between them, in each step the same: random numbers
     that are none of the run's."""
-    first: Tensor | None = None
-    for step in range(STEPS):
-        output = _given(_anew(noise), hook, shape, rate, step, place, [torch.ones(shape)])
-        output = output[0] if isinstance(output, tuple) else output
-        first = output if step == 0 else first
-        if (
-            output is None
-            or not torch.equal(output, cast(Tensor, first))
-            or torch.allclose(output, output[:1])
-        ):
-            return False
-    return True
+
+    def is_first(step: int) -> bool:
+        value = trial.anew().value(step, [torch.ones(trial.shape)])
+        return value is not None and torch.equal(value, first)
+
+    first = trial.anew().value(0, [torch.ones(trial.shape)])
+    differs = first is not None and not torch.allclose(first, first[:1])
+    return differs and all(map(is_first, range(1, STEPS)))
 
 
 NAMES = {"factor": "", "activation": ("h",), "weight": ("W",), "product": ("x", "W", "b")}
 """Of what a hook is given and must be differentiable in."""
 
 
-def _problem_of_gradient(
-    noise: Noise, hook: str, shape: tuple[int, ...], rate: float, place: int
-) -> str | None:
+def _problem_of_gradient(trial: _Trial) -> str | None:
     """What is wrong with a hook's gradient, whoever computes it; whether it is that of the value it need not be."""
-    given = _given(_anew(noise), hook, shape, rate, 0, place)
+    hook = trial.hook
+    given = trial.anew().given(0)
     if hook == "factor" or given is None:
         return None
     if isinstance(given, Tensor):
-        leaves = [tensor.requires_grad_() for tensor in _tensors(hook, shape)]
+        leaves = [tensor.requires_grad_() for tensor in trial.tensors()]
         with torch.inference_mode(False), torch.enable_grad():
-            total = getattr(_anew(noise), hook)(*leaves, rate, _learning_site(noise, shape, 0, place)).sum()
+            total = trial.anew().call(0, leaves).sum()
             gradients = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else ()
         lost = [name for name, gradient in zip_longest(NAMES[hook], gradients) if gradient is None]
         return f"{hook} gives {lost[0]} no gradient; it must be differentiable in it" if lost else None
@@ -295,9 +282,9 @@ def _problem_of_gradient(
         return None
     if not callable(given[1]):
         return f"{hook} gave {type(given[1]).__name__} beside its tensor, and must give a function of the gradient"
-    shapes, results = [tensor.shape for tensor in _tensors(hook, shape)], []
+    shapes, results = [tensor.shape for tensor in trial.tensors()], []
     for scale in (1.0, -0.5):  # a plain step of SGD hands on the gradient times -lr
-        value, backward = _given(_anew(noise), hook, shape, rate, 0, place)
+        value, backward = trial.anew().given(0)
         with torch.inference_mode(False), torch.no_grad():
             gradients = backward(torch.linspace(-1, 1, value.numel()).reshape(value.shape) * scale)
         gradients = gradients if isinstance(gradients, tuple) else (gradients,)
@@ -315,18 +302,17 @@ def _or_pair(hook: str) -> str:
     return "" if hook == "factor" else " or a pair, a tensor and the gradient by hand"
 
 
-def _difference(noise: Noise, shape: tuple[int, ...], rate: float) -> str | None:
+def _difference(trial: _Trial) -> str | None:
     """Where `drop` does something else than `factor`."""
     for step in range(STEPS):
-        h, dropped = (_tensors("drop", shape)[0] for _ in range(2))
-        with torch.inference_mode(False), torch.no_grad():
-            scale: Any = noise.drop(dropped, rate, _site(step, 1))
-            factor = noise.factor(h, rate, _site(step, 1))
-            if not isinstance(scale, float | Tensor):
-                return f"drop gave {scale}; it must give the number by which it multiplied what it kept"
-            expected = h if factor is None else h * factor
-            if not torch.allclose(dropped, expected, rtol=1e-4, atol=1e-6):
-                return "drop and factor must do the same with the same random numbers, and do not"
-            if not torch.allclose(dropped, (dropped != 0) * h * scale, rtol=1e-4, atol=1e-6):
-                return "drop must give the number by which it multiplied what it kept, and gave another"
+        (h,), (dropped,) = trial.tensors(), trial.tensors()
+        scale = replace(trial, hook="drop").given(step, [dropped])
+        factor = trial.given(step, [h])
+        if not isinstance(scale, float | Tensor):
+            return f"drop gave {scale}; it must give the number by which it multiplied what it kept"
+        expected = h if factor is None else h * factor
+        if not torch.allclose(dropped, expected, rtol=1e-4, atol=1e-6):
+            return "drop and factor must do the same with the same random numbers, and do not"
+        if not torch.allclose(dropped, (dropped != 0) * h * scale, rtol=1e-4, atol=1e-6):
+            return "drop must give the number by which it multiplied what it kept, and gave another"
     return None

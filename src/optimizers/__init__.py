@@ -168,8 +168,8 @@ def check(options: Mapping[str, Any]) -> None:
     """Tries an optimizer before anything trains: one step on nine parameters.
 
     Raises:
-        InputError: if it raises an exception, moves nothing, heeds no learning rate, or does not do the same each
-            time.
+        InputError: if it raises an exception, moves nothing, does not follow the learning rate, or does not do the
+            same each time.
     """
     name = options["name"]
     path, file = f"src/optimizers/{name}.py", str(find("optimizer", name).__file__)

@@ -51,11 +51,11 @@ def _check_method(group: str, name: str, file: str) -> None:
 
 @cache
 def _metrics(*names: str) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+    declared: dict[str, str | None] = {}
     owners: dict[str, str] = {}
     for group, name in zip(components.WITH_METRICS, names, strict=True):
-        file = components.find(group, name).__file__
-        _check_method(group, name, str(file))
+        file = components.file(group, name)
+        _check_method(group, name, file)
         for metric, better in components.metrics(group, name).items():
             if not isinstance(metric, str) or not re.fullmatch(r"[A-Za-z_]\w*", metric):
                 raise InputError(
@@ -67,5 +67,5 @@ def _metrics(*names: str) -> dict[str, str | None]:
             if better not in ("higher", "lower", None):
                 right = 'where it is better must be "higher", "lower" or None'
                 raise InputError(group, name, f"{file}: METRICS has {metric}: {better!r}; {right}")
-            found[metric], owners[metric] = better, f"{group}={name}"
-    return found
+            declared[metric], owners[metric] = better, f"{group}={name}"
+    return declared

@@ -75,9 +75,8 @@ def ready(runs: Sequence[Run], here: bool = True, writes: bool = True) -> None:
     for run in runs:
         declared.metrics(run)
 
-    for device, matmul, precision in (
-        {(run.device, run.matmul, run.precision) for run in runs} if here else ()
-    ):
+    hardware = {(run.device, run.matmul, run.precision) for run in runs} if here else set()
+    for device, matmul, precision in hardware:
         from src import kernels
 
         kernels.check_precision(precision, resolved := config.resolve_device(device))

@@ -142,6 +142,7 @@ def _apart(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[
 def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None) -> list[Record]:
     import torch
 
+    from src.data import load_bytes
     from src.training.trainer import train
 
     started = time.perf_counter()
@@ -164,8 +165,8 @@ def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None)
         try:
             for job in jobs:
                 provenance.check(job.run, job.provenance)
-            data, images = _data(jobs[0], device)
-            trained = train([job.run for job in jobs], images, data.classes, report)
+            data = load_bytes(**jobs[0].run.data)
+            trained = train([job.run for job in jobs], _images(data, device), data.classes, report)
         except MachineError:
             raise  # it is not the runs' fault
         except components.RAISED as error:
@@ -181,13 +182,6 @@ def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None)
             )
             for number, job in enumerate(jobs)
         ]
-
-
-def _data(job: Job, device: str) -> tuple[Any, Any]:
-    from src.data import load_bytes
-
-    data = load_bytes(**job.run.data)
-    return data, _images(data, device)
 
 
 @lru_cache(maxsize=2)  # a sweep may try many splits of a data set

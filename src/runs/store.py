@@ -215,18 +215,14 @@ def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
     digests = record.get("files")
     if isinstance(digests, dict) and digests.get(path.name, known := digest(content)) != known:
         last = []
+    written = ["" if final.get(key) is None else str(final[key]) for key in header]
     told = ["" if cell in NOT_FINITE else cell for cell in last]
-    if lines[-1] != b"" or len(last) != len(header) or told != [_cell(final, key) for key in header]:
+    if lines[-1] != b"" or len(last) != len(header) or told != written:
         raise Damaged(f"{path} is damaged: it does not hold the {epochs} epochs that run.json speaks of")
 
 
 NOT_FINITE = ("nan", "inf", "-inf")
 """In `metrics.csv`; `run.json`, as JSON knows no such number, has null."""
-
-
-def _cell(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
-    return "" if value is None else str(value)
 
 
 def size_text(count: float) -> str:

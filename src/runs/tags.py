@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from src.runs import store
 
@@ -46,5 +45,4 @@ def add(folder: Path, tags: Sequence[str], note: str | None) -> None:
     lines += [line for line in (note or "").splitlines() if line not in lines]
     marked = Tags(tuple(dict.fromkeys([*before.tags, *tags])), "\n".join(lines))
     if marked != before:
-        content: dict[str, Any] = {"tags": marked.tags, "note": marked.note}
-        store.write_whole(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        store.write_whole(folder / FILE, json.dumps(asdict(marked), indent=2, ensure_ascii=False) + "\n")

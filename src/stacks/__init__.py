@@ -38,7 +38,7 @@ class Stack(Protocol):
         Args:
             x: images (n, features) or (R, n, features).
             y: labels (n,) or (R, n).
-            rates: rate at each of the three places.
+            rates: rate at each place.
             draws: random numbers at each place.
 
         Returns:
@@ -63,7 +63,7 @@ class Stack(Protocol):
     def hidden(
         self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None
     ) -> list[Tensor]:
-        """Both hidden layers after activation (and after the noise, where rates are given): (..., n, units)."""
+        """The hidden layers after activation (and after the noise, where rates are given): (..., n, units)."""
         ...
 
     def keep_runs(self, runs: Sequence[int]) -> None:

@@ -18,8 +18,12 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 LAYERS = (nn.Linear, nn.Conv2d)
 
 
-class CallsError(RuntimeError):
-    """A model that calls now more modules and now fewer: the end of a sentence about it."""
+class WrongModelError(RuntimeError):
+    """What is wrong with a model that can be run: the end of a sentence about its file."""
+
+
+class CallsError(WrongModelError):
+    """A model that calls now more modules and now fewer."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Injector:
 
     def __init__(self, net: nn.Module, noise: Noise) -> None:
         self.net, self.noise = net, noise
-        self.in_layers = noise.has("weight") or noise.has("product")
+        self.in_layers = noise.in_layers
         self.tap: Callable[[Call, Tensor], Tensor] | None = None
         """Is told of each call at which the noise may act, and may change what it gives."""
         self.activations: list[Tensor] | None = None

@@ -46,20 +46,19 @@ class Modules:
         """Makes the parameters of nets and noise views of these."""
         self.parameters, self.gradients = stacked, torch.empty_like(stacked)
         parameters, gradients = stacked.reshape(len(self.nets), -1), self.gradients.view(len(self.nets), -1)
-        for net, flat, flat_gradients in zip(self.nets, parameters, gradients, strict=True):
-            net_parameters = list(net.parameters())
-            shapes = [parameter.shape for parameter in net_parameters]
-            for parameter, values, gradient in zip(
-                net_parameters, views(flat, shapes), views(flat_gradients, shapes), strict=True
-            ):
-                parameter.data, parameter.grad = values, gradient
         for injector, flat, flat_gradients in zip(self._injectors, parameters, gradients, strict=True):
-            own_gradients = learned_views(flat_gradients, self._learned)
-            for place, own in learned_views(flat, self._learned).items():
-                leaves = {name: value.data.requires_grad_() for name, value in own.items()}
-                for name, leaf in leaves.items():
-                    leaf.grad = own_gradients[place][name]
-                injector.learns(place, leaves)
+            leaves = list(injector.net.parameters())
+            shapes = [leaf.shape for leaf in leaves]
+            for leaf, values, gradient in zip(
+                leaves, views(flat, shapes), views(flat_gradients, shapes), strict=True
+            ):
+                leaf.data, leaf.grad = values, gradient
+            of_noise = learned_views(flat_gradients, self._learned)
+            for place, learned in learned_views(flat, self._learned).items():
+                for name, value in learned.items():
+                    learned[name] = value.data.requires_grad_()
+                    learned[name].grad = of_noise[place][name]
+                injector.learns(place, learned)
 
     def keep_runs(self, runs: Sequence[int]) -> None:
         self.nets = [self.nets[run] for run in runs]
@@ -92,12 +91,8 @@ class Modules:
         return log_p
 
     def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
-        return self._joined(
-            [
-                injector.eval_pass(x, *_of_run(run, rates, draws))
-                for run, injector in enumerate(self._injectors)
-            ]
-        )
+        runs = enumerate(self._injectors)
+        return self._joined([injector.eval_pass(x, *_of_run(run, rates, draws)) for run, injector in runs])
 
     def hidden(
         self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +13,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.noise import Noise
-from src.stacks.injector import Call, CallsError, Injector
+from src.stacks.injector import Call, Injector, WrongModelError
 from src.streams import Draws
 
 BATCHES = (8, 5, 8)
 """Images in the passes in training; the last number again in those in evaluation."""
-
-
-class WrongModelError(Exception):
-    """What is wrong with a model that can be run: the end of a sentence about its file."""
 
 
 def calls(
@@ -47,36 +44,32 @@ def calls(
     injector = Injector(net, noise)
     for step, n in enumerate(BATCHES):
         injector.tap = tap = _Tap()
-        with torch.random.fork_rng(devices=[]), _FunctionalDropouts() as functional:
-            logits = _pass(injector.train_pass, _images(n, shape), (), lambda _, step=step: _draws(step))
-        _check_functional(functional)
+        with torch.random.fork_rng(devices=[]), _modules_alone_drop():
+            logits: Any = injector.train_pass(_images(n, shape), (), _draws(step))
         if not isinstance(logits, Tensor) or logits.shape != (n, classes):
             returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise WrongModelError(f"must give logits of shape {(n, classes)}, not {returned}")
         _check_leaves(logits, parameters.union(tap.leaves))
         if step == 0:
             with torch.random.fork_rng(devices=[]):
-                _check_same(
-                    logits,
-                    _pass(Injector(twin, noise).train_pass, _images(n, shape), (), lambda _: _draws(0)),
-                )
+                of_twin = Injector(twin, noise).train_pass(_images(n, shape), (), _draws(0))
+                _check_same(logits, of_twin)
     unread = tap.unread(logits)
     images = _images(BATCHES[-1], shape)
     injector.tap = _Tap()
-    with _FunctionalDropouts() as functional:
-        plain = _pass(injector.eval_pass, images)
-    _check_functional(functional)
-    _check_same(plain, _pass(injector.eval_pass, images))
+    with _modules_alone_drop():
+        plain = injector.eval_pass(images)
+    _check_same(plain, injector.eval_pass(images))
     if torch.allclose(plain.sum(-1), torch.ones(())) and (plain >= 0).all():
         raise WrongModelError("must give logits, not probabilities: leave out the softmax at its end")
-    if all(((given >= 0) & (given <= 1)).all() for given in (plain, _pass(injector.eval_pass, 1e4 * images))):
+    if all(((given >= 0) & (given <= 1)).all() for given in (plain, injector.eval_pass(1e4 * images))):
         raise WrongModelError(
             "must give logits, and gives numbers from 0 to 1: leave out the sigmoid at its end"
         )
     unused = set()
     for number in unread:
         injector.tap = _Tap(number)
-        if torch.equal(_pass(injector.eval_pass, images), plain):
+        if torch.equal(injector.eval_pass(images), plain):
             unused.add(number)
     return tap.calls, unused
 
@@ -85,15 +78,8 @@ def _images(n: int, shape: Sequence[int]) -> Tensor:
     return torch.rand(n, *shape, generator=torch.Generator().manual_seed(n))
 
 
-def _draws(step: int) -> Draws:
-    return Draws([step], step, torch.device("cpu"))
-
-
-def _pass(forward: Callable[..., Tensor], *arguments: Any) -> Any:
-    try:
-        return forward(*arguments)
-    except CallsError as error:
-        raise WrongModelError(str(error)) from None
+def _draws(step: int) -> Callable[[int], Draws]:
+    return lambda place: Draws([step], step, torch.device("cpu"))
 
 
 def _check_same(logits: Tensor, again: Tensor) -> None:
@@ -138,35 +124,40 @@ class _Tap:
 
     def unread(self, logits: Tensor) -> list[int]:
         """Numbers of the calls on whose result the logits do not depend, as far as autograd knows."""
-        if not logits.requires_grad:
-            return list(range(1, len(self.calls) + 1))
-        watched = [(number, leaf) for number, leaf in enumerate(self.leaves, 1) if leaf.requires_grad]
-        leaves = [leaf for _, leaf in watched]
-        gradients = torch.autograd.grad(logits.sum(), leaves, allow_unused=True) if leaves else ()
-        read = {
-            number for (number, _), gradient in zip(watched, gradients, strict=True) if gradient is not None
-        }
-        return [number for number in range(1, len(self.calls) + 1) if number not in read]
+        watched = [leaf for leaf in self.leaves if leaf.requires_grad]
+        gradients = torch.autograd.grad(logits.sum(), watched, allow_unused=True) if watched else ()
+        read = {leaf for leaf, gradient in zip(watched, gradients, strict=True) if gradient is not None}
+        return [number for number, leaf in enumerate(self.leaves, 1) if leaf not in read]
+
+
+@contextlib.contextmanager
+def _modules_alone_drop() -> Iterator[None]:
+    """Within it, what is dropped is dropped by modules.
+
+    Raises:
+        WrongModelError: at its end, if it was not.
+    """
+    functional = _FunctionalDropouts()
+    with _Scripts(functional) as scripts, functional:
+        yield
+    if scripts.draws:
+        raise WrongModelError(
+            "drops units, or draws, in a scripted part, which no rate reaches; script no dropout"
+        )
+    if functional.names:
+        name = functional.names[0]
+        right = "make it an nn.Dropout, an attribute of the net"
+        raise WrongModelError(f"drops units by {name}, which no rate reaches; {right}")
 
 
 class _FunctionalDropouts(TorchFunctionMode):
-    """Notes the functions that drop something, which draws from no stream of ours and heeds no rate."""
+    """Notes the functions that drop something, which draws from no stream of ours and follows no rate."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
-        self.scripts = _Scripts(self)
         self.under_way = 0
         """Functions that Python has called and that have not returned."""
-
-    def __enter__(self) -> Self:
-        self.scripts.__enter__()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self.scripts.__exit__(*error)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -200,17 +191,6 @@ class _Scripts(TorchDispatchMode):
             # where torch hides its functions from modes, nobody knows who called this one
             self.draws |= not torch._C._is_torch_function_all_disabled()
         return func(*args, **(kwargs or {}))
-
-
-def _check_functional(functional: _FunctionalDropouts) -> None:
-    if functional.scripts.draws:
-        raise WrongModelError(
-            "drops units, or draws, in a scripted part, which no rate reaches; script no dropout"
-        )
-    if functional.names:
-        name = functional.names[0]
-        right = "make it an nn.Dropout, an attribute of the net"
-        raise WrongModelError(f"drops units by {name}, which no rate reaches; {right}")
 
 
 _ATTENTION = {

@@ -76,13 +76,12 @@ def _job(
     seed, overrides = seeds[i]
     if like is None or not re.fullmatch("0|[1-9][0-9]*", seed):  # in another form it may be no number
         return planner.job(overrides, number + i)
-    return Job(
+    return replace(
+        like,
         run=replace(like.run, seed=int(seed)),
         config={**like.config, "seed": int(seed)},
         overrides=[f"seed={seed}" if key_of(override) == "seed" else override for override in like.overrides],
-        hydra=like.hydra,
         number=number + i,
-        planned=like.planned,
     )
 
 

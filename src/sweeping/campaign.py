@@ -26,10 +26,6 @@ from src.sweeping.tracking import Tracking
 LOG = "sweep.log"
 
 
-def _nothing(job: Job, record: Record) -> None:
-    pass
-
-
 class Campaign:
     """Trains a sweep's jobs on an engine, with a table on disk and a display on the screen.
 
@@ -106,7 +102,7 @@ class Campaign:
             self._tracking = Tracking(job.run.logger, job.run.output, folder, folder.name)
         self._tracking.add(job.folder, record)
 
-    def train(self, jobs: Sequence[Job], report: Report = _nothing) -> list[Record]:
+    def train(self, jobs: Sequence[Job], report: Report = lambda job, record: None) -> list[Record]:
         """Train these jobs, but for those that are finished or diverged before.
 
         Args:
@@ -122,7 +118,7 @@ class Campaign:
         self.follow(_AllAtOnce(jobs), report)
         return [self.table.records[job.id] for job in jobs]
 
-    def follow(self, source: Source, report: Report = _nothing) -> None:
+    def follow(self, source: Source, report: Report = lambda job, record: None) -> None:
         """Train what the source brings, until it brings nothing and nothing is under way; as `train` else."""
         incoming = _Incoming(self, source, report)
         first = incoming.more(1)
@@ -169,7 +165,7 @@ class _AllAtOnce:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
 
-    def more(self, room: int) -> Sequence[Job]:
+    def more(self, count: int) -> Sequence[Job]:
         jobs, self._jobs = self._jobs, ()
         return jobs
 
@@ -184,8 +180,8 @@ class _Incoming:
         self._campaign, self._source, self._report = campaign, source, report
         self._under_way: set[str] = set()
 
-    def more(self, room: int) -> Sequence[Job]:
-        while jobs := self._source.more(room):
+    def more(self, count: int) -> Sequence[Job]:
+        while jobs := self._source.more(count):
             if waiting := self._campaign.enlist(jobs, self._under_way, self._report):
                 self._under_way |= {job.id for job in waiting}
                 return waiting
@@ -232,7 +228,7 @@ class Launched(Campaign):
         super().__init__(folder, swept, launcher, display, kept=kept)
         self._launcher, self._overrides = launcher, overrides
 
-    def follow(self, source: Source, report: Report = _nothing) -> None:
+    def follow(self, source: Source, report: Report = lambda job, record: None) -> None:
         while jobs := source.more(1):
             self.table.extend(jobs)
             returned = self._launcher.launch(

@@ -69,7 +69,9 @@ class Display:
         self._scores: dict[str, tuple[float, int]] = {}
         """Of each arm the sum of its runs' scores, and their number."""
         self._leader: str | None = None
-        self._runs = self._skipped = self._to_come = 0
+        self.runs = 0
+        """In all, with those that are still to come."""
+        self._skipped = self._to_come = 0
         self._has_begun = False
         self._epochs = self._epochs_done = self._epochs_skipped = 0
         self._best = best or self._best_arm
@@ -83,7 +85,7 @@ class Display:
         self._jobs |= {job.id: job for job in jobs}
         self._to_come = self._to_come if to_come is None else to_come
         known = sum(job.run.epochs for job in self._jobs.values())
-        self._runs = len(self._jobs) + self._to_come
+        self.runs = len(self._jobs) + self._to_come
         self._epochs = known + self._to_come * known // max(1, len(self._jobs))
         self._update()
 
@@ -110,7 +112,7 @@ class Display:
             return
         self._has_begun = True
         if self._bar.disable:
-            print(f"{self._runs} runs, {self._skipped} of them done before", flush=True)
+            print(f"{self.runs} runs, {self._skipped} of them done before", flush=True)
         else:
             print(f"its page: python -m analysis.watch {shlex.quote(str(folder))}", flush=True)
         self._tell()
@@ -132,7 +134,7 @@ class Display:
             result = _result(record["final"]) if finished else _reason(record)
             done = self._skipped + sum(self._states.values())
             print(
-                f"[{done}/{self._runs}] {record['state']}  {' '.join(job.overrides)}  {result}  "
+                f"[{done}/{self.runs}] {record['state']}  {' '.join(job.overrides)}  {result}  "
                 f"{record['seconds']:.1f} s",
                 flush=True,
             )
@@ -144,7 +146,7 @@ class Display:
         run = job and record and {**_told(job, record), "seconds": record["seconds"]}
         events.tell(
             "progress",
-            runs=self._runs,
+            runs=self.runs,
             finished=self._states[store.FINISHED],
             failed=self._states[store.FAILED] + self._states[store.DIVERGED],
             skipped=self._skipped,
@@ -180,16 +182,11 @@ class Display:
 
     def _line(self) -> str:
         bad = self._states[store.FAILED] + self._states[store.DIVERGED]
-        text = f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {self._runs}"
+        text = f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {self.runs}"
         speed, left = self._pace()
         if speed is None or left is None:
             return text
         return f"{text}  {speed:.1f} epochs/s  {timedelta(seconds=math.ceil(left))} left"
-
-    @property
-    def runs(self) -> int:
-        """In all, with those that are still to come."""
-        return self._runs
 
     @property
     def left(self) -> float | None:
@@ -234,14 +231,9 @@ def summary(results: Sequence[tuple[Job, Record]], swept: Sequence[str], folder:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if arms:
         print("last epoch: mean ± 95% CI (Student's t) over seeds")
-        table = Table()
-        for column, justify in (
-            ("arm", "left"),
-            ("n", "right"),
-            ("test accuracy", "right"),
-            ("test loss (nats)", "right"),
-        ):
-            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        table = Table("arm")
+        for column in ("n", "test accuracy", "test loss (nats)"):
+            table.add_column(column, justify="right")
         for name, finals in list(arms.items())[:MOST_ARMS]:
             accuracy = [100 * final["test_acc"] for final in finals]
             loss = [final["test_loss"] for final in finals]

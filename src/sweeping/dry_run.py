@@ -163,9 +163,7 @@ def _bytes(job: Job) -> int:
 
 def _free(output: str) -> int:
     folder = Path(output).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(next(filter(Path.exists, (folder, *folder.parents)))).free
 
 
 def _duration(seconds: float) -> str:

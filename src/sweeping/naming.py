@@ -170,9 +170,7 @@ def sweep_file(path: Path) -> DictConfig:
     try:
         content: Any = OmegaConf.load(path)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise InputError(f"{path} cannot be read: {where}{problem}") from None
+        raise InputError(messages.unreadable(path, error)) from None
     is_sweep = isinstance(content, DictConfig) and (
         OmegaConf.is_dict(content.get("hydra")) or "hydra" not in content
     )
@@ -221,13 +219,8 @@ def check_single(hydra: Mapping[str, Any]) -> None:
     """
     sweeper, choices = hydra["sweeper"], hydra["runtime"]["choices"]
     right = "a single run would ignore it; add -m, or mode: MULTIRUN below hydra: in the sweep's file"
-    looks = (sweeper.get("until") or {}).get("looks")
-    for key, value in {
-        "arms": sweeper.get("arms"),
-        "params": sweeper.get("params"),
-        "until.looks": looks,
-    }.items():
-        if value:
+    for key in ("arms", "params", "until.looks"):
+        if value := value_at(sweeper, key):
             name = choices.get("sweep")
             raise InputError("sweep" if name else f"{SWEEPER}.{key}", name or value, right)
     if choices.get("hydra/sweeper") == "optuna":

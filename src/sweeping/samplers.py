@@ -11,7 +11,6 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
 
 from src.errors import InputError
 
@@ -54,41 +53,17 @@ def rounded(value: float, distribution: FloatDistribution) -> float:
     return min(max(round(value, decimals), low), high)
 
 
-class _Short(BaseSampler):
-    """Another sampler whose numbers have few digits: what is trained is what the trial's name says, and Optuna is
-    told of that."""
+class _FewDigits:
+    """In front of a sampler's class: its numbers have few digits, so that what is trained is what the trial's name
+    says, and Optuna is told of that."""
 
-    def __init__(self, sampler: BaseSampler) -> None:
-        self._sampler = sampler
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        drawn = self._sampler.sample_relative(study, trial, search_space)
+    def sample_relative(self, study: Any, trial: Any, search_space: dict[str, BaseDistribution]) -> Any:
+        drawn = super().sample_relative(study, trial, search_space)  # type: ignore[misc]
         return {key: _short(value, search_space[key]) for key, value in drawn.items()}
 
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        drawn = self._sampler.sample_independent(study, trial, param_name, param_distribution)
-        return _short(drawn, param_distribution)
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._sampler.before_trial(study, trial)
-
-    def after_trial(
-        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        self._sampler.after_trial(study, trial, state, values)
+    def sample_independent(self, study: Any, trial: Any, name: str, distribution: BaseDistribution) -> Any:
+        drawn = super().sample_independent(study, trial, name, distribution)  # type: ignore[misc]
+        return _short(drawn, distribution)
 
 
 def _short(value: Any, distribution: BaseDistribution) -> Any:
@@ -102,7 +77,7 @@ class _Grid(optuna.samplers.GridSampler):
         """Optuna's own would stop `Study.optimize`, which is not what runs here."""
 
 
-class _Sobol(optuna.samplers.QMCSampler):
+class _Sobol(_FewDigits, optuna.samplers.QMCSampler):
     """The point of this number of one scrambled sequence."""
 
     def __init__(self, seed: int, number: int) -> None:
@@ -134,7 +109,8 @@ def sampler_by_name(
         sampler = _Grid(dict(grid or {}), seed=seed)
         return lambda number: sampler
     if name == "qmc":
-        return lambda number: _Short(_Sobol(seed, number))
+        return lambda number: _Sobol(seed, number)
+    short = type(kind.__name__, (_FewDigits, kind), {})  # Optuna makes keys of the name
 
     def make(number: int) -> BaseSampler:
         options: dict[str, Any] = {"seed": int(np.random.SeedSequence([seed, number]).generate_state(1)[0])}
@@ -145,7 +121,7 @@ def sampler_by_name(
             options["popsize"] = batch_size
         elif name.startswith("nsga"):
             options["population_size"] = max(2, batch_size or POPULATION)
-        return _Short(kind(**options))
+        return short(**options)
 
     return make
 

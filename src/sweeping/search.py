@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.errors import SOME_RUNS_LOST, InputError
 from src.runs import sweep_folder, tags
 from src.runs.job import Record, ready
 from src.sweeping import dry_run, planning, samplers, search_options, study
 from src.sweeping.space import parse as parse_space
-from src.sweeping.sweep import packed, save_multirun, started, text_of, trains_here
+from src.sweeping.sweep import packed, parsed, save_multirun, started, text_of, trains_here
 from src.sweeping.trials import Search
 
 
@@ -33,25 +32,21 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
         SystemExit: with code 1, once all trials have ended, if one has no result.
     """
     options = search_options.parse(sweeper.options)
-    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
-    params = [f"{key}={value}" for key, value in sweeper.params.items()]
-    given = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
-    seeds, given = search_options.seeds(given)
+    seeds, given = search_options.seeds(parsed(sweeper, arguments)[1])
     space = parse_space(given)
     search_options.check_space(space, options)
     search_options.check_pruner(options, seeds)
     chosen, folder = packed(sweeper.config), Path(sweeper.config.hydra.sweep.dir)
     planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
     sweep_folder.check(folder, text_of(sweeper.config))
-    if sweeper.plan:
-        runs_of = max(1, len(seeds))
-        total, done = search_options.total(space, options), search_options.ended_before(folder)
-        dry_run.show(
-            search_options.corners(planner, space, seeds), folder, chosen, runs_of * total, runs_of * done
-        )
-        return []
-    with started(chosen) as engine:
+    with started(None if sweeper.plan else chosen) as engine:
         corners = search_options.corners(planner, space, seeds)
+        if sweeper.plan:
+            runs_of, ended = max(1, len(seeds)), search_options.ended_before(folder)
+            dry_run.show(
+                corners, folder, chosen, runs_of * search_options.total(space, options), runs_of * ended
+            )
+            return []
         ready([job.run for job in corners], here=trains_here(chosen))
         options = search_options.batched(options, chosen, corners[0].run)
         about = search_options.about(space, options, seeds)
@@ -73,7 +68,7 @@ def search(sweeper: Any, arguments: Sequence[str]) -> list[list[Record]]:
                 is_durable=options.batch_size is None,
             )
             searching = Search(planner, space, options, memory, folder, seeds)
-            returned = searching.run(searching.campaign(engine, chosen, sweeper))
+            returned = searching.run(engine, chosen, sweeper)
     if searching.end():
         raise SystemExit(SOME_RUNS_LOST)
     return returned

@@ -49,7 +49,7 @@ def parse(options: Mapping[str, Any]) -> Options:
     Raises:
         InputError: for the first one that is wrong.
     """
-    raw = _plain(options)
+    raw: Any = OmegaConf.to_container(OmegaConf.create(dict(options)))
     if (arms := raw.pop("arms")) is not None:
         right = "a search takes no arms; give its keys a choice or an interval"
         raise InputError("hydra.sweeper.arms", arms, right)
@@ -88,13 +88,6 @@ def batched(options: Options, chosen: Settings | None, run: Run) -> Options:
     if options.batch_size is None and (chosen is None or chosen.gpus or is_on_gpu):
         return replace(options, batch_size=BATCH)
     return options
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        for key, value in options.items()
-    }
 
 
 def _some_of(*choices: str, why: str = "") -> Check:
@@ -185,8 +178,8 @@ def total(space: Space, options: Options) -> int:
 
 def ended_before(folder: Path) -> int:
     """Trials of the folder's study that have ended."""
-    path = folder / study.FILE
-    return sum(trial.state.is_finished() for trial in study.load(path).trials) if path.exists() else 0
+    before = study.begun(folder)
+    return sum(trial.state.is_finished() for trial in before.trials) if before else 0
 
 
 def grid(space: Space, options: Options) -> dict[str, list[Any]] | None:
@@ -213,7 +206,8 @@ def about(space: Space, options: Options, seeds: Sequence[str] = ()) -> dict[str
 
 def check_same(folder: Path, about: Mapping[str, Any]) -> None:
     """Refuses to go on with another search's study: trials of two searches tell a sampler nothing."""
-    for key, was in study.recorded(folder).items():
+    before = study.begun(folder)
+    for key, was in (before.user_attrs.get(study.ABOUT) or {}).items() if before else ():
         if about.get(key) != was:
             raise InputError(
                 f"hydra.sweeper.{key}"

@@ -35,6 +35,28 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
+OF_THE_DISK = re.compile("disk is full|disk I/O error|readonly database|unable to open database")
+
+
+@contextmanager
+def _in_one_line(path: Path, kind: type[Exception] = sqlite3.Error) -> Iterator[None]:
+    """Says what goes wrong with the database at `path`, an error of SQL or of this kind.
+
+    Raises:
+        InputError: if the file is something else; MachineError: if the disk gives out.
+    """
+    try:
+        yield
+    except (InputError, MachineError):
+        raise
+    except (SQLAlchemyError, sqlite3.Error, kind) as error:
+        reason = str(error).strip().splitlines()[0]
+        if match := OF_THE_DISK.search(reason):
+            raise MachineError(f"{path} cannot be written ({match[0]})") from None
+        right = "without it the search begins anew, and trains no finished run again"
+        raise InputError(f"{path} is no study of Optuna ({reason}); {right}") from None
+
+
 def open_storage(path: Path, is_durable: bool = False) -> optuna.storages.RDBStorage:
     """The SQLite storage at `path`, made where there is none.
 
@@ -52,35 +74,8 @@ def open_storage(path: Path, is_durable: bool = False) -> optuna.storages.RDBSto
         connection.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'OFF'}")
         return connection
 
-    try:
+    with _in_one_line(path, RuntimeError):
         return optuna.storages.RDBStorage("sqlite:///" + FILE, engine_kwargs={"creator": connect})
-    except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:
-        raise _said(path, error) from None
-
-
-OF_THE_DISK = re.compile("disk is full|disk I/O error|readonly database|unable to open database")
-
-
-def _said(path: Path, error: Exception) -> InputError | MachineError:
-    """What goes wrong with a database, in one line."""
-    reason = str(error).strip().splitlines()[0]
-    if match := OF_THE_DISK.search(reason):
-        return MachineError(f"{path} cannot be written ({match[0]})")
-    return _damaged(path, error)
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = str(error).strip().splitlines()[0]
-    right = "without it the search begins anew, and trains no finished run again"
-    return InputError(f"{path} is no study of Optuna ({reason}); {right}")
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        raise _said(path, error) from None
 
 
 def load(path: Path, is_durable: bool = False) -> optuna.Study:
@@ -90,11 +85,12 @@ def load(path: Path, is_durable: bool = False) -> optuna.Study:
         InputError: if there is not exactly one, or it cannot be read.
     """
     try:
-        storage = open_storage(path, is_durable)
-        (name,) = optuna.get_all_study_names(storage)
-        return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
-    except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
-        raise error if isinstance(error, InputError) else _damaged(path, error) from None
+        with _in_one_line(path, ValueError):
+            storage = open_storage(path, is_durable)
+            (name,) = optuna.get_all_study_names(storage)
+            return optuna.load_study(
+                study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler()
+            )
     except MachineError as error:
         raise InputError(str(error)) from None
 
@@ -122,10 +118,9 @@ class Study:
     ) -> None:
         self._distributions, self._sampler = dict(distributions), sampler
         self._path = path = folder / FILE
-        is_new = not path.exists()
         storage = open_storage(path)
-        with _writing(path):
-            if is_new or not optuna.get_all_study_names(storage):
+        with _in_one_line(path):
+            if not optuna.get_all_study_names(storage):
                 optuna.create_study(study_name=folder.name, storage=storage, directions=list(directions))
             self._disk = load(path, is_durable)
             if not self._disk.user_attrs.get(ABOUT):
@@ -146,14 +141,14 @@ class Study:
     def write(self) -> None:
         """Puts the trials that were asked for since into `study.db`, as running."""
         new = self.trials[self._written :]
-        with _writing(self._path):
+        with _in_one_line(self._path):
             self._disk.add_trials(new)
         self._written += len(new)
 
     def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
         """A trial that was written has ended."""
         self._live.tell(number, values, state)
-        with _writing(self._path):
+        with _in_one_line(self._path):
             self._disk.tell(number, values, state)
 
     def best(self) -> list[FrozenTrial]:
@@ -182,10 +177,7 @@ def is_worse(values: Sequence[float], best: Sequence[float], direction: Directio
     return optuna.pruners.WilcoxonPruner().prune(other, running)
 
 
-def recorded(folder: Path) -> dict[str, Any]:
-    """What the folder's study is about; empty where there is none yet."""
+def begun(folder: Path) -> optuna.Study | None:
+    """The folder's study; None where there is none yet."""
     path = folder / FILE
-    if not path.exists():
-        return {}
-    storage = open_storage(path)
-    return dict(load(path).user_attrs.get(ABOUT) or {}) if optuna.get_all_study_names(storage) else {}
+    return load(path) if path.exists() and optuna.get_all_study_names(open_storage(path)) else None

@@ -5,13 +5,14 @@ What brings torch is imported once the engine has started, whose workers import 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -41,26 +42,22 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     folder = Path(sweeper.config.hydra.sweep.dir)
     chosen = packed(sweeper.config)
     sweep_folder.check(folder, text_of(sweeper.config))
-    if sweeper.plan:
-        from src.sweeping import dry_run
-
-        decisions = _decisions(sweeper, job_overrides, swept, folder)
-        jobs = decisions.most if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
-        if not decisions:
-            _check_primary(sweeper, job_overrides, jobs)
-        dry_run.show(jobs, folder, chosen)
-        if decisions:
-            print(f"at least {len(decisions.first)} of these runs: {decisions.line()}")
-        return []
-    with started(chosen) as engine:
+    with started(None if sweeper.plan else chosen) as engine:
         with importing():
             from src.runs.job import ready
+            from src.sweeping import dry_run
             from src.sweeping.campaign import Campaign, Launched
             from src.sweeping.display import Display
-        decisions = _decisions(sweeper, job_overrides, swept, folder)
-        jobs = decisions.first if decisions else planning.distinct(plan(sweeper, job_overrides), swept)
-        if not decisions:
+        if decisions := _decisions(sweeper, job_overrides, swept, folder):
+            jobs = decisions.most if sweeper.plan else decisions.first
+        else:
+            jobs = planning.distinct(plan(sweeper, job_overrides), swept)
             _check_primary(sweeper, job_overrides, jobs)
+        if sweeper.plan:
+            dry_run.show(jobs, folder, chosen)
+            if decisions:
+                print(f"at least {len(decisions.first)} of these runs: {decisions.line()}")
+            return []
         ready([job.run for job in jobs], here=trains_here(chosen))
         plan_of_looks = decisions.until.text() if decisions else ""
         sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output, plan_of_looks)
@@ -148,12 +145,13 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: 
     ready([job.run for job in jobs], here=trains_here(chosen))
     sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
     tags.add(folder, jobs[0].run.tags, jobs[0].run.note)
-    with started(chosen) as engine:
-        assert engine is not None
-        with Campaign(folder, swept, engine, Display(swept), pack_size=chosen.pack_size) as campaign:
-            campaign.table.extend(different)
-            campaign.table.records |= {record["id"]: record for _, record in earlier}
-            campaign.train([job for job in different if job.id not in campaign.table.records])
+    with (
+        closing(engines.start(chosen)) as engine,
+        Campaign(folder, swept, engine, Display(swept), pack_size=chosen.pack_size) as campaign,
+    ):
+        campaign.table.extend(different)
+        campaign.table.records |= {record["id"]: record for _, record in earlier}
+        campaign.train([job for job in different if job.id not in campaign.table.records])
     records = campaign.table.records
     launcher.earlier = [(job, records[job.id]) for job in different]
     if _end(campaign, different, [records[job.id] for job in different]):
@@ -172,15 +170,20 @@ def expanded(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     """Overrides of each job of the arms sweeper."""
     if sweeper.arms is None:
         raise InputError("hydra.sweeper.arms", None, "this sweep's arms must be given; its file says how")
-    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     _check_texts(sweeper, {naming.key_of(argument) for argument in arguments})
-    params = [f"{key}={value}" for key, value in sweeper.params.items()]
-    overrides = [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
+    parser, overrides = parsed(sweeper, arguments)
     arms = [parser.parse_overrides(planning.split_arm(arm)) for arm in sweeper.arms]
     given = {override.key_or_group for override in itertools.chain(overrides, *arms)}
     if (looks := _looks(sweeper)) and "seed" not in given:
         overrides += parser.parse_overrides([f"seed=range({looks[-1]})"])
     return planning.expand(overrides, arms)
+
+
+def parsed(sweeper: Any, arguments: Sequence[str]) -> tuple[OverridesParser, list[Override]]:
+    """A sweeper's params and behind them the command line's overrides, and what has parsed them."""
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    params = [f"{key}={value}" for key, value in sweeper.params.items()]
+    return parser, [o for o in parser.parse_overrides([*params, *arguments]) if o.key_or_group != "sweep"]
 
 
 def _check_texts(sweeper: Any, overridden: Set[str]) -> None:
@@ -223,15 +226,9 @@ def trains_here(chosen: Settings | None) -> bool:
     return chosen is None or chosen.here
 
 
-@contextlib.contextmanager
-def started(chosen: Settings | None) -> Iterator[Engine | None]:
+def started(chosen: Settings | None) -> AbstractContextManager[Engine | None]:
     """The engine of these settings, whose workers import while we plan; None without settings."""
-    engine = None if chosen is None else engines.start(chosen)
-    try:
-        yield engine
-    finally:
-        if engine is not None:
-            engine.close()
+    return nullcontext() if chosen is None else closing(engines.start(chosen))
 
 
 def text_of(config: DictConfig) -> str:

@@ -63,12 +63,12 @@ class Search:
         self._total = search_options.total(space, options)
         self._campaign: Campaign
 
-    def campaign(self, engine: Engine | None, chosen: Settings | None, sweeper: Any) -> Campaign:
-        """What trains this search's runs: on the engine, or without one by the launcher that Hydra has."""
+    def run(self, engine: Engine | None, chosen: Settings | None, sweeper: Any) -> list[list[Record]]:
+        """Go on to the last trial, on the engine, or without one by Hydra's launcher; the runs' records."""
         swept = [axis.key for axis in self._space.axes]
         display = Display(swept, best=self._best_line)
         if engine is not None and chosen is not None:
-            campaign = Campaign(
+            self._campaign = Campaign(
                 self._folder,
                 swept,
                 engine,
@@ -79,14 +79,12 @@ class Search:
             )
         else:
             launcher = sweeper.hydras_launcher()
-            campaign = Launched(self._folder, swept, launcher, display, self._overrides, kept=self._kept)
-        campaign.table.runs_of_trial = len(self._seeds)
-        return campaign
-
-    def run(self, campaign: Campaign) -> list[list[Record]]:
-        """Go on to the last trial; the runs' records."""
-        self._campaign, self._records = campaign, campaign.table.records
-        with campaign:
+            self._campaign = Launched(
+                self._folder, swept, launcher, display, self._overrides, kept=self._kept
+            )
+        self._records = self._campaign.table.records
+        self._campaign.table.runs_of_trial = len(self._seeds)
+        with self._campaign as campaign:
             self._take_up()
             campaign.follow(self, self._tell)
         return [list(self._records.values())]
@@ -152,10 +150,10 @@ class Search:
         """Seeds that a trial is trained on before it is asked whether it goes on."""
         return len(self._seeds) if self._options.pruner is None else FIRST_SEEDS
 
-    def more(self, room: int) -> list[Job]:
+    def more(self, count: int) -> list[Job]:
         """Jobs of trials under way, and of new ones: with batches as soon as none is under way."""
         while self._options.batch_size or not self._released:
-            new = self._next_numbers(max(1, room // self._first))
+            new = self._next_numbers(max(1, count // self._first))
             if not new:
                 break
             for _ in new:
@@ -173,14 +171,14 @@ class Search:
         self._campaign.display.add(released, to_come=self._to_come())
         return released
 
-    def _next_numbers(self, room: int) -> range:
+    def _next_numbers(self, count: int) -> range:
         """Numbers of the trials to be asked for now.
 
         Batches are of the trials 0 to `batch_size` - 1 and so on, so that a search that goes on after a kill
         first completes the batch that was under way, and is asked then with the same trials told.
         """
         asked, size = len(self._study.trials), self._options.batch_size
-        end = asked + room
+        end = asked + count
         if size:
             is_going = not all(trial.state.is_finished() for trial in self._study.trials)
             end = -(-asked // size) * size if is_going or self._waits else (asked // size + 1) * size

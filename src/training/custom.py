@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from src import components
 from src.config import Run
+from src.errors import InputError
 from src.noise import Noise
 from src.optimizers import Optimizer
 from src.stacks import Stack
@@ -23,15 +24,8 @@ Column = list[float | None]
 """One number a run; None where there is none."""
 
 
-class WrongMetricsError(ValueError):
+class WrongMetricsError(InputError):
     """What is wrong with the numbers that a component gives."""
-
-    def __init__(self, group: str, name: str, problem: str) -> None:
-        super().__init__(group, name, problem)
-        self.group, self.name, self.problem = group, name, problem
-
-    def __str__(self) -> str:
-        return f"{self.group}={self.name}: {self.problem}"
 
 
 def of_epoch(
@@ -56,7 +50,7 @@ def of_epoch(
         declared = components.metrics(group, name)
         if not declared:
             continue
-        file = str(components.find(group, name).__file__)
+        file = components.file(group, name)
         try:
             with torch.no_grad():
                 columns |= _columns(ask(), declared, len(nets))

@@ -118,14 +118,14 @@ def _check_rates(run: Run, places: Places) -> None:
 
 def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     noise, name = noises.make(run.noise), run.model.name
-    file = _file("model", name)
+    file = components.file("model", name)
     try:
         problem = _trial.problem_of_masks(noise)
     except components.RAISED as error:
         raised = components.in_hook(error, {"noise": run.noise.name})
         raise Misfit("noise", run.noise.name, raised) from error
     if problem:
-        raise InputError("noise", run.noise.name, f"{_file('noise', run.noise.name)}: {problem}")
+        raise InputError("noise", run.noise.name, f"{components.file('noise', run.noise.name)}: {problem}")
     try:
         net, again = (models.build(run.model, math.prod(shape), classes, seed=0) for _ in range(2))
     except InputError:
@@ -183,72 +183,68 @@ def _same(tensor: Tensor, other: Tensor) -> bool:
     return tensor.shape == other.shape and torch.allclose(tensor, other, rtol=0, atol=0, equal_nan=True)
 
 
-def _file(group: str, name: str) -> str:
-    return str(components.find(group, name).__file__)
-
-
 def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int) -> Places:
     """Of nets with layers in a row, whose hidden layers are the places."""
     weights = [tuple(parameter.shape) for parameter in net.parameters() if parameter.dim() == 2]
+    places = range(stack.places + 1)
     problems: dict[int, InputError | str] = {}
-    shapes: dict[int, tuple[int, ...]] = {}
-    for place in range(stack.places + 1):
-        if noise.has("weight") or noise.has("product"):
-            layer = place + 1 if noise.reads else place
-            if layer == 0:
-                problems[0] = "a noise in the layers that make a place has none to act in at the input"
-                continue
-            shape = weights[layer - 1]
-        else:
-            shape = (trial.BATCHES[0], features if place == 0 else weights[place - 1][0])
-        shapes[place] = shape
-        _try(problems, place, run, noise, shape)
-    return Places(stack.places, "place", problems, shapes)
+    if noise.in_layers:
+        layers = {place: place + noise.reads for place in places}
+        shapes = {place: weights[layer - 1] for place, layer in layers.items() if layer}
+        if 0 not in shapes:
+            problems[0] = "a noise in the layers that make a place has none to act in at the input"
+    else:
+        widths = [features, *(out for out, _ in weights)]
+        shapes = {place: (trial.BATCHES[0], widths[place]) for place in places}
+    return Places(stack.places, "place", {**problems, **_problems(run, noise, shapes)}, shapes)
 
 
-def _try(
-    problems: dict[int, InputError | str], place: int, run: Run, noise: Noise, shape: Sequence[int]
-) -> None:
-    message = _trial.problem(noise, shape, place)
-    if message is not None:
-        name = run.noise.name
-        problems[place] = InputError("noise", name, f"{_file('noise', name)}: {message}")
+def _problems(run: Run, noise: Noise, shapes: Mapping[int, tuple[int, ...]]) -> dict[int, InputError]:
+    """What is wrong with the noise itself, by the places whose shapes these are."""
+    name = run.noise.name
+    messages = {place: _trial.problem(noise, shape, place) for place, shape in shapes.items()}
+    file = components.file("noise", name)
+    return {
+        place: InputError("noise", name, f"{file}: {message}")
+        for place, message in messages.items()
+        if message
+    }
 
 
 def _of_module(
     run: Run, net: nn.Module, twin: nn.Module, noise: Noise, shape: Sequence[int], classes: int
 ) -> Places:
     name = run.model.name
+    file = components.file("model", name)
     try:
         calls, unused = trial.calls(net, twin, noise, shape, classes)
     except trial.WrongModelError as error:
-        raise InputError("model", name, f"{_file('model', name)} {error}") from None
-    in_layers = noise.has("weight") or noise.has("product")
-    if in_layers and not noise.reads:
-        calls = calls[:-1]
-    elif in_layers:
-        calls = calls[1:]  # place k is read by the next layer
+        raise InputError("model", name, f"{file} {error}") from None
+    in_layers = noise.in_layers
+    if in_layers:
+        calls = (
+            calls[1:] if noise.reads else calls[:-1]
+        )  # place k is made by layer k, and read by the next one
     problems: dict[int, InputError | str] = {}
     shapes: dict[int, tuple[int, ...]] = {}
     for place, call in enumerate(calls, 1):
-        location = f"layer {place + noise.reads}" if in_layers else f"place {place}"
+        number = place + (in_layers and noise.reads)
+        location = f"{'layer' if in_layers else 'place'} {number}"
         if problem := _problem_of(call, noise):
             problems[place] = f"{location} is an nn.{call.kind.__name__}{problem}"
-        elif place + (noise.reads and in_layers) in unused:
+        elif number in unused:
             problems[place] = (
                 f"what {location}, an nn.{call.kind.__name__}, gives has no effect on the logits"
             )
         else:
             shapes[place] = _units(call)
-            _try(problems, place, run, noise, shapes[place])
     problems[0] = (
         "a plain module has no place at its input; call an nn.Dropout on the images, which is place 1"
     )
+    problems |= _problems(run, noise, shapes)
     count = len(calls)
     if count > len(RATES) and not in_layers and _trial.hook_of(noise):
-        problem = (
-            f"{_file('model', name)} calls {count} dropouts, and there are rates for {len(RATES)} places"
-        )
+        problem = f"{file} calls {count} dropouts, and there are rates for {len(RATES)} places"
         problems |= {place: InputError("model", name, problem) for place in range(1, count + 1)}
     counted = "place" if not in_layers else f"place in its layers for noise={run.noise.name}"
     return Places(count, counted, problems, shapes)

@@ -11,7 +11,6 @@ import torch
 from src import components
 from src.config import Run
 from src.data import Dataset
-from src.errors import InputError
 from src.training import custom, trainer
 from src.training.images import Images
 
@@ -39,8 +38,8 @@ def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
             continue
         try:
             _train(run, shape, classes)
-        except custom.WrongMetricsError as error:
-            raise InputError(error.group, error.name, error.problem) from error
+        except custom.WrongMetricsError:
+            raise
         except components.RAISED:
             continue
 
@@ -48,19 +47,8 @@ def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
 def _train(run: Run, shape: Sequence[int], classes: int) -> None:
     images = torch.rand(STEPS * BATCH, math.prod(shape), generator=torch.Generator().manual_seed(0))
     labels = torch.arange(len(images)) % classes
-    none, no_labels = images[:0], labels[:0]
-    data = Dataset(
-        "random",
-        images,
-        labels,
-        none,
-        no_labels,
-        images,
-        labels,
-        scale=1.0,
-        classes=classes,
-        shape=tuple(shape),
-    )
+    some, none = (images, labels), (images[:0], labels[:0])
+    data = Dataset("random", *some, *none, *some, scale=1.0, classes=classes, shape=tuple(shape))
     probe = run.probe.changed(every=None, test_time=False, train=False, ema=None)
     short = dataclasses.replace(
         run, epochs=1, batch_size=BATCH, matmul="torch", precision="float32", probe=probe

@@ -68,9 +68,7 @@ def _checked(overrides: tuple[str, ...], output: str | Path) -> list[str]:
     for override in overrides:
         if not isinstance(override, str) or override.startswith("-"):
             raise InputError(f"{override!r} is no override; texts such as 'dropout1=0.2,0.5' are right")
-    if any(override.startswith("output=") for override in overrides):
-        return list(overrides)
-    if str(output) == "outputs":
+    if str(output) == "outputs" or any(override.startswith("output=") for override in overrides):
         return list(overrides)
     text = str(output).replace("\\", "\\\\").replace('"', '\\"')
     return [*overrides, f'output="{text}"']

@@ -46,9 +46,8 @@ class PrimaryConf:
 class UntilConf:
     """Seeds after which a sweep looks whether `primary` is decided, and stops where it is; off without looks."""
 
-    looks: list[int] | None = (
-        None  # such as [10, 20, 30]: an arm takes the first so many of the sweep's seeds
-    )
+    # such as [10, 20, 30]: an arm takes the first so many of the sweep's seeds
+    looks: list[int] | None = None
     alpha: float = 0.05  # of all contrasts and looks together
     spending: str = "pocock"  # the same level at each look, or obrien-fleming: next to none at the first
 
@@ -89,9 +88,8 @@ class OptunaConf:
 class PackedConf:
     _target_: str = "hydra_plugins.dropout_sweeps.PackedLauncher"
     n_jobs: int | None = None  # worker processes; null: the cores this process may use
-    pack_size: int | None = (
-        None  # runs handed to a worker at once; null: measured defaults, see src/engines/queue.py
-    )
+    # runs handed to a worker at once; null: measured defaults, see src/engines/queue.py
+    pack_size: int | None = None
     backend: str = "loky"  # where workers are: loky (this machine) | dask | ray | slurm; see sweeps/README.md
     address: str | None = None  # of a running Dask scheduler or Ray cluster; null: one is started here
     shared: bool = False  # whether workers see `output` on a disk that they share with this process
