@@ -163,4 +163,6 @@ def without_idle(arm: Mapping[str, Any]) -> dict[str, Any]:
 
 def values(arm: str) -> dict[str, Any]:
     """The setting of an arm, as its overrides say it."""
-    return {key: OmegaConf.create(f"x: {value}").x for key, value in (part.split("=") for part in arm.split())}
+    return {
+        key: OmegaConf.create(f"x: {value}").x for key, value in (part.split("=") for part in arm.split())
+    }
