@@ -178,7 +178,7 @@ class Decisions:
         return f"look at {seeds} of at most {last} seeds: {pairs}, at most {self.left} more runs"
 
     def _wave(self, look: int) -> list[Job]:
-        """The jobs that the look takes beside those of the looks before; arms in no contrast have the first alone."""
+        """The jobs that the look takes beside those before; arms in no contrast have the first alone."""
         before = self.until.looks[look - 1] if look else 0
         arms = self.until.arms_of(self._open) if look else range(len(self.arms))
         return [job for arm in arms for job in self.arms[arm].jobs(self.until.looks[look])[before:]]
