@@ -82,6 +82,11 @@ class Table:
         """Name of its file in sweeps/."""
         return self.name.partition("__")[0]
 
+    @property
+    def given(self) -> dict[str, str]:
+        """Values of its overrides, as typed, by their key."""
+        return dict(override.split("=", 1) for override in self.overrides if "=" in override)
+
     def extra(self, name: str) -> pd.DataFrame:
         """A probe's rows.
 

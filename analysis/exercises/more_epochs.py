@@ -156,10 +156,9 @@ def _small_set(table: Table) -> SmallSet | None:
 
 def histories(table: Table) -> pd.DataFrame:
     """Every epoch of the two arms, with columns arm, decay, length (of the run) and the gaps."""
-    given = dict(override.split("=", 1) for override in table.overrides if "=" in override)
     frame = with_gaps(table.epochs)
     frame = frame.assign(
-        decay=frame.get("optimizer.decay", given.get("optimizer.decay", CONSTANT)),
+        decay=frame.get("optimizer.decay", table.given.get("optimizer.decay", CONSTANT)),
         length=frame.groupby("id")["epoch"].transform("max"),
     )
     return pd.concat([rows_of(frame, rates).assign(arm=arm) for arm, rates in ARMS.items()])
