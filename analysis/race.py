@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import design, runs
+from analysis import design, exercises, runs
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
 from src.errors import DONE, SOME_RUNS_LOST, InputError, Parser, command
@@ -155,26 +155,20 @@ def is_same(slower: float) -> bool:
 
 
 def best(table: pd.DataFrame, keys: Sequence[str], one_in: int, least: int = 2) -> list[str]:
-    """Of each noise the settings with the highest mean validation accuracy, as arms.
+    """Of each noise the best settings, see `exercises.ranked`, as arms.
 
     Settings that have fewer seeds than others of their noise are out of the race, and so is one with a run that
-    diverged. One in `one_in` of all its settings goes on, or the `least`. Equal ones go by the
-    validation loss.
+    diverged. One in `one_in` of all its settings goes on, or the `least`.
     """
     chosen: list[str] = []
     steps = table[table["budget"] == STEPS]
-    names = arm_names(steps, keys)
+    steps = steps.assign(arm=arm_names(steps, keys))
+    diverged = steps["arm"][steps["val_acc"].isna()]
     for _, of_noise in steps.groupby("noise", sort=False):
-        means = of_noise.groupby(names[of_noise.index], sort=False).agg(
-            seeds=("seed", "nunique"),
-            acc=("val_acc", "mean"),
-            loss=("val_loss", "mean"),
-            well=("val_acc", lambda values: values.notna().all()),
-        )
-        running = means[(means["seeds"] == means["seeds"].max()) & means["well"].astype(bool)]
-        count = max(least, round(len(means) / one_in))
-        order = running.assign(acc=-running["acc"].round(10)).sort_values(["acc", "loss"], kind="stable")
-        chosen.extend(order.index[:count])
+        settings = exercises.ranked(of_noise, ["arm"])
+        whole = settings["seeds"] == settings["seeds"].max()
+        running = settings["arm"][whole & ~settings["arm"].isin(diverged)]
+        chosen.extend(running[: max(least, round(len(settings) / one_in))])
     return chosen
 
 
