@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -42,38 +42,21 @@ def parts() -> list[str]:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m analysis.race",
-        description=(
-            "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by "
-            "mean validation accuracy on as many more. Then the best once more at equal time, where "
-            f"{RATIOS} says that an epoch with their noise takes longer or shorter. Writes one table a sweep. "
-            "Started again it trains only what is missing."
-        ),
+    text = (
+        "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by "
+        f"mean validation accuracy on as many more. Then the best once more at equal time, where {RATIOS} says that "
+        "an epoch with their noise takes longer or shorter. Writes one table a sweep. Started again it trains only "
+        "what is missing."
     )
+    parser = Parser(prog="python -m analysis.race", description=text)
     text = "Sweeps, such as noises_basic. The default is every part of the comparison of noises."
     parser.add_argument("sweeps", nargs="*", metavar="NAME", help=text)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=OUTPUT,
-        metavar="FOLDER",
-        help="The folder of the runs. The default is %(default)s.",
-    )
-    parser.add_argument(
-        "--to",
-        type=Path,
-        default=RESULTS,
-        metavar="FOLDER",
-        help="Where tables go. The default is %(default)s.",
-    )
-    parser.add_argument(
-        "--trim",
-        nargs="*",
-        default=[],
-        metavar="KEY=VALUE",
-        help="Overrides of every run, for a small version.",
-    )
+    text = "The folder of the runs. The default is %(default)s."
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=text)
+    text = "Where tables go. The default is %(default)s."
+    parser.add_argument("--to", type=Path, default=RESULTS, metavar="FOLDER", help=text)
+    text = "Overrides of every run, for a small version."
+    parser.add_argument("--trim", nargs="*", default=[], metavar="KEY=VALUE", help=text)
     return parser
 
 
@@ -115,32 +98,30 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
     table, keys, code = pd.DataFrame(), tuple[str, ...](), DONE
 
-    def train(budget: str, *overrides: str) -> int:
-        nonlocal table, keys, code
+    def rungs() -> Iterator[tuple[str, list[str]]]:
+        """Budget and overrides of each rung, by the table that those before it have left."""
+        seeds = len({seed for _, seed in design.read(sweep).runs})
+        first = f"seed=range({seeds})"
+        yield STEPS, [first]
+        finalists = json.dumps(best(table, keys, ONE_IN))
+        yield STEPS, [f"seed=range({seeds},{2 * seeds})", f"hydra.sweeper.arms={finalists}"]
+        for arm in best(table, keys, len(table), least=1) if ratios else []:
+            slower = slowness(ratios, dict(part.split("=") for part in arm.split())["noise"])
+            if slower is not None and not is_same(slower):
+                epochs = max(1, round(int(table["epochs"].iloc[0]) / slower))
+                yield TIME, [first, f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}"]
+
+    for budget, overrides in rungs():
         named = [f"sweep={sweep}", *trim, *overrides]
         found = run(["src.train", *named, *([] if output == OUTPUT else [f"output={output}"])])
         code = max(code, found)
-        if found <= SOME_RUNS_LOST:
-            folder = output / "sweeps" / sweep_name(named)
-            keys = keys or runs.read_list(folder)[1]
-            table = pd.concat([table, rows(folder, keys, budget)], ignore_index=True)
-            to.mkdir(parents=True, exist_ok=True)
-            write_whole(to / f"{sweep}.csv", table.to_csv(index=False))
-        return found
-
-    seeds = len({seed for _, seed in design.read(sweep).runs})
-    if train(STEPS, f"seed=range({seeds})") > SOME_RUNS_LOST:
-        return code
-    finalists = json.dumps(best(table, keys, ONE_IN))
-    if train(STEPS, f"seed=range({seeds},{2 * seeds})", f"hydra.sweeper.arms={finalists}") > SOME_RUNS_LOST:
-        return code
-    for arm in best(table, keys, len(table), least=1) if ratios else []:
-        slower = slowness(ratios, dict(part.split("=") for part in arm.split())["noise"])
-        if slower is not None and not is_same(slower):
-            epochs = max(1, round(int(table["epochs"].iloc[0]) / slower))
-            again = (f"seed=range({seeds})", f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}")
-            if train(TIME, *again) > SOME_RUNS_LOST:
-                return code
+        if found > SOME_RUNS_LOST:
+            break
+        folder = output / "sweeps" / sweep_name(named)
+        keys = keys or runs.read_list(folder)[1]
+        table = pd.concat([table, rows(folder, keys, budget)], ignore_index=True)
+        to.mkdir(parents=True, exist_ok=True)
+        write_whole(to / f"{sweep}.csv", table.to_csv(index=False))
     return code
 
 
