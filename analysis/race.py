@@ -43,9 +43,9 @@ def parts() -> list[str]:
 
 def _parser() -> Parser:
     text = (
-        "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by "
-        f"mean validation accuracy on as many more. Then the best once more at equal time, where {RATIOS} says that "
-        "an epoch with their noise takes longer or shorter. Writes one table a sweep. Started again it trains only "
+        "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by mean "
+        f"validation accuracy on as many more. Then the best once more at equal time, where {RATIOS} says that an "
+        "epoch with their noise takes longer or shorter. Writes one table a sweep. Started again it trains only "
         "what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
