@@ -92,8 +92,11 @@ def tables_of(source: Path, folder: Path, small: bool, kept: bool) -> Source:
     Raises:
         InputError: if no exercise has a table that can be read; one alone costs its exercise.
     """
-    paths = source.glob("*.json") if kept else (path.parent for path in source.glob("*/runs.csv"))
-    changed = {path.stem if kept else path.name: _changed(path) for path in sorted(paths)}
+    paths = sorted(source.glob("*.json" if kept else "*/runs.csv"))
+    changed = {path.stem if kept else path.parent.name: path.stat().st_mtime for path in paths}
+    other_size = (
+        "it is of full size; without --small it is" if small else "it is a small version; with --small it is"
+    )
     found: dict[str, Table] = {}
     unreadable: dict[str, str] = {}
     unused = []
@@ -104,7 +107,7 @@ def tables_of(source: Path, folder: Path, small: bool, kept: bool) -> Source:
         others, wanted = (full, trimmed) if small else (trimmed, full)
         names = [*others, *wanted] if kept else wanted
         if not names:
-            unused += [f"{other} is not used: {_other(small)}" for other in others]
+            unused += [f"{other} is not used: {other_size}" for other in others]
             continue
         try:
             table = tables.load(source, names[-1]) if kept else tables.collect(source / names[-1])
@@ -122,16 +125,6 @@ def tables_of(source: Path, folder: Path, small: bool, kept: bool) -> Source:
             right = f"{source} has no exercise's sweep; {what}"
         raise InputError(next(iter([*unreadable.values(), *unused]), right))
     return Source(found, unused, unreadable)
-
-
-def _changed(path: Path) -> float:
-    return (path / "runs.csv" if path.is_dir() else path).stat().st_mtime
-
-
-def _other(small: bool) -> str:
-    return (
-        "it is of full size; without --small it is" if small else "it is a small version; with --small it is"
-    )
 
 
 def answered(source: Source, folder: Path, languages: Sequence[str] = ("en",)) -> Chapter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,12 +84,10 @@ def book_curves(epochs: pd.DataFrame) -> Figure:
 
 
 @figures.styled
-def final_values(
-    final: pd.DataFrame, summaries: Mapping[str, Summary], measure: Measure, limit: int = figures.LISTED_ROWS
-) -> Figure:
+def final_values(final: pd.DataFrame, summaries: Mapping[str, Summary], measure: Measure) -> Figure:
     """Each run's last epoch as a dot, a seed at one height in all arms; each arm's mean and its interval.
 
-    More than 6 arms are sorted by their mean; of more than `limit`, the best and the worst are drawn, and the
+    More than 6 arms are sorted by their mean; of more than `LISTED_ROWS`, the best and the worst are drawn, and the
     figure says so.
 
     Args:
@@ -99,13 +96,14 @@ def final_values(
     """
     means = {arm: summary.mean for arm, summary in summaries.items()}
     higher = measure.higher_is_better is not False
-    shown = figures.chosen_arms(means, higher, limit)
+    shown = figures.chosen_arms(means, higher, figures.LISTED_ROWS)
     notes = ["dots: one run each; diamond: mean, with its 95% interval where there are several runs"]
     if len(shown) > 6:
         shown.sort(key=lambda arm: means[arm], reverse=higher)
         notes.append("sorted by the mean")
     if len(shown) < len(means):
-        notes.insert(0, f"the {math.ceil(limit / 2)} best and the {limit // 2} worst of {len(means)} arms")
+        half = figures.LISTED_ROWS // 2
+        notes.insert(0, f"the {half} best and the {half} worst of {len(means)} arms")
     seeds = sorted(final["seed"].unique())
     spread = np.linspace(-0.34, -0.08, len(seeds)) if len(seeds) > 1 else [-0.2]
     heights = dict(zip(seeds, spread, strict=True))

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from src.errors import InputError, Parser, command, events
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _name(table.problems)
     # Hydra reads it as a list of texts: each in quotes, for it holds spaces
     print(json.dumps(found, separators=(",", ":")))
-    events.tell("end", sweep=table.name, arms=found, problems=_told(table.problems))
+    events.tell("end", sweep=table.name, arms=found, problems=[*map(asdict, table.problems)])
 
 
 def _write(folder: Path, name: str | None, reference: str | None) -> None:
@@ -98,21 +98,13 @@ def _write(folder: Path, name: str | None, reference: str | None) -> None:
         print(f"{what}: {arm}")
     print(f"{second_stage.write(stage)}: {len(stage.arms)} arms, on fresh seeds until they are decided")
     print(f"run it: {stage.command}")
-    told = {
-        "arms": [arm for _, arm in stage.arms],
-        "command": stage.command,
-        "problems": _told(stage.problems),
-    }
-    events.tell("end", sweep=stage.first, **told)
+    arms, problems = [arm for _, arm in stage.arms], [*map(asdict, stage.problems)]
+    events.tell("end", sweep=stage.first, arms=arms, command=stage.command, problems=problems)
 
 
 def _name(problems: Sequence[Problem]) -> None:
     for problem in problems:
         print(problem, file=sys.stderr)
-
-
-def _told(problems: Sequence[Problem]) -> list[dict[str, Any]]:
-    return [asdict(problem) for problem in problems]
 
 
 def arms(name: str, table: Table) -> list[str]:

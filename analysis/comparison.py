@@ -11,7 +11,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ from analysis.runs import InputError, Sweep
 from analysis.search import Search
 from analysis.tables import Table
 from src import stats
-from src.runs import store
 
 ALL_PAIRS = 6
 """Most arms of which every pair is compared; more are compared with one reference each."""
@@ -152,11 +151,11 @@ def compare(
     wanted = metric or searched or (primary.measure.column if primary else "")
     measure = measures.of_column(wanted or "test_acc", sweep.metrics)
     sweep, without = _with_measure(sweep, measure)
-    sweep, epochs = _with_numbers(sweep, measure)
+    sweep = _with_numbers(sweep, measure)
     by_name = merge.named(sweep, TRIAL_DIGITS if searched else runs.DIGITS)
     names = {merge.place(arm): name for name, arm in by_name.items()}
-    rows = epochs[list(sweep.keys)].to_dict("records")
-    epochs = with_gaps(epochs.assign(arm=[names[merge.place(row)] for row in rows]))
+    rows = sweep.epochs[list(sweep.keys)].to_dict("records")
+    epochs = with_gaps(sweep.epochs.assign(arm=[names[merge.place(row)] for row in rows]))
     trained = [name for name in by_name if name in set(epochs["arm"])]
     looked = looks.read(sweep.folder) if len(paths) == 1 and not conditions else ()
     table = Table(sweep.name, sweep.keys, epochs, sweep.runs, sweep.problems, looks=looked)
@@ -234,13 +233,11 @@ def _with_measure(sweep: Sweep, measure: Measure) -> tuple[Sweep, tuple[str, ...
         return sweep, ()
     names = runs.arm_names(sweep.epochs, sweep.keys)
     logs = sweep.epochs[column].notna().groupby(names).transform("any")
-    kept = sweep.epochs[logs]
-    recorded = sweep.runs[sweep.runs["id"].isin(kept["id"])]
-    return replace(sweep, epochs=kept, runs=recorded), tuple(names[~logs].unique())
+    return sweep.without(set(sweep.epochs["id"][~logs])), tuple(names[~logs].unique())
 
 
-def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
-    """The sweep and its epochs without the runs that lack a number where the comparison needs one."""
+def _with_numbers(sweep: Sweep, measure: Measure) -> Sweep:
+    """The sweep without the runs that lack a number where the comparison needs one."""
     needed = list(dict.fromkeys([measure.column, *OF_EVERY_RUN]))
     numbers = [column for column in sweep.epochs if column not in ("id", "state", "seed", *sweep.keys)]
     for column in needed:
@@ -249,19 +246,9 @@ def _with_numbers(sweep: Sweep, measure: Measure) -> tuple[Sweep, pd.DataFrame]:
             right = f"{right}, or another --metric," if right else f"one of {', '.join(numbers)}"
             raise InputError(f"{sweep.folder} has no {column}; {right} is right")
     last = sweep.epochs.groupby("id", sort=False).tail(1)
-    good = last[np.isfinite(last[needed].astype(float)).all(axis=1)]["id"]
-    reason = "a metric of its last epoch is not a number"
-    problems = [
-        runs.Problem(row["id"], runs.DAMAGED, *runs.identity(row, sweep.keys), reason)
-        for row in last[~last["id"].isin(good)].to_dict("records")
-    ]
-    if good.empty:
-        raise InputError(
-            f"{sweep.folder} has no run with all of {', '.join(needed)}; the first: {problems[0]}"
-        )
-    kept = sweep.epochs[sweep.epochs["id"].isin(good)]
-    recorded = sweep.runs[sweep.runs["id"].isin(good)]
-    return replace(sweep, epochs=kept, runs=recorded, problems=(*sweep.problems, *problems)), kept
+    bad = last["id"][~np.isfinite(last[needed].astype(float)).all(axis=1)]
+    reasons = dict.fromkeys(bad, "a metric of its last epoch is not a number")
+    return sweep.with_damaged(reasons, f"run with all of {', '.join(needed)}")
 
 
 def facts(compared: Compared) -> dict[str, Any]:
@@ -357,7 +344,4 @@ def write(compared: Compared, to: Path | None = None) -> Path:
     folder = to or where.folder(compared.sweep.folder, compared.conditions)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = draw(compared, folder / "figures")
-    text = page.render("comparison.md", content(compared, drawn))
-    store.write_whole(folder / page.TEXT, text)
-    store.write_whole(folder / page.PAGE, page.html(text, compared.sweep.name, folder))
-    return folder / page.PAGE
+    return page.write("comparison.md", content(compared, drawn), folder, title=compared.sweep.name)

@@ -199,7 +199,7 @@ class ArmStats:
     """Runs of the arm in the sweep, with or without a result."""
     diverged: int
     broken: int
-    """Runs with a result that broke down, see `analysis.broken`; they count in every number."""
+    """Runs with a result that broke down, see `src.runs.broken`; they count in every number."""
     lost: int
     """Failed, unfinished, damaged or missing."""
     summaries: Mapping[Measure, Summary]
@@ -280,9 +280,9 @@ class Arms:
         """Diverged runs of each arm."""
         return {stats.name: stats.diverged for stats in self.stats(())}
 
-    def stats(self, measures: Sequence[Measure], names: Sequence[str] | None = None) -> list[ArmStats]:
+    def stats(self, measures: Sequence[Measure]) -> list[ArmStats]:
         """Each arm's counts and summaries."""
-        return [self._stats(name, measures) for name in (self.named if names is None else names)]
+        return [self._stats(name, measures) for name in self.named]
 
     def _stats(self, name: str, measures: Sequence[Measure]) -> ArmStats:
         arm, rows = self.named[name], self.rows(name)

@@ -30,20 +30,10 @@ def _parser() -> Parser:
             "written), 2 for bad input, and 3 where a tracker cannot be reached or written."
         ),
     )
-    parser.add_argument(
-        "folders",
-        nargs="+",
-        metavar="FOLDER",
-        type=Path,
-        help="The folder of a sweep, such as outputs/sweeps/swap_rates, or of a run, such as outputs/runs/ID.",
-    )
-    parser.add_argument(
-        "--to",
-        nargs="+",
-        required=True,
-        metavar="TRACKER",
-        help=f"One or more of {', '.join(loggers.names())}; pip install -e '.[trackers]' brings their packages.",
-    )
+    text = "The folder of a sweep, such as outputs/sweeps/swap_rates, or of a run, such as outputs/runs/ID."
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", type=Path, help=text)
+    text = f"One or more of {', '.join(loggers.names())}; pip install -e '.[trackers]' brings their packages."
+    parser.add_argument("--to", nargs="+", required=True, metavar="TRACKER", help=text)
     return parser
 
 

@@ -68,14 +68,12 @@ styled = mpl.rc_context(STYLE)
 """Decorates a function that draws."""
 
 
-def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write `name`.png and `name`.svg into `folder`; their paths."""
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write `name`.png and `name`.svg into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     with mpl.rc_context(STYLE):
-        figure.savefig(png)
-        figure.savefig(svg, metadata={"Date": None})
-    return png, svg
+        figure.savefig(folder / f"{name}.png")
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
 def chosen_arms(
@@ -183,21 +181,21 @@ def log_axis(axis: Axes, ticks: Sequence[float]) -> None:
 def forest(
     results: Sequence[Result],
     label: Callable[[Result], str] = lambda result: ", ".join(result.contrast.setting),
-    limit: int = LISTED_ROWS,
     look: Callable[[Result], tuple[Any, str]] | None = None,
 ) -> Figure:
     """Paired differences, a panel a measure and a row a label: a dot a seed, the mean as a diamond.
 
     Without a `look`, a colour and a name for the legend, what is judged is coloured by its verdict, and what is
-    described is grey; a margin is a grey band. Of more than `limit` rows both ends are drawn, as the figure says.
+    described is grey; a margin is a grey band. Of more than `LISTED_ROWS` rows both ends are drawn.
     """
     by_measure: dict[Measure, dict[str, Result]] = {}
     for result in results:
         by_measure.setdefault(result.measure, {})[label(result)] = result
     rows = every = list(dict.fromkeys(map(label, results)))
-    if len(rows) > limit:
+    if len(rows) > LISTED_ROWS:
         measure, first = next(iter(by_measure.items()))
-        rows = chosen_arms({name: r.paired.difference for name, r in first.items()}, measure.sign > 0, limit)
+        means = {name: result.paired.difference for name, result in first.items()}
+        rows = chosen_arms(means, measure.sign > 0, LISTED_ROWS)
     figure, axes = panels(1, len(by_measure), 1 + 0.5 * len(rows), sharey=True)
     for axis, (measure, named) in zip(axes[0], by_measure.items(), strict=True):
         for row, name in enumerate(rows):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import math
 import os
@@ -31,6 +32,9 @@ from src.sweeping.naming import value_at
 
 GOES_ON, STOPPED, ENDED = "goes on", "stopped", "ended"
 """States of a sweep: a process is at it; none is, and runs are missing; none is, and all runs have ended."""
+
+ENDS = (store.FINISHED, store.FAILED, store.DIVERGED)
+"""Of runs."""
 
 MOST_CURVES = 100
 """Arms whose curves the page holds: the best ones, and those that have no result yet."""
@@ -81,31 +85,28 @@ class Live:
         column = f"{measure.column}_used" if measure.column in keys else measure.column
         otherwise = self._corrections.correct(table, keys, column, measure.column, folders)
         table = table.drop_duplicates(["id", *keys, "seed"])
-        values = _numbers(table, column, keys, self._column)
-        arms = (
-            table.groupby(list(keys), sort=False).ngroup().to_numpy() if keys else np.zeros(len(table), int)
+        unfinished = table["id"][table["state"] == store.UNFINISHED]
+        running = _running(folders, unfinished, going)
+        listed = table[["id", "state", "seed"]].assign(
+            arm=table.groupby(list(keys), sort=False).ngroup() if keys else 0,
+            running=table["id"].isin(running.keys()),
+            value=_numbers(table, column, keys, self._column) * measure.scale,
         )
-        state = table["state"].to_numpy()
-        running = _running(folders, table["id"].to_numpy()[state == store.UNFINISHED], going)
-        is_running = table["id"].isin(running.keys()).to_numpy()
-        unfinished = int((state == store.UNFINISHED).sum())
-        summary = _summary(arms, state, is_running, values * measure.scale)
+        summary = _summary(listed)
+        firsts = ~listed["arm"].duplicated()
         total = max(len(table), going.runs if going else 0)
         return {
             "name": self.folder.resolve().name,
-            "state": GOES_ON if going else STOPPED if unfinished else ENDED,
+            "state": GOES_ON if going else STOPPED if len(unfinished) else ENDED,
             "updated": time.time(),
             "left": None
             if going is None or going.left is None
             else max(0.0, going.left - max(0.0, time.time() - going.written)),  # clocks may be set
             "runs": total,
             "counts": {
-                **{
-                    kind: int((state == kind).sum())
-                    for kind in (store.FINISHED, store.FAILED, store.DIVERGED)
-                },
+                **{kind: sum(summary[kind]) for kind in ENDS},
                 "running": len(running),
-                "waiting": total - len(table) + unfinished - len(running),
+                "waiting": total - len(table) + len(unfinished) - len(running),
             },
             "measure": {
                 "name": measure.name,
@@ -114,11 +115,11 @@ class Live:
                 "better": measure.sign if measure.higher_is_better is not None else 0,
             },
             "search": (self.folder / "study.db").exists(),
-            "keys": [_key(key, table[key][~_repeated(arms)]) for key in keys],
+            "keys": [_key(key, table[key][firsts]) for key in keys],
             "arms": summary,
-            "curves": self._drawn(table["id"].to_numpy(), arms, state, is_running, summary, folders, measure),
-            "running": self._running_rows(table, arms, running),
-            "bad": self._bad(table, arms, folders),
+            "curves": self._drawn(listed, summary["mean"], folders, measure),
+            "running": _running_rows(listed, running),
+            "bad": self._bad(listed, folders),
             "otherwise": {"runs": len(otherwise), "first": otherwise[:MOST_LISTED]},
             "looks": _looks(self.folder, self._declared(table)),
         }
@@ -133,38 +134,28 @@ class Live:
         return self._metrics
 
     def _drawn(
-        self,
-        ids: np.ndarray,
-        arms: np.ndarray,
-        state: np.ndarray,
-        is_running: np.ndarray,
-        summary: dict[str, list[Any]],
-        folders: Path,
-        measure: Measure,
+        self, listed: pd.DataFrame, means: Sequence[float | None], folders: Path, measure: Measure
     ) -> dict[str, list[list[float | None]]]:
-        """Mean and half the width of its interval by epoch, of the arms that are drawn."""
-        means = [math.inf if mean is None else -(measure.sign) * mean for mean in summary["mean"]]
-        best = sorted(range(len(means)), key=means.__getitem__)[:MOST_CURVES]
-        seen = (state == store.FINISHED) | is_running
+        """Epochs, means and half the widths of their intervals, of the arms that are drawn."""
+        ranks = [math.inf if mean is None else -(measure.sign) * mean for mean in means]
+        best = sorted(range(len(ranks)), key=ranks.__getitem__)[:MOST_CURVES]
+        seen = listed[((listed["state"] == store.FINISHED) | listed["running"]) & listed["arm"].isin(best)]
+        rows = [
+            self._values(run, folders / run, measure.column, state == store.FINISHED)
+            for run, state in zip(seen["id"], seen["state"], strict=True)
+        ]
+        arms = seen["arm"].to_numpy()
+        # a column a run, a row an epoch; runs that are not as far end in NaN
+        by_epoch = list(itertools.zip_longest(*rows, fillvalue=math.nan))
+        values = pd.DataFrame(by_epoch, columns=range(len(rows)), dtype=float) * measure.scale
+        mean, half = _intervals(values.T.groupby(arms))
+        lengths = pd.Series(map(len, rows), dtype=int).groupby(arms).max()
         curves = {}
         for arm in best:
-            rows = [
-                self._values(run, folders / run, measure.column, finished)
-                for run, finished in zip(
-                    ids[seen & (arms == arm)], state[seen & (arms == arm)] == store.FINISHED, strict=True
-                )
-            ]
-            rows = [row for row in rows if len(row)]
-            if not rows:
-                continue
-            matrix = np.full((len(rows), max(map(len, rows))), np.nan)
-            for row, of_run in zip(matrix, rows, strict=True):
-                row[: len(of_run)] = of_run
-            last = matrix.shape[1]
-            points = np.unique(np.linspace(0, last - 1, min(last, MOST_POINTS)).round().astype(int))
-            n = np.isfinite(matrix[:, points]).sum(0)
-            mean, half = _interval(n, *_moments(matrix[:, points] * measure.scale, n))
-            curves[str(arm)] = [(points + 1).tolist(), _plain(mean), _plain(half)]
+            if last := lengths.get(arm, 0):
+                points = np.unique(np.linspace(0, last - 1, min(last, MOST_POINTS)).round().astype(int))
+                of_arm = (_plain(frame.loc[arm, points]) for frame in (mean, half))
+                curves[str(arm)] = [(points + 1).tolist(), *of_arm]
         return curves
 
     def _values(self, run: str, folder: Path, column: str, finished: bool) -> np.ndarray:
@@ -182,26 +173,13 @@ class Live:
             self._curves[run] = values
         return values
 
-    def _running_rows(self, table: pd.DataFrame, arms: np.ndarray, running: dict[str, float]) -> list[Any]:
-        """Arm, seed, ID and seconds since the last sign of life."""
-        now = time.time()
-        places = np.flatnonzero(table["id"].isin(running.keys()).to_numpy())[:MOST_LISTED]
-        listed = table.iloc[places]
-        return [
-            [int(arm), seed, run, max(0, round(now - running[run]))]
-            for arm, seed, run in zip(arms[places], listed["seed"], listed["id"], strict=True)
-        ]
-
-    def _bad(self, table: pd.DataFrame, arms: np.ndarray, folders: Path) -> dict[str, Any]:
+    def _bad(self, listed: pd.DataFrame, folders: Path) -> dict[str, Any]:
         """Runs without a result: how many by reason, the first of them by name."""
-        places = np.flatnonzero(table["state"].isin([store.FAILED, store.DIVERGED]).to_numpy())
-        listed = table.iloc[places]
-        reasons = [self._reason(folders / run) for run in listed["id"]]
-        rows = list(
-            zip(listed["state"], map(int, arms[places]), listed["seed"], listed["id"], reasons, strict=True)
-        )
+        bad = listed[listed["state"].isin([store.FAILED, store.DIVERGED])]
+        reasons = [self._reason(folders / run) for run in bad["id"]]
+        rows = zip(bad["state"], bad["arm"], bad["seed"], bad["id"], reasons, strict=True)
         return {
-            "rows": rows[:MOST_LISTED],
+            "rows": list(rows)[:MOST_LISTED],
             "reasons": Counter(reasons).most_common(20),
             "log": os.path.relpath(folders, self.folder.resolve()),
         }
@@ -244,68 +222,51 @@ def _running(folders: Path, unfinished: Iterable[str], going: progress.Progress 
     return seen
 
 
-def _repeated(arms: np.ndarray) -> np.ndarray:
-    """Whether a row's arm stands further up."""
-    return pd.Series(arms).duplicated().to_numpy()
+def _running_rows(listed: pd.DataFrame, running: Mapping[str, float]) -> list[Any]:
+    """Arm, seed, ID and seconds since the last sign of life."""
+    now, rows = time.time(), listed[listed["running"]].head(MOST_LISTED)
+    return [
+        [arm, seed, run, max(0, round(now - running[run]))]
+        for arm, seed, run in zip(rows["arm"], rows["seed"], rows["id"], strict=True)
+    ]
 
 
-def _summary(
-    arms: np.ndarray, state: np.ndarray, is_running: np.ndarray, values: np.ndarray
-) -> dict[str, list[Any]]:
-    """Columns, a row an arm: counts of its runs, their mean, and half the width of its interval."""
-    count = int(arms.max()) + 1 if len(arms) else 0
+def _summary(listed: pd.DataFrame) -> dict[str, list[Any]]:
+    """Columns, a row an arm: counts of its runs, their mean, and half the width of its interval.
 
-    def counted(mask: np.ndarray) -> np.ndarray:
-        return np.bincount(arms[mask], minlength=count)
-
-    usable = (state == store.FINISHED) & np.isfinite(values)
-    n, total = counted(usable), np.bincount(arms[usable], values[usable], minlength=count)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / n
-        squares = np.bincount(arms[usable], (values[usable] - mean[arms[usable]]) ** 2, minlength=count)
-        mean, half = _interval(n, mean, np.sqrt(squares / (n - 1)))
-    numbers = {
-        "planned": np.bincount(arms, minlength=count),
-        "finished": counted(state == store.FINISHED),
-        "failed": counted(state == store.FAILED),
-        "diverged": counted(state == store.DIVERGED),
-        "running": counted(is_running),
-    }
-    return {
-        **{name: column.tolist() for name, column in numbers.items()},
-        "mean": _plain(mean),
-        "half": _plain(half),
-    }
+    Args:
+        listed: a row a run: state, arm (from 0 on), whether it is running, and its value as shown.
+    """
+    kinds = {kind: listed["state"] == kind for kind in ENDS}
+    counts = pd.DataFrame({"planned": True, **kinds, "running": listed["running"]})
+    usable = listed["value"].where(kinds[store.FINISHED] & np.isfinite(listed["value"]))
+    mean, half = map(_plain, _intervals(usable.groupby(listed["arm"])))
+    return {**counts.groupby(listed["arm"]).sum().to_dict("list"), "mean": mean, "half": half}
 
 
-def _moments(matrix: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD over the rows, without what is missing."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.nansum(matrix, 0) / n
-        return mean, np.sqrt(np.nansum((matrix - mean) ** 2, 0) / (n - 1))
+def _intervals(samples: Any) -> tuple[Any, Any]:
+    """Means, and half the widths of their 95% intervals by Student's t, which takes two values.
+
+    Args:
+        samples: grouped columns; NaN where a value is missing.
+    """
+    n = samples.count()
+    half = student.ppf(0.975, np.maximum(n - 1, 1)) * samples.std() / np.sqrt(np.maximum(n, 1))
+    return samples.mean(), half
 
 
-def _interval(n: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean, and half the width of its 95% interval by Student's t; NaN of fewer than one, or two values."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        half = np.where(n > 1, student.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(n), np.nan)
-    return np.where(n > 0, mean, np.nan), half
-
-
-def _plain(numbers: np.ndarray) -> list[float | None]:
+def _plain(numbers: Iterable[float]) -> list[float | None]:
     """As JSON: a missing number is null."""
     return [float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None for number in numbers]
 
 
 def _key(name: str, column: pd.Series) -> dict[str, Any]:
     """A swept key, with each arm's value as its place among the different ones; numbers ascend."""
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
-    if np.isfinite(numbers).all():
-        values, codes = np.unique(numbers, return_inverse=True)
-        return {"name": name, "number": True, "values": _plain(values), "codes": codes.tolist()}
-    places, words = pd.factorize(column)
-    shown = [word or "null" for word in words]
-    return {"name": name, "number": False, "values": shown, "codes": places.tolist()}
+    numbers = pd.to_numeric(column, errors="coerce")
+    is_number = bool(np.isfinite(numbers).all())
+    codes, values = pd.factorize(numbers if is_number else column, sort=is_number)
+    shown = _plain(values) if is_number else [word or "null" for word in values]
+    return {"name": name, "number": is_number, "values": shown, "codes": codes.tolist()}
 
 
 def _looks(folder: Path, declared: Mapping[str, str | None]) -> list[dict[str, Any]]:

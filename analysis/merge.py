@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import runs, where
+from analysis import parsing, runs, where
 from analysis.contrasts import Arm
 from analysis.runs import InputError, Sweep
 from src.config import RATES
@@ -54,7 +54,7 @@ def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Sweep
     parts = [_completed(sweep, keys, config) for sweep, config in zip(sweeps, configs, strict=True)]
     epochs = pd.concat([part.epochs for part in parts]).drop_duplicates(["id", "epoch"], ignore_index=True)
     # as if read from one table: a value that a run does not have is the word null
-    epochs = epochs.assign(**{key: runs.typed(epochs[key].map(runs.shown)) for key in keys})
+    epochs = epochs.assign(**{key: parsing.typed(epochs[key].map(runs.shown)) for key in keys})
     told = pd.concat([part.runs for part in parts]).drop_duplicates("id", ignore_index=True)
     words = [key for key in keys if not pd.api.types.is_numeric_dtype(epochs[key])]
     problems = {
@@ -65,16 +65,9 @@ def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Sweep
         for problem in part.problems
     }
     declared = {name: better for part in parts for name, better in part.metrics.items()}
-    whole = Sweep(target(folders), keys, epochs, told, tuple(problems.values()), declared)
-    last = epochs.drop_duplicates("id")
-    twice = last[last.assign(**{key: last[key].astype(str) for key in keys}).duplicated([*keys, "seed"])]
-    if len(twice):
-        arm, seed = runs.identity(twice.to_dict("records")[0], keys)
-        place_of = runs.Problem("", "", arm, seed, "").where
-        raise InputError(
-            f"{' and '.join(map(str, folders))} have different runs of {place_of}; one run an arm and seed is right"
-        )
-    return whole
+    names = " and ".join(map(str, folders))
+    runs.check_single(epochs.drop_duplicates("id"), keys, f"{names} have different runs")
+    return Sweep(target(folders), keys, epochs, told, tuple(problems.values()), declared)
 
 
 def _completed(sweep: Sweep, keys: Sequence[str], config: Mapping[str, Any]) -> Sweep:

@@ -88,48 +88,43 @@ class Winner:
         return summarise(list(values.values())) if values else None
 
 
-def tables_of(folder: Path) -> dict[str, pd.DataFrame]:
-    """Each part's table, with columns `arm`, a setting's name, and `device`.
+def table_of(folder: Path) -> pd.DataFrame:
+    """The runs of all parts there are: noise, the other keys, seed, what the race tells, part, arm and device.
 
     Raises:
         InputError: if there is none.
     """
-    found = {}
+    found = []
     for path in sorted(folder.glob("noises_*.csv")):
-        table = pd.read_csv(path, dtype={"id": str})
+        part = pd.read_csv(path, dtype={"id": str})
         # a rate that all settings of a part share is not among its columns
         fixed = design.read(path.stem).fixed if path.stem in parts() else {}
-        for place, key in enumerate(RATES):
-            if key in fixed and key not in table:
-                table.insert(place, key, fixed[key])
-        device = table["device"].fillna(CPU) if "device" in table else CPU
-        found[path.stem] = table.assign(arm=race.arm_names(table, _keys(table)), device=device)
+        for key in RATES:
+            if key in fixed and key not in part:
+                part.insert(1, key, fixed[key])
+        found.append(part.assign(part=path.stem))
     if not found:
         raise InputError(f"{folder} has no noises_*.csv; the tables of python -m analysis.race are right")
-    return found
+    others = {key for part in found for key in list(part)[: list(part).index("seed")]} - {"noise"}
+    keys = ["noise", *sorted(others)]
+    table = pd.concat(found, ignore_index=True)
+    table = table[[*keys, *(column for column in table if column not in keys)]]
+    device = table["device"].fillna(CPU) if "device" in table else CPU
+    table = table.assign(arm=race.arm_names(table, keys), device=device)
+    return table.drop_duplicates(["arm", "seed", "budget"])
 
 
-def _keys(table: pd.DataFrame) -> list[str]:
-    """What tells settings apart, in one order whatever the part's."""
-    return ["noise", *sorted({*table.columns[: list(table.columns).index("seed")]} - {"noise"})]
-
-
-def winners(tables: Mapping[str, pd.DataFrame]) -> list[Winner]:
-    """Every noise's best setting over all parts, the highest mean validation accuracy first."""
-    every = pd.concat(tables.values(), ignore_index=True)
-    of: dict[str, Winner] = {}
-    for table in tables.values():
-        for arm in race.best(table, _keys(table), len(table), least=1):
-            rows = table[table["arm"] == arm]
-            first = rows.iloc[0]
-            noise, tried = first["noise"], every[every["noise"] == first["noise"]]
-            setting = {
-                key: first[key] for key in _keys(table)[1:] if noise != "none" and pd.notna(first[key])
-            }
-            steps, again = (rows[rows["budget"] == budget] for budget in (STEPS, TIME))
-            winner = Winner(noise, setting, steps, again, tried, _edges(setting, tried))
-            of[noise] = max([*filter(None, [of.get(noise)]), winner], key=lambda w: w.rows["val_acc"].mean())
-    return sorted(of.values(), key=lambda winner: -winner.rows["val_acc"].mean())
+def winners(table: pd.DataFrame) -> list[Winner]:
+    """Every noise's best setting, the highest mean validation accuracy first."""
+    keys, found = list(table)[: list(table).index("seed")], []
+    for arm in race.best(table, keys, len(table), least=1):
+        rows = table[table["arm"] == arm]
+        noise, first = rows["noise"].iloc[0], rows.iloc[0]
+        tried = table[table["noise"] == noise]
+        setting = {key: first[key] for key in keys[1:] if noise != "none" and pd.notna(first[key])}
+        steps, again = (rows[rows["budget"] == budget] for budget in (STEPS, TIME))
+        found.append(Winner(noise, setting, steps, again, tried, _edges(setting, tried)))
+    return sorted(found, key=lambda winner: -winner.rows["val_acc"].mean())
 
 
 def _edges(setting: Mapping[str, Any], tried: pd.DataFrame) -> dict[str, str]:
@@ -143,8 +138,8 @@ def _edges(setting: Mapping[str, Any], tried: pd.DataFrame) -> dict[str, str]:
 
 def content(folder: Path, to: Path) -> dict[str, Any]:
     """What the template is given: numbers and names, no sentence."""
-    tables = tables_of(folder)
-    raced, ratios = winners(tables), race.read_ratios(folder / RATIOS)
+    table = table_of(folder)
+    raced, ratios = winners(table), race.read_ratios(folder / RATIOS)
     reference = next((winner for winner in raced if winner.noise == REFERENCE), None)
     if reference is None:
         raise InputError(f"{folder}: no table has {REFERENCE}, which all others are compared with")
@@ -155,7 +150,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     raced.sort(key=lambda winner: -ahead.get(winner.noise, 0.0))
     for found in results.values():
         found.sort(key=lambda r: -ahead.get(r.contrast.a, 0.0))
-    dropout = pd.concat(tables.values()).query("noise == @REFERENCE and budget == @STEPS")
+    steps = table[table["budget"] == STEPS]
+    dropout = steps[steps["noise"] == REFERENCE]
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     return {
         "raced": raced,
@@ -172,14 +168,12 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "slower": slower,
         "same_time": [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)],
         "regime": design.read(next(iter(parts()))).fixed,
-        "epochs": sorted(
-            {int(n) for table in tables.values() for n in table.query("budget == @STEPS")["epochs"]}
-        ),
+        "epochs": sorted(steps["epochs"].unique()),
         "seeds": [len(winner.rows) for winner in raced],
-        "missing": [part for part in parts() if part not in tables],
+        "missing": [part for part in parts() if part not in set(table["part"])],
         "not_raced": sorted(_noises(parts()) - {winner.noise for winner in raced}),
-        "devices": sorted({device for table in tables.values() for device in table["device"]}),
-        "runs": sum(map(len, tables.values())),
+        "devices": sorted(table["device"].unique()),
+        "runs": len(table),
         "families": FAMILIES,
         "measures": measures,
         "said": said,

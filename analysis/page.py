@@ -62,11 +62,14 @@ def render(template: str, said: Mapping[str, Any], language: str = "en") -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def write(template: str, said: Mapping[str, Any], folder: Path, language: str = "en") -> Path:
-    """Write a text and its page, whose title is the text's; path of the page."""
+def write(
+    template: str, said: Mapping[str, Any], folder: Path, language: str = "en", title: str = ""
+) -> Path:
+    """Write a text and its page, by default with the text's title; path of the page."""
     text, path = render(template, said, language), folder / name(PAGE, language)
+    title = title or text.partition("\n")[0].removeprefix("# ")
     store.write_whole(folder / name(TEXT, language), text)
-    store.write_whole(path, html(text, text.partition("\n")[0].removeprefix("# "), folder, language))
+    store.write_whole(path, html(text, title, folder, language))
     return path
 
 

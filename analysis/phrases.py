@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from markupsafe import Markup
 
 from analysis import runs
@@ -20,33 +22,9 @@ NUMBER = re.compile(r"−?\d+(?:\.\d+)?")
 UNIT = re.compile(r"(.+) \(([^()\d]+)\)")
 """A figure's label with a unit."""
 
-NAMES = {
-    "none": "no noise",
-    "dropout_clone": "dropout's clone",
-    "dropout_same_rates": "dropout at the noise's rates",
-    "gaussian": "Gaussian dropout",
-    "uniform": "uniform noise",
-    "additive": "additive noise",
-    "dropconnect": "DropConnect",
-    "dropconnect_gaussian": "Gaussian DropConnect",
-    "dropconnect_dynamic": "Dynamic DropConnect",
-    "dropconnect_example": "DropConnect for each example",
-    "dropblock": "DropBlock",
-    "dropout_masks": "mean loss of several masks",
-    "dropout_importance": "importance-weighted masks",
-    "random_rate": "random rate",
-    "balanced": "balanced masks",
-    "blend": "blending",
-    "neighbours": "neighbouring pixels",
-    "tangent": "tangent noise",
-    "correlated": "correlated noise",
-    "concrete": "concrete dropout",
-    "variational": "variational dropout",
-    "advanced": "Advanced Dropout",
-    "standout": "standout",
-    "shakeout": "shakeout",
-    "jumpout": "jumpout",
-}
+NAMES: dict[str, str] = yaml.safe_load(
+    (Path(__file__).parent / "templates" / "noises.yaml").read_text(encoding="utf-8")
+)
 """Of noises, by their files."""
 
 

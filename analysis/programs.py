@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from analysis import comparison
 from analysis.comparison import Compared
 from analysis.contrasts import ArmStats, Result
-from analysis.runs import Problem
 from src.errors import events
 from src.stats import Interval
 
@@ -34,16 +32,10 @@ def facts(compared: Compared, page: Path) -> dict[str, Any]:
         "arms": [_arm(arm) for arm in (*compared.arms, *compared.empty)],
         "judged": [_contrast(result) for result in compared.judged],
         "described": [_contrast(result) for result in compared.described],
-        "problems": problems(compared.sweep.problems),
+        "problems": [asdict(problem) for problem in compared.sweep.problems],
     }
     plain: dict[str, Any] = events.plain(told)
     return plain
-
-
-def problems(of: Sequence[Problem]) -> list[dict[str, Any]]:
-    """Runs without a result."""
-    told: list[dict[str, Any]] = events.plain([asdict(problem) for problem in of])
-    return told
 
 
 def _arm(arm: ArmStats) -> dict[str, Any]:

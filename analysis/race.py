@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from analysis import design, runs
+from analysis import design, exercises, runs
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
 from src.errors import DONE, SOME_RUNS_LOST, InputError, Parser, command
@@ -45,38 +45,21 @@ def parts() -> list[str]:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m analysis.race",
-        description=(
-            "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by "
-            "mean validation accuracy on four more. Then the best once more at equal time, where "
-            f"{RATIOS} says that an epoch with their noise takes longer or shorter. Writes one table a sweep. "
-            "Started again it trains only what is missing."
-        ),
+    text = (
+        "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by mean "
+        f"validation accuracy on four more. Then the best once more at equal time, where {RATIOS} says that an "
+        "epoch with their noise takes longer or shorter. Writes one table a sweep. Started again it trains only "
+        "what is missing."
     )
+    parser = Parser(prog="python -m analysis.race", description=text)
     text = "Sweeps, such as noises_basic. The default is every part of the comparison of noises."
     parser.add_argument("sweeps", nargs="*", metavar="NAME", help=text)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=OUTPUT,
-        metavar="FOLDER",
-        help="The folder of the runs. The default is %(default)s.",
-    )
-    parser.add_argument(
-        "--to",
-        type=Path,
-        default=RESULTS,
-        metavar="FOLDER",
-        help="Where tables go. The default is %(default)s.",
-    )
-    parser.add_argument(
-        "--trim",
-        nargs="*",
-        default=[],
-        metavar="KEY=VALUE",
-        help="Overrides of every run, for a small version.",
-    )
+    text = "The folder of the runs. The default is %(default)s."
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=text)
+    text = "Where tables go. The default is %(default)s."
+    parser.add_argument("--to", type=Path, default=RESULTS, metavar="FOLDER", help=text)
+    text = "Overrides of every run, for a small version."
+    parser.add_argument("--trim", nargs="*", default=[], metavar="KEY=VALUE", help=text)
     return parser
 
 
@@ -118,33 +101,30 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
     table, keys, code = pd.DataFrame(), tuple[str, ...](), DONE
 
-    def train(budget: str, *overrides: str) -> int:
-        nonlocal table, keys, code
+    def rungs() -> Iterator[tuple[str, list[str]]]:
+        """Budget and overrides of each rung, by the table that those before it have left."""
+        seeds = len({seed for _, seed in design.read(sweep).runs})
+        first = f"seed=range({seeds})"
+        yield STEPS, [first]
+        finalists = json.dumps(best(table, keys, ONE_IN))
+        yield STEPS, [f"seed=range({seeds},{seeds + FURTHER})", f"hydra.sweeper.arms={finalists}"]
+        for arm in best(table, keys, len(table), least=1) if ratios else []:
+            slower = slowness(ratios, dict(part.split("=") for part in arm.split())["noise"])
+            if slower is not None and not is_same(slower):
+                epochs = max(1, round(int(table["epochs"].iloc[0]) / slower))
+                yield TIME, [first, f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}"]
+
+    for budget, overrides in rungs():
         named = [f"sweep={sweep}", *trim, *overrides]
         found = run(["src.train", *named, *([] if output == OUTPUT else [f"output={output}"])])
         code = max(code, found)
-        if found <= SOME_RUNS_LOST:
-            folder = output / "sweeps" / sweep_name(named)
-            keys = keys or runs.read_list(folder)[1]
-            table = pd.concat([table, rows(folder, keys, budget)], ignore_index=True)
-            to.mkdir(parents=True, exist_ok=True)
-            write_whole(to / f"{sweep}.csv", table.to_csv(index=False))
-        return found
-
-    seeds = len({seed for _, seed in design.read(sweep).runs})
-    if train(STEPS, f"seed=range({seeds})") > SOME_RUNS_LOST:
-        return code
-    finalists = json.dumps(best(table, keys, ONE_IN))
-    further = f"seed=range({seeds},{seeds + FURTHER})"
-    if train(STEPS, further, f"hydra.sweeper.arms={finalists}") > SOME_RUNS_LOST:
-        return code
-    for arm in best(table, keys, len(table), least=1) if ratios else []:
-        slower = slowness(ratios, dict(part.split("=") for part in arm.split())["noise"])
-        if slower is not None and not is_same(slower):
-            epochs = max(1, round(int(table["epochs"].iloc[0]) / slower))
-            again = (f"seed=range({seeds})", f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}")
-            if train(TIME, *again) > SOME_RUNS_LOST:
-                return code
+        if found > SOME_RUNS_LOST:
+            break
+        folder = output / "sweeps" / sweep_name(named)
+        keys = keys or runs.read_list(folder)[1]
+        table = pd.concat([table, rows(folder, keys, budget)], ignore_index=True)
+        to.mkdir(parents=True, exist_ok=True)
+        write_whole(to / f"{sweep}.csv", table.to_csv(index=False))
     return code
 
 
@@ -159,26 +139,20 @@ def is_same(slower: float) -> bool:
 
 
 def best(table: pd.DataFrame, keys: Sequence[str], one_in: int, least: int = 2) -> list[str]:
-    """Of each noise the settings with the highest mean validation accuracy, as arms.
+    """Of each noise the best settings, see `exercises.ranked`, as arms.
 
     Settings that have fewer seeds than others of their noise are out of the race, and so is one with a run that
-    diverged. One in `one_in` of all its settings goes on, or the `least`. Equal ones go by the
-    validation loss.
+    diverged. One in `one_in` of all its settings goes on, or the `least`.
     """
     chosen: list[str] = []
     steps = table[table["budget"] == STEPS]
-    names = arm_names(steps, keys)
+    steps = steps.assign(arm=arm_names(steps, keys))
+    diverged = steps["arm"][steps["val_acc"].isna()]
     for _, of_noise in steps.groupby("noise", sort=False):
-        means = of_noise.groupby(names[of_noise.index], sort=False).agg(
-            seeds=("seed", "nunique"),
-            acc=("val_acc", "mean"),
-            loss=("val_loss", "mean"),
-            well=("val_acc", lambda values: values.notna().all()),
-        )
-        running = means[(means["seeds"] == means["seeds"].max()) & means["well"].astype(bool)]
-        count = max(least, round(len(means) / one_in))
-        order = running.assign(acc=-running["acc"].round(10)).sort_values(["acc", "loss"], kind="stable")
-        chosen.extend(order.index[:count])
+        settings = exercises.ranked(of_noise, ["arm"])
+        whole = settings["seeds"] == settings["seeds"].max()
+        running = settings["arm"][whole & ~settings["arm"].isin(diverged)]
+        chosen.extend(running[: max(least, round(len(settings) / one_in))])
     return chosen
 
 

@@ -10,21 +10,21 @@ finished and what it measured.
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis import agreement
+from analysis import agreement, parsing
 from src.config import RATES
 from src.errors import InputError as InputError
 from src.runs import store, sweep_folder
+from src.sweeping.naming import setting, value_at
 
 LONGEST_REASON = 400
 """Characters of an error that are told; all of it is in the run's own train.log."""
@@ -78,6 +78,35 @@ class Sweep:
     def name(self) -> str:
         return self.folder.resolve().name
 
+    def without(self, ids: Collection[str]) -> Sweep:
+        """All runs but these."""
+        epochs, runs = (
+            frame[~frame["id"].isin(ids)].reset_index(drop=True) for frame in (self.epochs, self.runs)
+        )
+        problems = tuple(problem for problem in self.problems if problem.id not in ids)
+        return replace(self, epochs=epochs, runs=runs, problems=problems)
+
+    def with_damaged(self, reasons: Mapping[str, str], usable: str) -> Sweep:
+        """The sweep with these runs among its problems.
+
+        Args:
+            reasons: by the run's id.
+            usable: what the others are, in words.
+
+        Raises:
+            InputError: if there are no others.
+        """
+        listed = self.epochs[["id", *self.keys, "seed"]].drop_duplicates()
+        problems = [
+            Problem(row["id"], DAMAGED, *identity(row, self.keys), reasons[row["id"]])
+            for row in listed.to_dict("records")
+            if row["id"] in reasons
+        ]
+        if len(problems) == len(listed):
+            raise InputError(f"{self.folder} has no {usable}; the first: {problems[0]}")
+        kept = self.without(reasons)
+        return replace(kept, problems=(*kept.problems, *problems))
+
 
 def read_sweep(folder: str | Path) -> pd.DataFrame:
     """Finished runs of a sweep as a tidy frame, a row a run and epoch, in the order of `runs.csv`.
@@ -113,9 +142,10 @@ def read(folder: str | Path) -> Sweep:
     listed, keys = read_list(folder)
     run_folders = sweep_folder.runs_of(folder)
 
-    problems: dict[str, tuple[str, str]] = {}
+    problems: dict[str, tuple[str, ...]] = {}
+    records = listed.to_dict("records")
     rows: dict[str, list[dict[Any, Any]]] = {}
-    for row in listed.to_dict("records"):
+    for row in records:
         rows.setdefault(row["id"], []).append(row)
     facts: list[dict[str, Any]] = []
     own: dict[str, str | None] = {}
@@ -125,31 +155,27 @@ def read(folder: str | Path) -> Sweep:
             record = _finished_record(run_folders / run, state)
             if told := agreement.contradiction(rows[run], (*keys, "seed"), record["config"]):
                 raise _UnusableError(DAMAGED, f"{folder / 'runs.csv'} {told}")
-            found = {"id": run, **_facts(record)}
+            facts.append({"id": run, **_facts(record)})
             own |= record.get("metrics") or {}
             tables.append((run, _metrics_text(run_folders / run)))
-            facts.append(found)
         except _UnusableError as error:
-            problems[run] = (error.kind, str(error))
+            problems[run] = error.args
 
-    metrics, unreadable = parse(tables)
+    metrics, unreadable = parsing.parse(tables)
     for run in unreadable:
         problems[run] = (DAMAGED, f"{run_folders / run / 'metrics.csv'} holds a cell that is not a number")
 
     named = tuple(
         Problem(row["id"], problems[row["id"]][0], *identity(row, keys), problems[row["id"]][1])
-        for row in listed.to_dict("records")
+        for row in records
         if row["id"] in problems
     )
     usable = listed[~listed["id"].isin(problems.keys())]
     if usable.empty:
-        raise InputError(
-            f"{folder} has no finished run; a sweep with at least one is right. The first of its "
-            f"{len(named)} runs: {named[0]}"
-        )
-    assert metrics is not None
-    metrics = metrics.astype({"epoch": int})
-    metrics = metrics.rename(columns={name: f"{name}_used" for name in keys if name in metrics})
+        right = f"a sweep with at least one is right. The first of its {len(named)} runs: {named[0]}"
+        raise InputError(f"{folder} has no finished run; {right}")
+    used = {name: f"{name}_used" for name in keys if name in metrics}
+    metrics = metrics.astype({"epoch": int}).rename(columns=used)
     epochs = usable.assign(state=store.FINISHED).merge(metrics, on="id", validate="many_to_many")
     runs = pd.DataFrame([fact for fact in facts if fact["id"] not in problems])
     return Sweep(folder, keys, epochs, runs, named, own)
@@ -206,9 +232,7 @@ def shown(value: object, digits: int = DIGITS) -> str:
 
 
 class _UnusableError(Exception):
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
+    """With the problem's kind and its reason."""
 
 
 def read_table(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -246,23 +270,17 @@ def read_list(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     table, keys = read_table(folder)
     listed = table[["id", "state", *keys, "seed"]].drop_duplicates(["id", *keys, "seed"])
     for key in (*keys, "seed"):
-        listed[key] = typed(listed[key])
-    twice = listed.duplicated([*keys, "seed"])
-    if twice.any():
-        arm, seed = identity(listed[twice].to_dict("records")[0], keys)
-        where = Problem("", "", arm, seed, "").where
-        raise InputError(f"{folder / 'runs.csv'} lists two runs of {where}; one run an arm and seed is right")
+        listed[key] = parsing.typed(listed[key])
+    check_single(listed, keys, f"{folder / 'runs.csv'} lists two runs")
     return listed, keys
 
 
-def typed(column: pd.Series) -> pd.Series:
-    """A column of text as numbers where every cell is one as numbers are written; "007" is a name."""
-    if (column == "").any() or column.str.fullmatch(r"[+-]?0\d+").any():
-        return column
-    try:
-        return pd.to_numeric(column)
-    except ValueError:
-        return column
+def check_single(listed: pd.DataFrame, keys: Sequence[str], what: str) -> None:
+    """Raises InputError, which begins with `what`, where an arm and seed has several rows."""
+    twice = listed.astype(dict.fromkeys(keys, str)).duplicated([*keys, "seed"])
+    for row in listed[twice].head(1).to_dict("records"):
+        where = Problem("", "", *identity(row, keys), "").where
+        raise InputError(f"{what} of {where}; one run an arm and seed is right")
 
 
 def _finished_record(folder: Path, listed_state: str) -> dict[str, Any]:
@@ -298,9 +316,7 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
     Raises:
         _UnusableError: if what must be a number is none.
     """
-    config = record["config"]
-    data = config.get("data")
-    versions = record.get("versions")
+    config, versions = record["config"], record.get("versions")
     numbers = {name: record.get(name) for name in ("seconds", "parameters")} | {"epochs": config["epochs"]}
     for name, value in numbers.items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -319,8 +335,8 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items())
         if isinstance(versions, dict)
         else versions,
-        "data": data.get("name") if isinstance(data, dict) else data,
-        "validation": data.get("validation", 0) if isinstance(data, dict) else 0,
+        "data": setting(config, "data"),
+        "validation": value_at(config, "data.validation") or 0,
         "epochs": numbers["epochs"],
     }
 
@@ -332,48 +348,3 @@ def _metrics_text(folder: Path) -> str:
     if len(lines) < 2 or len({line.count(",") for line in lines}) != 1:
         raise _UnusableError(DAMAGED, f"{path} has no epoch or rows of unequal length")
     return text
-
-
-def parse(
-    texts: Sequence[tuple[str, str]], words: Sequence[str] = ()
-) -> tuple[pd.DataFrame | None, list[str]]:
-    """Tables of many runs in one frame, with their id (None without any), and the runs whose text is no table.
-
-    Files with equal headers are parsed as one: pandas takes 1 ms a file whatever its length.
-
-    Args:
-        texts: a run's id and the text of its file.
-        words: columns that hold words; all others hold numbers.
-    """
-    by_header: dict[str, list[tuple[str, str]]] = {}
-    for run, text in texts:
-        header, _, body = text.partition("\n")
-        by_header.setdefault(header, []).append((run, body))
-    parts = [part for header, bodies in by_header.items() for part in _parse_alike(header, bodies, words)]
-    frames = [part for part in parts if isinstance(part, pd.DataFrame)]
-    return pd.concat(frames, ignore_index=True) if frames else None, [
-        part for part in parts if isinstance(part, str)
-    ]
-
-
-def _parse_alike(
-    header: str, bodies: Sequence[tuple[str, str]], words: Sequence[str]
-) -> Iterator[pd.DataFrame | str]:
-    """Frames of files with one header; where they cannot be read together, of each half, down to the culprits."""
-    text = f"{header}\n{''.join(body for _, body in bodies)}"
-    types = {column: str if column in words else float for column in header.split(",")}
-    try:
-        frame = pd.read_csv(io.StringIO(text), dtype=types)
-        if "epoch" in frame and not np.isfinite(frame["epoch"]).all():
-            raise ValueError("an epoch without a number")
-        if not all(body.endswith("\n") for _, body in bodies):
-            raise ValueError("a row without its end")
-        frame.insert(0, "id", np.repeat([run for run, _ in bodies], [body.count("\n") for _, body in bodies]))
-        yield frame
-    except ValueError:
-        if len(bodies) == 1:
-            yield bodies[0][0]
-            return
-        half = len(bodies) // 2
-        yield from _parse_alike(header, bodies[:half], words)
-        yield from _parse_alike(header, bodies[half:], words)

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis import looks, runs
+from analysis import looks, parsing, runs
 from analysis.runs import InputError, Problem
 from src.engines import queue
 from src.errors import REPOSITORY
@@ -82,6 +82,11 @@ class Table:
         """Name of its file in sweeps/."""
         return self.name.partition("__")[0]
 
+    @property
+    def given(self) -> dict[str, str]:
+        """Values of its overrides, as typed, by their key."""
+        return dict(override.split("=", 1) for override in self.overrides if "=" in override)
+
     def extra(self, name: str) -> pd.DataFrame:
         """A probe's rows.
 
@@ -103,34 +108,25 @@ def collect(folder: str | Path) -> Table:
     """
     sweep = runs.read(folder)
     run_folders = sweep_folder.runs_of(sweep.folder)
-    identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
     found: dict[str, pd.DataFrame] = {}
     damaged: dict[str, str] = {}
     for name in EXTRAS:
-        paths = {run: run_folders / run / f"{name}.csv" for run in identity["id"]}
+        paths = {run: run_folders / run / f"{name}.csv" for run in sweep.epochs["id"].unique()}
         texts = [(run, path.read_text("utf-8", "replace")) for run, path in paths.items() if path.exists()]
-        frame, unreadable = runs.parse(texts, NAMES_IN_EXTRAS)
+        frame, unreadable = parsing.parse(texts, NAMES_IN_EXTRAS)
         damaged |= {run: f"{paths[run]} is damaged" for run in unreadable}
-        if frame is not None:
+        if len(frame):
             found[name] = frame
-    lost = identity[identity["id"].isin(damaged.keys())].to_dict("records")
-    problems = [
-        Problem(row["id"], runs.DAMAGED, *runs.identity(row, sweep.keys), damaged[row["id"]]) for row in lost
-    ]
-    if len(lost) == len(identity):
-        raise InputError(f"{folder} has no usable run; the first: {problems[0]}")
-    extras = {
-        name: part
-        for name, frame in found.items()
-        if len(part := identity.merge(_without(frame, damaged), on="id"))
-    }
+    sweep = sweep.with_damaged(damaged, "usable run")
+    identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
+    extras = {name: identity.merge(frame, on="id") for name, frame in found.items()}
     return Table(
         name=sweep.name,
         keys=sweep.keys,
-        epochs=_without(sweep.epochs.drop(columns="state"), damaged),
-        runs=_without(sweep.runs, damaged),
-        problems=(*sweep.problems, *problems),
-        extras=extras,
+        epochs=sweep.epochs.drop(columns="state"),
+        runs=sweep.runs,
+        problems=sweep.problems,
+        extras={name: frame for name, frame in extras.items() if len(frame)},
         overrides=tuple(
             override
             for override in overrides(sweep.folder) or ()
@@ -159,10 +155,6 @@ def overrides(folder: Path) -> list[str] | None:
         return None
     of_hydra = map(str, own if isinstance(own, list) else ())
     return [*(override for override in of_hydra if override.startswith(SWEEPER)), *map(str, task)]
-
-
-def _without(frame: pd.DataFrame, lost: Mapping[str, str]) -> pd.DataFrame:
-    return frame[~frame["id"].isin(lost.keys())] if lost else frame
 
 
 def save(table: Table, folder: Path) -> None:
@@ -231,7 +223,7 @@ def _read(path: Path, keys: Sequence[str]) -> pd.DataFrame:
         keep_default_na=False,
         na_values={column: [""] for column in header if column not in swept},
     )
-    frame = frame.assign(**{key: runs.typed(frame[key]) for key in swept})
+    frame = frame.assign(**{key: parsing.typed(frame[key]) for key in swept})
     return frame.astype({column: float for column in frame if frame[column].isna().all()})
 
 

@@ -39,19 +39,12 @@ def _parser() -> argparse.ArgumentParser:
         ),
         epilog="The exit code is 0 when the sweep has ended, 2 for bad input, and 130 after Ctrl-C.",
     )
-    parser.add_argument(
-        "folder", metavar="FOLDER", type=Path, help="The folder of a sweep: OUTPUT/sweeps/NAME."
-    )
-    parser.add_argument(
-        "--metric", help="By which arms are shown. The default is the one that the sweep is about."
-    )
-    parser.add_argument(
-        "--every",
-        type=float,
-        default=EVERY,
-        metavar="SECONDS",
-        help=f"Between two rewrites; {EVERY:g} by default.",
-    )
+    text = "The folder of a sweep: OUTPUT/sweeps/NAME."
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help=text)
+    text = "By which arms are shown. The default is the one that the sweep is about."
+    parser.add_argument("--metric", help=text)
+    text = f"Between two rewrites; {EVERY:g} by default."
+    parser.add_argument("--every", type=float, default=EVERY, metavar="SECONDS", help=text)
     parser.add_argument("--once", action="store_true", help="Write the page once.")
     parser.add_argument("--language", choices=("en", "zh"), default="en", help="Of the page.")
     return parser

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def select(sweep: Sweep, conditions: Sequence[str]) -> Sweep:
             known = sorted({shown for values in told.values() for shown in values})
             which = f"{'tags' if word else key} are {', '.join(known[:20]) or 'none'}"
             raise InputError(f"{sweep.folder} has no finished run where {condition.strip()}; its {which}")
-        sweep = _only(sweep, ids)
+        sweep = sweep.without({*_ids(sweep)} - ids)
     return sweep
 
 
@@ -46,15 +45,6 @@ def folder(sweep_of: Path, conditions: Sequence[str]) -> Path:
     """Where the report of a part goes: below the sweep's own, which it leaves as it is."""
     name = re.sub(r"[^\w=.!+-]+", "-", "+".join(condition.strip() for condition in conditions)).strip("-.")
     return sweep_of / "where" / name[:100] if conditions else sweep_of
-
-
-def _only(sweep: Sweep, ids: set[str]) -> Sweep:
-    return replace(
-        sweep,
-        epochs=sweep.epochs[sweep.epochs["id"].isin(ids)].reset_index(drop=True),
-        runs=sweep.runs[sweep.runs["id"].isin(ids)].reset_index(drop=True),
-        problems=tuple(problem for problem in sweep.problems if problem.id in ids),
-    )
 
 
 def _ids(sweep: Sweep) -> list[str]:

@@ -27,7 +27,7 @@ src.runs
 src.clean src.engines
 src.sweeping
 src.plugins src.schedules.__main__ src.train
-analysis.agreement analysis.measures
+analysis.agreement analysis.measures analysis.parsing
 analysis.runs
 analysis.check analysis.export analysis.looks
 analysis.tables

@@ -35,6 +35,8 @@ from analysis.sensitivity import Sensitivity
 from analysis.tables import Table
 from src.stats import ALPHA, EQUIVALENT, UNTESTED, Interval, judge, pooled_half_width
 
+RATES = ("dropout1", "dropout2")
+"""Keys of the book's net."""
 BOOK = "scratch_concise"
 """The sweep of the chapter's own two implementations, which no exercise reads."""
 
@@ -179,10 +181,9 @@ def by_rates(table: Table, probe: str) -> pd.DataFrame:
     Raises:
         InputError: if the table has no such probe.
     """
-    rates = ["dropout1", "dropout2"]
-    rows, trained = table.extra(probe), table.final[["id", *rates]]
-    named = trained.assign(arm=[rates_name(row) for row in trained[rates].to_dict("records")])
-    return rows.drop(columns=[rate for rate in rates if rate in rows]).merge(named, on="id")
+    rows, trained = table.extra(probe), table.final[["id", *RATES]]
+    named = trained.assign(arm=[rates_name(row) for row in trained.to_dict("records")])
+    return rows.drop(columns=list(RATES), errors="ignore").merge(named, on="id")
 
 
 def all_arms(table: Table, name: Callable[[Arm], str]) -> Arms:

@@ -1,41 +1,35 @@
-"""What the exercises that tune each noise share: rates chosen on validation, the chosen compared on the test set.
+"""Noises at several strengths, pairs of rates of the two hidden layers: which is chosen, and what it looks like.
 
-A noise is tried at several strengths, pairs of rates of the two hidden layers. The rates with the highest mean
-validation accuracy at the last epoch are chosen, and a second sweep trains them anew with fresh seeds.
+The rates with the highest mean validation accuracy at the last epoch are chosen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import exercises, figures, measures
-from analysis.contrasts import Arm, Arms, Result, described, family
-from analysis.exercises import Facts, pick
+from analysis import exercises, figures
+from analysis.contrasts import Arm
+from analysis.exercises import RATES
 from analysis.figures import PALETTE
 from analysis.measures import Measure
 from analysis.phrases import named
-from analysis.sensitivity import sensitivity
-from analysis.tables import Table, Tables
+from analysis.tables import Table
 
 NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"
-RATES = ("dropout1", "dropout2")
 KEYS = ("noise", *RATES)
-JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 
 
 def tried(table: Table) -> pd.DataFrame:
     """Last epochs on validation, with the noise where all runs have one and it is no swept key."""
     final = table.final
     if "noise" not in final:
-        fixed = [override.partition("=")[2] for override in table.overrides if override.startswith("noise=")]
-        final = final.assign(noise=fixed[0] if fixed else DROPOUT)
+        final = final.assign(noise=table.given.get("noise", DROPOUT))
     return exercises.validated(final)
 
 
@@ -51,107 +45,13 @@ def chosen(runs: pd.DataFrame) -> dict[str, Arm]:
     return {noise: {"noise": noise, **best.loc[noise, list(RATES)]} for noise in runs["noise"].unique()}
 
 
-def choose(table: Table) -> list[str]:
-    """Overrides of each noise at its chosen rates, the arms of the second sweep.
-
-    Raises:
-        InputError: if the table has no validation accuracy.
-    """
-    return [exercises.overrides(arm) for arm in chosen(tried(table)).values()]
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseFacts(Facts):
-    tried: pd.DataFrame
-    """Runs of the choosing sweep."""
-    choice: Mapping[str, Arm]
-    """By noise."""
-    error: float = math.nan
-    """Of a strength's mean validation accuracy, see `exercises.mean_error`; without runs that broke down."""
-    reused: Sequence[int] = ()
-    """Seeds of the test that also made the choice."""
-
-    def to(self, reference: str, measure: Measure) -> list[Result]:
-        """Differences of each other noise to a reference."""
-        return [r for r in self.described if r.contrast.b == reference and r.measure is measure]
-
-    def versus(self, noise: str, reference: str, measure: Measure) -> Result | None:
-        return pick(self.described, a=noise, b=reference, measure=measure)
-
-    def judged(self, noise: str) -> Result | None:
-        return pick(self.primary, a=noise)
-
-    @property
-    def budgets(self) -> set[tuple[int, int]]:
-        """Pairs of rates and runs that went into each noise's choice."""
-        return {
-            (len(of.drop_duplicates(KEYS)), len(of))
-            for noise, of in self.tried.groupby("noise")
-            if noise != NONE
-        }
-
-    @property
-    def edges(self) -> list[str]:
-        """Noises whose choice lies at an end of what was tried."""
-        rates = {noise: ticks(of) for noise, of in self.tried.groupby("noise", sort=False)}
-        ends = {noise: (of[0], of[-1]) for noise, of in rates.items() if len(of) > 1}
-        return [noise for noise, of in ends.items() if _rates(self.choice[noise]) in of]
-
-
-def read(tables: Tables, sweeps: tuple[str, str], kind: type[NoiseFacts]) -> NoiseFacts:
-    """Both sweeps of an exercise: what was tried, chosen and tested; the primary contrasts are judged."""
-    first, second = tables[sweeps[0]], tables.get(sweeps[1])
-    of = tried(first)
-    choice = chosen(of)
-    error = exercises.mean_error(exercises.ranked(of[~of["id"].isin(Arms(first, {}).broken)], KEYS))
-    if second is None:
-        return kind(tried=of, choice=choice, error=error, validated=True)
-    _, primary = exercises.promised(sweeps[1], choose(first))
-    # by what the table swept; the noise counts even where it was not
-    arms = Arms(
-        second, {noise: {k: v for k, v in arm.items() if k in second.keys} for noise, arm in choice.items()}
-    )
-    present = [noise for noise in choice if len(arms.rows(noise))]
-    judged = family(primary.contrasts(arms, list(choice), "test"), primary.margin, arms.diverged)
-    tuned = Arms(first, choice)
-    splits = replace(primary, measure=measures.VAL_ACC).contrasts(tuned, list(choice), "validation")
-    contrasts = [
-        arms.contrast(noise, reference, measure, "test")
-        for measure in (*JUDGED, measures.QUIET_GAP)
-        for reference in (NONE, DROPOUT, CLONE)
-        for noise in present
-        if reference in present and noise != reference
-    ]
-    return kind(
-        primary=judged,
-        sensitivity=sensitivity(judged, arms, next(iter(splits), None)),
-        arms=[stats for stats in arms.stats((*JUDGED, measures.QUIET_GAP)) if stats.planned],
-        described=described(contrasts),
-        tried=of,
-        choice=choice,
-        error=error,
-        reused=sorted({*map(int, of["seed"])} & {*map(int, second.final["seed"])}),
-    )
-
-
-def draw(facts: NoiseFacts) -> dict[str, Figure]:
-    drawn = {}
-    if facts.primary:
-        rest = [r for r in facts.beside(JUDGED[:2]) if r.contrast.b == DROPOUT]
-        shown = sorted([*facts.primary, *rest], key=lambda r: r.measure is not facts.first.measure)
-        drawn["differences"] = figures.forest(shown, lambda r: named(r.contrast.a))
-    for name, measure in (("validation", measures.VAL_ACC), ("validation_loss", measures.VAL_LOSS)):
-        drawn[name] = strengths_figure(facts.tried, facts.choice, measure)
-    return drawn
-
-
-def _rates(arm: Arm) -> tuple[float, float]:
+def rates_of(arm: Arm) -> tuple[float, float]:
     return float(arm["dropout1"]), float(arm["dropout2"])
 
 
 def ticks(runs: pd.DataFrame) -> list[tuple[float, float]]:
     """Pairs of rates, from the weakest to the strongest."""
-    return sorted(map(_rates, runs[list(RATES)].drop_duplicates().to_dict("records")))
+    return sorted(map(rates_of, runs[list(RATES)].drop_duplicates().to_dict("records")))
 
 
 def window(runs: pd.DataFrame, choice: Mapping[str, Arm], measure: Measure) -> tuple[float, float]:
@@ -173,10 +73,8 @@ def strengths_figure(runs: pd.DataFrame, choice: Mapping[str, Arm], measure: Mea
     """A panel a noise: the measure by strength, beside dropout and no noise; runs beyond `window` at its edge."""
     shown = runs[runs["noise"] != NONE]
     places = ticks(shown)
-    place = {rates: number for number, rates in enumerate(places)}
     shown = shown.assign(
-        place=[place[_rates(row)] for row in shown[list(RATES)].to_dict("records")],
-        value=shown[measure.column] * measure.scale,
+        place=shown.groupby(list(RATES)).ngroup(), value=shown[measure.column] * measure.scale
     )
     means = {noise: of.groupby("place")["value"].mean() for noise, of in shown.groupby("noise", sort=False)}
     low, high = (end * measure.scale for end in window(runs, choice, measure))
@@ -193,7 +91,7 @@ def strengths_figure(runs: pd.DataFrame, choice: Mapping[str, Arm], measure: Mea
             axis.plot(means[DROPOUT], color="0.6", linestyle="--", label=DROPOUT)
         axis.plot(line, color=PALETTE[0], linewidth=2, label="the panel's noise")
         _dots(axis, shown[shown["noise"] == noise], (low, high), margin)
-        best = place[_rates(choice[noise])]
+        best = places.index(rates_of(choice[noise]))
         axis.plot([best], [line[best]], "D", color=PALETTE[3], label="chosen")
         axis.set_title(named(noise), fontsize=10)
         axis.set_xticks(range(len(places)), [f"{a:g}\n{b:g}" for a, b in places], fontsize=8.5)

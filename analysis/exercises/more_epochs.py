@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis import figures, measures
 from analysis.contrasts import (
+    Arm,
     Arms,
     Contrast,
     Result,
@@ -34,8 +37,6 @@ ARMS = {DROPOUT: {"dropout1": 0.2, "dropout2": 0.5}, NONE: {"dropout1": 0.0, "dr
 COLOURS = {DROPOUT: PALETTE[0], NONE: PALETTE[3]}
 JUDGED = (measures.TEST_LOSS, measures.TEST_ACC, measures.TEST_ECE)
 CONSTANT = "constant"
-Setting = tuple[str, int]
-"""How lr moves, and how many epochs."""
 
 RULES = (
     NOT_DECIDED,
@@ -43,6 +44,22 @@ RULES = (
     Rule("costs", "the interval lies on the other side of 0", lambda e: word(e.first) == WORSE),
     *NOT_SHOWN,
 )
+
+
+class Setting(NamedTuple):
+    """How lr moves, and how many epochs."""
+
+    decay: str
+    epochs: int
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        """In words."""
+        return f"{self.decay} lr", f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"
+
+    def name(self, arm: str) -> str:
+        """Of the arm's runs with it."""
+        return ", ".join((arm, *self.parts))
 
 
 @dataclass(frozen=True)
@@ -71,45 +88,46 @@ class SmallSet:
 class EpochFacts(Facts):
     epochs: pd.DataFrame
     """Every epoch of both arms: arm, decay and length (of the run)."""
-    peaks: Sequence[Peak] = ()
+    settings: Sequence[Setting]
+    """Constant lr first, then by length."""
+    judged: Setting
+    """Where the primary contrast lies."""
     small_sets: Sequence[SmallSet] = ()
-
-    @property
-    def settings(self) -> list[Setting]:
-        return _settings(self.epochs)
-
-    @property
-    def judged(self) -> Setting:
-        """Where the primary contrast lies."""
-        return _at(self.settings)
 
     @property
     def shortest(self) -> Setting:
         """The shortest training with the judged one's lr."""
-        return next(setting for setting in self.settings if setting[0] == self.judged[0])
+        return next(setting for setting in self.settings if setting.decay == self.judged.decay)
+
+    @property
+    def longest(self) -> dict[str, int]:
+        """Epochs of the longest runs, by how lr moves."""
+        return {decay: length for decay, length in self.settings}  # noqa: C416 - the last of each wins
+
+    @property
+    def peaks(self) -> list[Peak]:
+        """Of the longest runs, where they have several epochs."""
+        peaks = []
+        for (decay, length), arm in itertools.product(self.longest.items(), ARMS):
+            curves = curves_of(self.epochs, arm, Setting(decay, length), measures.TEST_LOSS)
+            if len(curves) > 1:
+                lost = (curves.iloc[-1] - curves.min()).median()
+                peaks.append(Peak(decay, arm, curves.idxmin().tolist(), float(lost)))
+        return peaks
 
     def steady(self, arm: str) -> tuple[int, int]:
         """Of the arm's longest runs at a constant lr: how many went wrong, and how many there are."""
-        longest = max((length for decay, length in self.settings if decay == CONSTANT), default=0)
-        of = [stats for stats in self.arms if stats.name == f"{arm}, {setting_name((CONSTANT, longest))}"]
+        name = Setting(CONSTANT, self.longest.get(CONSTANT, 0)).name(arm)
+        of = [stats for stats in self.arms if stats.name == name]
         return sum(stats.bad for stats in of), sum(stats.planned for stats in of)
 
 
-def _name(arm: Mapping[str, object]) -> str:
-    return f"{DROPOUT if arm.get('dropout1') or arm.get('dropout2') else NONE}, {setting_name(_setting(arm))}"
+def _setting(arm: Arm) -> Setting:
+    return Setting(str(arm.get("optimizer.decay", CONSTANT)), int(arm.get("epochs", 0)))
 
 
-def _setting(arm: Mapping[str, object]) -> Setting:
-    return str(arm.get("optimizer.decay", CONSTANT)), int(str(arm.get("epochs", 0)))
-
-
-def parts(setting: Setting) -> tuple[str, str]:
-    """The setting in words."""
-    return f"{setting[0]} lr", f"{setting[1]} epoch{'' if setting[1] == 1 else 's'}"
-
-
-def setting_name(setting: Setting) -> str:
-    return ", ".join(parts(setting))
+def _name(arm: Arm) -> str:
+    return _setting(arm).name(DROPOUT if arm.get("dropout1") or arm.get("dropout2") else NONE)
 
 
 def analyse(tables: Tables) -> EpochFacts:
@@ -119,26 +137,28 @@ def analyse(tables: Tables) -> EpochFacts:
     counted; runs that broke down count in every number, and beside it.
     """
     table = tables[SWEEPS[0]]
-    _, primary = promised(SWEEPS[0])
+    design, primary = promised(SWEEPS[0])
     epochs = histories(table)
-    settings = _settings(epochs)
-    at = _at(settings)
-    named = {name: {**rates, "optimizer.decay": at[0], "epochs": at[1]} for name, rates in ARMS.items()}
-    arms, both = all_arms(table, _name), Arms(table, named)
-    bad = {name: arms.diverged.get(f"{name}, {setting_name(at)}", 0) for name in ARMS}
-    look = both.look((DROPOUT, NONE), primary.measure)
-    judged = family([_contrast(epochs, at, primary.measure).looked_at(look)], primary.margin, bad)
+    found = {Setting(*pair) for pair in zip(epochs["decay"], epochs["length"], strict=True)}
+    settings = sorted(found, key=lambda setting: (setting.decay != CONSTANT, setting))
+    wanted = _setting(design.arms[primary.contrast[0]])
+    at = wanted if wanted in settings else settings[-1]
+    compared = {"optimizer.decay": at.decay, "epochs": at.epochs}
+    arms = Arms(table, {name: {**rates, **compared} for name, rates in ARMS.items()})
+    look = arms.look((DROPOUT, NONE), primary.measure)
+    judged = family([_contrast(epochs, at, primary.measure).looked_at(look)], primary.margin, arms.diverged)
     facts = EpochFacts(
         primary=judged,
-        sensitivity=sensitivity(judged, both),
-        arms=arms.stats((*JUDGED[:2], measures.QUIET_GAP)),
+        sensitivity=sensitivity(judged, arms),
+        arms=all_arms(table, _name).stats((*JUDGED[:2], measures.QUIET_GAP)),
         described=described(
             _contrast(epochs, setting, measure)
             for measure in (*JUDGED, measures.QUIET_GAP)
             for setting in settings
         ),
         epochs=epochs,
-        peaks=[p for decay in _longest(settings) for arm in ARMS if (p := _peak(epochs, decay, arm))],
+        settings=settings,
+        judged=at,
         small_sets=[s for sweep in SWEEPS[1:] if sweep in tables and (s := _small_set(tables[sweep]))],
     )
     return decided(RULES, facts)
@@ -157,30 +177,12 @@ def _small_set(table: Table) -> SmallSet | None:
 
 def histories(table: Table) -> pd.DataFrame:
     """Every epoch of the two arms, with columns arm, decay, length (of the run) and the gaps."""
-    given = dict(override.split("=", 1) for override in table.overrides if "=" in override)
     frame = with_gaps(table.epochs)
     frame = frame.assign(
-        decay=frame.get("optimizer.decay", given.get("optimizer.decay", CONSTANT)),
+        decay=frame.get("optimizer.decay", table.given.get("optimizer.decay", CONSTANT)),
         length=frame.groupby("id")["epoch"].transform("max"),
     )
     return pd.concat([rows_of(frame, rates).assign(arm=arm) for arm, rates in ARMS.items()])
-
-
-def _settings(epochs: pd.DataFrame) -> list[Setting]:
-    """Constant lr first, then by length."""
-    pairs = epochs[["decay", "length"]].drop_duplicates().itertuples(index=False)
-    return sorted({(str(d), int(n)) for d, n in pairs}, key=lambda s: (s[0] != CONSTANT, *s))
-
-
-def _at(settings: Sequence[Setting]) -> Setting:
-    """The setting that the sweep judges; the last one where the runs do not have it."""
-    design, primary = promised(SWEEPS[0])
-    target = _setting(design.arms[primary.contrast[0]])
-    return target if target in settings else settings[-1]
-
-
-def _longest(settings: Sequence[Setting]) -> dict[str, int]:
-    return {decay: length for decay, length in settings}  # noqa: C416 - the last of each decay wins
 
 
 def runs_of(epochs: pd.DataFrame, arm: str, setting: Setting) -> pd.DataFrame:
@@ -200,26 +202,14 @@ def curves_of(epochs: pd.DataFrame, arm: str, setting: Setting, measure: Measure
 
 
 def _contrast(epochs: pd.DataFrame, setting: Setting, measure: Measure) -> Contrast:
-    def values(arm: str) -> dict[int, float]:
-        rows = runs_of(epochs, arm, setting)
-        return by_seed(rows[rows["epoch"] == setting[1]], measure)
-
-    return Contrast(DROPOUT, NONE, parts(setting), measure, (values(DROPOUT), values(NONE)))
-
-
-def _peak(epochs: pd.DataFrame, decay: str, arm: str) -> Peak | None:
-    setting = (decay, _longest(_settings(epochs))[decay])
-    curves = curves_of(epochs, arm, setting, measures.TEST_LOSS)
-    if len(curves) < 2:
-        return None
-    return Peak(
-        decay, arm, [int(e) for e in curves.idxmin()], float((curves.iloc[-1] - curves.min()).median())
-    )
+    at_end = epochs[epochs["epoch"] == setting.epochs]
+    values = [by_seed(runs_of(at_end, arm, setting), measure) for arm in (DROPOUT, NONE)]
+    return Contrast(DROPOUT, NONE, setting.parts, measure, (values[0], values[1]))
 
 
 def draw(facts: EpochFacts) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
-    longest = _longest(facts.settings)
+    longest = facts.longest
     for decay in sorted(longest, reverse=CONSTANT not in longest):
         lengths = [length for d, length in facts.settings if d == decay]
         shown = lengths[-1:] if decay == CONSTANT else lengths
@@ -238,7 +228,7 @@ def draw_curves(epochs: pd.DataFrame, decay: str, lengths: Sequence[int]) -> Fig
         drawn = []
         for length, dash in zip(reversed(lengths), DASHES, strict=False):
             for arm, colour in COLOURS.items():
-                curves = curves_of(epochs, arm, (decay, length), measure)
+                curves = curves_of(epochs, arm, Setting(decay, length), measure)
                 drawn.append(curves)
                 label = arm if len(lengths) == 1 else f"{arm}, {length} epochs"
                 thin = length == lengths[-1]
@@ -255,7 +245,7 @@ def draw_differences(epochs: pd.DataFrame, length: int) -> Figure:
     """Dropout minus no dropout by epoch, constant lr: median, and each seed as a thin line."""
     figure, axes = figures.panels(1, 2, 3.2)
     for axis, measure in zip(axes[0], (measures.TEST_ACC, measures.TEST_LOSS), strict=True):
-        of = {arm: curves_of(epochs, arm, (CONSTANT, length), measure) for arm in ARMS}
+        of = {arm: curves_of(epochs, arm, Setting(CONSTANT, length), measure) for arm in ARMS}
         found = (of[DROPOUT] - of[NONE]).dropna(axis=1)
         figures.curves(axis, found, measure, median=True, color=PALETTE[0])
         figures.limits(axis, [found, found * 0], measure)

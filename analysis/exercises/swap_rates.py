@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from analysis import figures, measures, runs
 from analysis.contrasts import Arms, Contrast, Result, described, family
-from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, promised, rates_name
+from analysis.exercises import NOT_DECIDED, NOT_SHOWN, RATES, Facts, Rule, decided, promised, rates_name
 from analysis.measures import Measure
 from analysis.sensitivity import sensitivity
-from analysis.tables import Table, Tables
+from analysis.tables import Tables
 
 NUMBER = 1
 SWEEPS = FIRST, GRID, SLOWER = ("swap_rates", "swap_rates_grid", "swap_until")
@@ -50,25 +50,23 @@ class SwapFacts(Facts):
 def analyse(tables: Tables) -> SwapFacts:
     """The order at the book's pair, judged at the book's lr; the same at a lower lr, judged by that sweep's own
     block; the rule "lower near the input" over the grid."""
-    order = {sweep: tables[sweep] for sweep in (FIRST, SLOWER) if sweep in tables}
-    by_lr = {_setting(table): Arms(table, ORDERS) for table in order.values()}
-    judged = {sweep: _judged(table) for sweep, table in order.items()}
-    first, grid = tables[FIRST], tables.get(GRID)
-    arms = [
-        replace(stats, name=f"{stats.name}, {setting}")
-        for setting, of in by_lr.items()
-        for stats in of.stats((*JUDGED, measures.QUIET_GAP))
-        if stats.planned
-    ]
+    orders = {sweep: Arms(tables[sweep], ORDERS) for sweep in (FIRST, SLOWER) if sweep in tables}
+    judged = {sweep: _judged(arms) for sweep, arms in orders.items()}
+    grid, reported = tables.get(GRID), (*JUDGED, measures.QUIET_GAP)
     facts = SwapFacts(
         primary=judged[FIRST],
-        sensitivity=sensitivity(judged[FIRST], by_lr[_setting(first)]),
+        sensitivity=sensitivity(judged[FIRST], orders[FIRST]),
         slower=judged.get(SLOWER, ()),
-        arms=arms,
+        arms=[
+            replace(stats, name=f"{stats.name}, {_setting(arms)}")
+            for arms in orders.values()
+            for stats in arms.stats(reported)
+            if stats.planned
+        ],
         described=described(
-            of.contrast(BOOK, SWAPPED, measure, setting)
-            for setting, of in by_lr.items()
-            for measure in (*JUDGED, measures.QUIET_GAP)
+            arms.contrast(BOOK, SWAPPED, measure, _setting(arms))
+            for arms in orders.values()
+            for measure in reported
         ),
         pairs=described(_grid(grid.final)) if grid else (),
         ahead=int(np.sum(judged[FIRST][0].differences > 0)) if judged[FIRST] else 0,
@@ -76,25 +74,22 @@ def analyse(tables: Tables) -> SwapFacts:
     return decided(RULES, facts)
 
 
-def _setting(table: Table) -> str:
-    return f"lr {runs.shown(table.final['lr'].iloc[0])}"
+def _setting(arms: Arms) -> str:
+    return f"lr {runs.shown(arms.final['lr'].iloc[0])}"
 
 
-def _judged(table: Table) -> list[Result]:
+def _judged(arms: Arms) -> list[Result]:
     """The book's order minus the swapped one, by the sweep's own block."""
-    _, primary = promised(table.sweep)
-    arms = Arms(table, ORDERS)
-    return family(
-        [arms.contrast(BOOK, SWAPPED, primary.measure, _setting(table))], primary.margin, arms.diverged
-    )
+    _, primary = promised(arms.table.sweep)
+    contrast = arms.contrast(BOOK, SWAPPED, primary.measure, _setting(arms))
+    return family([contrast], primary.margin, arms.diverged)
 
 
 def _grid(final: pd.DataFrame) -> list[Contrast]:
     """Each pair of rates in both orders, and the mean over the pairs."""
-    cells = ["dropout1", "dropout2"]
     contrasts = []
     for measure in JUDGED:
-        values = final.pivot_table(index="seed", columns=cells, values=measure.column)
+        values = final.pivot_table(index="seed", columns=list(RATES), values=measure.column)
         pairs = [rates for rates in values if rates[0] < rates[1] and rates[::-1] in values]
         pairs = [rates for rates in pairs if values[[rates, rates[::-1]]].dropna().size]
         turned = [rates[::-1] for rates in pairs]
@@ -109,7 +104,7 @@ def _grid(final: pd.DataFrame) -> list[Contrast]:
 
 
 def _name(rates: tuple[float, float]) -> str:
-    return rates_name({"dropout1": rates[0], "dropout2": rates[1]})
+    return rates_name(dict(zip(RATES, rates, strict=True)))
 
 
 def draw(facts: SwapFacts) -> dict[str, Figure]:

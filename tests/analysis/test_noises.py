@@ -55,10 +55,10 @@ def test_the_best_setting_of_all_parts_and_the_edges_of_what_was_tried(tmp_path:
         {"noise": "dropout", "acc": 0.88, "dropout1": 0.05},
         {"noise": "dropout", "acc": 0.86},  # tried in the other part, too
     )
-    dropout, gaussian, none = noises.winners(noises.tables_of(tmp_path))
+    dropout, gaussian, none = noises.winners(noises.table_of(tmp_path))
     assert (dropout.words, dropout.arms) == ("dropout1=0.05↓ dropout2=0.3 noise.input_rate=0", 3)
     assert (gaussian.edges, gaussian.arms, none.words) == ({}, 1, "")
-    assert [w.noise for w in noises.winners(noises.tables_of(tmp_path))] == ["dropout", "gaussian", "none"]
+    assert [w.noise for w in noises.winners(noises.table_of(tmp_path))] == ["dropout", "gaussian", "none"]
     found = content(tmp_path)
     (result,) = (r for r in found["results"][noises.SHOWN[0]] if r.contrast.a == "gaussian")
     assert (result.paired.n, result.paired.difference) == (4, pytest.approx(-0.01))
@@ -121,7 +121,7 @@ def test_equal_time_stands_beside_equal_steps(tmp_path: Path) -> None:
 
 def test_bad_tables_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no noises_\*\.csv"):
-        noises.tables_of(tmp_path)
+        noises.table_of(tmp_path)
     table(tmp_path, "noises_batch", {"noise": "blend", "acc": 0.8})
     with pytest.raises(InputError, match="no table has dropout"):
         content(tmp_path)

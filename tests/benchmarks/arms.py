@@ -189,7 +189,7 @@ def raced() -> dict[str, list[str]]:
 
     designs = [design.read(part) for part in race.parts()]
     jobs = {arm["noise"]: {**each.fixed, **arm} for each in designs for arm, _ in each.runs}
-    for winner in noises.winners(noises.tables_of(noises.RESULTS)):
+    for winner in noises.winners(noises.table_of(noises.RESULTS)):
         jobs[winner.noise] |= winner.setting
     return {
         noise: [f"{key}={runs.shown(value)}" for key, value in job.items()] for noise, job in jobs.items()

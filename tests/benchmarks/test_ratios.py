@@ -44,7 +44,7 @@ def test_the_ratios_are_those_of_the_race_as_it_trains(tmp_path: Path, measured:
     ]
     regime = {"data.train": "5000", "batch_size": "64", "optimizer.momentum": "0.9", "evaluated": 1}
     assert all(regime.items() <= of.items() for of in measured.values())
-    best = {winner.noise: winner.setting for winner in noises.winners(noises.tables_of(noises.RESULTS))}
+    best = {winner.noise: winner.setting for winner in noises.winners(noises.table_of(noises.RESULTS))}
     for noise in ("dropout", "tangent"):
         assert {key: float(measured[noise][key]) for key in best[noise]} == best[noise]
 

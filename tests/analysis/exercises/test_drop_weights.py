@@ -13,7 +13,7 @@ from tables import made
 
 from analysis import measures
 from analysis.exercises import drop_weights, word
-from analysis.exercises._noises import NoiseFacts
+from analysis.exercises.drop_weights import NoiseFacts
 from analysis.looks import Look
 from analysis.runs import InputError, Problem
 from analysis.tables import Table
@@ -143,7 +143,6 @@ def test_an_effect_is_found_with_its_sign(effect: float, verdict: str) -> None:
     assert result.paired.interval.lower < effect < result.paired.interval.upper
     loss = found.versus("dropconnect", "dropout", measures.TEST_LOSS)
     assert loss is not None and loss.paired.difference == pytest.approx(-result.paired.difference)
-    assert not found.reused
 
 
 def test_what_is_not_shown_is_undecided_with_what_is_excluded() -> None:
@@ -183,10 +182,6 @@ def test_without_the_test_nothing_is_decided() -> None:
     found = facts(first())
     assert found.validated and not found.tested
     assert list(drop_weights.draw(found)) == ["validation", "validation_loss"]
-
-
-def test_seeds_that_also_chose_are_known() -> None:
-    assert facts(first(), second(on_test({}), seeds=range(1, 4))).reused == [1]
 
 
 def test_a_choice_at_an_end_of_what_was_tried_is_known() -> None:
