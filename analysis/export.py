@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in options.to if name not in loggers.names()]
     if unknown:
         raise InputError("--to", unknown[0], f"one or more of {', '.join(loggers.names())} are right")
-    loggers.check(options.to)
+    loggers.check(options.to, "--to")
     sweeps = [(folder, *_runs(folder)) for folder in options.folders]
     code = DONE
     for name in dict.fromkeys(options.to):

@@ -145,11 +145,11 @@ class Phrases:
         """A stored difference without its sign: "0.54 pp"; of a ratio how far it is from 1: "10%"."""
         if measure.log:
             return f"{float(measure.shown(number)) - 1:.0%}"
-        return f"{measure.shown(abs(number))} {self.unit(measure)}"
+        return f"{measure.shown(abs(number))} {self.unit(measure)}".rstrip()
 
     def diff(self, result: Result) -> str:
         """ "+0.54 pp", "2.19 times"."""
-        return f"{result.measure.shown(result.paired.difference, signed=True)} {self.unit(result.measure)}"
+        return f"{result.measure.shown(result.paired.difference, signed=True)} {self.unit(result.measure)}".rstrip()
 
     def span(self, interval: Interval | None, measure: Measure, signed: bool = False) -> str:
         """ "86.90 to 87.31"; a dash for None."""

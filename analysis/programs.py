@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def facts(compared: Compared, page: Path) -> dict[str, Any]:
         "name": compared.sweep.name,
         "folders": compared.folders,
         "page": page,
-        "figures": sorted(path.name for path in (page.parent / "figures").glob("*.png")),
+        "figures": _figures(page),
         "metric": compared.measure.column,
         "conclusion": comparison.conclusion(compared),
         "reference": compared.reference,
@@ -36,6 +37,12 @@ def facts(compared: Compared, page: Path) -> dict[str, Any]:
     }
     plain: dict[str, Any] = events.plain(told)
     return plain
+
+
+def _figures(page: Path) -> list[str]:
+    """Files in `figures/` that the page shows: a report of another metric has left others there."""
+    text = page.with_name("report.md").read_text(encoding="utf-8")
+    return sorted(set(re.findall(r"\(figures/([^)]+\.png)\)", text)))
 
 
 def _arm(arm: ArmStats) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def select(sweep: Sweep, conditions: Sequence[str]) -> Sweep:
         ids = {run for run, values in told.items() if (wanted in values) == is_wanted}
         if not ids & set(sweep.epochs["id"]):
             known = sorted({shown for values in told.values() for shown in values})
-            which = f"{'tags' if word else key} are {', '.join(known[:20]) or 'none'}"
-            raise InputError(f"{sweep.folder} has no finished run where {condition.strip()}; its {which}")
+            which = f"{'its tags' if word else f'values of {key}'} are {', '.join(known[:20]) or 'none'}"
+            raise InputError(f"{sweep.folder} has no finished run where {condition.strip()}; {which}")
         sweep = sweep.without({*_ids(sweep)} - ids)
     return sweep
 

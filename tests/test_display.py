@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 
 import pytest
 from configs import make_job
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.runs.job import Job, Record
-from src.sweeping.display import Display
+from src.sweeping.display import Display, summary
 
 
 def job(arm: int, seed: int) -> Job:
@@ -35,6 +36,25 @@ def test_the_best_arm_is_the_one_of_the_best_mean_at_every_moment(ends: list[tup
         # arms that are as good but for rounding may take each other's place
         assert statistics.fmean(scores[name]) == pytest.approx(best, abs=1e-12)
         assert float(shown) == pytest.approx(100 * best, abs=0.0051)
+
+
+def test_a_line_names_what_changes_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    told = [
+        "tags=[pilot]",
+        "+note='a note'",
+        "output=elsewhere",
+        "device=cpu",
+        "logger=mlflow",
+        "data.root=x",
+    ]
+    run = make_job(0, ["noise=gaussian", *told, "seed=0", "data=digits"])
+    display = Display(["noise", "seed"])
+    display.add([run])
+    display.advance(run, record(run, 0.5))
+    summary([(run, {**record(run, 0.5), "state": "failed", "error": "none"})], ["noise"], Path("s"))
+    out = capsys.readouterr().out
+    assert "finished  noise=gaussian seed=0 data=digits  test acc 0.5000" in out
+    assert f"failed: {run.id} noise=gaussian seed=0 data=digits: none" in out
 
 
 def test_showing_the_best_arm_looks_at_few_arms_at_each_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,11 @@ def test_hydras_own_sweeper_trains_every_batch_and_the_code_is_1(tmp_path: Path)
     ("batch", "swept", "said"),
     [
         (1, "save_model=true,false", "save_model=true,false: takes one value in a sweep"),
+        (
+            9,
+            "tags=a,b",
+            "tags=a,b: takes one value in a sweep, as it changes no result; several are a list, tags=[a,b]",
+        ),
         (9, "seed=range(3,0)", "seed=range(3,0): holds no value"),
         (9, "schedule=glob(zzz*)", "schedule=glob(zzz*): holds no value"),
         (9, "noise=glob([gauss*,none],exclude=*)", "exclude=*): holds no value"),

@@ -27,6 +27,10 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (r"Error merging override (?P<typed>[^\n]+).*<- (?P<why>.*)", "{typed}: {why}"),
     (
+        r"(?:Ambiguous value for argument|Sweep parameters) '(?P<typed>(?P<key>tags|logger)=(?P<all>[^'(\[]+))'",
+        "{typed}: several are a list, {key}=[{all}]",
+    ),
+    (
         r"(?:Ambiguous value for argument|Sweep parameters) '(?P<typed>[^']+)'",
         "{typed}: a single run takes one value; add -m to sweep over several (in Python, call sweep)",
     ),

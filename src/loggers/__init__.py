@@ -94,8 +94,11 @@ def option(value: Any) -> tuple[str, ...]:
     return chosen
 
 
-def check(chosen: Sequence[str]) -> None:
+def check(chosen: Sequence[str], key: str = "logger") -> None:
     """Refuses a tracker whose package is not installed.
+
+    Args:
+        key: what it was asked for by.
 
     Raises:
         InputError: naming the package, and the extra that brings it.
@@ -104,7 +107,7 @@ def check(chosen: Sequence[str]) -> None:
         package = _module(name).PACKAGE
         if find_spec(package) is None:
             right = f"the package {package} is not installed; pip install -e '.[trackers]' brings it"
-            raise InputError("logger", name, right)
+            raise InputError(key, name, right)
 
 
 def make(name: str, output: Path) -> Logger:

@@ -22,6 +22,7 @@ from rich.text import Text
 from src.errors import events
 from src.runs import store
 from src.runs.job import Job, Record
+from src.sweeping.naming import WITHOUT_EFFECT, key_of
 
 MOST_FAILURES = 20
 MOST_ARMS = 30
@@ -43,6 +44,11 @@ def arm_name(job: Job, swept: Sequence[str]) -> str:
         " ".join(o for o in job.overrides if o.partition("=")[0] in swept and not o.startswith("seed="))
         or "all"
     )
+
+
+def _settings(job: Job) -> str:
+    """A job's overrides that change its result; a note, tags and the output folder would fill each line."""
+    return " ".join(override for override in job.overrides if key_of(override) not in WITHOUT_EFFECT)
 
 
 def interval(values: Sequence[float]) -> float | None:
@@ -134,7 +140,7 @@ class Display:
             result = _result(record["final"]) if finished else _reason(record)
             done = self._skipped + sum(self._states.values())
             print(
-                f"[{done}/{self.runs}] {record['state']}  {' '.join(job.overrides)}  {result}  "
+                f"[{done}/{self.runs}] {record['state']}  {_settings(job)}  {result}  "
                 f"{record['seconds']:.1f} s",
                 flush=True,
             )
@@ -263,7 +269,7 @@ def outcome(results: Sequence[tuple[Job, Record]], folder: Path, **more: Any) ->
     """What failed and why, and where everything is; `more` is for programs alone."""
     bad = [(job, record) for job, record in results if record["state"] != store.FINISHED]
     for job, record in bad[:MOST_FAILURES]:
-        print(f"{record['state']}: {job.id} {' '.join(job.overrides)}: {_reason(record)}")
+        print(f"{record['state']}: {job.id} {_settings(job)}: {_reason(record)}")
     if len(bad) > MOST_FAILURES:
         print(f"… and {len(bad) - MOST_FAILURES} more that failed or diverged, in runs.csv")
     print(f"{len(results) - len(bad)} finished, {len(bad)} failed or diverged")

@@ -64,7 +64,9 @@ def setting(config: Any, key: str) -> Any:
 def check_swept(key: str, values: str) -> None:
     """Raises InputError for a key that changes no result: of two values one run would stand for both."""
     if key in WITHOUT_EFFECT:
-        raise InputError(key, values, "takes one value in a sweep, as it changes no result")
+        is_several = key in ("tags", "logger") and not values.startswith(("[", "choice("))
+        more = f"; several are a list, {key}=[{values}]" if is_several else ""
+        raise InputError(key, values, f"takes one value in a sweep, as it changes no result{more}")
 
 
 def check_range(override: Override, is_hydras: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def test_a_declared_contrast_may_be_of_it(gated: Path) -> None:
     assert compared.declared and compared.measure.column == "gate"
     (result,) = compared.judged
     assert (result.margin, result.verdict and result.verdict.word) == (0.5, WORSE)
+    assert compare.main([str(gated)]) == 0
+    text = (gated / "report.md").read_text()
+    assert "the margin of 0.5000: " in text and not re.search(r"\d [:,;]|\d  \S", text), "it has no unit"
 
 
 def test_without_a_direction_a_difference_is_larger_or_smaller(gated: Path) -> None:

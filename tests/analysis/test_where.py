@@ -69,7 +69,7 @@ def test_of_several_sweeps_those_that_fit(sweep: Make) -> None:
 @pytest.mark.parametrize(
     ("condition", "said"),
     [
-        ("noise=shakeout", r"no finished run where noise=shakeout; its noise are dropout, gaussian$"),
+        ("noise=shakeout", r"no finished run where noise=shakeout; values of noise are dropout, gaussian$"),
         ("tags has pilot", r"no finished run where tags has pilot; its tags are none$"),
         ("nois=dropout", r"no run has a key nois; a key of its config is right$"),
         ("noise", r"--where 'noise' is no condition; KEY=VALUE, KEY!=VALUE, "),
@@ -105,5 +105,18 @@ def test_json_says_what_the_report_says(sweep: Make, capsys: pytest.CaptureFixtu
 
 def test_facts_are_plain(sweep: Make) -> None:
     folder = sweep(SWEPT, truth, seeds=range(1))
-    told = programs.facts(comparison.compare(folder), folder / "index.html")
+    compared = comparison.compare(folder)
+    told = programs.facts(compared, comparison.write(compared))
     assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_figures_are_those_of_the_page(sweep: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of another metric, in the same folder, has left its own there."""
+    folder = sweep(SWEPT, truth, seeds=range(3))
+    (folder / "figures").mkdir()
+    for name in ("learning_curves.png", "final_test_acc.png", "final_test_loss.png", "paired_test_loss.png"):
+        (folder / "figures" / name).touch()
+    monkeypatch.setattr(comparison, "draw", lambda compared, folder: ["final_test_acc", "learning_curves"])
+    compared = comparison.compare(folder)
+    told = programs.facts(compared, comparison.write(compared))
+    assert told["figures"] == ["final_test_acc.png", "learning_curves.png"]

@@ -132,7 +132,7 @@ def test_one_or_several_are_asked_for_and_change_no_id() -> None:
 
 
 def test_a_missing_package_is_named_with_its_extra_before_anything_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(loggers, "find_spec", lambda name: None)
     right = (
@@ -141,6 +141,9 @@ def test_a_missing_package_is_named_with_its_extra_before_anything_trains(
     with pytest.raises(InputError, match=right):
         ready([make_run(logger=["trackio"], output=str(tmp_path / "new"))])
     assert not (tmp_path / "new").exists()
+    write_run(tmp_path, 0)
+    assert export.main([*map(str, tmp_path.glob("runs/*")), "--to", "wandb"]) == 2
+    assert capsys.readouterr().err.startswith("error: --to=wandb: the package wandb is not installed; pip")
 
 
 def test_export_writes_what_is_not_there(
