@@ -162,7 +162,7 @@ def test_small_version_knows_the_sweeps() -> None:
         for sweep in sweeps
         if "hydra.sweeper.until.looks=null" in reproduce.trimming(sweep, True, False)
     }
-    assert {"swap_rates", "more_epochs", "test_time_dropout", "drop_weights_test"} <= fixed
+    assert {"swap_rates", "weight_decay_test", "test_time_dropout", "drop_weights_test"} <= fixed
     assert not {"drop_weights", "weight_decay", "swap_rates_grid"} & fixed
     assert reproduce.trimming("swap_rates", False, False) == ["sweep=swap_rates"]
 
