@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import re
 
 import yaml
 from configs import REPOSITORY
+
+from analysis.exercises import BOOK
 
 
 def test_hooks_are_the_checks_of_make_lint() -> None:
@@ -43,6 +47,17 @@ def test_contributing_has_a_row_for_everything_new() -> None:
     rows = set(re.findall(r"^\| ([\w ]+?) \|", page, flags=re.M))
     named = {"noise", "schedule", "optimizer", "model", "data set", "engine", "metric", "exercise", "figure"}
     assert named <= rows
+
+
+def test_the_readme_counts_the_runs_behind_its_answers() -> None:
+    """A run of several tables counts once, and that of the nets' own comparison answers no exercise."""
+    ids: set[str] = set()
+    for path in (REPOSITORY / "analysis" / "results").glob("*.runs.csv.gz"):
+        if not path.name.startswith(f"{BOOK}."):
+            with gzip.open(path, "rt", newline="") as file:
+                ids |= {row["id"] for row in csv.DictReader(file)}
+    for name, text in (("README.md", "from {} runs"), ("README.zh.md", "来自 {} 次运行")):
+        assert text.format(f"{len(ids):,}") in (REPOSITORY / name).read_text(encoding="utf-8")
 
 
 def test_both_readmes_say_the_same() -> None:
