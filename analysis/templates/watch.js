@@ -133,6 +133,7 @@ const interval = (arm, [low, high]) => {
 const middles = list => { // of wide intervals, of two seeds say, the ends are cut off: the means must be told apart
   const means = list.map(arm => arms.mean[arm]).filter(mean => mean !== null), [low, high] = range(means);
   const widest = Math.max(0, ...list.map(arm => arms.half[arm] ?? 0));
+  if (widest && new Set(means).size === 1) return [means[0] - 1.5 * widest, means[0] + 1.5 * widest];
   const more = Math.min(widest, 2 * (high - low));
   return [low - more, high + more];
 };

@@ -278,6 +278,18 @@ def _words(language: str) -> dict[str, Any]:
     return yaml.safe_load((TEMPLATES / language / "watch.yaml").read_text(encoding="utf-8"))
 
 
+def test_a_single_arms_interval_can_be_seen(sweep: Made) -> None:
+    """No other mean gives the axis a scale: the interval does."""
+    (width,) = evaluate(
+        page(sweep({}, lambda arm: 0.8, epochs=2)),
+        """
+        const lines = [...document.querySelectorAll("#arms tbody svg line")];
+        return lines.map(line => line.getAttribute("x2") - line.getAttribute("x1"));
+        """,
+    )
+    assert 80 < width < 140, "of 152 pixels"
+
+
 def test_a_filter_by_key_leaves_its_arms_and_outlives_a_reload(going: Path) -> None:
     rows, heading, bad, hash_, curves = evaluate(
         page(going),
