@@ -72,7 +72,7 @@ class ContestFacts(Facts):
 
     @property
     def beyond_rates(self) -> Result | None:
-        """Of the best noise: its difference to dropout at its own rates."""
+        """Of the best noise: its difference to dropout with its own settings."""
         return self.versus(self.others[0].contrast.a, SAME_RATES, self.first.measure) if self.others else None
 
     @property
