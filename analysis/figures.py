@@ -29,6 +29,8 @@ from src.stats import Interval, mean_interval
 
 COLOURED_ARMS = 8
 """More colours than this are no longer told apart."""
+FAR = 3.0
+"""See `_cut_off`."""
 LISTED_ROWS = 40
 """Arms or pairs in one figure; more do not fit a page."""
 LONGEST_NAME = 130
@@ -153,11 +155,16 @@ def limits(axis: Axes, drawn: Sequence[pd.DataFrame], measure: Measure) -> None:
     low, high = low - 0.1 * (high - low), high + 0.1 * (high - low)
     axis.set_ylim(low, high)
     if np.nanmin(values) < low or np.nanmax(values) > high:
-        beyond = [measure.shown(end / measure.scale) for end in (np.nanmin(values), np.nanmax(values))]
-        text = f"cut off: values from {beyond[0]} to {beyond[1]}"
-        axis.annotate(
-            text, (0.99, 1.01), xycoords="axes fraction", ha="right", va="bottom", fontsize=7.5, color="0.35"
+        _say_cut_off(
+            axis, *(measure.shown(end / measure.scale) for end in (np.nanmin(values), np.nanmax(values)))
         )
+
+
+def _say_cut_off(axis: Axes, low: str, high: str) -> None:
+    text = f"cut off: values from {low} to {high}"
+    axis.annotate(
+        text, (0.99, 1.01), xycoords="axes fraction", ha="right", va="bottom", fontsize=7.5, color="0.35"
+    )
 
 
 def epoch_axis(axis: Axes, length: int) -> None:
@@ -202,6 +209,7 @@ def forest(
             if name in named:
                 _row(axis, row, named[name], *(look or _judged)(named[name]))
         _no_difference(axis, measure, next((r.margin for r in named.values() if r.margin is not None), None))
+        _cut_off(axis, {row: named[name] for row, name in enumerate(rows) if name in named}, measure)
         axis.set_xlabel(
             textwrap.fill(f"{measure.name} ({measure.difference_unit})", 30, break_on_hyphens=False)
         )
@@ -226,12 +234,43 @@ def _judged(result: Result) -> tuple[Any, str]:
     return COLOURS.get(word, GREY), word
 
 
-def _row(axis: Axes, row: float, result: Result, colour: Any, name: str) -> None:
+def _dots(row: float, result: Result) -> list[tuple[float, float]]:
+    """Of each seed the difference, as shown, and the height at which it stands in its row."""
     measure = result.measure
     shown = np.exp(result.differences) if measure.log else result.differences * measure.scale
-    heights = row - np.linspace(0.36, 0.12, len(shown))
+    return list(zip(shown.tolist(), (row - np.linspace(0.36, 0.12, len(shown))).tolist(), strict=True))
+
+
+def _cut_off(axis: Axes, rows: Mapping[float, Result], measure: Measure) -> None:
+    """Where a few seeds lie far from all others, an axis of the others: an arrow at its end for each one cut off.
+
+    Far is beyond the quartiles by more than `FAR` times what lies between them; means are never cut off.
+    """
+    near, dots = list[float](), list[tuple[float, float]]()
+    for row, result in rows.items():
+        dots += _dots(row, result)
+        values = np.array([value for value, _ in _dots(row, result)])
+        first, third = np.quantile(values, [0.25, 0.75])
+        reach = FAR * (third - first)
+        near += [*values[(values >= first - reach) & (values <= third + reach)]]
+        mean = result.paired.difference
+        near += [1.0 if measure.log else 0.0, math.exp(mean) if measure.log else mean * measure.scale]
+    values = np.array([value for value, _ in dots])
+    if not len(values) or np.ptp(values) <= FAR * np.ptp(near):
+        return
+    low, high = min(near) - 0.1 * np.ptp(near), max(near) + 0.1 * np.ptp(near)
+    axis.set_xlim(low, high)
+    for value, height in dots:
+        if not low <= value <= high:
+            end, marker = (low, "<") if value < low else (high, ">")
+            axis.plot([end], [height], marker, markersize=5, markeredgewidth=0, color="0.35", clip_on=False)
+    _say_cut_off(axis, *(f"{end:.3g}".replace("-", "−") for end in (values.min(), values.max())))
+
+
+def _row(axis: Axes, row: float, result: Result, colour: Any, name: str) -> None:
+    measure = result.measure
     # a dot a seed, so that a page can say which one it is
-    for seed, value, height in zip(result.contrast.seeds, shown, heights, strict=True):
+    for seed, (value, height) in zip(result.contrast.seeds, _dots(row, result), strict=True):
         dot = {"marker": "o", "markersize": 4, "markeredgewidth": 0, "color": colour, "alpha": 0.45}
         axis.plot([value], [height], gid=f"seed-{seed}-{row}-{measure.column}", **dot)
     point(axis, row + 0.18, result.paired.difference, result.paired.interval, measure, colour, name or None)
@@ -266,6 +305,7 @@ def card(results: Sequence[Result]) -> Figure:
     for row, result in enumerate(shown):
         _row(axis, row, result, *_judged(result))
     _no_difference(axis, measure, results[0].margin)
+    _cut_off(axis, dict(enumerate(shown)), measure)
     axis.set_yticks([])
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.xaxis.set_major_locator(MaxNLocator(5))

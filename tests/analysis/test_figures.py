@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -110,6 +111,24 @@ def test_a_forest_has_a_row_a_label_coloured_by_the_verdict() -> None:
     assert "worse" not in said
     dots = [line.get_gid() for line in axis.lines if (line.get_gid() or "").startswith("seed-")]
     assert len(dots) == len(set(dots)) == 18
+
+
+@pytest.mark.parametrize("broken", [5.0, -5.0])
+def test_a_seed_far_from_all_others_is_cut_off_and_marked(broken: float) -> None:
+    sound, bad = contrast("sound", 0.02, 0.004, 20), contrast("bad", -0.02, 0.004, 20)
+    moved, base = bad.sides
+    far = replace(bad, sides=({**moved, 3: base[3] + broken}, base))
+    (axis,) = figures.forest(described([sound, far])).axes
+    low, high = axis.get_xlim()
+    mean = float(np.mean([value - base[seed] for seed, value in far.sides[0].items()]))
+    assert low < mean < high and low < 0 < high and high - low < 1
+    marks = [line for line in axis.lines if line.get_marker() in ("<", ">")]
+    assert [(line.get_marker(), line.get_xdata()[0]) for line in marks] == [
+        (">", high) if broken > 0 else ("<", low)
+    ]
+    assert "cut off: values from" in texts(axis.figure)
+    whole = texts(figures.forest(described([sound, bad])))
+    assert "cut off" not in whole
 
 
 def test_a_forest_of_many_rows_says_what_is_left_out() -> None:
