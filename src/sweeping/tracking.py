@@ -133,7 +133,8 @@ class Tracking:
         self._runs.put(None)
         left = self._runs.qsize() - 1
         if left > 0 and self._names:
-            print(f"{left} runs are still to be logged to {', '.join(self._names)}", flush=True)
+            verb = "run is" if left == 1 else "runs are"
+            print(f"{left} {verb} still to be logged to {', '.join(self._names)}", flush=True)
         self._thread.join(LAST_WORD if at_once else None)
         self._thread = None
 
