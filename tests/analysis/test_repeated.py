@@ -110,7 +110,7 @@ def test_the_exercises_say_so_in_both_languages() -> None:
     for text, without, sentence, n in zip(
         repeated,
         plain,
-        ("12 at most: intervals", "至多 12 个：区间"),
+        (" at every look,", "（对每次查看都成立）"),
         ("12 common seeds", "共同的种子 12 个"),
         strict=True,
     ):
