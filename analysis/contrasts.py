@@ -20,8 +20,6 @@ from src.runs import store
 from src.runs.broken import broke_down
 from src.stats import Paired, Summary, Verdict, common_seeds, paired, rounded_differences, summarise
 
-AND = " + "
-"""Between the names of two arms that a contrast of four adds up."""
 Sample = NDArray[np.float64]
 """A value a seed, shape (n,)."""
 Values = Mapping[int, float]
@@ -44,6 +42,13 @@ class Contrast:
     """Of a and of b."""
     look: Look | None = None
     """Where the sweep ended once this was decided."""
+    added: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    """Names of the arms that each side adds up, where these are several."""
+
+    @property
+    def arms(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the arms of each side."""
+        return self.added[0] or (self.a,), self.added[1] or (self.b,)
 
     @property
     def seeds(self) -> list[int]:
@@ -136,9 +141,7 @@ def family(
         p = None if found.p is None else min(1.0, found.p * tested)
         stored = contrast.measure.stored(margin)
         verdict = stats.judge(found.interval, p, stored, contrast.measure.sign > 0)
-        ahead, behind = (
-            sum(lost.get(arm, 0) for arm in side.split(AND)) for side in (contrast.a, contrast.b)
-        )
+        ahead, behind = (sum(lost.get(arm, 0) for arm in side) for side in contrast.arms)
         if verdict.word == stats.WORSE:
             ahead, behind = behind, ahead
         if verdict.decided and ahead > behind:
@@ -250,14 +253,16 @@ class Arms:
         minus the noise off."""
         values: list[Values] = [self.values(name, measure) for name in names]
         a, b = names[:2]
+        added: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         if len(names) == 4:
             values = [_sum(values[0], values[3]), _sum(values[1], values[2])]
-            a, b = AND.join((a, names[3])), AND.join((b, names[2]))
+            added = (a, names[3]), (b, names[2])
+            a, b = map(" + ".join, added)
         elif a == b:
             noisy = measures.noisy(measure)
             values[0] = self.values(a, noisy) if noisy else {}
             a, b = f"{a}, noise on", f"{b}, noise off"
-        contrast = Contrast(a, b, setting, measure, (values[0], values[1]))
+        contrast = Contrast(a, b, setting, measure, (values[0], values[1]), added=added)
         return contrast.looked_at(self.look(names, measure))
 
     def has(self, names: Sequence[str], measure: Measure) -> bool:

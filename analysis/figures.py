@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.contrasts import Result
 from analysis.measures import Measure
@@ -30,7 +31,7 @@ from src.stats import Interval, mean_interval
 COLOURED_ARMS = 8
 """More colours than this are no longer told apart."""
 FAR = 3.0
-"""See `_cut_off`."""
+"""Times the distance of its row's quartiles: a seed further beyond them lies far from the others."""
 LISTED_ROWS = 40
 """Arms or pairs in one figure; more do not fit a page."""
 LONGEST_NAME = 130
@@ -225,8 +226,13 @@ def _no_difference(axis: Axes, measure: Measure, margin: float | None) -> None:
     """A line where there is no difference, and the margin around it."""
     axis.axvline(1 if measure.log else 0, color="0.3", linewidth=1)
     if margin is not None:
-        ends = np.exp([-margin, margin]) if measure.log else np.multiply([-margin, margin], measure.scale)
-        axis.axvspan(*ends, color="0.5", alpha=0.13, linewidth=0, label="inside the margin")
+        axis.axvspan(
+            *_shown([-margin, margin], measure),
+            color="0.5",
+            alpha=0.13,
+            linewidth=0,
+            label="inside the margin",
+        )
 
 
 def _judged(result: Result) -> tuple[Any, str]:
@@ -234,43 +240,45 @@ def _judged(result: Result) -> tuple[Any, str]:
     return COLOURS.get(word, GREY), word
 
 
-def _dots(row: float, result: Result) -> list[tuple[float, float]]:
-    """Of each seed the difference, as shown, and the height at which it stands in its row."""
-    measure = result.measure
-    shown = np.exp(result.differences) if measure.log else result.differences * measure.scale
-    return list(zip(shown.tolist(), (row - np.linspace(0.36, 0.12, len(shown))).tolist(), strict=True))
+def _shown(differences: ArrayLike, measure: Measure) -> NDArray[np.float64]:
+    """Stored differences as an axis has them; of logarithms the ratios."""
+    return np.exp(differences) if measure.log else np.asarray(differences) * measure.scale
+
+
+def _dots(row: float, result: Result) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Each seed's difference and the height at which it stands in its row."""
+    values = _shown(result.differences, result.measure)
+    return values, row - np.linspace(0.36, 0.12, len(values))
 
 
 def _cut_off(axis: Axes, rows: Mapping[float, Result], measure: Measure) -> None:
     """Where a few seeds lie far from all others, an axis of the others: an arrow at its end for each one cut off.
 
-    Far is beyond the quartiles by more than `FAR` times what lies between them; means are never cut off.
+    Means are never cut off, see `FAR`.
     """
-    near, dots = list[float](), list[tuple[float, float]]()
+    near, dots = [_shown([0.0, *(result.paired.difference for result in rows.values())], measure)], []
     for row, result in rows.items():
-        dots += _dots(row, result)
-        values = np.array([value for value, _ in _dots(row, result)])
+        values, heights = _dots(row, result)
         first, third = np.quantile(values, [0.25, 0.75])
         reach = FAR * (third - first)
-        near += [*values[(values >= first - reach) & (values <= third + reach)]]
-        mean = result.paired.difference
-        near += [1.0 if measure.log else 0.0, math.exp(mean) if measure.log else mean * measure.scale]
-    values = np.array([value for value, _ in dots])
-    if not len(values) or np.ptp(values) <= FAR * np.ptp(near):
+        near.append(values[(values >= first - reach) & (values <= third + reach)])
+        dots += [*zip(values, heights, strict=True)]
+    kept, every = np.concatenate(near), [value for value, _ in dots]
+    if not dots or np.ptp(every) <= FAR * np.ptp(kept):
         return
-    low, high = min(near) - 0.1 * np.ptp(near), max(near) + 0.1 * np.ptp(near)
+    low, high = kept.min() - 0.1 * np.ptp(kept), kept.max() + 0.1 * np.ptp(kept)
     axis.set_xlim(low, high)
     for value, height in dots:
         if not low <= value <= high:
             end, marker = (low, "<") if value < low else (high, ">")
             axis.plot([end], [height], marker, markersize=5, markeredgewidth=0, color="0.35", clip_on=False)
-    _say_cut_off(axis, *(f"{end:.3g}".replace("-", "−") for end in (values.min(), values.max())))
+    _say_cut_off(axis, *(f"{end:.3g}".replace("-", "−") for end in (min(every), max(every))))
 
 
 def _row(axis: Axes, row: float, result: Result, colour: Any, name: str) -> None:
     measure = result.measure
     # a dot a seed, so that a page can say which one it is
-    for seed, (value, height) in zip(result.contrast.seeds, _dots(row, result), strict=True):
+    for seed, value, height in zip(result.contrast.seeds, *_dots(row, result), strict=True):
         dot = {"marker": "o", "markersize": 4, "markeredgewidth": 0, "color": colour, "alpha": 0.45}
         axis.plot([value], [height], gid=f"seed-{seed}-{row}-{measure.column}", **dot)
     point(axis, row + 0.18, result.paired.difference, result.paired.interval, measure, colour, name or None)
@@ -287,13 +295,10 @@ def point(
 ) -> None:
     """A diamond with its interval."""
 
-    def shown(value: float) -> float:
-        return math.exp(value) if measure.log else value * measure.scale
-
     if interval is not None:
-        ends = [shown(interval.lower), shown(interval.upper)]
+        ends = _shown([interval.lower, interval.upper], measure)
         axis.plot(ends, [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-    axis.plot([shown(mean)], [row], "D", markersize=6, color=colour, label=label)
+    axis.plot(_shown([mean], measure), [row], "D", markersize=6, color=colour, label=label)
 
 
 @mpl.rc_context({**STYLE, "font.size": 8})

@@ -1,4 +1,7 @@
-"""What a learner is told: each mistake's title, what would be right, its usual cause, and the line to look at."""
+"""What a learner is told: each mistake's title, what would be right, its usual cause, and the line to look at.
+
+A table of sentences, and so one long file.
+"""
 
 from __future__ import annotations
 

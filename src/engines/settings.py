@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -80,13 +81,13 @@ class Settings:
         return BACKENDS[self.backend].here
 
 
-def parse(launcher: Any) -> Settings:
-    """The settings of a launcher plugin.
+def parse(block: Mapping[str, Any]) -> Settings:
+    """The config's block `hydra.launcher`, checked.
 
     Raises:
         InputError: for the first wrong value, or one that this backend has no use for.
     """
-    given = {field.name: getattr(launcher, field.name) for field in fields(Settings)}
+    given = {field.name: block[field.name] for field in fields(Settings)}
     settings = Settings(**check_keys(given, checks_of(Settings), PREFIX))
     for field in fields(Settings):
         taking = [name for name, backend in BACKENDS.items() if field.name in backend.options]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from src.engines.settings import Settings, parse
 from src.errors import InputError
 
 
-def launcher(**changes: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{**Settings().__dict__, **changes})
+def launcher(**changes: Any) -> dict[str, Any]:
+    return {**Settings().__dict__, **changes}
 
 
 def test_defaults_are_loky_and_those_of_the_plugin() -> None:

@@ -192,8 +192,9 @@ class PackedLauncher(Launcher):
     Our own sweepers train without it: they read its options in the config.
     """
 
-    def __init__(self, **options: Any) -> None:
-        self.options = options  # those of PackedConf; checked by src.engines.settings
+    def __init__(
+        self, **_options: Any
+    ) -> None:  # those of PackedConf; src.engines.settings reads them in the config
         self.earlier: list[Any] = []  # jobs and records of earlier batches
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
