@@ -17,7 +17,8 @@ from src.stats import common_seeds, paired, rounded_differences
 class Sensitivity:
     """In how many analyses of one contrast the verdict's word is the same."""
 
-    word: str
+    result: Result
+    """The contrast, judged."""
     holds: int
     analyses: int
     other: tuple[str, ...] = ()
@@ -25,37 +26,46 @@ class Sensitivity:
     splits: Result | None = None
     """The contrast on the validation splits that made the choice of the settings."""
 
+    @property
+    def word(self) -> str:
+        assert self.result.verdict is not None
+        return self.result.verdict.word
+
 
 def sensitivity(
     judged: Sequence[Result], arms: Arms | None = None, splits: Contrast | None = None
 ) -> Sensitivity | None:
     """The verdict again by other reasonable analyses: without each seed in turn, at the mean of the last three
-    epochs, without runs that broke down, by sign-flip tests, and these combined; and on validation splits. None for
-    a family or no test.
+    epochs, without runs that broke down, by sign-flip tests, and these combined; and on validation splits. All are
+    at the level of the verdict: that of its family, or over the seeds and at the level of the look that decided.
 
     Args:
+        judged: the contrast is the first one.
         arms: where other epochs and runs are; without them only seeds and tests change.
         splits: the same contrast on the validation splits that made the choice of the settings, a seed each.
+
+    Returns:
+        None where nothing was tested.
     """
-    if len(judged) != 1 or judged[0].contrast.look is not None:
+    result = next(iter(judged), None)
+    if result is None or result.verdict is None or result.margin is None or result.p is None:
         return None
-    if judged[0].verdict is None or judged[0].margin is None or judged[0].p is None:
-        return None
-    (result,), words = judged, {}
-    verdict = judged[0].verdict.word
-    measure, margin = result.measure, judged[0].margin
-    higher = measure.sign > 0
+    words: dict[str, str] = {}
+    measure, margin = result.measure, result.margin
+    higher, look = measure.sign > 0, result.contrast.look
+    level = look.level if look else stats.ALPHA / result.family
 
     def word(first: Sample, second: Sample) -> str:
-        found = paired(first, second)
-        return stats.judge(found.interval, found.p, margin, higher).word
+        found = paired(first, second, level)
+        p = None if found.p is None else found.p * stats.ALPHA / level
+        return stats.judge(found.interval, p, margin, higher).word
 
     def values(name: str, epochs: int, whole: bool) -> Values:
         assert arms is not None
         rows = rows_of(with_gaps(arms.table.epochs).groupby("id", sort=False).tail(epochs), arms.named[name])
         rows = rows if whole else rows[~rows["id"].isin(arms.broken)]
         means = rows.groupby(["id", "seed"], sort=False, as_index=False)[measure.column].mean()
-        return by_seed(means, measure)
+        return by_seed(means[means["seed"].isin(look.seeds)] if look else means, measure)
 
     for epochs, whole in itertools.product((1, 3), (True, False)) if arms else [(1, True)]:
         first, second = result.samples
@@ -64,8 +74,9 @@ def sensitivity(
             first, second = common_seeds(*sides)
         name = f"{'last epoch' if epochs == 1 else 'last three epochs'}{'' if whole else ', sound runs'}"
         words[f"{name}, t"] = word(first, second)
-        if len(first) >= 6:
-            words[f"{name}, sign flips"] = stats.sign_flip(rounded_differences(first, second), margin, higher)
+        if 2.0 ** (1 - len(first)) < level:
+            differences = rounded_differences(first, second)
+            words[f"{name}, sign flips"] = stats.sign_flip(differences, margin, higher, level)
     n = len(result.samples[0])
     for seed in range(n if n > 2 else 0):
         first, second = (np.delete(sample, seed) for sample in result.samples)
@@ -73,5 +84,5 @@ def sensitivity(
     on_splits = next(iter(described([splits] if splits else [])), None)
     if on_splits:
         words["validation splits, t"] = word(*on_splits.samples)
-    other = tuple(name for name, found in words.items() if found != verdict)
-    return Sensitivity(verdict, len(words) - len(other), len(words), other, on_splits)
+    other = tuple(name for name, found in words.items() if found != result.verdict.word)
+    return Sensitivity(result, len(words) - len(other), len(words), other, on_splits)

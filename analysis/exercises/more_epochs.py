@@ -92,6 +92,8 @@ class EpochFacts(Facts):
     """Constant lr first, then by length."""
     judged: Setting
     """Where the primary contrast lies."""
+    sound: Result | None = None
+    """The primary contrast on the seeds where no run went wrong, described; None where none did."""
     small_sets: Sequence[SmallSet] = ()
 
     @property
@@ -115,9 +117,9 @@ class EpochFacts(Facts):
                 peaks.append(Peak(decay, arm, curves.idxmin().tolist(), float(lost)))
         return peaks
 
-    def steady(self, arm: str) -> tuple[int, int]:
-        """Of the arm's longest runs at a constant lr: how many went wrong, and how many there are."""
-        name = Setting(CONSTANT, self.longest.get(CONSTANT, 0)).name(arm)
+    def steady(self, arm: str, decay: str = CONSTANT) -> tuple[int, int]:
+        """Of the arm's longest runs with this lr: how many went wrong, and how many there are."""
+        name = Setting(decay, self.longest.get(decay, 0)).name(arm)
         of = [stats for stats in self.arms if stats.name == name]
         return sum(stats.bad for stats in of), sum(stats.planned for stats in of)
 
@@ -147,6 +149,7 @@ def analyse(tables: Tables) -> EpochFacts:
     arms = Arms(table, {name: {**rates, **compared} for name, rates in ARMS.items()})
     look = arms.look((DROPOUT, NONE), primary.measure)
     judged = family([_contrast(epochs, at, primary.measure).looked_at(look)], primary.margin, arms.diverged)
+    sound = described([_contrast(epochs[~epochs["id"].isin(arms.broken)], at, primary.measure)])
     facts = EpochFacts(
         primary=judged,
         sensitivity=sensitivity(judged, arms),
@@ -159,6 +162,7 @@ def analyse(tables: Tables) -> EpochFacts:
         epochs=epochs,
         settings=settings,
         judged=at,
+        sound=sound[0] if sound and any(stats.bad for stats in arms.stats(())) else None,
         small_sets=[s for sweep in SWEEPS[1:] if sweep in tables and (s := _small_set(tables[sweep]))],
     )
     return decided(RULES, facts)

@@ -18,6 +18,7 @@ from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised
 from analysis.exercises._noises import CLONE, DROPOUT, NONE
 from analysis.measures import Measure
 from analysis.phrases import named
+from analysis.sensitivity import sensitivity
 from analysis.tables import Table, Tables
 from src.stats import ALPHA, BETTER, WORSE
 
@@ -132,6 +133,7 @@ def analyse(tables: Tables) -> ContestFacts:
     few = tables.get(SWEEPS[1])
     facts = ContestFacts(
         primary=judged,
+        sensitivity=sensitivity(_contestants(judged), arms),
         arms=[stats for stats in arms.stats(JUDGED) if stats.planned],
         described=described(
             arms.contrast(noise, reference, measure, "test")

@@ -287,10 +287,12 @@ def judge(
     return Verdict(UNDECIDED, excluded=excluded)
 
 
-def sign_flip(differences: ArrayLike, margin: float, higher_is_better: bool = True) -> str:
+def sign_flip(
+    differences: ArrayLike, margin: float, higher_is_better: bool = True, alpha: float = ALPHA
+) -> str:
     """The word of `judge` by sign-flip tests in place of t-tests, at the same levels; shape (n,).
 
-    With fewer than 6 seeds the smallest p-value is above 0.05, and nothing is decided.
+    Where the smallest p-value, 2/2^n, is not below alpha (at 0.05 with fewer than 6 seeds), nothing is decided.
     """
     sample = np.asarray(differences, dtype=float) * (1 if higher_is_better else -1)
     n = len(sample)
@@ -303,7 +305,7 @@ def sign_flip(differences: ArrayLike, margin: float, higher_is_better: bool = Tr
     def above(values: NDArray[np.float64]) -> float:
         return float(np.mean(signs @ values >= values.sum() - 1e-12))
 
-    half = ALPHA / 2
+    half = alpha / 2
     if above(sample) < half:
         return BETTER
     if above(-sample) < half:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from analysis.contrasts import (
     matches,
 )
 from analysis.exercises import Facts, Rule, decided
+from analysis.looks import Look
 from analysis.measures import TEST_ACC, TEST_LOSS, VAL_ACC
 from analysis.sensitivity import sensitivity
 from src.stats import paired
@@ -85,6 +87,23 @@ def test_which_runs_broke_down(epochs: pd.DataFrame, is_broken: bool) -> None:
 
 def test_without_classes_nothing_ends_at_chance() -> None:
     assert not broken(history(0.1, 0.11, test=0.1), None)
+
+
+def test_sensitivity_of_a_look_has_its_seeds_and_its_level() -> None:
+    arms = [{"dropout1": 0.2}, {"dropout1": 0.5}]
+    gains = [0.001, 0.002, 0.003, 0.001, 0.002, 0.003, 0.5]
+
+    def accuracy(arm: dict, seed: int, epoch: int) -> dict[str, float]:
+        return {"test_acc": 0.4 + (gains[seed] if arm["dropout1"] == 0.2 else 0.0), "train_acc": 0.9}
+
+    table = made("a", arms, range(7), accuracy, epochs=3)
+    for level, word in ((0.05, "better"), (0.0001, "undecided")):
+        # of the six seeds that were looked at the t-test has p = 0.003; the seventh would hide the difference
+        look = Look(*arms, "test_acc", tuple(range(6)), (0.0011, 0.0029), level, "better")
+        named = Arms(dataclasses.replace(table, looks=(look,)), {"low": arms[0], "high": arms[1]})
+        found = sensitivity(family([named.contrast("low", "high", TEST_ACC)], 0.05), named)
+        assert found is not None and found.word == "better"
+        assert found.holds == (found.analyses if word == "better" else 0)
 
 
 def test_sensitivity_says_where_the_verdict_changes() -> None:

@@ -95,6 +95,12 @@ def test_outside_the_folds_it_is_ten_minutes_to_read(open_text: str) -> None:
     assert words(open_text) <= 2500
 
 
+def test_of_what_else_was_seen_there_are_five_bullets_at_most(open_text: str) -> None:
+    lists = re.findall(r"^\*\*(?:What else was seen\.|还看到了什么。)\*\*\n\n((?:- .*\n+)+)", open_text, re.M)
+    assert len(lists) == 7
+    assert all(1 <= bullets.count("\n- ") + 1 <= 5 for bullets in lists)
+
+
 def test_no_paragraph_drowns_in_numbers(open_text: str) -> None:
     for paragraph in re.split(r"\n\n|\n(?=- )", open_text):
         if not paragraph.startswith(("**How sure", "**有多确定", "`dropout_layer")):

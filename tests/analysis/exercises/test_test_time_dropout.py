@@ -130,7 +130,9 @@ def test_a_sweep_that_looked_is_judged_as_it_judged() -> None:
     found = facts(replace(sweep(), looks=(look,)))
     interval = found.first.paired.interval
     assert interval is not None and (interval.lower, interval.upper) == (-0.012, -0.008)
-    assert (found.first.paired.n, found.verdict, found.sensitivity) == (4, "costs", None)
+    assert (found.first.paired.n, found.verdict) == (4, "costs")
+    # t, and without each seed; four seeds are too few for sign flips
+    assert found.sensitivity is not None and found.sensitivity.analyses == 5
     # what is described, other arms and pairs of arms have their own
     assert {r.paired.n for r in found.described} == {10}
     for other in (Look(ARMS[1], ARMS[1], *look_of(look)), Look(ARMS[0], ARMS[1], *look_of(look))):

@@ -243,7 +243,9 @@ def test_a_sweep_that_looked_is_judged_as_it_judged(chosen: Table, tmp_path: Pat
     found = judged("worse", (-0.009, -0.001))
     interval = found.first.paired.interval
     assert interval is not None and (interval.lower, interval.upper, found.n) == (-0.009, -0.001, 6)
-    assert (found.verdict, found.needed, found.sensitivity) == ("redundant", None, None)
+    assert (found.verdict, found.needed) == ("redundant", None)
+    # t, on the splits, and without each seed; for sign flips at the look's level of 2% six seeds are too few
+    assert found.sensitivity is not None and found.sensitivity.analyses == 8
     assert judged("equivalent", (-0.0015, 0.001)).verdict == "additive"
     for ends in ((-0.009, -0.001), (-0.0015, 0.001)):
         assert judged("undecided, 2 of 40 broke", ends).verdict == "undecided"
