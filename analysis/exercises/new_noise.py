@@ -23,7 +23,7 @@ from analysis.tables import Table, Tables
 from src.stats import ALPHA, BETTER, WORSE
 
 NUMBER = 7
-SWEEPS = ("new_noise", "new_noise_5000")
+SWEEPS = ("new_noise", "new_noise_5000", "new_noise_control")
 SAME_RATES = "dropout_same_rates"
 """Dropout at the rates of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
@@ -59,6 +59,8 @@ class ContestFacts(Facts):
     """The same contrasts on a small training set, judged by that sweep's own block."""
     images: int = 0
     """In the small training set."""
+    positive: Result | None = None
+    """The positive control: dropout minus no noise, which has settings of its own, judged by that sweep's block."""
 
     def judged(self, noise: str) -> Result | None:
         return pick(self.primary, a=noise)
@@ -100,7 +102,9 @@ class ContestFacts(Facts):
 
     @property
     def helps(self) -> bool:
-        """Whether dropout is shown to be better than no noise: the positive control."""
+        """Whether dropout is shown to be better than no noise: with settings of its own where it has them."""
+        if self.positive is not None:
+            return word(self.positive) == BETTER
         against = self.judged(NONE)
         return against is not None and word(against) == WORSE
 
@@ -130,7 +134,7 @@ class ContestFacts(Facts):
 def analyse(tables: Tables) -> ContestFacts:
     """Every other arm minus dropout in test accuracy, one family a training set; all else described."""
     arms, judged = _judged(tables[SWEEPS[0]])
-    few = tables.get(SWEEPS[1])
+    few, control = (tables.get(sweep) for sweep in SWEEPS[1:])
     facts = ContestFacts(
         primary=judged,
         sensitivity=sensitivity(_contestants(judged), arms),
@@ -144,6 +148,7 @@ def analyse(tables: Tables) -> ContestFacts:
         ),
         few=_judged(few)[1] if few else (),
         images=promised(SWEEPS[1])[0].fixed["data.train"],
+        positive=next(iter(_judged(control)[1]), None) if control else None,
     )
     return decided(RULES, facts)
 

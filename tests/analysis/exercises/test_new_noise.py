@@ -141,6 +141,31 @@ def test_few_images_are_judged_by_their_own_sweep() -> None:
     assert found.images == 5000
 
 
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [(0.01, "none better"), (-0.01, "no yardstick"), (0.0, "no yardstick")]
+)
+def test_no_noise_with_settings_of_its_own_is_the_positive_control(gain: float, verdict: str) -> None:
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        has_own = of["noise"] == "none" and of.get("optimizer.lr") == arms[0]["optimizer.lr"]
+        acc = 0.88 - gain * has_own + 0.0003 * chance(of["noise"], seed)
+        return {"test_acc": acc, "test_loss": 0.4, "test_ece": 0.05}
+
+    arms = design.read("new_noise_control").arms
+    keys = dict.fromkeys(key for arm in arms for key in arm)
+    control = made(
+        "new_noise_control", [{key: arm.get(key) for key in keys} for arm in arms], range(10), metrics
+    )
+    # at dropout's lr no noise is as good as dropout
+    keys = dict.fromkeys(key for arm in ARMS for key in arm)
+    table = made("new_noise", [{key: arm.get(key) for key in keys} for arm in ARMS], range(10), metrics)
+    found = new_noise.analyse({table.sweep: table for table in (control, table)})
+    assert found.positive is not None and (found.positive.contrast.a, found.positive.contrast.b) == (
+        "dropout",
+        "none",
+    )
+    assert (found.helps, found.verdict) == (gain > 0, verdict)
+
+
 def test_the_arms_are_winners_of_the_committed_race() -> None:
     table = pd.read_csv(noises.RESULTS / "new_noise_race.csv")
     keys = list(table.columns[: list(table.columns).index("seed")])
@@ -154,6 +179,8 @@ def test_the_arms_are_winners_of_the_committed_race() -> None:
     assert chosen[4] == {**rest, "noise": "dropout"}
     recipe = {key: value for key, value in chosen[1].items() if key.startswith("optimizer.")}
     assert chosen[0] == {**recipe, "noise": "none"}
+    control = [without_idle(arm) for arm in design.read("new_noise_control").arms]
+    assert control == [without_idle(of_noise["none"]), chosen[1]]
 
 
 def without_idle(arm: Mapping[str, Any]) -> dict[str, Any]:
