@@ -251,13 +251,21 @@ def _dots(row: float, result: Result) -> tuple[NDArray[np.float64], NDArray[np.f
     return values, row - np.linspace(0.36, 0.12, len(values))
 
 
+BELOW = 0.18
+"""How far below the middle of its row a mean stands."""
+
+
 def _cut_off(axis: Axes, rows: Mapping[float, Result], measure: Measure) -> None:
     """Where a few seeds lie far from all others, an axis of the others: an arrow at its end for each one cut off.
 
-    Means are never cut off, see `FAR`.
+    Means, and the intervals of what is decided, are never cut off, see `FAR`; an end of another interval may be.
     """
-    near, dots = [_shown([0.0, *(result.paired.difference for result in rows.values())], measure)], []
+    near, dots, ends = [_shown([0.0], measure)], [], []
     for row, result in rows.items():
+        mean, interval = result.paired.difference, result.paired.interval
+        whole = _shown([interval.lower, interval.upper] if interval else [mean], measure)
+        near.append(whole if result.verdict and result.verdict.decided else _shown([mean], measure))
+        ends += [(end, row + BELOW) for end in whole]
         values, heights = _dots(row, result)
         first, third = np.quantile(values, [0.25, 0.75])
         reach = FAR * (third - first)
@@ -268,7 +276,7 @@ def _cut_off(axis: Axes, rows: Mapping[float, Result], measure: Measure) -> None
         return
     low, high = kept.min() - 0.1 * np.ptp(kept), kept.max() + 0.1 * np.ptp(kept)
     axis.set_xlim(low, high)
-    for value, height in dots:
+    for value, height in [*dots, *ends]:
         if not low <= value <= high:
             end, marker = (low, "<") if value < low else (high, ">")
             axis.plot([end], [height], marker, markersize=5, markeredgewidth=0, color="0.35", clip_on=False)
@@ -281,7 +289,7 @@ def _row(axis: Axes, row: float, result: Result, colour: Any, name: str) -> None
     for seed, value, height in zip(result.contrast.seeds, *_dots(row, result), strict=True):
         dot = {"marker": "o", "markersize": 4, "markeredgewidth": 0, "color": colour, "alpha": 0.45}
         axis.plot([value], [height], gid=f"seed-{seed}-{row}-{measure.column}", **dot)
-    point(axis, row + 0.18, result.paired.difference, result.paired.interval, measure, colour, name or None)
+    point(axis, row + BELOW, result.paired.difference, result.paired.interval, measure, colour, name or None)
 
 
 def point(

@@ -123,12 +123,23 @@ def test_a_seed_far_from_all_others_is_cut_off_and_marked(broken: float) -> None
     mean = float(np.mean([value - base[seed] for seed, value in far.sides[0].items()]))
     assert low < mean < high and low < 0 < high and high - low < 1
     marks = [line for line in axis.lines if line.get_marker() in ("<", ">")]
-    assert [(line.get_marker(), line.get_xdata()[0]) for line in marks] == [
-        (">", high) if broken > 0 else ("<", low)
-    ]
+    # the seed, and both ends of an interval that it makes wider than all other seeds
+    seed, *ends = [(line.get_marker(), line.get_xdata()[0]) for line in marks]
+    assert seed == ((">", high) if broken > 0 else ("<", low)) and ends == [("<", low), (">", high)]
     assert "cut off: values from" in texts(axis.figure)
     whole = texts(figures.forest(described([sound, bad])))
     assert "cut off" not in whole
+
+
+def test_the_interval_of_what_is_decided_is_never_cut_off() -> None:
+    bad = contrast("bad", -0.02, 0.004, 20)
+    moved, base = bad.sides
+    (result,) = family([replace(bad, sides=({**moved, 3: base[3] - 0.3}, base))], 0.2)
+    assert result.verdict is not None and result.verdict.decided and result.paired.interval is not None
+    (axis,) = figures.forest([result]).axes
+    low, high = axis.get_xlim()
+    assert low < result.paired.interval.lower < result.paired.interval.upper < 0 < high
+    assert [line.get_marker() for line in axis.lines if line.get_marker() in ("<", ">")] == ["<"]
 
 
 def test_a_forest_of_many_rows_says_what_is_left_out() -> None:
