@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 SEED = re.compile(r"^seed=(0|[1-9][0-9]{0,17})\Z")
 """A seed in the form in which it is a number for certain."""
+TOKENS = r"""\s+|[([{]|[)\]}]|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s()\[\]{}"']+"""
+"""Of an arm: blanks, brackets, texts in quotes, and the rest."""
 
 
 def expand(overrides: Sequence[Override], arms: Sequence[Sequence[Override]]) -> list[list[str]]:
@@ -69,19 +71,13 @@ def split_arm(arm: str) -> list[str]:
     >>> split_arm("note='a b'  schedule.points=[[0, 1], [1, 0]]")
     ["note='a b'", 'schedule.points=[[0, 1], [1, 0]]']
     """
-    parts, open_ones = [""], ""
-    for before, character in itertools.pairwise(f" {arm}"):
-        if open_ones[-1:] in ("'", '"'):
-            if character == open_ones[-1] and before != "\\":
-                open_ones = open_ones[:-1]
-        elif character in "([{'\"":
-            open_ones += character
-        elif open_ones[-1:] + character in ("()", "[]", "{}"):
-            open_ones = open_ones[:-1]
-        if character.isspace() and not open_ones:
+    parts, depth = [""], 0
+    for token in re.findall(TOKENS, arm):
+        depth = max(0, depth + (token in "([{") - (token in ")]}"))
+        if token.isspace() and not depth:
             parts.append("")
         else:
-            parts[-1] += character
+            parts[-1] += token
     return list(filter(None, parts))
 
 

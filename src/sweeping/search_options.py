@@ -83,14 +83,10 @@ def parse(options: Mapping[str, Any]) -> Options:
 
 def batched(options: Options, chosen: Settings | None, run: Run) -> Options:
     """The options with a batch size where trials cannot be asked for one by one; `run` is a trial's."""
-    is_on_gpu = run.device != "cpu" and (
-        config.resolve_device(run.device) != "cpu"
-        if chosen is not None and chosen.here
-        else run.device != "auto"
-    )
-    if options.batch_size is None and (chosen is None or chosen.gpus or is_on_gpu):
-        return replace(options, batch_size=BATCH)
-    return options
+    is_here = chosen is not None and chosen.here
+    device = config.resolve_device(run.device) if is_here else run.device
+    is_one_by_one = chosen is not None and not chosen.gpus and device in ("cpu", "auto")
+    return options if options.batch_size or is_one_by_one else replace(options, batch_size=BATCH)
 
 
 def _typed(value: Any) -> str:
