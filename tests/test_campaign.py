@@ -14,7 +14,7 @@ from src.engines import Engine, Outcome, Slot
 from src.errors import MachineError, events
 from src.runs import store
 from src.runs.job import Job, Record
-from src.sweeping.campaign import LOG, Campaign
+from src.sweeping.campaign import LOG, AllAtOnce, Campaign
 from src.sweeping.display import Display
 
 
@@ -81,7 +81,8 @@ def test_each_run_is_trained_once_and_records_come_in_the_jobs_order(
     jobs, engine = jobs_of(tmp_path, 0, 1, 0, 2), Scripted()
     ended: list[str] = []
     with campaign(tmp_path, engine) as tried:
-        records = tried.train(jobs, lambda job, record: ended.append(job.id))
+        tried.follow(AllAtOnce(jobs), lambda job, record: ended.append(job.id))
+        records = tried.train(jobs)
     assert [record["id"] for record in records] == [job.id for job in jobs]
     assert sorted(ended) == sorted({job.id for job in jobs})
     assert len(engine.trained) == 3 and engine.prepared == [3]
@@ -94,7 +95,7 @@ def test_what_is_finished_is_told_and_not_trained(tmp_path: Path, capsys: pytest
     written(jobs[1])
     ended: list[int | None] = []
     with campaign(tmp_path, engine) as tried:
-        tried.train(jobs, lambda job, record: ended.append(job.number))
+        tried.follow(AllAtOnce(jobs), lambda job, record: ended.append(job.number))
     assert (engine.trained, sorted(ended)) == ([0], [0, 1])  # type: ignore[type-var]
     assert "2 runs, 1 of them done before\n" in capsys.readouterr().out
     idle = Scripted()

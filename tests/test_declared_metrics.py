@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from configs import DIGITS, make_run, plain
 
 from src import config
+from src.config import Run
 from src.errors import InputError
 from src.runs import declared, store
 from src.runs.job import Job, ready
-from src.runs.measures import of_column
 from src.runs.pack import train_jobs
 from src.sweeping import until
 from src.training.images import Images
@@ -259,15 +260,17 @@ def test_right_ones_and_those_of_another_fault_are_let_through(
 
 
 def test_a_sweep_may_go_on_until_it_is_decided_by_one(mine: dict[str, Any]) -> None:
-    def plan(metric: str) -> until.Until:
-        return until.Until((2, 4), 0.05, "pocock", of_column(metric), ((1, 0),), 0.1)
+    def plan(metric: str, runs: Sequence[Run]) -> until.Until:
+        primary = {"metric": metric, "contrast": None, "reference": 0, "all": False, "margin": 0.1}
+        looks = {"looks": [2, 4], "alpha": 0.05, "spending": "pocock"}
+        return until.parse(SimpleNamespace(until=looks, primary=primary), runs)
 
     runs = [make_run(**mine), make_run(**{**mine, "dropout1": 0.5})]
     for metric, higher in (("seen", True), ("length", False), ("places", None)):
-        measure = until.with_metric(plan(metric), runs).measure
+        measure = plan(metric, runs).measure
         assert (measure.higher_is_better, measure.scale, measure.difference_unit) == (higher, 1, "")
         assert measure.word("better") == ("larger" if higher is None else "better")
     with pytest.raises(
         InputError, match=r"metric=seen: must be one of test_acc, .*eval_train_loss, .*length, widest"
     ):
-        until.with_metric(plan("seen"), [*runs, make_run(**{**mine, "noise": {"name": "none"}})])
+        plan("seen", [*runs, make_run(**{**mine, "noise": {"name": "none"}})])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import contextlib
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.errors import InputError
-from src.sweeping import arms
 from src.sweeping.planning import Planner, _with, configured, expand, resolved, split_arm, swept_keys
 
 PARSER = OverridesParser.create()
@@ -240,12 +239,24 @@ def test_an_arm_may_have_spaces_in_quotes_and_brackets(arm: str, parts: list[str
     assert split_arm(arm) == parts
 
 
-@pytest.mark.parametrize("seed", ["007", "٣", "²", "1_000"])
-def test_a_seed_in_another_form_is_planned_and_not_copied(seed: str) -> None:
-    like, planned = make_job(), object()
-    planner: Any = SimpleNamespace(job=lambda overrides, number: planned)
-    assert arms._job(planner, [(seed, [f"seed={seed}"])], like, 0, 0) is planned
-    assert arms._job(planner, [("7", ["seed=7"])], like, 0, 0).run.seed == 7
+@pytest.mark.parametrize(
+    "overrides", [["dropout1=0.3"], ["note='of ${seed}'"], ["schedule=linear", "~dropout9"], ["+seed=5"]]
+)
+@pytest.mark.parametrize("seed", ["7", "007", "٣", "²", "1_000", "null", "99999999999999999999", "${epochs}"])
+def test_a_job_of_a_further_seed_is_as_if_it_were_the_first(
+    hydra_loader: Any, master: Any, overrides: list[str], seed: str
+) -> None:
+    def outcome(planner: Planner) -> Any:
+        try:
+            job = planner.job([*overrides, f"seed={seed}", "epochs=3"], 4)
+        except (InputError, HydraException) as error:
+            return str(error)
+        return job.run, list(job.config.items()), job.overrides, job.hydra, job.number, job.id
+
+    used = Planner(hydra_loader, master)
+    with contextlib.suppress(HydraException):
+        used.job([*overrides, "seed=3", "epochs=3"], 0)
+    assert outcome(used) == outcome(Planner(hydra_loader, master))
 
 
 def test_overrides_of_hydras_own_part_are_none_of_the_task(hydra_loader: Any, master: Any) -> None:

@@ -7,7 +7,7 @@ import csv
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,12 +19,13 @@ from configs import make_run, plain
 from test_campaign import Scripted
 from test_sweep import SMALL, results, start, sweep, without_seconds, workshop
 
+from src.config import Run
 from src.errors import InputError
 from src.runs import store, sweep_folder
 from src.runs.job import Job, Record
 from src.stats import Verdict
 from src.stats.looks import Looks
-from src.sweeping import decisions, naming, until
+from src.sweeping import arms, decisions, naming, until
 from src.sweeping.arms import Arm, groups_of
 from src.sweeping.campaign import Campaign
 from src.sweeping.decisions import Decisions, worded
@@ -43,9 +44,16 @@ PRIMARY: dict[str, Any] = {
 UNTIL: dict[str, Any] = {"looks": [3, 6, 9], "alpha": 0.05, "spending": "pocock"}
 
 
+ALL = make_run(probe={"every": None, "train": True, "ema": 0.9, "test_time": True}, data={"validation": 100})
+"""A run that has a value of every metric."""
+
+
 def parsed(arms: int, block: dict[str, Any], primary: dict[str, Any]) -> Until:
-    sweeper = SimpleNamespace(until=UNTIL | block, primary=PRIMARY | primary)
-    return until.parse(sweeper, until.looks_of(sweeper), arms)
+    return of_runs([ALL] * arms, block, primary)
+
+
+def of_runs(runs: Sequence[Run], block: dict[str, Any], primary: dict[str, Any]) -> Until:
+    return until.parse(SimpleNamespace(until=UNTIL | block, primary=PRIMARY | primary), runs)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +110,7 @@ def test_intervals_of_all_pairs_are_simultaneous() -> None:
 )
 def test_seeds_that_do_not_do(seeds: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        until.check_seeds(seeds, ["0", "1", "2"], 3, "dropout1=0.2")
+        arms._check_seeds(seeds, ["0", "1", "2"], 3, "dropout1=0.2")
 
 
 def test_metrics_that_no_run_would_have() -> None:
@@ -113,16 +121,11 @@ def test_metrics_that_no_run_would_have() -> None:
         "noisy_test_loss": "probe.test_time=true",
     }.items():
         with pytest.raises(InputError, match=f"{metric}: needs {needs}"):
-            until.with_metric(parsed(3, {}, {"metric": metric}), [make_run()])
+            of_runs([ALL, make_run()], {}, {"metric": metric})
         # an arm that is in no contrast need not have it
-        only = parsed(3, {}, {"metric": metric, "reference": None, "contrast": [0, 1]})
-        good = make_run(
-            probe={"every": None, "train": True, "ema": 0.9, "test_time": True},
-            data={"validation": 100},
-        )
-        until.with_metric(only, [good, good, make_run()])
+        of_runs([ALL, ALL, make_run()], {}, {"metric": metric, "reference": None, "contrast": [0, 1]})
     with pytest.raises(InputError, match=r"primary\.metric=epoch: must be one of test_acc, "):
-        until.with_metric(parsed(3, {}, {"metric": "epoch"}), [make_run()])
+        parsed(3, {}, {"metric": "epoch"})
 
 
 def test_arms_are_what_differs_beside_the_seed() -> None:

@@ -12,7 +12,7 @@ import scipy.stats
 import yaml
 from configs import make_run
 from hypothesis import given, strategies
-from test_until import PRIMARY, Invented, Outcome, arms_in, looked, noise, parsed
+from test_until import PRIMARY, Invented, Outcome, arms_in, looked, noise, of_runs, parsed
 
 from analysis import comparison, looks, tables
 from analysis.live import Live
@@ -29,12 +29,12 @@ from src.sweeping.until import combined
 
 def test_other_contrasts_and_the_arms_beside_them() -> None:
     four = parsed(6, {}, {"reference": None, "contrast": [3, 1, 2, 0]})
-    assert (four.contrasts, four.idle, four.kind) == (((3, 1, 2, 0),), (4, 5), "interaction")
+    assert (four.contrasts, four.kind) == (((3, 1, 2, 0),), "interaction")
     assert four.arms_of(four.contrasts) == [0, 1, 2, 3] and four.arms_of([]) == []
     assert four.plan == Looks((3, 6, 9), 0.05)
     assert four.text().endswith("of an interaction: [[3, 1, 2, 0]]")
     alone = parsed(1, {}, {"reference": None, "contrast": [0, 0]})
-    assert (alone.contrasts, alone.idle) == (((0, 0),), ())
+    assert alone.contrasts == ((0, 0),)
     assert alone.columns((0, 0)) == ["noisy_test_acc", "test_acc"]
     assert four.columns((3, 1, 2, 0)) == ["test_acc"] * 4
     # a folder of an earlier version has this text
@@ -57,17 +57,16 @@ def test_a_contrast_is_a_weighted_sum(values: list[float]) -> None:
 def test_an_arm_against_itself_needs_what_the_noise_gives() -> None:
     plain_run, noisy_run = make_run(), make_run(probe={"every": None, "test_time": True})
     block = PRIMARY | {"reference": None, "contrast": [1, 1]}
-    itself = parsed(2, {}, block)
     for wrong in ([noisy_run, plain_run], [plain_run, plain_run]):
         with pytest.raises(InputError, match=r"contrast=\[1,1\]: .*needs probe.test_time=true") as error:
-            until.with_metric(itself, wrong)
+            of_runs(wrong, {}, block)
         assert "\n" not in str(error.value)
-    until.with_metric(itself, [plain_run, noisy_run])
+    of_runs([plain_run, noisy_run], {}, block)
     with pytest.raises(InputError, match=r"needs probe\.test_time=true"):
         until.check_primary(block, 2, [plain_run])
     until.check_primary(block, 2, [plain_run, noisy_run])
     for check in (
-        lambda metric: until.with_metric(parsed(2, {}, block | {"metric": metric}), [noisy_run] * 2),
+        lambda metric: of_runs([noisy_run] * 2, {}, block | {"metric": metric}),
         lambda metric: until.check_primary(block | {"metric": metric}, 2, [noisy_run]),
     ):
         check("var2")
@@ -142,10 +141,10 @@ def test_arms_in_no_contrast_have_the_seeds_of_the_first_look(
 
 def test_the_count_at_the_end_has_the_idle_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     decided = Decisions(parsed(6, {}, FOUR | {"margin": 1.0}), arms_in(tmp_path, 6, 9), tmp_path)
-    assert (len(decided.first), len(decided.most), decided.largest_wave, decided.left) == (18, 42, 18, 42)
+    assert (len(decided.first), decided.most, decided.largest_wave, decided.left) == (18, 42, 18, 42)
     engine = Invented(interacting, 9)
     with Campaign(tmp_path, ["dropout1", "seed"], engine, Display(["dropout1"]), pack_size=1) as campaign:
-        jobs, _ = decided.run(campaign)
+        jobs = decided.run(campaign)
     decided.show()
     said = capsys.readouterr().out
     assert len(jobs) == 18 and said.rstrip().endswith("18 runs of at most 42")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from src.errors import InputError
 from src.errors.messages import key_of
 from src.runs.job import Job
 from src.sweeping import planning
 from src.sweeping.display import arm_name
-from src.sweeping.until import check_seeds
+from src.sweeping.until import UNTIL
 
 
 class Arm:
@@ -38,51 +37,39 @@ def arms_of(
     job_overrides: Sequence[Sequence[str]],
     swept: Sequence[str],
 ) -> list[Arm]:
-    """The arms of a sweep, with checked jobs for every look.
-
-    Of each arm the first job is planned, of one of each form the last one, too. Where these differ in nothing but
-    the seed, the others are copies: planning takes longer than everything else here.
+    """The arms of a sweep; what is wrong with a setting or a seed is found before any of it trains.
 
     Raises:
         InputError: if a value is wrong, or seeds are missing.
     """
     groups, last = list(groups_of(job_overrides).values()), looks[-1]
-    first = [planner.job(of_arm[0][1], 0) for of_arm in groups]
+    first = [planner.job(group[0][1], 0) for group in groups]
     kept = {job.id: job for job in planning.distinct(first, swept)}
-    seeds_of_first = [seed for seed, _ in groups[0][:last]]
     arms: list[Arm] = []
-    alike: dict[Hashable, bool] = {}
-    for of_arm, job in zip(groups, first, strict=True):
+    for group, job in zip(groups, first, strict=True):
         if kept.pop(job.id, None) is not None:  # 0 and 0.0 are one arm
-            seeds = [seed for seed, _ in of_arm[:last]]
-            check_seeds(seeds, seeds_of_first, last, arm_name(job, swept))
-            form = planner.form(of_arm[0][1])
-            if form not in alike:
-                end = planner.job(of_arm[last - 1][1], last - 1)
-                alike[form] = {**job.config, "seed": end.run.seed} == end.config
-            make = partial(_job, planner, of_arm[:last], job if alike[form] else None, len(arms) * last)
-            arms.append(Arm(arm_name(job, swept), make))
+            name = arm_name(job, swept)
+            _check_seeds(
+                [seed for seed, _ in group[:last]], [seed for seed, _ in groups[0][:last]], last, name
+            )
+            arms.append(Arm(name, partial(_job, planner, group, len(arms) * last)))
+    arms[0].jobs(last)  # all arms have its seeds
     return arms
 
 
-def _job(
-    planner: planning.Planner,
-    seeds: Sequence[tuple[str, Sequence[str]]],
-    like: Job | None,
-    number: int,
-    i: int,
-) -> Job:
-    """The job of an arm's seed at place i, by the arm's first job where it is `like` that but for the seed."""
-    seed, overrides = seeds[i]
-    if like is None or not re.fullmatch("0|[1-9][0-9]*", seed):  # in another form it may be no number
-        return planner.job(overrides, number + i)
-    return replace(
-        like,
-        run=replace(like.run, seed=int(seed)),
-        config={**like.config, "seed": int(seed)},
-        overrides=[f"seed={seed}" if key_of(override) == "seed" else override for override in like.overrides],
-        number=number + i,
-    )
+def _job(planner: planning.Planner, group: Sequence[tuple[str, Sequence[str]]], number: int, i: int) -> Job:
+    return planner.job(group[i][1], number + i)
+
+
+def _check_seeds(seeds: Sequence[str], of_first: Sequence[str], last: int, arm: str) -> None:
+    """Raises InputError where the seeds of an arm, as given, are too few for the last look, or not those of the
+    first arm."""
+    shown = f"{','.join(seeds[:9])}{',…' if len(seeds) > 9 else ''}" or None
+    if len(set(seeds)) < last:
+        right = f"must be {last} different seeds, for the last of {UNTIL}.looks; range({last}) is the default"
+        raise InputError("seed", shown, f"{right} ({arm})")
+    if list(seeds) != list(of_first):
+        raise InputError("seed", shown, f"must be the same seeds in the same order for every arm ({arm})")
 
 
 def groups_of(

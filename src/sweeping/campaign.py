@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from src import provenance
-from src.engines import Engine, policy
+from src.engines import policy
 from src.engines.policy import Report
 from src.engines.queue import Queue, Source
 from src.errors import MachineError, events
@@ -35,7 +35,7 @@ class Campaign:
     Args:
         folder: the sweep's; its `runs.csv` has a row for each job.
         swept: the swept keys, columns of the table.
-        engine: started; whoever started it closes it.
+        engine: an `Engine`, started; whoever started it closes it. Of `Launched` a launcher of Hydra's.
         display: is begun before the first job trains, and ended with the campaign.
         pack_size: runs handed to a worker at once; None for measured defaults, see `src.engines.queue`.
         at_once: jobs that may train at the same time, where not all come together: as many workers are kept while
@@ -47,7 +47,7 @@ class Campaign:
         self,
         folder: Path,
         swept: Sequence[str],
-        engine: Engine,
+        engine: Any,
         display: Display,
         *,
         pack_size: int | None = None,
@@ -61,6 +61,10 @@ class Campaign:
         self._engine, self._pack_size, self._at_once = engine, pack_size, at_once
         self._kept = kept or self.table.kept
         self._tracking: Tracking | None = None
+        self._source: Source
+        self._report: Report
+        self._under_way = set[str]()
+        """IDs of the runs that were handed to the queue and have not ended."""
         self._last_folder: Path | None = None
         """Of the last run with a result."""
 
@@ -79,8 +83,7 @@ class Campaign:
             error.add_note(f"{self._kept()}; the same command goes on from here")
         with contextlib.suppress(OSError):
             progress.end(self.table.folder)
-        if events.is_lost():
-            with contextlib.suppress(OSError):
+            if events.is_lost():
                 lost = "nobody read the output any more; the sweep went on without it\n"
                 store.write_whole(self.table.folder / LOG, lost)
 
@@ -102,27 +105,27 @@ class Campaign:
             self._tracking = Tracking(job.run.logger, job.run.output, folder, folder.name)
         self._tracking.add(job.folder, record)
 
-    def train(self, jobs: Sequence[Job], report: Report = lambda job, record: None) -> list[Record]:
-        """Train these jobs, but for those that are finished or diverged before.
-
-        Args:
-            jobs: checked; the same run may be among them twice, and is trained once.
-            report: told of each run, as it ends or at once where it need not be trained.
+    def train(self, jobs: Sequence[Job]) -> list[Record]:
+        """Train these jobs, as `follow`; the same run may be among them twice, and is trained once.
 
         Returns:
             The jobs' records, in their order; of each what the table keeps.
+        """
+        self.follow(AllAtOnce(jobs), lambda job, record: None)
+        return [self.table.records[job.id] for job in jobs]
+
+    def follow(self, source: Source, report: Report) -> None:
+        """Train what the source brings, until it brings nothing and nothing is under way.
+
+        Args:
+            source: of checked jobs; those that are finished, or diverged before, are not trained again.
+            report: told of each run, as it ends or at once where it need not be trained.
 
         Raises:
             MachineError: if the machine or the engine gives out.
         """
-        self.follow(_AllAtOnce(jobs), report)
-        return [self.table.records[job.id] for job in jobs]
-
-    def follow(self, source: Source, report: Report = lambda job, record: None) -> None:
-        """Train what the source brings, until it brings nothing and nothing is under way; as `train` else."""
-        incoming = _Incoming(self, source, report)
-        first = incoming.more(1)
-        if first:
+        self._source, self._report = source, report
+        if first := self.more(1):
             self.table.write()
             self.display.begin(self.table.folder)
             engine = self._engine
@@ -132,34 +135,52 @@ class Campaign:
                 self._pack_size,
                 pack_seconds=engine.pack_seconds,
                 largest=engine.largest_pack,
-                source=incoming,
+                source=self,
             )
-            policy.drain(engine, queue, incoming.end)
+            policy.drain(engine, queue, self._end)
         self.table.write()
 
-    def enlist(self, jobs: Sequence[Job], under_way: set[str], report: Report) -> list[Job]:
-        """Of further jobs those that must be trained; the others are reported. The engine is ready for them."""
+    def more(self, count: int) -> list[Job]:
+        """What the queue gets of the source: jobs that must be trained, for which the engine is ready. Those that
+        are done already are reported on the way."""
+        while jobs := self._source.more(count):
+            if waiting := self._waiting(jobs):
+                self._under_way |= {job.id for job in waiting}
+                self._engine.prepare(waiting, self._at_once or len(waiting))
+                return waiting
+        return []
+
+    def available(self) -> int:
+        return self._source.available()
+
+    def _waiting(self, jobs: Sequence[Job]) -> list[Job]:
+        """Of further jobs those that must be trained."""
         self.table.extend(jobs)
         self.display.add(jobs)
         waiting = []
         for job in {job.id: job for job in jobs}.values():
             record = self.table.records.get(job.id)
-            if job.id in under_way:
+            if job.id in self._under_way:
                 continue  # the same run was asked for before, and will be reported
             if record is not None and is_final(record):
-                report(job, record)  # an earlier batch had the same run
+                self._report(job, record)  # an earlier batch had the same run
             elif record := final_record(job):
                 self.keep(job, record)
                 self.display.skip(record)
-                report(job, record)
+                self._report(job, record)
             else:
                 waiting.append(job)
-        if waiting:
-            self._engine.prepare(waiting, self._at_once or len(waiting))
         return waiting
 
+    def _end(self, job: Job, record: Record) -> None:
+        """A job that was under way has ended."""
+        self._under_way.discard(job.id)
+        self.keep(job, record)
+        self._report(job, record)
+        self.display.advance(job, record)
 
-class _AllAtOnce:
+
+class AllAtOnce:
     """A source of jobs that are all known."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
@@ -173,31 +194,6 @@ class _AllAtOnce:
         return len(self._jobs)
 
 
-class _Incoming:
-    """What a source brings and must be trained; what is done already is reported on the way."""
-
-    def __init__(self, campaign: Campaign, source: Source, report: Report) -> None:
-        self._campaign, self._source, self._report = campaign, source, report
-        self._under_way: set[str] = set()
-
-    def more(self, count: int) -> Sequence[Job]:
-        while jobs := self._source.more(count):
-            if waiting := self._campaign.enlist(jobs, self._under_way, self._report):
-                self._under_way |= {job.id for job in waiting}
-                return waiting
-        return ()
-
-    def available(self) -> int:
-        return self._source.available()
-
-    def end(self, job: Job, record: Record) -> None:
-        """A job that was under way has ended."""
-        self._under_way.discard(job.id)
-        self._campaign.keep(job, record)
-        self._report(job, record)
-        self._campaign.display.advance(job, record)
-
-
 def _launched_record(job: Job, record: Record) -> Record:
     """The record of a job that another process planned anew; a failure where it had other code or data than we."""
     if record["id"] == job.id:
@@ -208,32 +204,14 @@ def _launched_record(job: Job, record: Record) -> Record:
 
 
 class Launched(Campaign):
-    """The same through another launcher than ours, which is given every job and tells of them when all have ended.
+    """The same through another launcher than ours, in the engine's place. It is given every job, by its overrides,
+    and tells of them when all have ended."""
 
-    Args:
-        launcher: Hydra's.
-        overrides: of a job, as the launcher takes them.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        swept: Sequence[str],
-        launcher: Any,
-        display: Display,
-        overrides: Callable[[Job], Sequence[str]],
-        *,
-        kept: Callable[[], str] | None = None,
-    ) -> None:
-        super().__init__(folder, swept, launcher, display, kept=kept)
-        self._launcher, self._overrides = launcher, overrides
-
-    def follow(self, source: Source, report: Report = lambda job, record: None) -> None:
+    def follow(self, source: Source, report: Report) -> None:
         while jobs := source.more(1):
             self.table.extend(jobs)
-            returned = self._launcher.launch(
-                [self._overrides(job) for job in jobs], initial_job_idx=jobs[0].number
-            )
+            overrides = [job.overrides for job in jobs]
+            returned = self._engine.launch(overrides, initial_job_idx=jobs[0].number)
             for job, returns in zip(jobs, returned, strict=True):
                 self.keep(job, _launched_record(job, returns.return_value))
                 report(job, self.table.records[job.id])

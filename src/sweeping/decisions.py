@@ -6,18 +6,13 @@ was killed goes on at the same look with the same rows.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from src.runs import store
 from src.runs.broken import CLASSES, broke_down
@@ -25,8 +20,8 @@ from src.runs.job import Job, Record
 from src.stats import BETTER, DECIDED, EQUIVALENT, OPEN, UNDECIDED, WORSE, Interval, Verdict
 from src.sweeping.arms import Arm
 from src.sweeping.campaign import Campaign
-from src.sweeping.display import MOST_ARMS, PLAIN_WIDTH
-from src.sweeping.until import SIGNS, Contrast, Until, combined
+from src.sweeping.display import show_table
+from src.sweeping.until import Contrast, Until, combined, sides
 
 FILE = "looks.csv"
 
@@ -60,67 +55,35 @@ class Look:
         return self.contrast[:half], self.contrast[half:]
 
     def row(self, metric: str, arms: Sequence[Arm], trained: int, saved: int) -> dict[str, Any]:
-        a, b = ("-".join(map(str, side)) for side in self._sides)
-        name_a, name_b = self.names(arms)
-        interval = self.interval
-        return {
-            "look": self.number,
-            "seeds": self.seeds,
-            "a": a,
-            "b": b,
-            "arm_a": name_a,
-            "arm_b": name_b,
-            "metric": metric,
-            "n": self.n,
-            "estimate": None if math.isnan(self.estimate) else self.estimate,
-            "lower": interval and interval.lower,
-            "upper": interval and interval.upper,
-            "level": self.level,
-            "verdict": self.verdict,
-            "broken_a": self.broken[0],
-            "broken_b": self.broken[1],
-            "trained": trained,
-            "saved": saved,
-        }
+        numbers = ("-".join(map(str, side)) for side in self._sides)
+        ends = (self.interval.lower, self.interval.upper) if self.interval else (None, None)
+        estimate = None if math.isnan(self.estimate) else self.estimate
+        contrast = (self.number, self.seeds, *numbers, *self.names(arms), metric)
+        result = (self.n, estimate, *ends, self.level, self.verdict, *self.broken)
+        return dict(zip(COLUMNS, (*contrast, *result, trained, saved), strict=True))
 
 
 COLUMNS = (
-    *(
-        "look",
-        "seeds",
-        "a",
-        "b",
-        "arm_a",
-        "arm_b",
-        "metric",
-        "n",
-        "estimate",
-        "lower",
-        "upper",
-        "level",
-        "verdict",
-    ),
-    *("broken_a", "broken_b", "trained", "saved"),
+    *("look", "seeds", "a", "b", "arm_a", "arm_b", "metric", "n", "estimate", "lower", "upper", "level"),
+    *("verdict", "broken_a", "broken_b", "trained", "saved"),
 )
 
 
 class Decisions:
-    """The looks of one sweep.
-
-    Args:
-        until: the plan.
-        arms: as many as it speaks of.
-        folder: the sweep's; `looks.csv` is written there.
-    """
+    """The looks of one sweep, by its plan; `looks.csv` is written to the sweep's folder."""
 
     def __init__(self, until: Until, arms: Sequence[Arm], folder: Path) -> None:
         self.until, self.arms, self._folder = until, arms, folder
         self._plan = until.plan
         self._records: dict[str, Record] = {}
-        self._broken: dict[str, bool] = {}
         self._usable: dict[Contrast, list[int]] = {contrast: [] for contrast in until.contrasts}
         self._looks: list[list[Look]] = []
         self._open: list[Contrast] = list(until.contrasts)
+        compared = until.arms_of(until.contrasts)
+        self._seeds = [until.looks[-1 if arm in compared else 0] for arm in range(len(arms))]
+        """Of each arm, at most; those in no contrast have the seeds of the first look."""
+        self.most = sum(self._seeds)
+        """Runs of a sweep that is carried to its last look."""
         self._trained = 0
 
     @property
@@ -129,14 +92,9 @@ class Decisions:
         return self._wave(0)
 
     @property
-    def most(self) -> list[Job]:
+    def every(self) -> list[Job]:
         """Jobs of a sweep that is carried to its last look."""
-        looks, idle = self.until.looks, self.until.idle
-        return [
-            job
-            for number, arm in enumerate(self.arms)
-            for job in arm.jobs(looks[0] if number in idle else looks[-1])
-        ]
+        return [job for arm, seeds in zip(self.arms, self._seeds, strict=True) for job in arm.jobs(seeds)]
 
     @property
     def largest_wave(self) -> int:
@@ -147,13 +105,12 @@ class Decisions:
     def left(self) -> int:
         """Runs that are still to come, at most."""
         if not self._looks:
-            return len(self.most)
-        return len(self.until.arms_of(self._open)) * (
-            self.until.looks[-1] - self.until.looks[len(self._looks) - 1]
-        )
+            return self.most
+        seeds = self.until.looks[-1] - self._looks[-1][0].seeds
+        return seeds * len(self.until.arms_of(self._open))
 
-    def run(self, campaign: Campaign) -> tuple[list[Job], list[Record]]:
-        """Train until every contrast is decided, or to the last look; the jobs and their records."""
+    def run(self, campaign: Campaign) -> list[Job]:
+        """Train until every contrast is decided, or to the last look; the jobs."""
         trained: list[Job] = []
         self._records = campaign.table.records
         while self._open and len(self._looks) < len(self.until.looks):
@@ -167,12 +124,11 @@ class Decisions:
             campaign.display.add([], to_come=self.left)
             print(self.line(), flush=True)
         self.write()
-        return trained, [self._records[job.id] for job in trained]
+        return trained
 
     def line(self) -> str:
         """How far it is."""
-        done, last = len(self._looks), self.until.looks[-1]
-        seeds = self.until.looks[done - 1] if done else 0
+        seeds, last = self._looks[-1][0].seeds if self._looks else 0, self.until.looks[-1]
         decided = sum(look.verdict in DECIDED for look in self.final)
         pairs = f"{decided} of {len(self.until.contrasts)} {self.until.kind}s decided"
         return f"look at {seeds} of at most {last} seeds: {pairs}, at most {self.left} more runs"
@@ -193,26 +149,19 @@ class Decisions:
     def _judged(self, contrast: Contrast, number: int) -> Look:
         until, seeds = self.until, self.until.looks[number - 1]
         jobs = [self.arms[arm].jobs(seeds) for arm in contrast]
-        columns = until.columns(contrast)
-        values = [[self._value(job, column) for job in of] for of, column in zip(jobs, columns, strict=True)]
-        differences = [
-            combined(of_seed) for of_seed in zip(*values, strict=True) if all(map(math.isfinite, of_seed))
+        values = [
+            [self._value(job, column) for job in of_arm]
+            for of_arm, column in zip(jobs, until.columns(contrast), strict=True)
         ]
+        of_seeds = [of_seed for of_seed in zip(*values, strict=True) if all(map(math.isfinite, of_seed))]
+        differences = [combined(of_seed) for of_seed in of_seeds]
         usable = self._usable[contrast]
         usable.append(len(differences))
-        raising, lowering = (
-            sum(
-                self._is_broken(job)
-                for of, its in zip(jobs, SIGNS, strict=False)
-                if its == sign
-                for job in of
-            )
-            for sign in (1, -1)
-        )
+        broken = sides([sum(map(self._is_broken, of_arm)) for of_arm in jobs])
         interval = self._plan.interval(differences, usable)
         margin, is_last = until.measure.stored(until.margin), number == len(until.looks)
         verdict = self._plan.verdict(interval, usable, margin, until.measure.sign > 0)
-        word = worded(verdict, (raising, lowering), seeds * len(contrast) // 2, is_last)
+        word = worded(verdict, broken, seeds * len(contrast) // 2, is_last)
         return Look(
             number=number,
             seeds=seeds,
@@ -222,7 +171,7 @@ class Decisions:
             interval=interval,
             level=self._plan.levels(usable)[-1],
             verdict=until.measure.word(word),
-            broken=(raising, lowering),
+            broken=broken,
         )
 
     def _value(self, job: Job, column: str) -> float:
@@ -236,26 +185,16 @@ class Decisions:
         record = self._records[job.id]
         if record["state"] != store.FINISHED:
             return bool(record["state"] == store.DIVERGED)
-        if job.id not in self._broken:
-            self._broken[job.id] = False
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                rows = list(csv.DictReader((job.folder / "metrics.csv").read_text().splitlines()))
-                self._broken[job.id] = broke_down(
-                    [float(row["train_acc"]) for row in rows],
-                    float(record["final"]["test_acc"]),
-                    CLASSES.get(job.run.data.name),
-                )
-        return self._broken[job.id]
+        return _broke_down(job.folder, float(record["final"]["test_acc"]), job.run.data.name)
 
     def write(self) -> None:
         """`looks.csv`, with the looks so far."""
         rows = []
-        for number, looks in enumerate(self._looks):
+        for looks in self._looks:
             going_on = {arm for look in looks if look.verdict == OPEN for arm in look.contrast}
-            left = self.until.looks[-1] - self.until.looks[number]
             for look in looks:
-                own = {*look.contrast}
-                trained, saved = len(own) * look.seeds, len(own - going_on) * left
+                arms, left = {*look.contrast}, self.until.looks[-1] - look.seeds
+                trained, saved = len(arms) * look.seeds, len(arms - going_on) * left
                 rows.append(look.row(self.until.measure.column, self.arms, trained=trained, saved=saved))
         store.write_whole(self._folder / FILE, store.csv_text(COLUMNS, rows))
 
@@ -272,22 +211,26 @@ class Decisions:
             f"{measure.column}, intervals at {1 - until.alpha:.0%} for all {until.kind}s and looks together, "
             f"margin {measure.size(until.margin)}"
         )
-        table = Table()
         unit = f" ({measure.difference_unit})" if measure.difference_unit else ""
-        for column in ("a", "b", "n", f"a {'/' if measure.log else '-'} b{unit}", "interval", "verdict"):
-            table.add_column(column, justify="left" if column in ("a", "b", "verdict") else "right")
-        for look in final[:MOST_ARMS]:
-            ends = look.interval and " to ".join(
-                measure.shown(end, signed=True) for end in (look.interval.lower, look.interval.upper)
-            )
-            a, b = map(escape, look.names(self.arms))
-            table.add_row(
-                a, b, str(look.n), measure.shown(look.estimate, signed=True), ends or "–", look.verdict
-            )
-        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
-        if len(final) > MOST_ARMS:
-            print(f"… and {len(final) - MOST_ARMS} more {until.kind}s in {FILE}")
-        print(f"{self._trained} runs of at most {len(self.most)}")
+        columns = ("a", "b", "n", f"a {'/' if measure.log else '-'} b{unit}", "interval", "verdict")
+        rows = (self._shown(look) for look in final)
+        show_table(columns, rows, len(final), f"{until.kind}s in {FILE}")
+        print(f"{self._trained} runs of at most {self.most}")
+
+    def _shown(self, look: Look) -> tuple[str, ...]:
+        shown, interval = partial(self.until.measure.shown, signed=True), look.interval
+        ends = f"{shown(interval.lower)} to {shown(interval.upper)}" if interval else "–"
+        return *look.names(self.arms), str(look.n), shown(look.estimate), ends, look.verdict
+
+
+@cache
+def _broke_down(folder: Path, test_acc: float, data: str) -> bool:
+    """Whether a finished run did; no where its file cannot be read."""
+    try:
+        rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+        return broke_down([float(row["train_acc"]) for row in rows], test_acc, CLASSES.get(data))
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def worded(verdict: Verdict, broken: Sequence[int], runs: int, is_last: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 import statistics
@@ -32,18 +33,16 @@ PLAIN_WIDTH = 200
 """Columns of a log, which has no width of its own."""
 
 
-def score(record: Mapping[str, Any]) -> float:
-    """By which runs are ranked while they come in: validation accuracy if there is a split, else test."""
-    final = record["final"]
-    return float(final["test_acc"] if final.get("val_acc") is None else final["val_acc"])
+def _accuracy(final: Mapping[str, Any]) -> tuple[str, float]:
+    """By which runs are ranked while they come in: of the validation split if there is one, else of the test."""
+    name = "test" if final.get("val_acc") is None else "val"
+    return name, float(final[f"{name}_acc"])
 
 
 def arm_name(job: Job, swept: Sequence[str]) -> str:
     """A job's swept settings but for its seed."""
-    return (
-        " ".join(o for o in job.overrides if o.partition("=")[0] in swept and not o.startswith("seed="))
-        or "all"
-    )
+    keys = {*swept} - {"seed"}
+    return " ".join(o for o in job.overrides if o.partition("=")[0] in keys) or "all"
 
 
 def _settings(job: Job) -> str:
@@ -65,12 +64,12 @@ class Display:
 
     Args:
         swept: the swept keys.
-        best: gives the line on the best result so far; without it the arm of the best mean `score`.
+        best: gives the line on the best result so far; without it the arm of the best mean accuracy.
     """
 
     def __init__(self, swept: Sequence[str], best: Callable[[], str] | None = None) -> None:
         self._jobs: dict[str, Job] = {}
-        self._swept = swept
+        self.swept = swept
         self._states: Counter[str] = Counter()
         self._scores: dict[str, tuple[float, int]] = {}
         """Of each arm the sum of its runs' scores, and their number."""
@@ -109,11 +108,7 @@ class Display:
         self._bar.update(self._task, total=total, completed=self._epochs_done)
 
     def begin(self, folder: Path) -> None:
-        """Show it from here on; once it is shown, that changes nothing.
-
-        Args:
-            folder: the sweep's, of which a person at a terminal is told how to see more of it.
-        """
+        """Show it from here on; a person at a terminal is told how to see more of the sweep's folder."""
         if self._has_begun:
             return
         self._has_begun = True
@@ -136,31 +131,23 @@ class Display:
         self._score(job, record)
         self._update()
         if self._bar.disable:
-            finished = record["state"] == store.FINISHED
-            result = _result(record["final"]) if finished else _reason(record)
-            done = self._skipped + sum(self._states.values())
-            print(
-                f"[{done}/{self.runs}] {record['state']}  {_settings(job)}  {result}  "
-                f"{record['seconds']:.1f} s",
-                flush=True,
-            )
+            is_finished, done = record["state"] == store.FINISHED, self._skipped + self._states.total()
+            result = "{} acc {:.4f}".format(*_accuracy(record["final"])) if is_finished else _reason(record)
+            start = f"[{done}/{self.runs}] {record['state']}  {_settings(job)}"
+            print(f"{start}  {result}  {record['seconds']:.1f} s", flush=True)
         self._tell(job, record)
 
     def _tell(self, job: Job | None = None, record: Record | None = None) -> None:
         """How far it is, and the run that has just ended, for programs."""
         speed, left = self._pace()
-        run = job and record and {**_told(job, record), "seconds": record["seconds"]}
-        events.tell(
-            "progress",
-            runs=self.runs,
-            finished=self._states[store.FINISHED],
-            failed=self._states[store.FAILED] + self._states[store.DIVERGED],
-            skipped=self._skipped,
-            epochs_per_second=speed,
-            seconds_left=left,
-            best=self._best(),
-            run=run,
-        )
+        run = job and record and {**_event(job, record), "seconds": record["seconds"]}
+        counts = {"runs": self.runs, "finished": self._states[store.FINISHED], "failed": self._failed}
+        pace = {"epochs_per_second": speed, "seconds_left": left}
+        events.tell("progress", **counts, skipped=self._skipped, **pace, best=self._best(), run=run)
+
+    @property
+    def _failed(self) -> int:
+        return self._states[store.FAILED] + self._states[store.DIVERGED]
 
     def _pace(self) -> tuple[float | None, float | None]:
         """Epochs a second, and the seconds left; they go on counting down while no run ends."""
@@ -172,23 +159,22 @@ class Display:
 
     def _score(self, job: Job, record: Record) -> None:
         if record["state"] == store.FINISHED:
-            arm = arm_name(job, self._swept)
+            arm = arm_name(job, self.swept)
             total, runs = self._scores.get(arm, (0.0, 0))
-            self._scores[arm] = total + score(record), runs + 1
+            self._scores[arm] = total + _accuracy(record["final"])[1], runs + 1
             # all arms are looked through only when the leader falls: at every run, it would take a large sweep's
             # time, which grows with its square
-            if self._leader is None or (arm != self._leader and self._mean(arm) > self._mean(self._leader)):
-                self._leader = arm
-            elif arm == self._leader and runs and self._mean(arm) < total / runs:
-                self._leader = max(self._scores, key=self._mean)
+            has_fallen = arm == self._leader and self._mean(arm) < total / runs
+            rivals = self._scores if has_fallen else filter(None, (self._leader, arm))
+            self._leader = max(rivals, key=self._mean)
 
     def _mean(self, arm: str) -> float:
         total, runs = self._scores[arm]
         return total / runs
 
     def _line(self) -> str:
-        bad = self._states[store.FAILED] + self._states[store.DIVERGED]
-        text = f"{self._states[store.FINISHED]} done, {bad} failed, {self._skipped} skipped of {self.runs}"
+        done, failed = self._states[store.FINISHED], self._failed
+        text = f"{done} done, {failed} failed, {self._skipped} skipped of {self.runs}"
         speed, left = self._pace()
         if speed is None or left is None:
             return text
@@ -222,47 +208,50 @@ class _Line(ProgressColumn):
         return Text(self._line(), no_wrap=True, overflow="ellipsis")
 
 
-def _result(final: Mapping[str, Any]) -> str:
-    """A run's accuracy: on the validation split where there is one, as in `score`."""
-    name = "test" if final.get("val_acc") is None else "val"
-    return f"{name} acc {final[f'{name}_acc']:.4f}"
-
-
 def summary(results: Sequence[tuple[Job, Record]], swept: Sequence[str], folder: Path) -> None:
     """The end of a sweep: arms with mean ± 95% CI, what failed and why, the folder."""
     arms: dict[str, list[Mapping[str, Any]]] = {}
     for job, record in results:
         if record["state"] == store.FINISHED:
             arms.setdefault(arm_name(job, swept), []).append(record["final"])
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if arms:
         print("last epoch: mean ± 95% CI (Student's t) over seeds")
-        table = Table("arm")
-        for column in ("n", "test accuracy", "test loss (nats)"):
-            table.add_column(column, justify="right")
-        for name, finals in list(arms.items())[:MOST_ARMS]:
-            accuracy = [100 * final["test_acc"] for final in finals]
-            loss = [final["test_loss"] for final in finals]
-            table.add_row(escape(name), str(len(finals)), _pm(accuracy, 2, " %"), _pm(loss, 4, ""))
-        console.print(table)
-        if len(arms) > MOST_ARMS:
-            print(f"… and {len(arms) - MOST_ARMS} more arms in runs.csv")
+        rows = (
+            (
+                name,
+                str(len(finals)),
+                _pm([100 * final["test_acc"] for final in finals], 2, " %"),
+                _pm([final["test_loss"] for final in finals], 4, ""),
+            )
+            for name, finals in arms.items()
+        )
+        show_table(("arm", "n", "test accuracy", "test loss (nats)"), rows, len(arms), "arms in runs.csv")
     outcome(results, folder, arms=[_arm(name, finals) for name, finals in arms.items()])
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], count: int, rest: str) -> None:
+    """The first rows of a table of so many, and where the rest of them is."""
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("arm", "a", "b", "verdict") else "right")
+    for row in itertools.islice(rows, MOST_ARMS):
+        table.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
+    if count > MOST_ARMS:
+        print(f"… and {count - MOST_ARMS} more {rest}")
 
 
 def _arm(name: str, finals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """An arm for programs: means over its finished runs, with the half widths of their 95% intervals."""
     values = {metric: [float(final[metric]) for final in finals] for metric in ("test_acc", "test_loss")}
-    means = {
-        metric: {"mean": statistics.fmean(of), "half_width": interval(of)} for metric, of in values.items()
-    }
+    means = {key: {"mean": statistics.fmean(of), "half_width": interval(of)} for key, of in values.items()}
     return {"arm": name, "n": len(finals), **means}
 
 
-def _told(job: Job, record: Record) -> dict[str, Any]:
+def _event(job: Job, record: Record) -> dict[str, Any]:
     """A run for programs."""
-    keys = ("id", "state", "final", "error")
-    return {**{key: record.get(key) for key in keys}, "overrides": job.overrides, "folder": job.folder}
+    kept = {key: record.get(key) for key in ("id", "state", "final", "error")}
+    return {**kept, "overrides": job.overrides, "folder": job.folder}
 
 
 def outcome(results: Sequence[tuple[Job, Record]], folder: Path, **more: Any) -> None:
@@ -275,7 +264,7 @@ def outcome(results: Sequence[tuple[Job, Record]], folder: Path, **more: Any) ->
     print(f"{len(results) - len(bad)} finished, {len(bad)} failed or diverged")
     print(f"report: python -m analysis.compare {shlex.quote(str(folder))}")
     print(f"results: {folder}")
-    problems = [_told(job, record) for job, record in bad[:MOST_TOLD]]
+    problems = [_event(job, record) for job, record in bad[:MOST_TOLD]]
     counts = {"runs": len(results), "finished": len(results) - len(bad), "failed": len(bad)}
     events.tell("end", folder=folder, **counts, **more, problems=problems)
 

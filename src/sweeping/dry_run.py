@@ -6,7 +6,6 @@ import itertools
 import math
 import shutil
 import statistics
-import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -59,22 +58,18 @@ def show(
         waiting = list(itertools.islice(itertools.cycle(different), max(0, total - done)))
     print("plan: nothing is trained")
     print(f"runs: {total}, {done} of them done before, {len(waiting)} to be trained")
+    estimate: dict[str, float] = {}
     if waiting:
-        seconds, source = _seconds(waiting)
-        workers = min(len(waiting), _workers(settings))
-        print(f"time: about {_duration(seconds / workers)} with {_counted(workers, 'worker')}, {source}")
+        work, source = _seconds(waiting)
+        most = (settings.n_jobs or (cores() if settings.here else 1)) if settings else 1
+        workers = min(len(waiting), most)
+        estimate = {"seconds": work / workers, "workers": workers}
+        print(f"time: about {_duration(work / workers)} with {_counted(workers, 'worker')}, {source}")
         output = waiting[0].run.output
         needed, free = store.size_text(sum(map(_bytes, waiting))), store.size_text(_free(output))
         print(f"disk: about {needed} in {output}; {free} are free")
     print(f"folder: {folder}")
-    took = {"seconds": seconds / workers, "workers": workers} if waiting else {}
-    events.tell("plan", folder=folder, runs=total, done=done, to_train=len(waiting), **took)
-
-
-def _workers(settings: Settings | None) -> int:
-    if settings is None:
-        return 1
-    return settings.n_jobs or (cores() if settings.here else 1)
+    events.tell("plan", folder=folder, runs=total, done=done, to_train=len(waiting), **estimate)
 
 
 def _seconds(waiting: Sequence[Job]) -> tuple[float, str]:
@@ -140,17 +135,11 @@ def _size_of(run: Run) -> tuple[int, int, int]:
 def _speed() -> float:
     """Floating-point operations a second on one thread."""
     import torch
+    from torch.utils.benchmark import Timer
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     x, W = torch.randn(256, 784), torch.randn(784, 256)
-    seconds = []
-    for _ in range(20):
-        started = time.perf_counter()
-        x @ W
-        seconds.append(time.perf_counter() - started)
-    torch.set_num_threads(threads)
-    return 2 * x.numel() * W.shape[1] / statistics.median(seconds)
+    timer = Timer("x @ W", globals={"x": x, "W": W})  # on one thread
+    return 2 * x.numel() * W.shape[1] / timer.blocked_autorange(min_run_time=0.01).median
 
 
 def _bytes(job: Job) -> int:

@@ -23,16 +23,12 @@ WITHOUT_EFFECT = {
 """Keys that change no result (or, `sweep`, that stand in front of the name)."""
 
 SWEEPER = "hydra.sweeper"
+ARMS = f"{SWEEPER}.arms"
 UNNAMED = "${output}/sweeps/unnamed"
 """`hydra.sweep.dir` as `conf/defaults.yaml` has it."""
 
-ARMS = f"{SWEEPER}.arms"
-
 LONGEST = 100
-
 NO_VALUE = "holds no value, so that there would be nothing to run"
-FILE_NAME = re.compile(r"(?!.*\.yaml$)[\w.-]{0,200}", re.ASCII)
-LETTERS = "letters from a to z, digits, _, . and -"
 MOST_RUNS = 10_000_000
 """Of a sweep; what so many cost stands in sweeps/SCALE.md."""
 
@@ -69,33 +65,37 @@ def check_swept(key: str, values: str) -> None:
         raise InputError(key, values, f"takes one value in a sweep, as it changes no result{more}")
 
 
+def value_text(override: Override) -> str:
+    """What is right of an override's `=`, as one typed it."""
+    return str(override.input_line).partition("=")[2]
+
+
 def check_range(override: Override, is_hydras: bool = False) -> None:
     """Raises InputError for a range that has no value, no end, or one beyond all sweeps; of decimals also where
     Hydra's own sweeper is to take its values."""
     value: Any = override.value()
     if isinstance(value, RangeSweep):
-        start, stop, step = (float(number or 0) for number in (value.start, value.stop, value.step))
+        numbers, right = (value.start, value.stop, value.step), ""
+        start, stop, step = (float(number or 0) for number in numbers)
         count = (stop - start) / step if step else math.inf
-        key, typed = override.get_key_element(), str(override.input_line).partition("=")[2]
         if not count <= MOST_RUNS:
             right = f"must end after at most {MOST_RUNS:,} values, by finite numbers and a step other than 0"
-            raise InputError(key, typed, right)
-        if count <= 0:
-            raise InputError(key, typed, NO_VALUE)
-        if is_hydras and not all(isinstance(number, int) for number in (value.start, value.stop, value.step)):
+        elif count <= 0:
+            right = NO_VALUE
+        elif is_hydras and not all(isinstance(number, int) for number in numbers):
             right = "hydra/sweeper=basic would make 0.15000000000000002 of 0.1 + 0.05; list the values"
-            raise InputError(key, typed, right)
+        if right:
+            raise InputError(override.get_key_element(), value_text(override), right)
 
 
 def check_glob(override: Override) -> None:
     """Raises InputError for a glob() that no choice of the config's group matches."""
     pattern: Any = override.value()
     key = override.get_key_element()
-    folder = messages.CONF / key
-    names = [path.stem for path in folder.glob("*.yaml")]
+    names = [path.stem for path in (messages.CONF / key).glob("*.yaml")]
     # Hydra's own groups, and those of its plugins, have no folder here
     if isinstance(pattern, Glob) and not key.startswith("hydra/") and not pattern.filter(names):
-        raise InputError(key, str(override.input_line).partition("=")[2], NO_VALUE)
+        raise InputError(key, value_text(override), NO_VALUE)
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
@@ -124,9 +124,8 @@ def sweep_name(overrides: Sequence[str]) -> str:
     named, others = _parts(overrides)
     exact = "__".join([*named, *others])
     readable = re.sub(r"\((-?[\d.,]+)\)(?=__|$)", r"-\1", exact)  # seed=range(5) as seed=range-5
-    slug = re.sub(r"-*\.\.+-*", "-", re.sub(r"[^\w=.,+-]+", "-", readable, flags=re.ASCII)).strip("-.")[
-        :LONGEST
-    ]
+    slug = re.sub(r"[^\w=.,+-]+", "-", readable, flags=re.ASCII)
+    slug = re.sub(r"-*\.\.+-*", "-", slug).strip("-.")[:LONGEST]
     if not exact:
         return "book"
     # two sweeps may read alike, once it is shortened or a character is replaced: then the name says which it is
@@ -173,18 +172,13 @@ def sweep_file(path: Path) -> DictConfig:
         content: Any = OmegaConf.load(path)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(messages.unreadable(path, error)) from None
-    is_sweep = isinstance(content, DictConfig) and (
-        OmegaConf.is_dict(content.get("hydra")) or "hydra" not in content
-    )
-    if not is_sweep or not content:
-        raise InputError(
-            f"{path} is no sweep; a file with hydra.sweeper.arms or hydra.sweeper.params is right"
-        )
+    if not (isinstance(content, DictConfig) and content and OmegaConf.is_dict(content.get("hydra", content))):
+        right = "a file with hydra.sweeper.arms or hydra.sweeper.params is right"
+        raise InputError(f"{path} is no sweep; {right}")
     for key in content:
         if key not in ("defaults", "hydra"):
-            raise InputError(
-                f"{path} sets {key!s}, which no run would see; put it under hydra.sweeper.params"
-            )
+            right = "which no run would see; put it under hydra.sweeper.params"
+            raise InputError(f"{path} sets {key!s}, {right}")
     return content
 
 
@@ -196,20 +190,19 @@ def check_overrides(overrides: Sequence[str]) -> None:
             value, or a glob() without a match.
     """
     for override in overrides:
-        if "range(" in override:
-            check_range(
-                OverridesParser.create().parse_overrides([override])[0], "hydra/sweeper=basic" in overrides
-            )
-        if "glob(" in override and key_of(override) != "sweep":
-            check_glob(OverridesParser.create().parse_overrides([override])[0])
+        if re.search(r"(range|glob)\(", override) and key_of(override) != "sweep":
+            (parsed,) = OverridesParser.create().parse_overrides([override])
+            check_range(parsed, "hydra/sweeper=basic" in overrides)
+            check_glob(parsed)
     names = [override.partition("=")[2] for override in overrides if key_of(override) == "sweep"]
     if len(names) > 1 or any(re.search(r"[,([]", name) for name in names):
         right = "name one sweep at a time; Hydra would silently drop the parameters of several files"
         raise InputError("sweep", ",".join(names), right)
     for name in names:
-        if not FILE_NAME.fullmatch(name):
+        if not re.fullmatch(r"(?!.*\.yaml$)[\w.-]{0,200}", name, re.ASCII):
+            letters = "letters from a to z, digits, _, . and -"
             raise InputError(
-                "sweep", name, "must be the name of a file of sweeps/ without .yaml, of " + LETTERS
+                "sweep", name, f"must be the name of a file of sweeps/ without .yaml, of {letters}"
             )
 
 

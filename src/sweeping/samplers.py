@@ -102,9 +102,12 @@ def sampler_by_name(
         grid: for grid, the values of each parameter.
 
     Raises:
-        InputError: if the installed Optuna lacks it, or a package that it needs is missing.
+        InputError: if a package that it needs is missing.
     """
-    kind = _class(name)
+    if name == "cmaes" and find_spec("cmaes") is None:
+        right = "the package cmaes is not installed; pip install -e '.[optuna]' brings it"
+        raise InputError("hydra.sweeper.sampler", name, right)
+    kind = getattr(optuna.samplers, CLASSES[name])
     if name == "grid":
         sampler = _Grid(dict(grid or {}), seed=seed)
         return lambda number: sampler
@@ -124,16 +127,3 @@ def sampler_by_name(
         return short(**options)
 
     return make
-
-
-def _class(name: str) -> Any:
-    """Optuna's class of a sampler, if it can be used."""
-    kind = getattr(optuna.samplers, CLASSES[name], None)
-    brings = "pip install -e '.[optuna]' brings"
-    if kind is None:
-        right = f"the installed optuna {optuna.__version__} lacks it; {brings} one that has it"
-    elif name == "cmaes" and find_spec("cmaes") is None:
-        right = f"the package cmaes is not installed; {brings} it"
-    else:
-        return kind
-    raise InputError("hydra.sweeper.sampler", name, right)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from src import config
-from src.checks import Check, check_keys, integer, one_of, optional
+from src.checks import Check, check_keys, checks_of, integer, key, one_of, optional
 from src.config import Run
 from src.engines.settings import Settings
 from src.errors import InputError
@@ -29,18 +28,37 @@ BATCH = 8
 other launchers take batches."""
 
 
+def _some_of(*choices: str, why: str = "") -> Check:
+    """One of a few words, or a list of different ones, as a tuple."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        words = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if not words or any(word not in choices for word in words) or (why and len({*words}) < len(words)):
+            raise ValueError(f"must be {' or '.join(choices)}, or a list of them{why}")
+        return words
+
+    return check
+
+
 @dataclass(frozen=True)
 class Options:
     """`hydra.sweeper`, checked."""
 
-    metrics: tuple[str, ...]
-    directions: tuple[study.Direction, ...]
-    n_trials: int
-    batch_size: int | None
+    metric: tuple[str, ...] = key(_some_of(*BETTER, why="; the test set is not for searching"))
+    direction: tuple[str, ...] | None = key(
+        lambda value: None if value is None else _some_of("maximize", "minimize")(value)
+    )
+    n_trials: int = key(integer(1))
+    batch_size: int | None = key(optional(integer(1)))
     """None: trials are asked for as workers become free."""
-    sampler: str
-    seed: int
-    pruner: str | None = None
+    sampler: str = key(one_of(*samplers.CLASSES))
+    seed: int = key(integer(0, 2**32 - 1))
+    pruner: str | None = key(optional(one_of("wilcoxon")), None)
+
+    @property
+    def directions(self) -> tuple[study.Direction, ...]:
+        """Of each metric."""
+        return tuple(BETTER[metric] for metric in self.metric)
 
 
 def parse(options: Mapping[str, Any]) -> Options:
@@ -55,84 +73,32 @@ def parse(options: Mapping[str, Any]) -> Options:
         raise InputError("hydra.sweeper.arms", arms, right)
     if (looks := raw.pop("until", None)) is not None:
         raise InputError("hydra.sweeper.until", looks, "a search takes no looks; sweep what it found")
-    checks: dict[str, Check] = {
-        "metric": _some_of(*BETTER, why="; the test set is not for searching"),
-        "direction": lambda value: None if value is None else _some_of("maximize", "minimize")(value),
-        "n_trials": integer(1),
-        "batch_size": optional(integer(1)),
-        "sampler": one_of(*samplers.CLASSES),
-        "seed": integer(0, 2**32 - 1),
-        "pruner": optional(one_of("wilcoxon")),
-    }
-    raw.setdefault("pruner", None)
-    typed = check_keys(raw, checks, prefix="hydra.sweeper.")
-    metrics = typed["metric"]
-    directions = tuple(BETTER[metric] for metric in metrics)
-    if typed["direction"] not in (None, directions):
-        given, right = raw["direction"], directions[0] if len(directions) == 1 else _typed(directions)
-        raise InputError(
-            "hydra.sweeper.direction", _typed(given), f"must be {right} for {', '.join(metrics)}, or null"
-        )
-    return Options(
-        metrics, directions, *(typed[key] for key in ("n_trials", "batch_size", "sampler", "seed", "pruner"))
-    )
+    checked = Options(**check_keys({"pruner": None, **raw}, checks_of(Options), prefix="hydra.sweeper."))
+    if checked.direction not in (None, checked.directions):
+        directions = checked.directions[0] if len(checked.directions) == 1 else _typed(checked.directions)
+        right = f"must be {directions} for {', '.join(checked.metric)}, or null"
+        raise InputError("hydra.sweeper.direction", _typed(raw["direction"]), right)
+    return checked
 
 
 def batched(options: Options, chosen: Settings | None, run: Run) -> Options:
     """The options with a batch size where trials cannot be asked for one by one; `run` is a trial's."""
-    is_on_gpu = run.device != "cpu" and (
-        config.resolve_device(run.device) != "cpu"
-        if chosen is not None and chosen.here
-        else run.device != "auto"
-    )
-    if options.batch_size is None and (chosen is None or chosen.gpus or is_on_gpu):
-        return replace(options, batch_size=BATCH)
-    return options
-
-
-def _some_of(*choices: str, why: str = "") -> Check:
-    """One of a few words, or a list of different ones, as a tuple."""
-    right = f"must be {' or '.join(choices)}, or a list of them{why}"
-
-    def check(value: Any) -> tuple[str, ...]:
-        words = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if not words or any(word not in choices for word in words):
-            raise ValueError(right)
-        if len(set(words)) < len(words) and why:
-            raise ValueError(right)
-        return words
-
-    return check
+    is_here = chosen is not None and chosen.here
+    device = config.resolve_device(run.device) if is_here else run.device
+    is_one_by_one = chosen is not None and not chosen.gpus and device in ("cpu", "auto")
+    return options if options.batch_size or is_one_by_one else replace(options, batch_size=BATCH)
 
 
 def _typed(value: Any) -> str:
     return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
-def seeds(overrides: Sequence[Override]) -> tuple[list[str], list[Override]]:
-    """The seeds of every trial, as overrides, where several are given as in a sweep; and the other overrides."""
-    of_seed = [override for override in overrides if key_of(override.get_key_element()) == "seed"]
-    if not (of_seed and of_seed[-1].is_sweep_override()):
-        return [], list(overrides)
-    values = [job[0] for job in planning.expand([of_seed[-1]], [])]
-    return list(dict.fromkeys(values)), [override for override in overrides if override not in of_seed]
+def check(options: Options, space: Space) -> None:
+    """What the sampler, the pruner and common sense ask of a search.
 
-
-def check_pruner(options: Options, seeds: Sequence[str]) -> None:
-    """Raises InputError where there is nothing that the pruner could spare."""
-    if options.pruner is None:
-        return
-    right = ""
-    if len(seeds) < 5:
-        right = "can spare none of fewer than five seeds; more of them, such as seed=range(10), are right"
-    elif len(options.metrics) > 1:
-        right = "takes one metric"
-    if right:
-        raise InputError("hydra.sweeper.pruner", options.pruner, right)
-
-
-def check_space(space: Space, options: Options) -> None:
-    """What the sampler and common sense ask of a search space."""
+    Raises:
+        InputError: naming what does not go together with it.
+    """
     if not space.axes:
         raise InputError("a search needs a key to search over, such as dropout1=interval(0,0.8)")
     for axis in space.axes:
@@ -141,33 +107,32 @@ def check_space(space: Space, options: Options) -> None:
         if options.sampler == "grid" and axis.points() is None:
             raise InputError(axis.setting, axis.typed, "the sampler grid needs a choice or a range")
     samplers.sampler_by_name(options.sampler, options.seed, options.batch_size)  # whether it is there
-    right = ""
-    if options.sampler == "cmaes":
-        if len(options.metrics) > 1:
-            right = "takes one metric; for several take nsgaii or tpe"
-        elif len(space.axes) < 2:
-            right = "needs two keys to search over; for one take tpe"
-    elif options.sampler == "grid" and (space.size() or 0) > LARGEST_GRID:
-        right = (
-            f"the grid has {space.size():,} points; at most {LARGEST_GRID:,}, or another sampler, is right"
-        )
-    if right:
-        raise InputError("hydra.sweeper.sampler", options.sampler, right)
+    is_cmaes, size = options.sampler == "cmaes", (space.size() or 0) if options.sampler == "grid" else 0
+    too_large = f"the grid has {size:,} points; at most {LARGEST_GRID:,}, or another sampler, is right"
+    few = "can spare none of fewer than five seeds; more of them, such as seed=range(10), are right"
+    several = len(options.metric) > 1
+    for option, is_wrong, right in (
+        ("sampler", is_cmaes and several, "takes one metric; for several take nsgaii or tpe"),
+        ("sampler", is_cmaes and len(space.axes) < 2, "needs two keys to search over; for one take tpe"),
+        ("sampler", size > LARGEST_GRID, too_large),
+        ("pruner", options.pruner and len(space.seeds) < 5, few),
+        ("pruner", options.pruner and several, "takes one metric"),
+    ):
+        if is_wrong:
+            raise InputError(f"hydra.sweeper.{option}", getattr(options, option), right)
 
 
-def check_validation(jobs: Sequence[Job]) -> None:
-    """Refuses runs without a validation split: a search would look at the test set."""
-    for job in jobs:
-        if job.run.data.validation == 0:
-            right = "must be above 0, such as 10000, in a search: the test set is not for searching"
-            raise InputError("data.validation", 0, right)
+def corners(planner: planning.Planner, space: Space) -> list[Job]:
+    """Jobs that show what is wrong with any value of the space, and any seed.
 
-
-def corners(planner: planning.Planner, space: Space, seeds: Sequence[str]) -> list[Job]:
-    """Jobs that show what is wrong with any value of the space, and any seed."""
-    jobs = [planner.job([*overrides, *seeds[:1]], 0) for overrides in space.corners()]
-    jobs += [planner.job([*next(space.corners()), seed], 0) for seed in seeds[1:]]
-    check_validation(jobs)
+    Raises:
+        InputError: for that, and for runs without a validation split: a search would look at the test set.
+    """
+    jobs = [planner.job([*overrides, *space.seeds[:1]], 0) for overrides in space.corners()]
+    jobs += [planner.job([*next(space.corners()), seed], 0) for seed in space.seeds[1:]]
+    if not all(job.run.data.validation for job in jobs):
+        right = "must be above 0, such as 10000, in a search: the test set is not for searching"
+        raise InputError("data.validation", 0, right)
     return jobs
 
 
@@ -176,43 +141,25 @@ def total(space: Space, options: Options) -> int:
     return min(options.n_trials, space.size() or 0) if options.sampler == "grid" else options.n_trials
 
 
-def ended_before(folder: Path) -> int:
-    """Trials of the folder's study that have ended."""
-    before = study.begun(folder)
-    return sum(trial.state.is_finished() for trial in before.trials) if before else 0
-
-
-def grid(space: Space, options: Options) -> dict[str, list[Any]] | None:
-    """The values of each key, for the sampler grid."""
-    return {axis.key: axis.points() or [] for axis in space.axes} if options.sampler == "grid" else None
-
-
-def about(space: Space, options: Options, seeds: Sequence[str] = ()) -> dict[str, Any]:
+def about(space: Space, options: Options) -> dict[str, Any]:
     """What makes it the same search when it is started again; JSON that is equal after a round trip."""
-    fixed = [
-        override
-        for override in space.fixed
-        if key_of(override) not in WITHOUT_EFFECT and not sets_hydra(override)
-    ]
+    fixed = [o for o in space.fixed if key_of(o) not in WITHOUT_EFFECT and not sets_hydra(o)]
     return {
-        "metric": list(options.metrics),
+        "metric": list(options.metric),
         "sampler": options.sampler,
         "seed": options.seed,
         "pruner": options.pruner,
-        "space": [as_override(key, space.distributions[key]) for key in sorted(space.distributions)],
-        "fixed": sorted([*fixed, *seeds]),
+        "space": [as_override(*item) for item in space.distributions.items()],
+        "fixed": sorted([*fixed, *space.seeds]),
     }
 
 
-def check_same(folder: Path, about: Mapping[str, Any]) -> None:
+def check_same(folder: Path, before: Any, about: Mapping[str, Any]) -> None:
     """Refuses to go on with another search's study: trials of two searches tell a sampler nothing."""
-    before = study.begun(folder)
-    for key, was in (before.user_attrs.get(study.ABOUT) or {}).items() if before else ():
-        if about.get(key) != was:
-            raise InputError(
-                f"hydra.sweeper.{key}"
-                if key in ("metric", "sampler", "seed", "pruner")
-                else f"the search's {key}",
-                _typed(about.get(key)),
-                f"{folder} holds a search with {_typed(was)}; take that, or another hydra.sweep.dir",
-            )
+    recorded = before.user_attrs.get(study.ABOUT) if before else None
+    for part, was in (recorded or {}).items():
+        if about.get(part) != was:
+            is_option = part in ("metric", "sampler", "seed", "pruner")
+            right = f"{folder} holds a search with {_typed(was)}; take that, or another hydra.sweep.dir"
+            what = f"hydra.sweeper.{part}" if is_option else f"the search's {part}"
+            raise InputError(what, _typed(about.get(part)), right)

@@ -6,7 +6,8 @@ Imports wait until they are needed: the command line is checked before torch is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -93,8 +94,8 @@ def _run(job: Job, record: Record | None) -> Record:
     with Tracking(job.run.logger, job.run.output, job.folder) as tracking:
         tracking.add(job.folder, record)
     print(f"results: {job.folder}")
-    told = {key: record.get(key) for key in ("id", "state", "final", "error", "seconds")}
-    events.tell("end", folder=job.folder, trained=trained, **told)
+    result = {key: record.get(key) for key in ("id", "state", "final", "error", "seconds")}
+    events.tell("end", folder=job.folder, trained=trained, **result)
     if record["state"] != store.FINISHED:
         raise SystemExit(SOME_RUNS_LOST)
     return record
@@ -103,35 +104,37 @@ def _run(job: Job, record: Record | None) -> Record:
 def _train(job: Job) -> Record:
     from src.errors import events
     from src.runs.pack import train_jobs
+
+    with _progress(job.run.epochs) as show:
+
+        def report(_: Job, row: Mapping[str, Any]) -> None:
+            show(row)
+            events.tell("epoch", epochs=job.run.epochs, row=row)
+
+        return train_jobs([job], report)[0]
+
+
+@contextmanager
+def _progress(epochs: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Shows an epoch's metrics: in a line of its own, on a terminal below a bar."""
     from src.runs.record import epoch_line
 
     if not sys.stdout.isatty():
-
-        def show(_: Job, row: Mapping[str, Any]) -> None:
-            print(epoch_line(row, job.run.epochs), flush=True)
-            events.tell("epoch", epochs=job.run.epochs, row=row)
-
-        return train_jobs([job], show)[0]
+        yield lambda row: print(epoch_line(row, epochs), flush=True)
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     from src.sweeping.display import TwoLines
 
-    columns = (
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-    )
+    remaining = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
+    columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("epochs"), remaining)
     with TwoLines(*columns, expand=True) as bar:
-        epochs = bar.add_task("", total=job.run.epochs)
+        task = bar.add_task("", total=epochs)
 
-        def advance(_: Job, row: Mapping[str, Any]) -> None:
-            val = "" if row.get("val_acc") is None else f"  val acc {row['val_acc']:.4f}"
-            bar.second = (
-                f"train loss {row['train_loss']:.4f}  train acc {row['train_acc']:.4f}{val}"
-                f"  test acc {row['test_acc']:.4f}"
-            )
-            bar.advance(epochs)
-            events.tell("epoch", epochs=job.run.epochs, row=row)
+        def advance(row: Mapping[str, Any]) -> None:
+            parts = ("train loss", "train acc", "val acc", "test acc")
+            values = ((part, row.get(part.replace(" ", "_"))) for part in parts)
+            bar.second = "  ".join(f"{part} {value:.4f}" for part, value in values if value is not None)
+            bar.advance(task)
 
-        return train_jobs([job], advance)[0]
+        yield advance

@@ -25,8 +25,8 @@ from optuna.distributions import (
 
 from src.errors import InputError, shown
 from src.errors.messages import key_of
-from src.sweeping.naming import check_swept
-from src.sweeping.planning import as_typed, swept_values
+from src.sweeping.naming import check_swept, value_text
+from src.sweeping.planning import as_typed, expand, swept_values
 
 MOST_CHECKED = 200
 """Combinations of choices that are checked before a search begins; the rest is checked when it is asked for."""
@@ -40,7 +40,8 @@ class Axis:
     """The key as an override sets it: `+key` where it is new to the config."""
     typed: str
     """What is right of its `=`."""
-    distribution: BaseDistribution
+    distribution: Any
+    """One of Optuna's."""
     texts: dict[Any, str]
     """Of a choice: each value as it is typed."""
 
@@ -49,12 +50,10 @@ class Axis:
         return key_of(self.setting)
 
     def override(self, value: Any) -> str:
-        if self.texts:
-            return f"{self.setting}={self.texts[value]}"
-        distribution = self.distribution
-        if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-            value = _step(distribution, round((value - distribution.low) / distribution.step))
-        return f"{self.setting}={value!r}"
+        match self.distribution:
+            case FloatDistribution(low=low, step=float(step)):
+                value = _step(self.distribution, round((value - low) / step))
+        return f"{self.setting}={self.texts[value] if self.texts else repr(value)}"
 
     @property
     def is_number(self) -> bool:
@@ -62,22 +61,18 @@ class Axis:
 
     def points(self) -> list[Any] | None:
         """Every value; None where they lie dense."""
-        distribution = self.distribution
-        if isinstance(distribution, CategoricalDistribution):
-            return list(distribution.choices)
-        if isinstance(distribution, IntDistribution):
-            return list(range(distribution.low, distribution.high + 1, distribution.step))
-        assert isinstance(distribution, FloatDistribution)
-        if distribution.step is None:
-            return None
-        steps = round((distribution.high - distribution.low) / distribution.step)
-        return [_step(distribution, number) for number in range(steps + 1)]
+        match self.distribution:
+            case CategoricalDistribution(choices=choices):
+                return list(choices)
+            case IntDistribution(low=low, high=high, step=step):
+                return list(range(low, high + 1, step))
+            case FloatDistribution(low=low, high=high, step=float(step)):
+                return [_step(self.distribution, number) for number in range(round((high - low) / step) + 1)]
+        return None
 
     def ends(self) -> list[Any]:
         """Values that are right only if all are: both ends of a range, each choice."""
-        if isinstance(self.distribution, IntDistribution | FloatDistribution):
-            return [self.distribution.low, self.distribution.high]
-        return self.points() or []
+        return list(self.texts) or [self.distribution.low, self.distribution.high]
 
 
 @dataclass(frozen=True)
@@ -85,6 +80,8 @@ class Space:
     """A search's overrides: the axes, and what is fixed, in the order given."""
 
     settings: tuple[str | Axis, ...]
+    seeds: tuple[str, ...] = ()
+    """Overrides of the runs of a trial, where it has several; its objective is their mean."""
 
     @property
     def axes(self) -> list[Axis]:
@@ -114,10 +111,13 @@ class Space:
             for value in axis.ends()[1:]:
                 yield self.overrides({**first, axis.key: value})
 
+    def points(self) -> dict[str, list[Any]]:
+        """The values of each key; none of one where they lie dense."""
+        return {axis.key: axis.points() or [] for axis in self.axes}
+
     def size(self) -> int | None:
         """Number of its points; None where they lie dense."""
-        counts = [len(axis.points() or ()) for axis in self.axes]
-        return math.prod(counts) or None
+        return math.prod(map(len, self.points().values())) or None
 
 
 def parse(overrides: Sequence[Override]) -> Space:
@@ -127,26 +127,29 @@ def parse(overrides: Sequence[Override]) -> Space:
         InputError: for a sweep that is none of the forms above, or whose numbers are wrong.
     """
     settings: dict[str, str | Axis] = {}
+    seeds: tuple[str, ...] = ()
     for override in overrides:
-        setting = override.get_key_element()
-        settings[key_of(setting)] = (
-            axis(setting, override) if override.is_sweep_override() else as_typed(override)
-        )
-    return Space(tuple(settings.values()))
+        setting, is_sweep = override.get_key_element(), override.is_sweep_override()
+        key = key_of(setting)
+        if key == "seed":
+            seeds = tuple(dict.fromkeys(seed for (seed,) in expand([override], []))) if is_sweep else ()
+        if key != "seed" or not is_sweep:
+            settings[key] = axis(setting, override) if is_sweep else as_typed(override)
+    return Space(tuple(value for key, value in settings.items() if not (seeds and key == "seed")), seeds)
 
 
 def axis(setting: str, override: Override) -> Axis:
     """The axis of one override that sweeps."""
-    typed = (override.input_line or "").partition("=")[2]
-    check_swept(key_of(setting), typed)
+    text = value_text(override)
+    check_swept(key_of(setting), text)
     tags = set(getattr(override.value(), "tags", ()))
     if tags - {"log"}:
-        raise InputError(setting, typed, "a search knows no tag but log")
+        raise InputError(setting, text, "a search knows no tag but log")
     try:
-        return Axis(setting, typed, *_values(override, log="log" in tags))
+        return Axis(setting, text, *_values(override, log="log" in tags))
     except ValueError as error:
         right = "must be choice(a,b), range(low,high,step), interval(low,high) or tag(log,interval(low,high))"
-        raise InputError(setting, typed, f"{right}; {' '.join(str(error).split()).rstrip('.')}") from None
+        raise InputError(setting, text, f"{right}; {' '.join(str(error).split()).rstrip('.')}") from None
 
 
 def _values(override: Override, log: bool) -> tuple[BaseDistribution, dict[Any, str]]:
@@ -172,13 +175,11 @@ def _values(override: Override, log: bool) -> tuple[BaseDistribution, dict[Any, 
     return CategoricalDistribution(tuple(texts)), texts
 
 
-def as_override(key: str, distribution: BaseDistribution) -> str:
+def as_override(key: str, distribution: Any) -> str:
     """A distribution as one would type it; two that are equal are typed alike."""
     if isinstance(distribution, CategoricalDistribution):
         return f"{key}=choice({','.join(map(shown, distribution.choices))})"
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    ends = f"{distribution.low},{distribution.high}"
-    step = distribution.step
+    ends, step = f"{distribution.low},{distribution.high}", distribution.step
     text = f"interval({ends})" if step is None or distribution.log else f"range({ends},{step})"
     return f"{key}=tag(log,{text})" if distribution.log else f"{key}={text}"
 
@@ -196,9 +197,8 @@ def _range(value: RangeSweep, log: bool) -> BaseDistribution:
     return FloatDistribution(low, high, step=step, log=log)
 
 
-def _step(distribution: FloatDistribution, number: int) -> float:
+def _step(distribution: Any, number: int) -> float:
     """The value after so many steps, as one would type it: 0.3, not 0.30000000000000004."""
-    assert distribution.step is not None
     return float(_exact(distribution.low) + number * _exact(distribution.step))
 
 

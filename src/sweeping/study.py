@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -47,7 +47,7 @@ def _in_one_line(path: Path, kind: type[Exception] = sqlite3.Error) -> Iterator[
     """
     try:
         yield
-    except (InputError, MachineError):
+    except InputError:
         raise
     except (SQLAlchemyError, sqlite3.Error, kind) as error:
         reason = str(error).strip().splitlines()[0]
@@ -57,42 +57,39 @@ def _in_one_line(path: Path, kind: type[Exception] = sqlite3.Error) -> Iterator[
         raise InputError(f"{path} is no study of Optuna ({reason}); {right}") from None
 
 
-def open_storage(path: Path, is_durable: bool = False) -> optuna.storages.RDBStorage:
+def open_storage(path: Path) -> optuna.storages.RDBStorage:
     """The SQLite storage at `path`, made where there is none.
-
-    Args:
-        is_durable: whether a power cut may take nothing either; each writing waits for the disk.
 
     Raises:
         InputError: if the file is something else; MachineError: if the disk gives out.
     """
 
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
-        # A kill loses nothing by OFF. A power cut may tear the file, and takes nothing that is not found again:
-        # without the file the same batches are asked for, and their runs are finished.
-        connection.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'OFF'}")
-        return connection
+        return sqlite3.connect(path, timeout=60, check_same_thread=False)
 
     with _in_one_line(path, RuntimeError):
         return optuna.storages.RDBStorage("sqlite:///" + FILE, engine_kwargs={"creator": connect})
 
 
-def load(path: Path, is_durable: bool = False) -> optuna.Study:
-    """The study in an existing `study.db`; `is_durable` as for `open_storage`.
+def load(path: Path) -> optuna.Study:
+    """The study in an existing `study.db`.
 
     Raises:
         InputError: if there is not exactly one, or it cannot be read.
     """
     try:
         with _in_one_line(path, ValueError):
-            storage = open_storage(path, is_durable)
+            storage = open_storage(path)
             (name,) = optuna.get_all_study_names(storage)
-            return optuna.load_study(
-                study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler()
-            )
+            return optuna.load_study(study_name=name, storage=storage)
     except MachineError as error:
         raise InputError(str(error)) from None
+
+
+def begun(folder: Path) -> optuna.Study | None:
+    """The folder's study; None where there is none yet."""
+    path = folder / FILE
+    return load(path) if path.exists() and optuna.get_all_study_names(open_storage(path)) else None
 
 
 class Study:
@@ -100,11 +97,9 @@ class Study:
 
     Args:
         folder: the sweep's; its name is the study's.
-        directions: maximize or minimize, for each objective.
-        distributions: what is searched over.
+        directions: of each objective.
         sampler: makes the sampler that draws the trial of this number.
         about: what must be the same when the search goes on, as plain JSON.
-        is_durable: whether nothing but the file could say which trials there were.
     """
 
     def __init__(
@@ -114,18 +109,17 @@ class Study:
         distributions: Mapping[str, BaseDistribution],
         sampler: Callable[[int], BaseSampler],
         about: Mapping[str, Any],
-        is_durable: bool = False,
     ) -> None:
         self._distributions, self._sampler = dict(distributions), sampler
         self._path = path = folder / FILE
         storage = open_storage(path)
-        with _in_one_line(path):
-            if not optuna.get_all_study_names(storage):
-                optuna.create_study(study_name=folder.name, storage=storage, directions=list(directions))
-            self._disk = load(path, is_durable)
+        with _in_one_line(path, ValueError):
+            (name,) = optuna.get_all_study_names(storage) or [folder.name]
+            options: dict[str, Any] = {"directions": list(directions), "sampler": RandomSampler()}
+            self._disk = optuna.create_study(study_name=name, storage=storage, load_if_exists=True, **options)
             if not self._disk.user_attrs.get(ABOUT):
                 self._disk.set_user_attr(ABOUT, dict(about))
-        self._live = optuna.create_study(directions=list(directions), sampler=optuna.samplers.RandomSampler())
+        self._live = optuna.create_study(**options)
         self._live.add_trials(self._disk.get_trials())
         self._written = len(self.trials)
 
@@ -175,9 +169,3 @@ def is_worse(values: Sequence[float], best: Sequence[float], direction: Directio
     )
     running = optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=dict(enumerate(values)))
     return optuna.pruners.WilcoxonPruner().prune(other, running)
-
-
-def begun(folder: Path) -> optuna.Study | None:
-    """The folder's study; None where there is none yet."""
-    path = folder / FILE
-    return load(path) if path.exists() and optuna.get_all_study_names(open_storage(path)) else None

@@ -6,7 +6,7 @@ What brings torch is imported once the engine has started, whose workers import 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,14 @@ from src.runs import store, sweep_folder, tags
 from src.sweeping import naming, planning
 
 if TYPE_CHECKING:
+    from src.config import Run
     from src.runs.job import Job, Record
     from src.sweeping.campaign import Campaign
     from src.sweeping.decisions import Decisions
+    from src.sweeping.display import Display
 
 
-def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
+def sweep(sweeper: Any, arguments: Sequence[str]) -> None:
     """The arms sweeper's work: expand the overrides, check every job, and train all.
 
     Raises:
@@ -39,17 +41,15 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
     """
     job_overrides = expanded(sweeper, arguments)
     swept = planning.swept_keys(job_overrides)
-    folder = Path(sweeper.config.hydra.sweep.dir)
     chosen = packed(sweeper.config)
-    sweep_folder.check(folder, text_of(sweeper.config))
+    folder = checked_folder(sweeper.config)
     with started(None if sweeper.plan else chosen) as engine:
         with importing():
             from src.runs.job import ready
             from src.sweeping import dry_run
-            from src.sweeping.campaign import Campaign, Launched
             from src.sweeping.display import Display
         if decisions := _decisions(sweeper, job_overrides, swept, folder):
-            jobs = decisions.most if sweeper.plan else decisions.first
+            jobs = decisions.every if sweeper.plan else decisions.first
         else:
             jobs = planning.distinct(plan(sweeper, job_overrides), swept)
             _check_primary(sweeper, job_overrides, jobs)
@@ -57,34 +57,25 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
             dry_run.show(jobs, folder, chosen)
             if decisions:
                 print(f"at least {len(decisions.first)} of these runs: {decisions.line()}")
-            return []
+            return
         ready([job.run for job in jobs], here=trains_here(chosen))
-        plan_of_looks = decisions.until.text() if decisions else ""
-        sweep_folder.claim(folder, text_of(sweeper.config), jobs[0].run.output, plan_of_looks)
-        tags.add(folder, jobs[0].run.tags, jobs[0].run.note)
+        claim(sweeper.config, jobs[0].run, decisions.until.text() if decisions else "")
         save_multirun(folder, sweeper.config)
         display = Display(swept, best=decisions.line if decisions else None)
         at_once = decisions.largest_wave if decisions else None
-        campaign = (
-            Campaign(folder, swept, engine, display, pack_size=chosen.pack_size, at_once=at_once)
-            if engine and chosen
-            else Launched(folder, swept, sweeper.hydras_launcher(), display, lambda job: job.overrides)
-        )
-        with campaign:
-            jobs, records = decisions.run(campaign) if decisions else (jobs, campaign.train(jobs))
+        with campaign_of(sweeper, engine, display, at_once) as campaign:
+            if decisions:
+                jobs = decisions.run(campaign)
+            else:
+                campaign.train(jobs)
     if decisions:
         decisions.show()
-    if _end(campaign, jobs, records):
+    if _end(campaign, jobs):
         raise SystemExit(SOME_RUNS_LOST)
-    return [[_job_return(job, record) for job, record in zip(jobs, records, strict=True)]]
 
 
 def _check_primary(sweeper: Any, job_overrides: Sequence[Sequence[str]], jobs: Sequence[Job]) -> None:
-    """Refuses what a sweep without looks declares wrongly.
-
-    Raises:
-        InputError: as `until.check_primary`.
-    """
+    """Refuses what a sweep without looks declares wrongly, as `until.check_primary`."""
     from src.sweeping import until
     from src.sweeping.arms import groups_of
 
@@ -98,9 +89,9 @@ def _check_primary(sweeper: Any, job_overrides: Sequence[Sequence[str]], jobs: S
     until.check_primary(sweeper.primary, arms, [job.run for job in jobs])
 
 
-def _looks(sweeper: Any) -> tuple[int, ...] | None:
+def _looks(sweeper: Any) -> tuple[int, ...]:
     if (sweeper.until or {}).get("looks") is None:
-        return None
+        return ()
     from src.sweeping import until  # brings scipy, for which no other sweep need wait
 
     return until.looks_of(sweeper)
@@ -110,17 +101,14 @@ def _decisions(
     sweeper: Any, job_overrides: Sequence[Sequence[str]], swept: Sequence[str], folder: Path
 ) -> Decisions | None:
     """The looks that this sweep takes; None where it takes none."""
-    if (looks := _looks(sweeper)) is None:
+    if not (looks := _looks(sweeper)):
         return None
     from src.sweeping import until
     from src.sweeping.arms import arms_of
     from src.sweeping.decisions import Decisions
 
-    planner = planning.Planner(sweeper.hydra_context.config_loader, sweeper.config)
-    arms = arms_of(looks, planner, job_overrides, swept)
-    checked = until.parse(sweeper, looks, len(arms))
-    checked = until.with_metric(checked, [arm.jobs(1)[0].run for arm in arms])
-    return Decisions(checked, arms, folder)
+    arms = arms_of(looks, planner_of(sweeper), job_overrides, swept)
+    return Decisions(until.parse(sweeper, [arm.jobs(1)[0].run for arm in arms]), arms, folder)
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: int) -> Sequence[JobReturn]:
@@ -130,31 +118,26 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first_number: 
         InputError: before anything is written, for the first thing that is wrong.
     """
     from src.runs.job import ready
-    from src.sweeping.campaign import Campaign
     from src.sweeping.display import Display
 
     if not job_overrides:
         raise InputError("this sweep holds no run")
     chosen, earlier = settings.parse(launcher.config.hydra.launcher), launcher.earlier
     overrides = [*(job.overrides for job, _ in earlier), *job_overrides]
-    folder, swept = Path(launcher.config.hydra.sweep.dir), planning.swept_keys(overrides)
+    swept = planning.swept_keys(overrides)
     planning.check_keys(overrides)
     jobs = plan(launcher, job_overrides, first_number)
     different = planning.distinct([*(job for job, _ in earlier), *jobs], swept)
-    sweep_folder.check(folder, text_of(launcher.config))
+    checked_folder(launcher.config)
     ready([job.run for job in jobs], here=trains_here(chosen))
-    sweep_folder.claim(folder, text_of(launcher.config), jobs[0].run.output)
-    tags.add(folder, jobs[0].run.tags, jobs[0].run.note)
-    with (
-        closing(engines.start(chosen)) as engine,
-        Campaign(folder, swept, engine, Display(swept), pack_size=chosen.pack_size) as campaign,
-    ):
+    claim(launcher.config, jobs[0].run)
+    with started(chosen) as engine, campaign_of(launcher, engine, Display(swept)) as campaign:
         campaign.table.extend(different)
         campaign.table.records |= {record["id"]: record for _, record in earlier}
         campaign.train([job for job in different if job.id not in campaign.table.records])
     records = campaign.table.records
     launcher.earlier = [(job, records[job.id]) for job in different]
-    if _end(campaign, different, [records[job.id] for job in different]):
+    if _end(campaign, different):
         launcher.hydra_context.callbacks.callbacks.insert(0, _SomeFailed())
     return [_job_return(job, records[job.id]) for job in jobs]
 
@@ -196,23 +179,27 @@ def _check_texts(sweeper: Any, overridden: Set[str]) -> None:
     for arm in sweeper.arms:
         if not isinstance(arm, str):
             raise InputError("hydra.sweeper.arms", arm, 'must hold texts such as "dropout1=0.2 dropout2=0.5"')
-    for key, value in sweeper.params.items():
-        if isinstance(value, Mapping):
-            right = f"must be a text such as 0.1,0.2; a key inside it is written {key}.KEY"
-            raise InputError(f"hydra.sweeper.params.{key}", value, right)
-    of_arms = set(map(naming.key_of, itertools.chain.from_iterable(map(planning.split_arm, sweeper.arms))))
+    of_arms = {naming.key_of(override) for arm in sweeper.arms for override in planning.split_arm(arm)}
     if "sweep" in {*sweeper.params, *of_arms}:
         raise InputError("a sweep cannot name another one; sweep=NAME belongs on the command line")
     for key, value in sweeper.params.items():
-        if key in of_arms - overridden:
+        right = ""
+        if isinstance(value, Mapping):
+            right = f"must be a text such as 0.1,0.2; a key inside it is written {key}.KEY"
+        elif key in of_arms - overridden:
             right = "would win over what arms say of this key; one of the two places is right"
+        if right:
             raise InputError(f"hydra.sweeper.params.{key}", value, right)
 
 
 def plan(plugin: Any, job_overrides: Sequence[Sequence[str]], first_number: int = 0) -> list[Job]:
     """Checked jobs of these overrides; `plugin` is a sweeper or launcher that Hydra has set up."""
-    planner = planning.Planner(plugin.hydra_context.config_loader, plugin.config)
+    planner = planner_of(plugin)
     return [planner.job(overrides, number) for number, overrides in enumerate(job_overrides, first_number)]
+
+
+def planner_of(plugin: Any) -> planning.Planner:
+    return planning.Planner(plugin.hydra_context.config_loader, plugin.config)
 
 
 def packed(config: DictConfig) -> Settings | None:
@@ -231,10 +218,41 @@ def started(chosen: Settings | None) -> AbstractContextManager[Engine | None]:
     return nullcontext() if chosen is None else closing(engines.start(chosen))
 
 
-def text_of(config: DictConfig) -> str:
+def _text_of(config: DictConfig) -> str:
     """What this sweep sweeps, by which its folder is known."""
     task, hydra = naming.given(config)
     return naming.sweep_text([*task, *hydra])
+
+
+def checked_folder(config: DictConfig) -> Path:
+    """The sweep's folder; InputError where it is another sweep's."""
+    folder = Path(config.hydra.sweep.dir)
+    sweep_folder.check(folder, _text_of(config))
+    return folder
+
+
+def claim(config: DictConfig, run: Run, plan_of_looks: str = "") -> None:
+    """Makes the folder this sweep's, with the tags of its runs, which are the same for all."""
+    folder = Path(config.hydra.sweep.dir)
+    sweep_folder.claim(folder, _text_of(config), run.output, plan_of_looks)
+    tags.add(folder, run.tags, run.note)
+
+
+def campaign_of(
+    plugin: Any,
+    engine: Engine | None,
+    display: Display,
+    at_once: int | None = None,
+    kept: Callable[[], str] | None = None,
+) -> Campaign:
+    """The campaign of a sweeper or launcher on our engine, or without one through another launcher of Hydra's."""
+    from src.sweeping.campaign import Campaign, Launched
+
+    folder, chosen = Path(plugin.config.hydra.sweep.dir), packed(plugin.config)
+    if engine is None or chosen is None:
+        return Launched(folder, display.swept, plugin.hydras_launcher(), display, kept=kept)
+    options = {"pack_size": chosen.pack_size, "at_once": at_once}
+    return Campaign(folder, display.swept, engine, display, **options, kept=kept)
 
 
 def save_multirun(folder: Path, hydra_config: Any) -> None:
@@ -243,13 +261,13 @@ def save_multirun(folder: Path, hydra_config: Any) -> None:
     store.write_whole(folder / "multirun.yaml", OmegaConf.to_yaml(hydra_config))
 
 
-def _end(campaign: Campaign, jobs: Sequence[Job], records: Sequence[Record]) -> bool:
+def _end(campaign: Campaign, jobs: Sequence[Job]) -> bool:
     """A summary; whether a run failed or diverged."""
     from src.sweeping.display import summary
 
-    different = {job.id: (job, record) for job, record in zip(jobs, records, strict=True)}
-    summary(list(different.values()), campaign.table.swept, campaign.table.folder)
-    return any(record["state"] != store.FINISHED for record in records)
+    results = [(job, campaign.table.records[job.id]) for job in jobs]
+    summary(results, campaign.table.swept, campaign.table.folder)
+    return any(record["state"] != store.FINISHED for _, record in results)
 
 
 def _job_return(job: Job, record: Record) -> JobReturn:

@@ -64,40 +64,34 @@ class Table:
         records = [(job, self.records.get(job.id)) for _, job in sorted(self._jobs.items())]
         keys = [key for key in self.swept if key != "seed"]
         extra = {name: None for _, record in records for name in _metrics(record)}
-        metrics = [_metric_column(name, self.swept) for name in (*store.METRICS, *extra)]
+        metrics = [self._column(name) for name in (*store.METRICS, *extra)]
         trial = ["trial"] if self.runs_of_trial > 1 else []
         columns = list(dict.fromkeys(["id", "state", *keys, "seed", *metrics, *trial]))
         # a row at a time, as all together take 2 kB each
-        rows = (_row(job, record, self.swept) | self._trial(job) for job, record in records)
+        rows = (self._row(job, record) for job, record in records)
         store.write_whole(self.folder / "runs.csv", store.csv_text(columns, rows))
         self.on_write()
         now = time.monotonic()
         self._next = now + max(TABLE_EVERY, (now - started) / TABLE_SHARE)
 
-    def _trial(self, job: Job) -> dict[str, int]:
-        return {"trial": 1 + (job.number or 0) // self.runs_of_trial} if self.runs_of_trial > 1 else {}
+    def _row(self, job: Job, record: Record | None) -> dict[str, Any]:
+        values = ((key, configured(job, key)) for key in self.swept)
+        row = {
+            **{self._column(name): value for name, value in _metrics(record).items()},
+            "id": job.id,
+            "state": record["state"] if record else store.UNFINISHED,
+            **{key: shown(value) if isinstance(value, list | tuple) else value for key, value in values},
+            "seed": job.run.seed,
+        }
+        if self.runs_of_trial > 1:
+            row["trial"] = 1 + (job.number or 0) // self.runs_of_trial
+        return row
 
-
-def _metric_column(name: str, swept: Sequence[str]) -> str:
-    """A metric's own name, but `_used` where a swept key has that name (a rate: configured, used)."""
-    return f"{name}_used" if name in swept else name
+    def _column(self, metric: str) -> str:
+        """A metric's own name, but `_used` where a swept key has that name (a rate: configured, used)."""
+        return f"{metric}_used" if metric in self.swept else metric
 
 
 def _metrics(record: Record | None) -> Mapping[str, Any]:
     """What a run ended with; nothing of one that is not finished."""
     return record["final"] if record is not None and record["state"] == store.FINISHED else {}
-
-
-def cell(value: Any) -> Any:
-    """A configured value as the table has it: a list as one types it, all else as CSV writes it."""
-    return shown(value) if isinstance(value, list | tuple) else value
-
-
-def _row(job: Job, record: Record | None, swept: Sequence[str]) -> dict[str, Any]:
-    return {
-        **{_metric_column(name, swept): value for name, value in _metrics(record).items()},
-        "id": job.id,
-        "state": record["state"] if record else store.UNFINISHED,
-        **{key: cell(configured(job, key)) for key in swept},
-        "seed": job.run.seed,
-    }

@@ -65,13 +65,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 class Book:
-    """One tracker, and which runs it holds.
-
-    Args:
-        name: of a file of `src/loggers`.
-        output: the output folder.
-        sweep: name of the sweep's folder; empty for a single run.
-    """
+    """One tracker, by the name of its file in `src/loggers`, and which runs it holds; else as `Tracking`."""
 
     def __init__(self, name: str, output: Path, sweep: str = "") -> None:
         self.logger: Logger = loggers.make(name, output)
@@ -105,7 +99,9 @@ class Tracking:
     def __init__(self, names: Sequence[str], output: str | Path, folder: Path, sweep: str = "") -> None:
         self._names, self._output, self._folder, self._sweep = list(names), Path(output), folder, sweep
         self._runs: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
+        if self._names:
+            self._thread.start()
 
     def __enter__(self) -> Tracking:
         return self
@@ -115,16 +111,12 @@ class Tracking:
 
     def add(self, folder: Path, record: Record) -> None:
         """A run has ended, or had ended before."""
-        if not self._names or not is_final(record):
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
-            self._thread.start()
-        self._runs.put(folder)
+        if self._names and is_final(record):
+            self._runs.put(folder)
 
     def close(self, at_once: bool = False) -> None:
         """Waits for what is not logged yet; `at_once` for the run under way alone, as the rest may come later."""
-        if self._thread is None:
+        if not self._thread.is_alive():
             return
         if at_once:
             with contextlib.suppress(queue.Empty):
@@ -136,7 +128,6 @@ class Tracking:
             verb = "run is" if left == 1 else "runs are"
             print(f"{left} {verb} still to be logged to {', '.join(self._names)}", flush=True)
         self._thread.join(LAST_WORD if at_once else None)
-        self._thread = None
 
     def _work(self) -> None:
         books: dict[str, Book] = {}

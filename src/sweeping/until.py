@@ -6,8 +6,8 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
@@ -18,13 +18,18 @@ from src.runs import declared, measures
 from src.runs.measures import Measure
 from src.stats.looks import SPENDING, Looks
 
+T = TypeVar("T", int, float)
+
 UNTIL, PRIMARY = "hydra.sweeper.until", "hydra.sweeper.primary"
 
 Contrast = tuple[int, ...]
 """Numbers of arms: (a, b) for a - b; (a, b, c, d) for (a - b) - (c - d); (a, a) for the noise on minus the noise
 off, in the nets of a."""
-SIGNS = (1, -1, -1, 1)
-"""With which the arms of a contrast count."""
+
+
+def sides(values: Sequence[T]) -> tuple[T, T]:
+    """Of the values of a contrast's arms the sum of those that raise it, and of those that lower it."""
+    return sum(values[::3]), sum(values[1:3])
 
 
 def combined(values: Sequence[float]) -> float:
@@ -33,7 +38,7 @@ def combined(values: Sequence[float]) -> float:
     >>> combined([0.9, 0.8, 0.7, 0.65])
     0.05
     """
-    up, down = (sum(v for v, of in zip(values, SIGNS, strict=False) if of == sign) for sign in (1, -1))
+    up, down = sides(values)
     return round(up - down, 12)
 
 
@@ -50,8 +55,6 @@ class Until:
     contrasts: tuple[Contrast, ...]
     margin: float
     """Smallest difference that matters, as shown."""
-    idle: tuple[int, ...] = ()
-    """Arms in no contrast: they have the seeds of the first look."""
 
     @property
     def plan(self) -> Looks:
@@ -68,10 +71,8 @@ class Until:
 
     def columns(self, contrast: Contrast) -> list[str]:
         """Of `metrics.csv`, which one of each arm counts."""
-        columns = [self.measure.column] * len(contrast)
-        if (noisy := measures.noisy(self.measure)) and _is_of_one_arm(contrast):
-            columns[0] = noisy.column
-        return columns
+        noisy = measures.noisy(self.measure) if _is_of_one_arm(contrast) else None
+        return [(noisy or self.measure).column, *[self.measure.column] * (len(contrast) - 1)]
 
     def text(self) -> str:
         """By which a sweep's folder knows it again."""
@@ -87,26 +88,25 @@ def _is_of_one_arm(contrast: Sequence[int]) -> bool:
 
 
 def looks_of(sweeper: Any) -> tuple[int, ...]:
-    """The looks of a sweeper's block `until`, checked; it has some.
+    """The looks of a sweeper's block `until`, checked; none where it has none.
 
     Raises:
         InputError: if they are wrong.
     """
-    raw = _plain(sweeper.until)["looks"]
-    key, right = f"{UNTIL}.looks", "must be whole numbers of at least 2 that ascend, such as [10,20,30]"
-    if not raw or any(isinstance(n, bool) or not isinstance(n, int) or n < 2 for n in raw):
-        raise InputError(key, raw, right)
-    if any(later <= earlier for earlier, later in itertools.pairwise(raw)):
-        raise InputError(key, raw, right)
-    return tuple(raw)
+    looks = _plain(sweeper.until).get("looks")
+    if looks is None:
+        return ()
+    if not looks or any(type(n) is not int or n < 2 for n in looks) or looks != sorted({*looks}):
+        right = "must be whole numbers of at least 2 that ascend, such as [10,20,30]"
+        raise InputError(f"{UNTIL}.looks", looks, right)
+    return tuple(looks)
 
 
-def parse(sweeper: Any, looks: tuple[int, ...], arms: int) -> Until:
-    """A sweeper's blocks `until` and `primary`, checked, but for what `with_metric` checks.
+def parse(sweeper: Any, runs: Sequence[Run]) -> Until:
+    """A sweeper's blocks `until`, which has looks, and `primary`, checked.
 
     Args:
-        looks: as `looks_of` gives them.
-        arms: how many there are, seeds aside.
+        runs: one of each arm.
 
     Raises:
         InputError: for the first thing that is wrong.
@@ -116,46 +116,11 @@ def parse(sweeper: Any, looks: tuple[int, ...], arms: int) -> Until:
         {"looks": list, "alpha": real(0, 1, above=True, below=True), "spending": one_of(*SPENDING)},
         prefix=f"{UNTIL}.",
     )
-    primary = _primary(sweeper.primary, arms)
-    contrasts = _contrasts(primary, arms)
-    return Until(
-        looks,
-        until["alpha"],
-        until["spending"],
-        measures.of_column(primary["metric"]),
-        contrasts,
-        primary["margin"],
-        tuple(sorted({*range(arms)} - {*itertools.chain(*contrasts)})),
-    )
-
-
-def _primary(block: Any, arms: int | None) -> dict[str, Any]:
-    """The block `primary`, checked but for its metric.
-
-    Args:
-        arms: how many it may speak of, seeds aside; None if nobody knows.
-    """
-    checks: dict[str, Check] = {
-        "metric": text,
-        "contrast": lambda value: value,
-        "reference": optional(integer(0, None if arms is None else max(0, arms - 1))),
-        "all": boolean,
-        "margin": real(0, above=True),
-    }
-    primary = check_keys(_plain(block), checks, prefix=f"{PRIMARY}.")
-    contrast, last = primary["contrast"], math.inf if arms is None else arms - 1
-    if contrast is not None:
-        known = all(
-            not isinstance(arm, bool) and isinstance(arm, int) and 0 <= arm <= last for arm in contrast
-        )
-        if len(contrast) not in (1, 2, 4) or not known:
-            span = f"from 0 {'on' if arms is None else f'to {last}'}"
-            right = f"must be one, two or four numbers of arms, {span}"
-            raise InputError(f"{PRIMARY}.contrast", contrast, right)
-        if len(contrast) == 4 and len(set(contrast)) < 4:
-            right = "must be four different arms, (a - b) - (c - d), or two: what is left of these"
-            raise InputError(f"{PRIMARY}.contrast", contrast, right)
-    return primary
+    primary = _primary(sweeper.primary, len(runs))
+    contrasts = _contrasts(primary, len(runs))
+    in_contrasts = [run for arm, run in enumerate(runs) if any(arm in contrast for contrast in contrasts)]
+    measure = _measure(primary["metric"], contrasts[0], in_contrasts, every=True)
+    return Until(looks_of(sweeper), until["alpha"], until["spending"], measure, contrasts, primary["margin"])
 
 
 def check_primary(block: Any, arms: int | None, runs: Sequence[Run]) -> None:
@@ -169,28 +134,45 @@ def check_primary(block: Any, arms: int | None, runs: Sequence[Run]) -> None:
         InputError: naming the key, its value and what would be right.
     """
     primary = _primary(block, arms)
-    if len(_given(primary)) > 1:
+    if len(_ways(primary)) > 1:
         raise InputError(f"{PRIMARY}: one of contrast, reference and all is right, and not several")
-    measure = _measure(primary["metric"], runs, every=False)
-    if primary["contrast"] is not None:
-        _check_one_arm(primary["contrast"], measure, runs, every=False)
+    _measure(primary["metric"], primary["contrast"] or (), runs, every=False)
 
 
-def _given(primary: Mapping[str, Any]) -> list[str]:
-    """How it says what is to be decided."""
-    ways = {
-        "contrast": primary["contrast"] is not None,
-        "reference": primary["reference"] is not None,
-        "all": primary["all"],
+def _primary(block: Any, arms: int | None) -> dict[str, Any]:
+    """The block `primary`, checked but for its metric."""
+    checks: dict[str, Check] = {
+        "metric": text,
+        "contrast": lambda value: value,
+        "reference": optional(integer(0, None if arms is None else max(0, arms - 1))),
+        "all": boolean,
+        "margin": real(0, above=True),
     }
-    return [f"{PRIMARY}.{name}" for name, is_given in ways.items() if is_given]
+    primary = check_keys(_plain(block), checks, prefix=f"{PRIMARY}.")
+    contrast, last = primary["contrast"], math.inf if arms is None else arms - 1
+    if contrast is not None:
+        are_arms, right = all(type(n) is int and 0 <= n <= last for n in contrast), ""
+        if len(contrast) not in (1, 2, 4) or not are_arms:
+            span = f"from 0 {'on' if arms is None else f'to {last}'}"
+            right = f"must be one, two or four numbers of arms, {span}"
+        elif len(contrast) == 4 and len(set(contrast)) < 4:
+            right = "must be four different arms, (a - b) - (c - d), or two: what is left of these"
+        if right:
+            raise InputError(f"{PRIMARY}.contrast", contrast, right)
+    return primary
+
+
+def _ways(primary: Mapping[str, Any]) -> list[str]:
+    """The keys by which it says what is to be decided."""
+    given = {**primary, "all": primary["all"] or None}
+    return [f"{PRIMARY}.{key}" for key in ("contrast", "reference", "all") if given[key] is not None]
 
 
 def _contrasts(primary: Mapping[str, Any], arms: int) -> tuple[Contrast, ...]:
-    given = _given(primary)
-    if len(given) != 1:
+    ways = _ways(primary)
+    if len(ways) != 1:
         right = "what is to be decided must be one of contrast=[a,b], reference=b and all=true"
-        raise InputError(f"{' and '.join(given) or PRIMARY}: with {UNTIL}.looks {right}")
+        raise InputError(f"{' and '.join(ways) or PRIMARY}: with {UNTIL}.looks {right}")
     contrast, reference = primary["contrast"] or (), primary["reference"]
     if len(contrast) > 1:
         return (tuple(contrast),)
@@ -202,24 +184,37 @@ def _contrasts(primary: Mapping[str, Any], arms: int) -> tuple[Contrast, ...]:
     return tuple((arm, reference) for arm in range(arms) if arm != reference)
 
 
-def _measure(metric: str, runs: Sequence[Run], every: bool) -> Measure:
+def _measure(metric: str, contrast: Sequence[int], runs: Sequence[Run], every: bool) -> Measure:
     """The measure of this name.
 
     Args:
+        contrast: of an arm against itself the measure is needed with the noise on, too.
         every: whether every run must have it, or one is enough.
 
     Raises:
         InputError: where there is none, or the runs would have no value of it.
     """
-    key, declare = f"{PRIMARY}.metric", [declared.metrics(run) for run in runs]
-    own = {name: better for of_run in declare for name, better in of_run.items()}
+    key, declarations = f"{PRIMARY}.metric", [declared.metrics(run) for run in runs]
+    of_components = {name: better for d in declarations for name, better in d.items()}
     if every:
-        own = {name: better for name, better in own.items() if all(name in of_run for of_run in declare)}
-    if metric not in own and metric not in measures.OURS:
-        raise InputError(key, metric, f"must be one of {', '.join((*measures.OURS, *own))}")
-    if metric not in own and (needs := _lacking(metric, runs, every)):
+        common = [name for name in of_components if all(name in d for d in declarations)]
+        of_components = {name: of_components[name] for name in common}
+    if metric not in of_components and metric not in measures.OURS:
+        raise InputError(key, metric, f"must be one of {', '.join((*measures.OURS, *of_components))}")
+    if metric not in of_components and (needs := _lacking(metric, runs, every)):
         raise InputError(key, metric, f"needs {needs}")
-    return measures.of_column(metric, own)
+    measure = measures.of_column(metric, of_components)
+    if _is_of_one_arm(contrast):
+        what = "an arm against itself is the noise on minus the noise off, which"
+        right, noisy = "", measures.noisy(measure)
+        if noisy is None:
+            known = [name for name, ours in measures.OURS.items() if measures.noisy(ours)]
+            right = f"{what} there is of {', '.join(known)}, and not of {metric}"
+        elif needs := _lacking(noisy.column, runs, every):
+            right = f"{what} needs {needs}"
+        if right:
+            raise InputError(f"{PRIMARY}.contrast", list(contrast), right)
+    return measure
 
 
 def _lacking(metric: str, runs: Sequence[Run], every: bool) -> str | None:
@@ -237,46 +232,6 @@ def _needs(metric: str, run: Run) -> str | None:
     if metric.startswith("noisy_test_") and not run.probe.test_time:
         return "probe.test_time=true"
     return "probe.ema" if metric.startswith("ema_") and run.probe.ema is None else None
-
-
-def _check_one_arm(contrast: Sequence[int], measure: Measure, runs: Sequence[Run], every: bool) -> None:
-    """Raises InputError for an arm against itself where its runs have no value with the noise on."""
-    if not _is_of_one_arm(contrast):
-        return
-    what = "an arm against itself is the noise on minus the noise off, which"
-    noisy = measures.noisy(measure)
-    if noisy is None:
-        known = [name for name, ours in measures.OURS.items() if measures.noisy(ours)]
-        right = f"{what} there is of {', '.join(known)}, and not of {measure.column}"
-        raise InputError(f"{PRIMARY}.contrast", list(contrast), right)
-    if needs := _lacking(noisy.column, runs, every):
-        raise InputError(f"{PRIMARY}.contrast", list(contrast), f"{what} needs {needs}")
-
-
-def with_metric(until: Until, runs: Sequence[Run]) -> Until:
-    """The plan with the measure as the runs' components declare it.
-
-    Args:
-        runs: one of each arm.
-
-    Raises:
-        InputError: where a run of a contrast would have no value of the metric.
-    """
-    in_contrasts = [run for number, run in enumerate(runs) if number not in until.idle]
-    measure = _measure(until.measure.column, in_contrasts, every=True)
-    _check_one_arm(until.contrasts[0], measure, in_contrasts, every=True)
-    return replace(until, measure=measure)
-
-
-def check_seeds(seeds: Sequence[str], of_first: Sequence[str], last: int, arm: str) -> None:
-    """Raises InputError where the seeds of an arm, as given, are too few for the last look, or not those of the
-    first arm."""
-    shown = f"{','.join(seeds[:9])}{',…' if len(seeds) > 9 else ''}" or None
-    if len(set(seeds)) < last:
-        right = f"must be {last} different seeds, for the last of {UNTIL}.looks; range({last}) is the default"
-        raise InputError("seed", shown, f"{right} ({arm})")
-    if list(seeds) != list(of_first):
-        raise InputError("seed", shown, f"must be the same seeds in the same order for every arm ({arm})")
 
 
 def _plain(block: Any) -> dict[str, Any]:
