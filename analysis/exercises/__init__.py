@@ -143,13 +143,7 @@ F = TypeVar("F", bound=Facts)
 
 
 def decided(rules: Sequence[Rule], facts: F, arms: Arms | None = None, splits: Contrast | None = None) -> F:
-    """The facts with the verdict that the rules give and its sensitivity.
-
-    Args:
-        rules: the first that holds gives the verdict; the last one should always hold.
-        arms: see `sensitivity`.
-        splits: see `sensitivity`.
-    """
+    """The facts with the verdict of the first rule that holds (the last one should), and its `sensitivity`."""
     verdict = next(rule.name for rule in rules if rule.holds(facts))
     return replace(facts, verdict=verdict, sensitivity=sensitivity(facts.primary, arms, splits))
 

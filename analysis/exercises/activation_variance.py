@@ -98,11 +98,10 @@ def analyse(tables: Tables) -> VarianceFacts:
 def with_formula(probe: pd.DataFrame) -> pd.DataFrame:
     """The probe with p, predicted (variance after the mask: Var + p/(1 - p)·E[h²]) and miss (relative deviation).
 
-    The last two are NaN where p is 0 or E[h²] was not recorded.
+    The last two are NaN where p is 0.
     """
     p = probe["dropout1"].where(probe["layer"] == 1, probe["dropout2"])
-    square = probe.get("mean_square", pd.Series(np.nan, probe.index))
-    predicted = (probe["var"] + p / (1 - p) * square).where(p > 0)
+    predicted = (probe["var"] + p / (1 - p) * probe["mean_square"]).where(p > 0)
     return probe.assign(p=p, predicted=predicted, miss=probe["masked_var"] / predicted - 1)
 
 
