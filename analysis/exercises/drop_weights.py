@@ -20,6 +20,7 @@ from analysis.exercises import NOT_DECIDED, NOT_SHOWN, RATES, Facts, Rule, decid
 from analysis.figures import PALETTE
 from analysis.measures import Measure
 from analysis.phrases import named
+from analysis.runs import InputError
 from analysis.tables import Table, Tables
 from src.stats import BETTER, WORSE
 
@@ -27,6 +28,8 @@ NUMBER = 6
 SWEEPS = FIRST, SECOND = ("drop_weights", "drop_weights_test")
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 NONE, DROPOUT = "none", "dropout"
+COUNTED = (NONE, DROPOUT, "dropconnect")
+"""The noises whose places among the arms the second sweep's primary contrast counts."""
 KEYS = ("noise", *RATES)
 
 RULES = (
@@ -88,9 +91,13 @@ def choose(table: Table) -> list[str]:
     """Overrides of each noise at its chosen rates, the arms of the second sweep.
 
     Raises:
-        InputError: if the table has no validation accuracy.
+        InputError: if the table has no validation accuracy, or none of a noise that is judged.
     """
-    return [exercises.overrides(arm) for arm in chosen(exercises.validated(table, KEYS)).values()]
+    choice = chosen(exercises.validated(table, KEYS))
+    absent = [noise for noise in COUNTED if noise not in choice]
+    if absent:
+        raise InputError(f"{table.name} has no result of {', '.join(absent)}; one of each is right")
+    return [exercises.overrides(arm) for arm in choice.values()]
 
 
 def chosen(tried: pd.DataFrame) -> dict[str, Arm]:
