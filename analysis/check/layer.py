@@ -119,7 +119,7 @@ class LayerCheck:
 
     def _check_masks(self, zeros: dict[float, np.ndarray]) -> bool:
         """Zeros of each rate, (CALLS, IMAGES, UNITS); returns whether dropping and keeping are swapped."""
-        report, half = self.report, zeros[0.5]
+        report = self.report
         if not any(z.any() for z in zeros.values()):
             report.add("nothing_dropped", "no number became 0, at any rate")
             return False
@@ -127,6 +127,8 @@ class LayerCheck:
             report.add("one_number", "in each call either every number became 0 or none")
             return False
         before = len(report.mistakes)
+        # at 0.5, but where that drops all or nothing
+        half = next(z for z in (zeros[0.5], *zeros.values()) if z.any() and not z.all())
         reused = bool((half == half[:1]).all())
         shared = bool((half == half[:, :1]).all())
         per_image = bool((half == half[:, :, :1]).all())
@@ -204,8 +206,9 @@ class LayerCheck:
         if any(np.ptp(r) > 2e-3 * abs(np.median(r)) for r in kept.values()) and not by_kept:
             no_mask = not any(z.any() for z in zeros.values())
             self.report.mistakes[:] = [m for m in self.report.mistakes if m.name != "nothing_dropped"]
-            low, high = kept[0.5].min(), kept[0.5].max()
-            seen = f"at dropout = 0.5 the numbers that are kept are multiplied by {low:.2f} to {high:.2f}"
+            rate = 0.5 if 0.5 in kept else min(kept)
+            low, high = kept[rate].min(), kept[rate].max()
+            seen = f"at dropout = {rate} the numbers that are kept are multiplied by {low:.2f} to {high:.2f}"
             self.report.add("no_threshold" if no_mask else "kept_values_vary", seen)
             return
         factors: dict[str | None, Callable[[float], float]] = {
