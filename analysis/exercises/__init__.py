@@ -208,10 +208,8 @@ def by_rates(table: Table, probe: str) -> pd.DataFrame:
 
 def all_arms(table: Table, name: Callable[[Arm], str]) -> Arms:
     """Every arm of a table, trained or without any result."""
-    rows = table.final[list(table.keys)].drop_duplicates().to_dict("records")
-    arms = [{str(key): value for key, value in row.items()} for row in rows]
-    arms += [dict(problem.arm) for problem in table.problems]
-    return Arms(table, {name(arm): arm for arm in arms})
+    trained: list[Any] = table.final[list(table.keys)].drop_duplicates().to_dict("records")
+    return Arms(table, {name(arm): arm for arm in [*trained, *(problem.arm for problem in table.problems)]})
 
 
 def validated(table: Table, keys: Sequence[str]) -> pd.DataFrame:
