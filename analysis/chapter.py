@@ -21,7 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import charts, design, exercises, figures, measures, page, phrases, tables, translated
-from analysis.contrasts import Arms, ArmStats, Result, family
+from analysis.contrasts import ArmStats, Result
 from analysis.design import Design
 from analysis.exercises import Facts
 from analysis.runs import InputError
@@ -146,9 +146,8 @@ def _implementations(
     if table is None or "model" not in table.keys:
         return None, []
     save(charts.book_curves(table.epochs), folder, CURVES, languages)
-    design, primary = exercises.promised(exercises.BOOK)
-    arms = Arms(table, {arm["model"]: arm for arm in design.arms})
-    judged = family(primary.contrasts(arms, list(arms.named)), primary.margin, arms.diverged)
+    design, _ = exercises.promised(exercises.BOOK)
+    arms, judged = exercises.judged(table, {arm["model"]: arm for arm in design.arms})
     return next(iter(judged), None), [arm for arm in arms.stats(()) if arm.bad]
 
 

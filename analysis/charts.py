@@ -46,7 +46,7 @@ def learning_curves(epochs: pd.DataFrame, means: Mapping[str, float], measure: M
     if len(shown) < len(means):
         note = f"the 4 best and the 4 worst of {len(means)} arms by final {measure.name}\n{note}"
     columns = 1 if max(map(len, shown)) > 34 else 2 if max(map(len, shown)) > 18 else 4
-    figure, axes = figures.panels(2, 2, 3.4, sharex=True)
+    figure, axes = figures.panels(2, 2, 3.4, xlabel="epoch", sharex=True)
     for axis, panel in zip(axes.flat, drawn, strict=True):
         of = [
             frame[frame["arm"] == arm].pivot_table(index="epoch", columns="seed", values=panel.column)
@@ -57,8 +57,6 @@ def learning_curves(epochs: pd.DataFrame, means: Mapping[str, float], measure: M
         figures.limits(axis, of, panel)
         axis.set(ylabel=panel.label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    for axis in axes[1]:
-        axis.set_xlabel("epoch")
     return figures.finish(figure, columns, note)
 
 

@@ -286,8 +286,8 @@ class Arms:
         return {stats.name: stats.diverged for stats in self.stats(())}
 
     def stats(self, measures: Sequence[Measure]) -> list[ArmStats]:
-        """Each arm's counts and summaries."""
-        return [self._stats(name, measures) for name in self.named]
+        """Counts and summaries of each arm that the sweep has."""
+        return [stats for name in self.named if (stats := self._stats(name, measures)).planned]
 
     def _stats(self, name: str, measures: Sequence[Measure]) -> ArmStats:
         arm, rows = self.named[name], self.rows(name)

@@ -96,11 +96,14 @@ def chosen_arms(
 
 
 def panels(
-    rows: int, columns: int = 1, height: float = 3.0, width: float = 10.0, **options: Any
+    rows: int, columns: int = 1, height: float = 3.0, width: float = 10.0, xlabel: str = "", **options: Any
 ) -> tuple[Figure, Any]:
-    """A figure and its axes, (rows, columns); what calls it is `styled`."""
+    """A figure and its axes, (rows, columns), with a label below the last row; what calls it is `styled`."""
     figure = Figure(figsize=(width, 0.9 + height * rows), layout=ConstrainedLayoutEngine(hspace=0.05))
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for axis in axes[-1]:
+        axis.set_xlabel(xlabel)
+    return figure, axes
 
 
 def finish(figure: Figure, columns: int = 4, title: str | None = None) -> Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -12,45 +11,32 @@ from pathlib import Path
 from typing import Any
 
 from analysis.check import band, messages, processes
-from src.errors import InputError, command
+from src.errors import InputError, Parser, command
 
 RIGHT, MISTAKE = 0, 1
 LIMIT = 300
 """Seconds that a learner's file has."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.check",
-        description=(
-            "Checks a dropout_layer(X, dropout) of your own and, if the file has it, "
-            "Net(num_inputs, num_outputs, num_hiddens1, num_hiddens2); names the usual mistakes; then trains "
-            "it for two epochs and draws its curve on the band of our own seeds."
-        ),
-        epilog=(
-            "The exit code is 0 if no mistake was seen, 1 if one was, 2 if the file cannot be run, and 130 if you "
-            "interrupt it."
-        ),
+def _parser() -> Parser:
+    text = (
+        "Checks a dropout_layer(X, dropout) of your own and, if the file has it, Net(num_inputs, num_outputs, "
+        "num_hiddens1, num_hiddens2); names the usual mistakes; then trains it for two epochs and draws its "
+        "curve on the band of our own seeds."
     )
-    parser.add_argument(
-        "file", type=Path, metavar="FILE.py", help="Your file. It runs in a process of its own."
+    code = (
+        "The exit code is 0 if no mistake was seen, 1 if one was, 2 if the file cannot be run, and 130 if you "
+        "interrupt it."
     )
-    parser.add_argument(
-        "--no-curve", action="store_true", help="Checks alone, in seconds; nothing is trained."
-    )
-    parser.add_argument(
-        "--data",
-        choices=("fashion_mnist", "digits"),
-        default="fashion_mnist",
-        help="The data set to train on. The default is %(default)s; digits is small.",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("outputs"),
-        metavar="FOLDER",
-        help="The folder of the results. The default is %(default)s.",
-    )
+    parser = Parser(prog="python -m analysis.check", description=text, epilog=code)
+    text = "Your file. It runs in a process of its own."
+    parser.add_argument("file", type=Path, metavar="FILE.py", help=text)
+    text = "Checks alone, in seconds; nothing is trained."
+    parser.add_argument("--no-curve", action="store_true", help=text)
+    text = "The data set to train on. The default is %(default)s; digits is small."
+    parser.add_argument("--data", choices=("fashion_mnist", "digits"), default="fashion_mnist", help=text)
+    text = "The folder of the results. The default is %(default)s."
+    parser.add_argument("--output", type=Path, default=Path("outputs"), metavar="FOLDER", help=text)
     return parser
 
 
@@ -72,9 +58,9 @@ def check(file: Path, data: str, output: Path, seconds: float = LIMIT) -> int:
     Raises:
         InputError: if it cannot be run.
     """
-    report, cannot = examined(file, data, seconds)
-    if cannot is not None:
-        raise InputError(f"{file} cannot be checked: {cannot}")
+    report = examined(file, data, seconds)
+    if report["cannot"]:
+        raise InputError(f"{file} cannot be checked: {report['cannot']}")
     with tokenize.open(file) as opened:
         print(messages.text(str(file), opened.read(), report), flush=True)
     if report["curve"]:
@@ -82,31 +68,24 @@ def check(file: Path, data: str, output: Path, seconds: float = LIMIT) -> int:
     return MISTAKE if report["mistakes"] else RIGHT
 
 
-def examined(file: Path, data: str, seconds: float) -> tuple[dict[str, Any], str | None]:
-    """The report on a file, made in a process of its own, and in one line why there is none."""
+def examined(file: Path, data: str, seconds: float) -> dict[str, Any]:
+    """The `Report` on a file, made in a process of its own; `cannot` alone if there is none."""
     if not file.is_file():
-        return {}, "there is no such file"
+        return {"cannot": "there is no such file"}
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "report.json"
-        command = [
-            sys.executable,
-            "-m",
-            "analysis.check.child",
-            str(file.resolve()),
-            str(result),
-            data,
-            str(seconds),
-        ]
-        ended = processes.run(command, seconds)
-        report = json.loads(result.read_text()) if result.exists() else {}
+        child = [sys.executable, "-m", "analysis.check.child"]
+        ended = processes.run([*child, str(file.resolve()), str(result), data, str(seconds)], seconds)
+        report: dict[str, Any] = json.loads(result.read_text()) if result.exists() else {}
+    late = f"it did not end within {seconds:.0f} seconds" if ended.code is None else ""
+    if report and late:
+        report["notes"].append(f"Not trained: {late}.")
     if report:
-        if ended.code is None:
-            report["notes"].append(f"Not trained: it did not end within {seconds:.0f} seconds.")
-        return report, report["cannot"]
-    if ended.code is None:
-        return {}, f"it did not end within {seconds:.0f} seconds; leave out what trains or waits for input"
+        return report
+    if late:
+        return {"cannot": f"{late}; leave out what trains or waits for input"}
     said = f" and said: {ended.last_line}" if ended.last_line else ""
-    return {}, f"its process ended early with code {ended.code}{said}"
+    return {"cannot": f"its process ended early with code {ended.code}{said}"}
 
 
 def _compare(report: dict[str, Any], data: str, output: Path, name: str) -> None:

@@ -44,16 +44,14 @@ def curves(output: Path, data: str, rates: Sequence[float]) -> list[Curve]:
     ended = run([sys.executable, "-m", "src.train", *asked, f"output={output}"], PATIENCE, gently=True)
     if ended.code:
         raise NoBand(ended.last_line or f"src.train ended with {ended.code}")
-    with (folder / "runs.csv").open(newline="", encoding="utf-8") as file:
-        runs = [row["id"] for row in csv.DictReader(file)]
-    return [_curve(store.run_folder(output, name) / "metrics.csv") for name in runs]
+    runs = [store.run_folder(output, row["id"]) for row in _rows(folder / "runs.csv")]
+    columns = ("epoch", "train_acc", *PANELS)
+    return [[{key: float(row[key]) for key in columns} for row in _rows(run / "metrics.csv")] for run in runs]
 
 
-def _curve(path: Path) -> Curve:
+def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {key: float(row[key]) for key in ("epoch", "train_acc", *PANELS)} for row in csv.DictReader(file)
-        ]
+        return list(csv.DictReader(file))
 
 
 def draw(path: Path, learner: Curve, band: Sequence[Curve]) -> None:
@@ -67,15 +65,10 @@ def draw(path: Path, learner: Curve, band: Sequence[Curve]) -> None:
     for axes, (key, label) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         scale = 100 if key.endswith("_acc") else 1
         ours = [[scale * row[key] for row in curve] for curve in band]
-        axes.fill_between(
-            epochs,
-            [min(values) for values in zip(*ours, strict=True)],
-            [max(values) for values in zip(*ours, strict=True)],
-            color="#56B4E9",
-            alpha=0.25,
-            linewidth=0,
-            label=f"ours: lowest to highest of {len(band)} seeds",
-        )
+        lowest, highest = ([end(values) for values in zip(*ours, strict=True)] for end in (min, max))
+        label_of_ours = f"ours: lowest to highest of {len(band)} seeds"
+        look = {"color": "#56B4E9", "alpha": 0.25, "linewidth": 0}
+        axes.fill_between(epochs, lowest, highest, label=label_of_ours, **look)
         for values in ours:
             axes.plot(epochs, values, color="#0072B2", linewidth=0.5, alpha=0.5)
         mine = [scale * row[key] for row in learner]

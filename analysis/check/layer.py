@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,10 @@ AT_RATES = f"at dropout = {_listed(map(str, RATES))}"
 
 
 class _Stopped(Exception):
-    """A mistake after which nothing more can be said; it is in the report."""
+    """A call gave nothing that numbers can be read from."""
+
+    def __init__(self, mistake: Mistake) -> None:
+        self.mistake = mistake
 
 
 class LayerCheck:
@@ -50,7 +54,6 @@ class LayerCheck:
         sign = torch.where(torch.rand(IMAGES, UNITS) < 0.5, -1.0, 1.0)
         self.X = sign * (0.5 + torch.rand(IMAGES, UNITS))
         self.on_arrays = self.changes_argument = False
-        self.dtype = torch.float32
 
     def call(self, rate: float) -> np.ndarray:
         """The outputs at a rate, (IMAGES, UNITS) float64.
@@ -62,66 +65,61 @@ class LayerCheck:
         try:
             y = self.layer(x.numpy() if self.on_arrays else x, rate)
         except (Exception, SystemExit) as error:
-            self.stop("stops", f"dropout_layer(X, {rate}) stops with {one_line(error)}", error)
+            seen = f"dropout_layer(X, {rate}) stops with {one_line(error)}"
+            raise _Stopped(Mistake("stops", seen, self.learner.line_of(error))) from None
         if not isinstance(y, Tensor | np.ndarray):
-            self.stop("no_result", f"dropout_layer(X, {rate}) returns {type(y).__name__}")
+            raise _Stopped(Mistake("no_result", f"dropout_layer(X, {rate}) returns {type(y).__name__}"))
         if tuple(y.shape) != tuple(x.shape):
-            self.stop("shape", f"X has the shape {tuple(x.shape)}, the output {tuple(y.shape)}")
+            seen = f"X has the shape {tuple(x.shape)}, the output {tuple(y.shape)}"
+            raise _Stopped(Mistake("shape", seen))
         self.changes_argument |= not torch.equal(x, self.X)
-        self.dtype = y.dtype if isinstance(y, Tensor) else self.dtype
-        values: np.ndarray = (y.detach() if isinstance(y, Tensor) else torch.from_numpy(y)).double().numpy()
+        values: np.ndarray = torch.as_tensor(y).detach().double().numpy()
         return values
-
-    def stop(self, name: str, seen: str, error: BaseException | None = None) -> NoReturn:
-        self.report.add(name, seen, self.learner.line_of(error) if error else None)
-        raise _Stopped
 
     def check(self) -> bool:
         """Whether the layer does something that a net can be checked with."""
         self.on_arrays = self._is_for_arrays()
         try:
             outputs = {rate: np.stack([self.call(rate) for _ in range(CALLS)]) for rate in RATES}
-        except _Stopped:
+        except _Stopped as stopped:
+            self.report.mistakes.append(stopped.mistake)
             return False
-        X = self.X.double().numpy()
         if not all(np.isfinite(y).all() for y in outputs.values()):
             self.report.add("not_finite", "some outputs at a rate between 0 and 1 are NaN or infinite")
             return False
         zeros = {rate: y == 0 for rate, y in outputs.items()}
+        ratios = {rate: y / self.X.double().numpy() for rate, y in outputs.items()}
         before = len(self.report.mistakes)
         swapped = self._check_masks(zeros)
-        self._check_scale({rate: y / X for rate, y in outputs.items()}, zeros, swapped)
+        self._check_scale(ratios, zeros, swapped)
         if len(self.report.mistakes) == before:
-            self._describe({rate: y / X for rate, y in outputs.items()})
+            self._describe(ratios[0.5])
         for edge in (0.0, 1.0):
-            with contextlib.suppress(_Stopped):
-                self._check_edge(edge)
-        self._check_gradient()
+            self._check_edge(edge)
+        if not self.on_arrays:
+            self._check_gradient()
         if self.changes_argument:
             self.report.notes.append(
                 "dropout_layer changes X itself; work on a copy, as others may use X again."
             )
-        return True
+        return self.report.has_net or not self.on_arrays
 
     def _is_for_arrays(self) -> bool:
         """Whether it is written for NumPy arrays: with a tensor it stops, with an array it does not."""
-        try:
+        with contextlib.suppress(Exception, SystemExit):
             self.layer(self.X.clone(), 0.5)
-        except (Exception, SystemExit):
-            try:
-                is_for_arrays = isinstance(self.layer(self.X.clone().numpy(), 0.5), np.ndarray)
-            except (Exception, SystemExit):
-                return False
-            if is_for_arrays:
+            return False
+        with contextlib.suppress(Exception, SystemExit):
+            if isinstance(self.layer(self.X.clone().numpy(), 0.5), np.ndarray):
                 self.report.notes.append(
                     "dropout_layer works on NumPy arrays, not on tensors: no net can use it."
                 )
-            return is_for_arrays
+                return True
         return False
 
     def _check_masks(self, zeros: dict[float, np.ndarray]) -> bool:
         """Zeros of each rate, (CALLS, IMAGES, UNITS); returns whether dropping and keeping are swapped."""
-        report, half = self.report, zeros[0.5]
+        report = self.report
         if not any(z.any() for z in zeros.values()):
             report.add("nothing_dropped", "no number became 0, at any rate")
             return False
@@ -129,6 +127,8 @@ class LayerCheck:
             report.add("one_number", "in each call either every number became 0 or none")
             return False
         before = len(report.mistakes)
+        # at 0.5, but where that drops all or nothing
+        half = next(z for z in (zeros[0.5], *zeros.values()) if z.any() and not z.all())
         reused = bool((half == half[:1]).all())
         shared = bool((half == half[:, :1]).all())
         per_image = bool((half == half[:, :, :1]).all())
@@ -144,11 +144,8 @@ class LayerCheck:
             report.add(
                 "mask_repeats", f"some of {CALLS * IMAGES} images lost exactly the same units as others"
             )
-        drawn = {
-            rate: z[: 1 if reused else CALLS, : 1 if shared else IMAGES, : 1 if per_image else UNITS]
-            for rate, z in zeros.items()
-        }
-        wrong = self._wrong_share({rate: (int(z.sum()), z.size) for rate, z in drawn.items()})
+        drawn = np.s_[: 1 if reused else CALLS, : 1 if shared else IMAGES, : 1 if per_image else UNITS]
+        wrong = self._wrong_share({rate: z[drawn] for rate, z in zeros.items()})
         if wrong:
             report.add(wrong, self._shares(zeros))
         elif len(report.mistakes) == before:
@@ -161,16 +158,18 @@ class LayerCheck:
         return f"{_listed(f'{100 * z.mean():.1f} %' for z in zeros.values())} of the numbers became 0, {AT_RATES}"
 
     @staticmethod
-    def _wrong_share(counts: dict[float, tuple[int, int]]) -> str | None:
-        """Name of the mistake that the numbers of zeros, of so many draws, show."""
+    def _wrong_share(zeros: dict[float, np.ndarray]) -> str | None:
+        """Name of the mistake that the numbers of zeros, among those drawn one by one, show."""
 
         def fits(share: Callable[[float], float]) -> bool:
             return all(
-                stats.binom.ppf(LEVEL, n, share(rate)) <= count <= stats.binom.isf(LEVEL, n, share(rate))
-                for rate, (count, n) in counts.items()
+                stats.binom.ppf(LEVEL, z.size, share(rate))
+                <= z.sum()
+                <= stats.binom.isf(LEVEL, z.size, share(rate))
+                for rate, z in zeros.items()
             )
 
-        pooled = sum(count for count, _ in counts.values()) / sum(n for _, n in counts.values())
+        pooled = float(np.mean(list(zeros.values())))
         shares: list[tuple[str | None, Callable[[float], float]]] = [
             (None, lambda rate: rate),
             ("swapped", lambda rate: 1 - rate),
@@ -207,8 +206,9 @@ class LayerCheck:
         if any(np.ptp(r) > 2e-3 * abs(np.median(r)) for r in kept.values()) and not by_kept:
             no_mask = not any(z.any() for z in zeros.values())
             self.report.mistakes[:] = [m for m in self.report.mistakes if m.name != "nothing_dropped"]
-            low, high = kept[0.5].min(), kept[0.5].max()
-            seen = f"at dropout = 0.5 the numbers that are kept are multiplied by {low:.2f} to {high:.2f}"
+            rate = 0.5 if 0.5 in kept else min(kept)
+            low, high = kept[rate].min(), kept[rate].max()
+            seen = f"at dropout = {rate} the numbers that are kept are multiplied by {low:.2f} to {high:.2f}"
             self.report.add("no_threshold" if no_mask else "kept_values_vary", seen)
             return
         factors: dict[str | None, Callable[[float], float]] = {
@@ -237,9 +237,8 @@ class LayerCheck:
         elif not (swapped and name == "divided_by_dropout") and "nothing_dropped" not in names:
             self.report.add(name, f"what is kept is multiplied by {means}")
 
-    def _describe(self, ratios: dict[float, np.ndarray]) -> None:
+    def _describe(self, ratio: np.ndarray) -> None:
         """Mean and variance follow from zeros and scale; here they are in numbers, at 0.5."""
-        ratio = ratios[0.5]
         low, high = (2 * n / ratio.size for n in stats.binom.interval(1 - 2 * LEVEL, ratio.size, 0.5))
         self.report.right.append(
             f"Mean, at dropout = 0.5: {ratio.mean():.3f} times X (from {low:.3f} to {high:.3f} is right); "
@@ -249,17 +248,14 @@ class LayerCheck:
     def _check_edge(self, rate: float) -> None:
         """At 0 a number may be dropped by an exact 0 of a generator of 24 bits, at most a few times."""
         name = "edge_one" if rate else "edge_zero"
-        x = self.X.double().numpy()
-        mistakes = len(self.report.mistakes)
         try:
             y = self.call(rate)
-        except _Stopped:
-            stopped = self.report.mistakes.pop()
-            self.report.mistakes[mistakes:] = [Mistake(name, stopped.seen, stopped.line)]
+        except _Stopped as stopped:
+            self.report.mistakes.append(replace(stopped.mistake, name=name))
             return
         share = "NaN" if np.isnan(y).any() else f"{(y == 0).mean():.0%} zeros"
-        changed = ~np.isclose(y, x if rate == 0 else 0.0, rtol=1e-5, atol=0)
-        tolerated = stats.binom.isf(LEVEL, y.size, 2.0**-24) if rate == 0 else 0
+        changed = ~np.isclose(y, 0.0 if rate else self.X.double().numpy(), rtol=1e-5, atol=0)
+        tolerated = 0 if rate else stats.binom.isf(LEVEL, y.size, 2.0**-24)
         if (changed & (y != 0)).any() or changed.sum() > tolerated:
             self.report.add(name, f"dropout_layer(X, {rate}) gives {share}")
         else:
@@ -267,8 +263,6 @@ class LayerCheck:
 
     def _check_gradient(self) -> None:
         """The output is X times a factor, so the gradient at X is that factor."""
-        if self.on_arrays:
-            return
         x = self.X.clone().requires_grad_()
         try:
             y = self.layer(x * 1.0, 0.5)

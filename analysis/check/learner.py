@@ -110,12 +110,12 @@ class Learner:
         return next((frame.lineno for frame in reversed(frames) if frame.filename == str(self.path)), None)
 
     @contextlib.contextmanager
-    def watched(self, calls: list[tuple[int, float]], quiet: bool = False) -> Iterator[None]:
-        """Notes each use of dropout at a rate above 0 as (width of its argument, rate).
+    def watched(self, quiet: bool = False) -> Iterator[list[tuple[int, float]]]:
+        """A list that gets each use of dropout at a rate above 0 as (width of its argument, rate).
 
         Meanwhile each of them uses the rate 0.5, so that chance does not depend on the file, or with `quiet` none.
         """
-        busy = False
+        calls, busy = list[tuple[int, float]](), False
 
         def watcher(original: Callable[..., Any]) -> Callable[..., Any]:
             def call(*args: Any, **kwargs: Any) -> Any:
@@ -139,7 +139,7 @@ class Learner:
         layer = names["dropout_layer"]
         names["dropout_layer"], F.dropout = watcher(layer), watcher(functional)
         try:
-            yield
+            yield calls
         finally:
             names["dropout_layer"], F.dropout = layer, functional
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
@@ -28,10 +28,10 @@ import numpy as np
 import pandas as pd
 
 from analysis import design, runs
-from analysis.contrasts import Arm, Arms, ArmStats, Result
+from analysis.contrasts import Arm, Arms, ArmStats, Contrast, Result, family
 from analysis.measures import Measure
 from analysis.runs import InputError
-from analysis.sensitivity import Sensitivity
+from analysis.sensitivity import Sensitivity, sensitivity
 from analysis.tables import Table
 from src.stats import ALPHA, EQUIVALENT, UNTESTED, Interval, judge, pooled_half_width
 
@@ -78,8 +78,6 @@ class Facts:
     arms: Sequence[ArmStats] = ()
     described: Sequence[Result] = ()
     """What is shown and not judged."""
-    contrasted: int = 2
-    """Arms in a primary contrast."""
     validated: bool = False
     """Whether no test set was looked at yet: the numbers are those of the validation images."""
 
@@ -88,8 +86,23 @@ class Facts:
         return self.primary[0]
 
     @property
+    def leading(self) -> Sequence[Result]:
+        """What is judged, with that in front of which the sensitivity is told."""
+        return self.primary
+
+    @property
+    def word(self) -> str:
+        """The verdict's of the first primary contrast."""
+        return word(self.first)
+
+    @property
     def tested(self) -> bool:
-        return bool(self.primary) and any(word(each) != UNTESTED for each in self.primary)
+        return any(word(result) != UNTESTED for result in self.primary)
+
+    @property
+    def contrasted(self) -> int:
+        """Arms in a primary contrast."""
+        return sum(map(len, self.first.contrast.arms))
 
     @property
     def bad(self) -> Sequence[ArmStats]:
@@ -106,12 +119,16 @@ class Facts:
             return None
         if result.contrast.look is not None:  # a plain interval, which does not hold at several looks
             return None
-        found = pooled_half_width(sound, self.contrasted, ALPHA / result.family)
-        if found is None:
+        width = pooled_half_width(sound, self.contrasted, ALPHA / result.family)
+        if width is None:
             return None
-        half, middle = found[0], result.paired.difference
-        at = judge(Interval(middle - half, middle + half, "t"), result.p, margin, measure.sign > 0)
-        return Pooled(*found, at.word)
+        half, middle = width[0], result.paired.difference
+        verdict = judge(Interval(middle - half, middle + half, "t"), result.p, margin, measure.sign > 0)
+        return Pooled(*width, verdict.word)
+
+    def versus(self, a: str, b: str, measure: Measure) -> Result | None:
+        """What is described of these two arms."""
+        return pick(self.described, a=a, b=b, measure=measure)
 
     def beside(self, measures: Sequence[Measure]) -> list[Result]:
         """What is described in these measures and not judged."""
@@ -122,7 +139,7 @@ class Facts:
 NOT_DECIDED = Rule("not decided", "there are no two common seeds", lambda e: not e.tested)
 """The first rule of most exercises."""
 NOT_SHOWN = (
-    Rule("equivalent", "the interval is inside the margin", lambda e: word(e.first) == EQUIVALENT),
+    Rule("equivalent", "the interval is inside the margin", lambda e: e.word == EQUIVALENT),
     Rule("undecided", "otherwise", lambda e: True),
 )
 """Their last ones."""
@@ -130,9 +147,10 @@ NOT_SHOWN = (
 F = TypeVar("F", bound=Facts)
 
 
-def decided(rules: Sequence[Rule], facts: F) -> F:
-    """The facts with the verdict that the rules give: the first that holds; the last one should always hold."""
-    return replace(facts, verdict=next(rule.name for rule in rules if rule.holds(facts)))
+def decided(rules: Sequence[Rule], facts: F, arms: Arms | None = None, splits: Contrast | None = None) -> F:
+    """The facts with the verdict of the first rule that holds (the last one should), and its `sensitivity`."""
+    verdict = next(rule.name for rule in rules if rule.holds(facts))
+    return replace(facts, verdict=verdict, sensitivity=sensitivity(facts.leading, arms, splits))
 
 
 def word(result: Result) -> str:
@@ -149,8 +167,8 @@ def pick(results: Sequence[Result], **wanted: Any) -> Result | None:
 @cache
 def names() -> tuple[str, ...]:
     """Names of the exercises, in the book's order."""
-    found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    return tuple(sorted(found, key=lambda name: load(name).NUMBER))
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(modules, key=lambda name: load(name).NUMBER))
 
 
 def load(name: str) -> ModuleType:
@@ -163,16 +181,23 @@ def rates_name(arm: Arm) -> str:
     return f"({runs.shown(arm['dropout1'])}, {runs.shown(arm['dropout2'])})"
 
 
-def promised(sweep: str, chosen: Sequence[str] = ()) -> tuple[design.Design, design.Primary]:
+def promised(sweep: str) -> tuple[design.Design, design.Primary]:
     """A sweep's design and its primary contrast.
 
     Raises:
         ValueError: if the sweep declares none.
     """
-    found = design.read(sweep, chosen)
-    if found.primary is None:
+    file = design.read(sweep)
+    if file.primary is None:
         raise ValueError(f"sweeps/{sweep}.yaml declares no primary contrast")
-    return found, found.primary
+    return file, file.primary
+
+
+def judged(table: Table, named: Mapping[str, Arm], *setting: str) -> tuple[Arms, list[Result]]:
+    """A sweep's arms, named in the order of its file, and its primary contrasts by the file's own block."""
+    arms, (_, primary) = Arms(table, named), promised(table.sweep)
+    contrasts = primary.contrasts(arms, list(named), *setting)
+    return arms, family(contrasts, primary.margin, arms.diverged)
 
 
 def by_rates(table: Table, probe: str) -> pd.DataFrame:
@@ -188,19 +213,20 @@ def by_rates(table: Table, probe: str) -> pd.DataFrame:
 
 def all_arms(table: Table, name: Callable[[Arm], str]) -> Arms:
     """Every arm of a table, trained or without any result."""
-    rows = table.final[list(table.keys)].drop_duplicates().to_dict("records")
-    arms = [{str(key): value for key, value in row.items()} for row in rows]
-    arms += [dict(problem.arm) for problem in table.problems]
-    return Arms(table, {name(arm): arm for arm in arms})
+    trained: list[Any] = table.final[list(table.keys)].drop_duplicates().to_dict("records")
+    return Arms(table, {name(arm): arm for arm in [*trained, *(problem.arm for problem in table.problems)]})
 
 
-def validated(final: pd.DataFrame) -> pd.DataFrame:
+def validated(table: Table, keys: Sequence[str]) -> pd.DataFrame:
     """Last epochs with a finite validation accuracy and cross-entropy.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or the table does not sweep one of the keys.
     """
-    rows = final[np.isfinite(final[["val_acc", "val_loss"]].astype(float)).all(axis=1)]
+    for key in keys:
+        if key not in table.keys:
+            raise InputError(f"{table.name} does not sweep {key}; sweep={table.sweep} does")
+    rows = table.final[np.isfinite(table.final[["val_acc", "val_loss"]].astype(float)).all(axis=1)]
     if rows.empty:
         raise InputError("no run has a validation accuracy; a sweep with data.validation above 0 is right")
     return rows

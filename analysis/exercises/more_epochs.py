@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import figures, measures
-from analysis.contrasts import (
-    Arm,
-    Arms,
-    Contrast,
-    Result,
-    by_seed,
-    described,
-    family,
-    rows_of,
-    with_gaps,
-)
-from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, all_arms, decided, promised, word
+from analysis import exercises, figures, measures
+from analysis.contrasts import Arm, Arms, Result, described, family, rows_of
+from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, all_arms, decided, promised
 from analysis.figures import DASHES, PALETTE
 from analysis.measures import Measure
-from analysis.sensitivity import sensitivity
 from analysis.tables import Table, Tables
 from src.stats import BETTER, WORSE
 
@@ -40,8 +29,8 @@ CONSTANT = "constant"
 
 RULES = (
     NOT_DECIDED,
-    Rule("pays", "the interval lies on dropout's side of 0", lambda e: word(e.first) == BETTER),
-    Rule("costs", "the interval lies on the other side of 0", lambda e: word(e.first) == WORSE),
+    Rule("pays", "the interval lies on dropout's side of 0", lambda e: e.word == BETTER),
+    Rule("costs", "the interval lies on the other side of 0", lambda e: e.word == WORSE),
     *NOT_SHOWN,
 )
 
@@ -57,13 +46,18 @@ class Setting(NamedTuple):
         """In words."""
         return f"{self.decay} lr", f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"
 
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """With and without dropout."""
+        trained = {"optimizer.decay": self.decay, "epochs": self.epochs}
+        return {name: {**rates, **trained} for name, rates in ARMS.items()}
+
     def name(self, arm: str) -> str:
         """Of the arm's runs with it."""
         return ", ".join((arm, *self.parts))
 
 
-@dataclass(frozen=True)
-class Peak:
+class Peak(NamedTuple):
     """Where an arm's runs are at their best in test cross-entropy, and what they lose from there to the end."""
 
     decay: str
@@ -87,7 +81,7 @@ class SmallSet:
 @dataclass(frozen=True, kw_only=True)
 class EpochFacts(Facts):
     epochs: pd.DataFrame
-    """Every epoch of both arms: arm, decay and length (of the run)."""
+    """Every epoch of both arms."""
     settings: Sequence[Setting]
     """Constant lr first, then by length."""
     judged: Setting
@@ -104,17 +98,17 @@ class EpochFacts(Facts):
     @property
     def longest(self) -> dict[str, int]:
         """Epochs of the longest runs, by how lr moves."""
-        return {decay: length for decay, length in self.settings}  # noqa: C416 - the last of each wins
+        return dict(self.settings)
 
     @property
     def peaks(self) -> list[Peak]:
         """Of the longest runs, where they have several epochs."""
         peaks = []
-        for (decay, length), arm in itertools.product(self.longest.items(), ARMS):
-            curves = curves_of(self.epochs, arm, Setting(decay, length), measures.TEST_LOSS)
+        for longest, arm in itertools.product(self.longest.items(), ARMS):
+            curves = curves_of(self.epochs, arm, Setting(*longest), measures.TEST_LOSS)
             if len(curves) > 1:
                 lost = (curves.iloc[-1] - curves.min()).median()
-                peaks.append(Peak(decay, arm, curves.idxmin().tolist(), float(lost)))
+                peaks.append(Peak(longest[0], arm, curves.idxmin().tolist(), float(lost)))
         return peaks
 
     def steady(self, arm: str, decay: str = CONSTANT) -> tuple[int, int]:
@@ -135,86 +129,57 @@ def _name(arm: Arm) -> str:
 def analyse(tables: Tables) -> EpochFacts:
     """Dropout minus none at each length; judged where the sweep says so, all else described.
 
-    With a constant lr the first epochs of a run are a shorter run. A run that diverged has no last epoch and is
-    counted; runs that broke down count in every number, and beside it.
+    A run that diverged has no last epoch and is counted; runs that broke down count in every number, and beside it.
     """
     table = tables[SWEEPS[0]]
     design, primary = promised(SWEEPS[0])
-    epochs = histories(table)
-    found = {Setting(*pair) for pair in zip(epochs["decay"], epochs["length"], strict=True)}
-    settings = sorted(found, key=lambda setting: (setting.decay != CONSTANT, setting))
+    decay = table.final.get("optimizer.decay", table.given.get("optimizer.decay", CONSTANT))
+    trained = table.final.assign(decay=decay)[["decay", "epoch"]].drop_duplicates()
+    settings = [Setting(*pair) for pair in trained.itertuples(index=False)]
+    settings.sort(key=lambda setting: (setting.decay != CONSTANT, setting))
     wanted = _setting(design.arms[primary.contrast[0]])
     at = wanted if wanted in settings else settings[-1]
-    compared = {"optimizer.decay": at.decay, "epochs": at.epochs}
-    arms = Arms(table, {name: {**rates, **compared} for name, rates in ARMS.items()})
-    look = arms.look((DROPOUT, NONE), primary.measure)
-    judged = family([_contrast(epochs, at, primary.measure).looked_at(look)], primary.margin, arms.diverged)
-    sound = described([_contrast(epochs[~epochs["id"].isin(arms.broken)], at, primary.measure)])
+    compared = {setting: Arms(table, setting.arms) for setting in settings}
+    contrast = compared[at].contrast(DROPOUT, NONE, primary.measure, *at.parts)
+    sound = replace(table, epochs=table.epochs[~table.epochs["id"].isin(compared[at].broken)])
+    of_sound = described([Arms(sound, at.arms).contrast(DROPOUT, NONE, primary.measure, *at.parts)])
     facts = EpochFacts(
-        primary=judged,
-        sensitivity=sensitivity(judged, arms),
+        primary=family([contrast], primary.margin, compared[at].diverged),
         arms=all_arms(table, _name).stats((*JUDGED[:2], measures.QUIET_GAP)),
         described=described(
-            _contrast(epochs, setting, measure)
+            arms.contrast(DROPOUT, NONE, measure, *setting.parts)
             for measure in (*JUDGED, measures.QUIET_GAP)
-            for setting in settings
+            for setting, arms in compared.items()
         ),
-        epochs=epochs,
+        epochs=table.epochs,
         settings=settings,
         judged=at,
-        sound=sound[0] if sound and any(stats.bad for stats in arms.stats(())) else None,
+        sound=of_sound[0] if of_sound and any(stats.bad for stats in compared[at].stats(())) else None,
         small_sets=[s for sweep in SWEEPS[1:] if sweep in tables and (s := _small_set(tables[sweep]))],
     )
-    return decided(RULES, facts)
+    return decided(RULES, facts, compared[at])
 
 
 def _small_set(table: Table) -> SmallSet | None:
     """None where the arms have no common seed."""
     design, primary = promised(table.sweep)
     names = [DROPOUT if arm["dropout1"] else NONE for arm in design.arms]
-    arms = Arms(table, {name: ARMS[name] for name in names})
-    judged = family(primary.contrasts(arms, names), primary.margin, arms.diverged)
+    arms, judged = exercises.judged(table, {name: ARMS[name] for name in names})
     others = (measure for measure in JUDGED if measure is not primary.measure)
     beside = described(arms.contrast(DROPOUT, NONE, measure) for measure in others)
     return SmallSet(int(design.fixed["data.train"]), judged[0], beside) if judged else None
 
 
-def histories(table: Table) -> pd.DataFrame:
-    """Every epoch of the two arms, with columns arm, decay, length (of the run) and the gaps."""
-    frame = with_gaps(table.epochs)
-    frame = frame.assign(
-        decay=frame.get("optimizer.decay", table.given.get("optimizer.decay", CONSTANT)),
-        length=frame.groupby("id")["epoch"].transform("max"),
-    )
-    return pd.concat([rows_of(frame, rates).assign(arm=arm) for arm, rates in ARMS.items()])
-
-
-def runs_of(epochs: pd.DataFrame, arm: str, setting: Setting) -> pd.DataFrame:
-    """Rows of the arm's runs, one a seed and epoch; with a constant lr also the first epochs of longer runs."""
-    decay, length = setting
-    rows = epochs[(epochs["arm"] == arm) & (epochs["decay"] == decay)]
-    if decay != CONSTANT:
-        return rows[rows["length"] == length]
-    rows = rows[rows["length"] >= length]
-    longest = rows["length"] == rows.groupby("seed")["length"].transform("max")
-    return rows[longest & (rows["epoch"] <= length)]
-
-
 def curves_of(epochs: pd.DataFrame, arm: str, setting: Setting, measure: Measure) -> pd.DataFrame:
     """The arm's runs by epoch: a row an epoch, a column a seed."""
-    return runs_of(epochs, arm, setting).pivot_table(index="epoch", columns="seed", values=measure.column)
-
-
-def _contrast(epochs: pd.DataFrame, setting: Setting, measure: Measure) -> Contrast:
-    at_end = epochs[epochs["epoch"] == setting.epochs]
-    values = [by_seed(runs_of(at_end, arm, setting), measure) for arm in (DROPOUT, NONE)]
-    return Contrast(DROPOUT, NONE, setting.parts, measure, (values[0], values[1]))
+    rows = rows_of(epochs, setting.arms[arm])
+    return rows.pivot_table(index="epoch", columns="seed", values=measure.column)
 
 
 def draw(facts: EpochFacts) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
     longest = facts.longest
-    for decay in sorted(longest, reverse=CONSTANT not in longest):
+    for decay in longest:
         lengths = [length for d, length in facts.settings if d == decay]
         shown = lengths[-1:] if decay == CONSTANT else lengths
         drawn[f"curves_{decay}"] = draw_curves(facts.epochs, decay, shown)

@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from scipy.stats import fisher_exact
 
-from analysis import figures, measures
-from analysis.contrasts import Arm, Arms, ArmStats, Result, described, family
+from analysis import exercises, figures, measures
+from analysis.contrasts import Arm, ArmStats, Result, described
 from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised, word
-from analysis.exercises._noises import CLONE, DROPOUT, NONE
-from analysis.measures import Measure
 from analysis.phrases import named
-from analysis.sensitivity import sensitivity
-from analysis.tables import Table, Tables
+from analysis.tables import Tables
 from src.stats import ALPHA, BETTER, WORSE
 
 NUMBER = 7
-SWEEPS = ("new_noise", "new_noise_5000", "new_noise_control")
+SWEEPS = ALL, FEW, CONTROL = ("new_noise", "new_noise_5000", "new_noise_control")
+NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"
 SAME_RATES = "dropout_same_rates"
 """Dropout at the rates of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
@@ -47,7 +45,9 @@ RULES = (
         lambda e: not e.helps,
     ),
     Rule(
-        "none better", "none is better by the margin, for certain", lambda e: len(e.capped) == len(e.others)
+        "none better",
+        "none is better by the margin, for certain",
+        lambda e: all(r.excludes(BETTER) for r in e.others),
     ),
     Rule("undecided", "otherwise", lambda e: True),
 )
@@ -65,9 +65,6 @@ class ContestFacts(Facts):
     def judged(self, noise: str) -> Result | None:
         return pick(self.primary, a=noise)
 
-    def versus(self, noise: str, reference: str, measure: Measure) -> Result | None:
-        return pick(self.described, a=noise, b=reference, measure=measure)
-
     @property
     def control(self) -> Result | None:
         """The clone's difference to dropout."""
@@ -84,21 +81,19 @@ class ContestFacts(Facts):
         return _contestants(self.primary)
 
     @property
+    def leading(self) -> Sequence[Result]:
+        return self.others
+
+    @property
     def others_on_few(self) -> Sequence[Result]:
         return _contestants(self.few)
 
     @property
     def winners(self) -> Sequence[Result]:
-        return [r for r in self.others if word(r) == BETTER and self._beats_clone(r)]
-
-    @property
-    def losers(self) -> Sequence[Result]:
-        return [r for r in self.others if word(r) == WORSE]
-
-    @property
-    def capped(self) -> Sequence[Result]:
-        """Not better than dropout by the margin, for certain."""
-        return [r for r in self.others if r.excludes(BETTER)]
+        """Better than dropout, and than its clone (described)."""
+        better = [r for r in self.others if word(r) == BETTER]
+        clones = [self.versus(r.contrast.a, CLONE, r.measure) for r in better]
+        return [r for r, clone in zip(better, clones, strict=True) if clone is None or clone.gain > 0]
 
     @property
     def helps(self) -> bool:
@@ -115,55 +110,52 @@ class ContestFacts(Facts):
     @property
     def steadies(self) -> bool:
         """Whether more runs went wrong without noise than with dropout, by a two-sided exact test at 5%."""
-        counted = {arm.name: arm for arm in self.arms}
-        if not {NONE, DROPOUT} <= counted.keys():
+        counts = {arm.name: (arm.bad, arm.planned - arm.bad) for arm in self.arms}
+        if not {NONE, DROPOUT} <= counts.keys():
             return False
-        table = [[arm.bad, arm.planned - arm.bad] for arm in (counted[NONE], counted[DROPOUT])]
-        return table[0][0] > table[1][0] and float(fisher_exact(table).pvalue) < ALPHA
+        none, dropout = counts[NONE], counts[DROPOUT]
+        return none[0] > dropout[0] and float(fisher_exact([none, dropout]).pvalue) < ALPHA
 
     def lower_loss(self) -> Sequence[Result]:
         """Noises with a lower cross-entropy than dropout (described)."""
         lower = [r for r in self.described if r.contrast.b == DROPOUT and r.measure is measures.TEST_LOSS]
         return [r for r in lower if r.gain > 0 and r.contrast.a not in GUARDS]
 
-    def _beats_clone(self, result: Result) -> bool:
-        against = self.versus(result.contrast.a, CLONE, result.measure)
-        return against is None or against.gain > 0
-
 
 def analyse(tables: Tables) -> ContestFacts:
     """Every other arm minus dropout in test accuracy, one family a training set; all else described."""
-    arms, judged = _judged(tables[SWEEPS[0]])
-    few, control = (tables.get(sweep) for sweep in SWEEPS[1:])
+    arms, primary = exercises.judged(tables[ALL], _named(ALL), "test")
+    few, control = (
+        exercises.judged(tables[sweep], _named(sweep), "test")[1] if sweep in tables else []
+        for sweep in (FEW, CONTROL)
+    )
     facts = ContestFacts(
-        primary=judged,
-        sensitivity=sensitivity(_contestants(judged), arms),
-        arms=[stats for stats in arms.stats(JUDGED) if stats.planned],
+        primary=primary,
+        arms=arms.stats(JUDGED),
         described=described(
             arms.contrast(noise, reference, measure, "test")
             for measure in JUDGED
             for reference in (DROPOUT, *GUARDS)
             for noise in arms.named
-            if reference in arms.named and noise != reference
+            if noise != reference
         ),
-        few=_judged(few)[1] if few else (),
-        images=promised(SWEEPS[1])[0].fixed["data.train"],
-        positive=next(iter(_judged(control)[1]), None) if control else None,
+        few=few,
+        images=promised(FEW)[0].fixed["data.train"],
+        positive=control[0] if control else None,
     )
-    return decided(RULES, facts)
+    return decided(RULES, facts, arms)
 
 
 def _contestants(judged: Sequence[Result]) -> list[Result]:
     return sorted((r for r in judged if r.contrast.a not in GUARDS), key=lambda r: -r.paired.difference)
 
 
-def _judged(table: Table) -> tuple[Arms, list[Result]]:
-    design, primary = promised(table.sweep)
+def _named(sweep: str) -> dict[str, Arm]:
+    """The arms of a sweep's file by their noise; the second one with dropout is the control."""
     named = dict[str, Arm]()
-    for arm in design.arms:  # the second arm with dropout is the control
+    for arm in promised(sweep)[0].arms:
         named[SAME_RATES if arm["noise"] in named else arm["noise"]] = arm
-    arms = Arms(table, named)
-    return arms, family(primary.contrasts(arms, [*named], "test"), primary.margin, arms.diverged)
+    return named
 
 
 def draw(facts: ContestFacts) -> dict[str, Figure]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import figures, measures, runs
-from analysis.contrasts import Arms, Contrast, Result, described, family
-from analysis.exercises import NOT_DECIDED, NOT_SHOWN, RATES, Facts, Rule, decided, promised, rates_name
+from analysis import exercises, figures, measures, runs
+from analysis.contrasts import Contrast, Result, described
+from analysis.exercises import NOT_DECIDED, NOT_SHOWN, RATES, Facts, Rule, decided, pick, rates_name
 from analysis.measures import Measure
-from analysis.sensitivity import sensitivity
 from analysis.tables import Tables
 
 NUMBER = 1
 SWEEPS = FIRST, GRID, SLOWER = ("swap_rates", "swap_rates_grid", "swap_until")
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS)
+REPORTED = (*JUDGED, measures.QUIET_GAP)
 ORDERS = {
     rates_name(arm): arm for arm in ({"dropout1": 0.2, "dropout2": 0.5}, {"dropout1": 0.5, "dropout2": 0.2})
 }
@@ -39,68 +39,56 @@ class SwapFacts(Facts):
     """The same contrast at a lower lr, judged by its sweep's own block."""
     pairs: Sequence[Result] = ()
     """Lower rate first minus higher rate first, of each pair of rates of the grid, and their mean."""
-    ahead: int = 0
-    """Seeds on which the book's order is ahead in the primary measure."""
+
+    @property
+    def ahead(self) -> int:
+        """Seeds on which the book's order is ahead in the primary measure."""
+        return int(np.sum(self.first.differences > 0))
 
     def thumb(self, measure: Measure) -> Result | None:
         """The mean over the pairs, a value a seed."""
-        return next((r for r in self.pairs if r.measure is measure and r.contrast.a == LOWER), None)
+        return pick(self.pairs, a=LOWER, measure=measure)
 
 
 def analyse(tables: Tables) -> SwapFacts:
     """The order at the book's pair, judged at the book's lr; the same at a lower lr, judged by that sweep's own
     block; the rule "lower near the input" over the grid."""
-    orders = {sweep: Arms(tables[sweep], ORDERS) for sweep in (FIRST, SLOWER) if sweep in tables}
-    judged = {sweep: _judged(arms) for sweep, arms in orders.items()}
-    grid, reported = tables.get(GRID), (*JUDGED, measures.QUIET_GAP)
+    compared = []
+    for table in (tables[sweep] for sweep in (FIRST, SLOWER) if sweep in tables):
+        setting = f"lr {runs.shown(table.final['lr'].iloc[0])}"
+        compared.append((setting, *exercises.judged(table, ORDERS, setting)))
+    (_, arms, primary), *slower = compared
     facts = SwapFacts(
-        primary=judged[FIRST],
-        sensitivity=sensitivity(judged[FIRST], orders[FIRST]),
-        slower=judged.get(SLOWER, ()),
+        primary=primary,
+        slower=[result for _, _, judged in slower for result in judged],
         arms=[
-            replace(stats, name=f"{stats.name}, {_setting(arms)}")
-            for arms in orders.values()
-            for stats in arms.stats(reported)
-            if stats.planned
+            replace(stats, name=f"{stats.name}, {setting}")
+            for setting, arms, _ in compared
+            for stats in arms.stats(REPORTED)
         ],
         described=described(
-            arms.contrast(BOOK, SWAPPED, measure, _setting(arms))
-            for arms in orders.values()
-            for measure in reported
+            arms.contrast(BOOK, SWAPPED, measure, setting)
+            for setting, arms, _ in compared
+            for measure in REPORTED
         ),
-        pairs=described(_grid(grid.final)) if grid else (),
-        ahead=int(np.sum(judged[FIRST][0].differences > 0)) if judged[FIRST] else 0,
+        pairs=described(_grid(tables[GRID].final)) if GRID in tables else (),
     )
-    return decided(RULES, facts)
+    return decided(RULES, facts, arms)
 
 
-def _setting(arms: Arms) -> str:
-    return f"lr {runs.shown(arms.final['lr'].iloc[0])}"
-
-
-def _judged(arms: Arms) -> list[Result]:
-    """The book's order minus the swapped one, by the sweep's own block."""
-    _, primary = promised(arms.table.sweep)
-    contrast = arms.contrast(BOOK, SWAPPED, primary.measure, _setting(arms))
-    return family([contrast], primary.margin, arms.diverged)
-
-
-def _grid(final: pd.DataFrame) -> list[Contrast]:
+def _grid(final: pd.DataFrame) -> Iterator[Contrast]:
     """Each pair of rates in both orders, and the mean over the pairs."""
-    contrasts = []
     for measure in JUDGED:
         values = final.pivot_table(index="seed", columns=list(RATES), values=measure.column)
         pairs = [rates for rates in values if rates[0] < rates[1] and rates[::-1] in values]
         pairs = [rates for rates in pairs if values[[rates, rates[::-1]]].dropna().size]
         turned = [rates[::-1] for rates in pairs]
         sides = [(_name(a), _name(b), values[a], values[b]) for a, b in zip(pairs, turned, strict=True)]
-        if pairs:  # a seed counts in the mean where it has every pair in both orders
-            whole = values[pairs + turned].dropna()
-            sides.append((LOWER, HIGHER, whole[pairs].mean(axis=1), whole[turned].mean(axis=1)))
+        # a seed counts in the mean where it has every pair in both orders
+        whole = values[pairs + turned].dropna()
+        sides.append((LOWER, HIGHER, whole[pairs].mean(axis=1), whole[turned].mean(axis=1)))
         for a, b, low, high in sides:
-            both = (low.dropna().to_dict(), high.dropna().to_dict())
-            contrasts.append(Contrast(a, b, ("grid",), measure, both))
-    return contrasts
+            yield Contrast(a, b, ("grid",), measure, (low.dropna().to_dict(), high.dropna().to_dict()))
 
 
 def _name(rates: tuple[float, float]) -> str:

@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 
 from analysis import exercises, figures, measures
 from analysis.contrasts import Contrast, Result, by_seed, described, family
-from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, rates_name, word
+from analysis.exercises import NOT_DECIDED, NOT_SHOWN, Facts, Rule, decided, promised, rates_name
 from analysis.figures import PALETTE
 from analysis.measures import Measure
-from analysis.sensitivity import sensitivity
 from analysis.tables import Tables
 from src.stats import BETTER, WORSE
 
@@ -24,6 +23,9 @@ SWEEPS = ("test_time_dropout",)
 BOOK = "(0.2, 0.5)"
 OFF, NOISY = "weight scaling", "noisy passes"
 SCALING, ARITHMETIC, GEOMETRIC = "weight_scaling", "arithmetic", "geometric"
+COLOURS = PALETTE[0], PALETTE[3]
+CERTAIN, REFUSED = "certain", "refused"
+"""The arithmetic mean of the most passes, on the least certain tenth and without the least certain ones."""
 ACCURACY = replace(measures.TEST_ACC, column="accuracy")
 LOSS = replace(measures.TEST_LOSS, column="cross_entropy")
 ECE = replace(measures.TEST_ECE, column="ece")
@@ -34,31 +36,28 @@ LEAST = Measure("error10", "error rate of the least certain tenth", "%", "pp", 1
 CAUGHT = Measure("caught", "share of all errors in the least certain tenth", "%", "pp", 100, 1, True)
 DIFFER = Measure("disagreement", "images on which two passes disagree", "%", "pp", 100, 1, None)
 KEPT = Measure("kept", "error rate of the images kept", "%", "pp", 100, 2, False)
-COLUMN = {measures.TEST_ACC: ACCURACY, measures.TEST_LOSS: LOSS, measures.TEST_ECE: ECE}
 
 RULES = (
     NOT_DECIDED,
-    Rule("costs", "one noisy pass is worse: the interval lies below 0", lambda e: word(e.first) == WORSE),
-    Rule("gains", "one noisy pass is better: the interval lies above 0", lambda e: word(e.first) == BETTER),
+    Rule("costs", "one noisy pass is worse: the interval lies below 0", lambda e: e.word == WORSE),
+    Rule("gains", "one noisy pass is better: the interval lies above 0", lambda e: e.word == BETTER),
     *NOT_SHOWN,
 )
+
+Cell = tuple[str, str, int]
+"""Arm, method and number of passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PassFacts(Facts):
     rows: pd.DataFrame
     """Of test_time.csv, with the columns arm, caught and kept0 to kept9."""
-    refused: Sequence[Result] = ()
+    shown_arms: Sequence[str]
+    """Rates, the book's first."""
+    passes: Sequence[int]
+    """Numbers of them, from the lowest to the highest."""
+    refused: Sequence[Result]
     """Error rates where the least certain 1 to 9 tenths are refused."""
-
-    @property
-    def shown_arms(self) -> list[str]:
-        """Rates, the book's first."""
-        return sorted(self.rows["arm"].unique(), key=lambda arm: (arm != BOOK, arm))
-
-    @property
-    def passes(self) -> list[int]:
-        return sorted(int(n) for n in self.rows.loc[self.rows["method"] == ARITHMETIC, "passes"].unique())
 
     def at(self, arm: str, measure: Measure, kind: str = ARITHMETIC) -> dict[int, Result]:
         """Contrasts with weight scaling by the number of passes."""
@@ -69,15 +68,6 @@ class PassFacts(Facts):
         """Numbers of passes whose interval lies on the better side."""
         return [passes for passes, result in self.at(arm, measure).items() if result.gain > 0]
 
-    def caught(self, arm: str) -> int | None:
-        """Fewest passes from which on no interval of the difference in accuracy lies below 0."""
-        caught = None
-        for passes, result in reversed(self.at(arm, ACCURACY).items()):
-            if result.gain < 0:
-                break
-            caught = passes
-        return caught
-
     def mean(self, arm: str, column: str) -> float:
         """Over the nets, of the most passes."""
         rows = self.rows[(self.rows["arm"] == arm) & (self.rows["method"] == ARITHMETIC)]
@@ -87,54 +77,45 @@ class PassFacts(Facts):
 def analyse(tables: Tables) -> PassFacts:
     """One noisy pass minus weight scaling, judged at the arm that the sweep names; all else described."""
     table = tables[SWEEPS[0]]
-    _, primary = exercises.promised(SWEEPS[0])
+    _, primary = promised(SWEEPS[0])
     rows = exercises.by_rates(table, "test_time")
     errors = [f"error{tenth}" for tenth in range(1, TENTHS + 1)]
-    rows = rows.assign(caught=rows["error10"] / rows[errors].sum(axis=1))
     kept = {f"kept{count}": rows[errors[: TENTHS - count]].mean(axis=1) for count in range(TENTHS)}
-    rows = rows.assign(**kept)
-    cells: dict[tuple[str, str, int], pd.DataFrame] = dict(iter(rows.groupby(["arm", "method", "passes"])))
-    shown = sorted(rows["arm"].unique(), key=lambda arm: (arm != BOOK, arm))
+    rows = rows.assign(caught=rows["error10"] / rows[errors].sum(axis=1), **kept)
+    cells: dict[Cell, pd.DataFrame] = dict(iter(rows.groupby(["arm", "method", "passes"])))
+    trained = sorted(rows["arm"].unique(), key=lambda arm: (arm != BOOK, arm))
     passes = sorted({n for _, method, n in cells if method == ARITHMETIC})
-    contrasts, refused = [], []
-    for arm in shown:
-        for measure in JUDGED:
-            contrasts += [_contrast(cells, arm, ARITHMETIC, n, measure) for n in passes]
-        contrasts += [_contrast(cells, arm, GEOMETRIC, passes[-1], measure) for measure in JUDGED]
-        contrasts += [
-            _contrast(cells, arm, ARITHMETIC, passes[-1], measure, "certain") for measure in (LEAST, CAUGHT)
-        ]
-        refused += [
-            _contrast(cells, arm, ARITHMETIC, passes[-1], replace(KEPT, column=f"kept{count}"), "refused")
-            for count in range(1, TENTHS)
-        ]
+    most = passes[-1]
+    compared = [(ARITHMETIC, n, measure) for measure in JUDGED for n in passes]
+    compared += [(GEOMETRIC, most, measure) for measure in JUDGED]
+    compared += [(CERTAIN, most, measure) for measure in (LEAST, CAUGHT)]
+    shares = [replace(KEPT, column=f"kept{count}") for count in range(1, TENTHS)]
+
     arms = exercises.all_arms(table, lambda arm: rates_name({"dropout2": 0.5, **arm}))
-    look = arms.look((shown[0], shown[0]), primary.measure)
-    one = _contrast(cells, shown[0], ARITHMETIC, passes[0], COLUMN[primary.measure]).looked_at(look)
-    judged = family([replace(one, a="one noisy pass", b=OFF)], primary.margin)
+    look = arms.look((trained[0], trained[0]), primary.measure)
+    (measure,) = (measure for measure in JUDGED if measure.name == primary.measure.name)
+    single = _contrast(cells, trained[0], ARITHMETIC, passes[0], measure).looked_at(look)
+    judged = family([replace(single, a="one noisy pass", b=OFF)], primary.margin)
     facts = PassFacts(
         primary=judged,
-        sensitivity=sensitivity(judged),
         arms=arms.stats((measures.TEST_ACC, measures.TEST_LOSS)),
-        described=described(contrasts),
+        described=described(_contrast(cells, arm, *of) for arm in trained for of in compared),
         rows=rows,
-        refused=described(refused),
+        shown_arms=trained,
+        passes=passes,
+        refused=described(_contrast(cells, arm, REFUSED, most, of) for arm in trained for of in shares),
     )
     return decided(RULES, facts)
 
 
 def _contrast(
-    cells: Mapping[tuple[str, str, int], pd.DataFrame],
-    arm: str,
-    method: str,
-    passes: int,
-    measure: Measure,
-    kind: str = "",
+    cells: Mapping[Cell, pd.DataFrame], arm: str, kind: str, passes: int, measure: Measure
 ) -> Contrast:
     """A way to predict minus weight scaling."""
-    cell, off = (cells.get(key) for key in ((arm, method, passes), (arm, SCALING, 0)))
-    values = tuple({} if rows is None else by_seed(rows, measure) for rows in (cell, off))
-    return Contrast(NOISY, OFF, (arm, kind or method, str(passes)), measure, values)  # type: ignore[arg-type]
+    method = GEOMETRIC if kind == GEOMETRIC else ARITHMETIC
+    places = (arm, method, passes), (arm, SCALING, 0)
+    noisy, off = (by_seed(cells[place], measure) if place in cells else {} for place in places)
+    return Contrast(NOISY, OFF, (arm, kind, str(passes)), measure, (noisy, off))
 
 
 def draw(facts: PassFacts) -> dict[str, Figure]:
@@ -149,38 +130,36 @@ def draw(facts: PassFacts) -> dict[str, Figure]:
 def draw_passes(facts: PassFacts) -> Figure:
     """Each measure against the number of passes, minus nothing: mean over the nets; weight scaling as a line."""
     arms = facts.shown_arms
-    figure, axes = figures.panels(len(arms), len(JUDGED), 2.5, sharex=True, sharey="col")
+    figure, axes = figures.panels(
+        len(arms), len(JUDGED), 2.5, xlabel="noisy passes", sharex=True, sharey="col"
+    )
     for arm, row in zip(arms, axes, strict=True):
         rows = facts.rows[facts.rows["arm"] == arm]
         for measure, axis in zip(JUDGED, row, strict=True):
-            off = rows.loc[rows["method"] == SCALING, measure.column].mean() * measure.scale
-            axis.axhline(off, color="0.35", linewidth=1.5, label="dropout off (weight scaling)")
+            means = rows.groupby(["method", "passes"])[measure.column].mean() * measure.scale
+            axis.axhline(
+                means[SCALING].iloc[0], color="0.35", linewidth=1.5, label="dropout off (weight scaling)"
+            )
             for method, colour, dash in ((ARITHMETIC, PALETTE[0], "-"), (GEOMETRIC, PALETTE[1], "--")):
-                means = rows[rows["method"] == method].groupby("passes")[measure.column].mean()
-                label = f"{method} mean of noisy passes"
                 look = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 4}
-                axis.plot(means.index, means * measure.scale, label=label, **look)
+                axis.plot(means[method], label=f"{method} mean of noisy passes", **look)
             figures.log_axis(axis, facts.passes)
             axis.set_ylabel(measure.label, fontsize=9)
         row[0].set_title(f"trained with {arm}", fontsize=10)
-    for axis in axes[-1]:
-        axis.set_xlabel("noisy passes")
     return figures.finish(figure, 3)
 
 
 @figures.styled
 def draw_differences(facts: PassFacts) -> Figure:
     """Each measure's paired difference to weight scaling against the number of passes, with its interval."""
-    figure, axes = figures.panels(1, len(JUDGED), 3.2)
+    figure, axes = figures.panels(1, len(JUDGED), 3.2, xlabel="noisy passes")
     for measure, axis in zip(JUDGED, axes[0], strict=True):
         axis.axhline(0, color="0.3", linewidth=1)
         for position, arm in enumerate(facts.shown_arms):
-            found = facts.at(arm, measure)
-            _bars(axis, [n * 1.08**position for n in found], list(found.values()), arm, position)
+            results = facts.at(arm, measure)
+            _bars(axis, [n * 1.08**position for n in results], list(results.values()), arm, position)
         figures.log_axis(axis, facts.passes)
-        axis.set_xlabel("noisy passes")
-        label = f"{measure.name}\n− dropout off ({measure.difference_unit})"
-        axis.set_ylabel(label, fontsize=9)
+        axis.set_ylabel(f"{measure.name}\n− dropout off ({measure.difference_unit})", fontsize=9)
     return figures.finish(figure, 2, "trained with")
 
 
@@ -189,31 +168,33 @@ def draw_rejection(facts: PassFacts) -> Figure:
     """Error rate of the images kept, against the share refused, and the difference to weight scaling."""
     shares = [refused * TENTHS for refused in range(TENTHS)]
     most = facts.passes[-1]
-    figure, axes = figures.panels(1, 2, 3.4)
+    figure, axes = figures.panels(1, 2, 3.4, xlabel="least certain images refused (%)")
     left, right = axes[0]
+    means = facts.rows.groupby(["arm", "method", "passes"])[[f"kept{n}" for n in range(TENTHS)]].mean()
     for position, arm in enumerate(facts.shown_arms):
-        for method, n, dash, how in ((SCALING, 0, "-", "off"), (ARITHMETIC, most, ":", f"{most} passes")):
-            rows = facts.rows[facts.rows["arm"] == arm]
-            rows = rows[(rows["method"] == method) & (rows["passes"] == n)]
-            means = [rows[f"kept{refused}"].mean() * KEPT.scale for refused in range(TENTHS)]
-            colour = PALETTE[(0, 3)[position % 2]]
-            left.plot(shares, means, dash, color=colour, linewidth=2.2, label=f"{arm}, {how}")
-        found = [r for r in facts.refused if r.contrast.setting[0] == arm]
-        _bars(right, [s + 0.8 * position for s in shares[1:]], found, arm, position)
-    left.set(xlabel="least certain images refused (%)", ylabel=KEPT.label, xticks=shares)
+        for place, dash, how in (((SCALING, 0), "-", "off"), ((ARITHMETIC, most), ":", f"{most} passes")):
+            look = {"color": COLOURS[position % 2], "linewidth": 2.2, "label": f"{arm}, {how}"}
+            left.plot(shares, means.loc[(arm, *place)] * KEPT.scale, dash, **look)
+        results = [r for r in facts.refused if r.contrast.setting[0] == arm]
+        _bars(right, [share + 0.8 * position for share in shares[1:]], results, arm, position)
+    left.set(ylabel=KEPT.label, xticks=shares)
     left.set_ylim(bottom=0)
     right.axhline(0, color="0.3", linewidth=1)
-    right.set(xlabel="least certain images refused (%)", ylabel=f"{most} passes − off (pp)")
+    right.set(ylabel=f"{most} passes − off (pp)")
     return figures.finish(figure)
 
 
 def _bars(axis: Axes, places: Sequence[float], results: Sequence[Result], label: str, position: int) -> None:
     """Mean differences with their intervals, upright."""
-    colour = PALETTE[(0, 3)[position % 2]]
+    look = {
+        "color": COLOURS[position % 2],
+        "marker": "os"[position % 2],
+        "linestyle": "none",
+        "markersize": 5,
+    }
     for place, result in zip(places, results, strict=True):
         scale, interval = result.measure.scale, result.paired.interval
         if interval is not None:
             ends = np.multiply([interval.lower, interval.upper], scale)
-            axis.plot([place, place], ends, color=colour, linewidth=2)
-        mark = {"color": colour, "marker": "os"[position % 2], "linestyle": "none", "markersize": 5}
-        axis.plot([place], [result.paired.difference * scale], label=label, **mark)
+            axis.plot([place, place], ends, color=COLOURS[position % 2], linewidth=2)
+        axis.plot([place], [result.paired.difference * scale], label=label, **look)

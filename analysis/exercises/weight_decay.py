@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import charts, exercises, figures, measures, runs
-from analysis.contrasts import Arm, Arms, Contrast, Result, described, family
-from analysis.exercises import Facts, Rule, decided, pick, promised, rates_name, word
-from analysis.measures import Measure
+from analysis.contrasts import Arm, Arms, Contrast, Result, described
+from analysis.exercises import RATES, Facts, Rule, decided, pick, rates_name
 from analysis.runs import InputError
-from analysis.sensitivity import sensitivity
 from analysis.tables import Table, Tables
 from src.stats import BETTER, UNDECIDED, needed_seeds
 
 NUMBER = 5
 SWEEPS = ("weight_decay", "weight_decay_test")
 
-KEYS = ("dropout1", "dropout2", "optimizer.weight_decay")
-DECAY = KEYS[-1]
+DECAY = "optimizer.weight_decay"
+KEYS = (*RATES, DECAY)
 CELLS = ("neither", "dropout", "weight decay", "both")
 PARTS, GAINS = CELLS[1:3], CELLS[1:]
 INTERACTION = ("both", *PARTS, "neither")
@@ -33,92 +31,63 @@ ALONE, TOGETHER = "best alone", "best together"
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.QUIET_GAP, measures.TEST_ECE)
 
 RULES = (
-    Rule("not decided", "there are fewer than three common seeds", lambda e: e.n < FEWEST),
     Rule(
-        "additive",
-        "the interval of I is inside ±margin",
-        lambda e: e.inside(e.first) and word(e.first) != UNDECIDED,
+        "not decided",
+        "there are fewer than three common seeds",
+        lambda e: not e.primary or e.first.paired.n < FEWEST,
     ),
-    Rule("undecided", "the interval of I holds 0", lambda e: not e.first.side or word(e.first) == UNDECIDED),
-    Rule("synergistic", "the interval of I lies above 0", lambda e: word(e.first) == BETTER),
+    Rule(
+        "additive", "the interval of I is inside ±margin", lambda e: e.inside(e.first) and e.word != UNDECIDED
+    ),
+    Rule("undecided", "the interval of I holds 0", lambda e: not e.first.side or e.word == UNDECIDED),
+    Rule("synergistic", "the interval of I lies above 0", lambda e: e.word == BETTER),
     Rule(
         "redundant",
         "I is below 0, and both minus the better one is inside ±margin",
-        lambda e: e.inside(e.over_better),
+        lambda e: e.inside(e.over(max)),
     ),
-    Rule("diminishing", "… and both minus the better one is above 0", lambda e: e.over_better.gain > 0),
-    Rule("less than the sum", "… and both minus the better one holds 0", lambda e: e.over_better.gain == 0),
+    Rule("diminishing", "… and both minus the better one is above 0", lambda e: e.over(max).gain > 0),
+    Rule("less than the sum", "… and both minus the better one holds 0", lambda e: e.over(max).gain == 0),
     Rule(
         "cancelling",
         "… and both are below the worse one, or below neither, or within ±margin of neither",
-        lambda e: e.over_worse.gain < 0 or e.gain("both").gain < 0 or e.inside(e.gain("both")),
+        lambda e: e.over(min).gain < 0 or e.gain("both").gain < 0 or e.inside(e.gain("both")),
     ),
     Rule("cancelling in part", "otherwise", lambda e: True),
 )
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A pair of rates and a weight decay."""
-
-    title: str
-    rates: tuple[float, float]
-    decay: float
-
-    @property
-    def cells(self) -> dict[str, Arm]:
-        """With and without each."""
-        values = ((0.0, 0.0, 0.0), (*self.rates, 0.0), (0.0, 0.0, self.decay), (*self.rates, self.decay))
-        return {cell: dict(zip(KEYS, each, strict=True)) for cell, each in zip(CELLS, values, strict=True)}
-
-
 @dataclass(frozen=True, kw_only=True)
 class DecayFacts(Facts):
     ranked: pd.DataFrame
-    """What was tried, the best first: `validation`."""
-    settings: Sequence[Setting] = ()
-    margin: float = 0.0
+    """What was tried, see `exercises.ranked`."""
 
-    @property
-    def n(self) -> int:
-        return self.first.paired.n if self.primary else 0
-
-    def contrast(self, a: str, b: str, measure: Measure = measures.TEST_ACC, title: str = ALONE) -> Result:
-        found = pick(self.described, a=a, b=b, measure=measure, setting=(title,))
-        assert found is not None
-        return found
-
-    def gain(self, cell: str) -> Result:
-        return self.contrast(cell, CELLS[0])
+    def gain(self, cell: str, over: str = CELLS[0]) -> Result:
+        """In test accuracy, at the values best alone."""
+        result = pick(self.described, a=cell, b=over, measure=measures.TEST_ACC, setting=(ALONE,))
+        assert result is not None
+        return result
 
     @property
     def helping(self) -> list[str]:
         """Which of the two is shown to help alone."""
         return [cell for cell in PARTS if self.gain(cell).gain > 0]
 
-    @property
-    def by_gain(self) -> list[str]:
-        """The two, the one with the larger gain alone first."""
-        return sorted(PARTS, key=lambda cell: -self.gain(cell).paired.difference)
-
-    @property
-    def over_better(self) -> Result:
-        return self.contrast("both", self.by_gain[0])
-
-    @property
-    def over_worse(self) -> Result:
-        return self.contrast("both", self.by_gain[1])
+    def over(self, end: Callable[..., str]) -> Result:
+        """Both minus the one of the two with the larger gain alone (`max`), or the smaller (`min`)."""
+        return self.gain("both", end(PARTS, key=lambda cell: self.gain(cell).paired.difference))
 
     def inside(self, result: Result) -> bool:
         """Whether a difference's interval is inside the margin."""
-        return result.paired.interval is not None and result.paired.interval.reach < self.margin
+        interval, margin = result.paired.interval, self.first.margin or 0.0
+        return interval is not None and interval.reach < margin
 
     @property
     def needed(self) -> int | None:
         """Seeds at which the interval of I would be no wider than the margin, at the SD that it has; None where the
         sweep went on until that was decided, as its intervals are wider."""
-        sd = self.first.paired.sd if self.primary and self.first.contrast.look is None else None
-        return needed_seeds(sd, self.margin) if sd and self.margin else None
+        sd = None if self.first.contrast.look else self.first.paired.sd
+        return needed_seeds(sd, self.first.margin) if sd and self.first.margin else None
 
     @property
     def error(self) -> float:
@@ -134,43 +103,29 @@ class DecayFacts(Facts):
 def analyse(tables: Tables) -> DecayFacts:
     """The interaction, judged on the test set at the values that are best alone; all else described."""
     table, tested = tables[SWEEPS[0]], tables.get(SWEEPS[1])
-    _, primary = promised(SWEEPS[1])
-    ranked, settings = validation(table), choice(table)
-    if tested is None or not settings:
-        return DecayFacts(ranked=ranked, settings=settings, verdict=RULES[0].name, validated=True)
+    ranked = exercises.ranked(exercises.validated(table, KEYS), KEYS)
+    settings = choice(ranked)
+    if tested is None or ALONE not in settings:
+        return decided(RULES, DecayFacts(ranked=ranked, validated=True))
+    _, judged = exercises.judged(tested, settings[ALONE], ALONE)
+    splits = Arms(table, settings[ALONE]).contrast_of(INTERACTION, measures.VAL_ACC, "validation")
     pairs = [*((cell, CELLS[0]) for cell in GAINS), *(("both", part) for part in PARTS)]
     contrasts = []
-    for setting in settings:
+    for title, cells in settings.items():
+        arms = Arms(tested, cells)
         for measure in JUDGED:
-            arms = Arms(tested, setting.cells)
-            values = common(arms, measure)
-            contrasts += [Contrast(a, b, (setting.title,), measure, (values[a], values[b])) for a, b in pairs]
-            contrasts.append(arms.contrast_of(INTERACTION, measure, setting.title))
-    wanted = (OUTER, (ALONE,), primary.measure)
-    judged = family([c for c in contrasts if (c.a, c.setting, c.measure) == wanted], primary.margin)
-    splits = None
-    if judged:
-        alone = next(setting for setting in settings if setting.title == ALONE)
-        splits = Arms(table, alone.cells).contrast_of(INTERACTION, measures.VAL_ACC, "validation")
-    named = {_name(arm): arm for setting in settings for arm in setting.cells.values()}
+            values = pd.DataFrame({cell: arms.values(cell, measure) for cell in CELLS})
+            common = values.dropna().sort_index().to_dict()  # the seeds that all four have
+            contrasts += [Contrast(a, b, (title,), measure, (common[a], common[b])) for a, b in pairs]
+            contrasts.append(arms.contrast_of(INTERACTION, measure, title))
+    named = {_name(arm): arm for cells in settings.values() for arm in cells.values()}
     facts = DecayFacts(
         primary=judged,
-        sensitivity=sensitivity(judged, splits=splits),
-        arms=[arm for arm in Arms(tested, named).stats(JUDGED) if arm.planned],
+        arms=Arms(tested, named).stats(JUDGED),
         described=described(contrasts),
-        contrasted=len(CELLS),
         ranked=ranked,
-        settings=settings,
-        margin=primary.measure.stored(primary.margin),
     )
-    return decided(RULES, facts)
-
-
-def common(arms: Arms, measure: Measure) -> dict[str, dict[int, float]]:
-    """Each cell's values on the seeds that all four have."""
-    found = {cell: arms.values(cell, measure) for cell in CELLS}
-    seeds = sorted(set.intersection(*map(set, found.values())))
-    return {cell: {seed: of_cell[seed] for seed in seeds} for cell, of_cell in found.items()}
+    return decided(RULES, facts, splits=splits)
 
 
 def choose(table: Table) -> list[str]:
@@ -179,50 +134,41 @@ def choose(table: Table) -> list[str]:
     Raises:
         InputError: if the sweep lacks what the choice is made from.
     """
-    settings = choice(table)
+    settings = choice(exercises.ranked(exercises.validated(table, KEYS), KEYS))
     if len(settings) < 2:
         raise InputError(
             f"{table.name} has too few arms; dropout and weight decay alone, and both, are right"
         )
-    arms = [exercises.overrides(arm) for setting in settings for arm in setting.cells.values()]
-    return list(dict.fromkeys(arms))
+    return list(
+        dict.fromkeys(exercises.overrides(arm) for cells in settings.values() for arm in cells.values())
+    )
 
 
-def validation(table: Table) -> pd.DataFrame:
-    """The settings tried, see `exercises.ranked`.
-
-    Raises:
-        InputError: if rates and weight decay were not swept or nothing was validated.
-    """
-    absent = [key for key in KEYS if key not in table.keys]
-    if absent:
-        raise InputError(f"{table.name} does not sweep {absent[0]}; sweep=weight_decay does")
-    return exercises.ranked(exercises.validated(table.final), KEYS)
-
-
-def choice(table: Table) -> list[Setting]:
-    """The values best alone and the pair best together; one that the sweep has no runs for is left out.
+def choice(ranked: pd.DataFrame) -> dict[str, dict[str, Arm]]:
+    """Cells at the values best alone and at the pair best together; without those that the sweep has no runs for.
 
     Best alone are the best rates above 0 without weight decay and the best weight decay above 0 without dropout;
     the best together have both above 0.
-
-    Raises:
-        InputError: as `validation`.
     """
-    best = best_of(validation(table))
-    settings = []
+    best, settings = best_of(ranked), {}
     for title, (dropout, decay) in {ALONE: PARTS, TOGETHER: ("both", "both")}.items():
         if dropout in best and decay in best:
-            rates = float(best[dropout]["dropout1"]), float(best[dropout]["dropout2"])
-            settings.append(Setting(title, rates, float(best[decay][DECAY])))
+            first, second = (float(best[dropout][rate]) for rate in RATES)
+            settings[title] = cells_of(first, second, float(best[decay][DECAY]))
     return settings
+
+
+def cells_of(first: float, second: float, decay: float) -> dict[str, Arm]:
+    """With and without rates and weight decay."""
+    values = ((0.0, 0.0, 0.0), (first, second, 0.0), (0.0, 0.0, decay), (first, second, decay))
+    return {cell: dict(zip(KEYS, arm, strict=True)) for cell, arm in zip(CELLS, values, strict=True)}
 
 
 def best_of(ranked: pd.DataFrame) -> dict[str, pd.Series]:
     """The best of the ranked settings by which of the two they have above 0."""
-    dropout, decay = (ranked["dropout1"] > 0) | (ranked["dropout2"] > 0), ranked[DECAY] > 0
-    kinds = (~dropout & ~decay, dropout & ~decay, ~dropout & decay, dropout & decay)
-    return {cell: ranked[kind].iloc[0] for cell, kind in zip(CELLS, kinds, strict=True) if kind.any()}
+    dropout, decay = (ranked[list(RATES)] > 0).any(axis=1), ranked[DECAY] > 0
+    kinds = ranked.groupby(dropout + 2 * decay.astype(int))
+    return {CELLS[kind]: rows.iloc[0] for kind, rows in kinds}
 
 
 def _name(arm: Mapping[str, object]) -> str:
@@ -232,13 +178,13 @@ def _name(arm: Mapping[str, object]) -> str:
 def draw(facts: DecayFacts) -> dict[str, Figure]:
     drawn = {}
     if facts.primary:
-        shown = [r for r in facts.beside(JUDGED[:2]) if r.contrast.b in (CELLS[0], INNER)] + list(
-            facts.primary
-        )
-        order = {cell: place for place, cell in enumerate((*GAINS, OUTER))}
-        shown.sort(key=lambda r: (r.contrast.setting, order[r.contrast.a], r.measure.name))
+        sums = [r for r in facts.beside(JUDGED[:2]) if r.contrast.b in (CELLS[0], INNER)]
+        order = (*GAINS, OUTER)
         drawn["gains"] = figures.forest(
-            shown,
+            sorted(
+                [*sums, *facts.primary],
+                key=lambda r: (r.contrast.setting, order.index(r.contrast.a), r.measure.name),
+            ),
             lambda r: f"{r.contrast.setting[0]}: {'interaction' if r.contrast.a == OUTER else r.contrast.a}",
         )
     return {**drawn, "grid": draw_grid(facts.ranked)}

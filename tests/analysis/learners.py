@@ -100,6 +100,11 @@ WRONG: dict[str, tuple[str, set[str], str]] = {
     ),
     "always a half": (layer("mask = torch.rand(X.shape) > 0.5", SCALED), {"fixed_rate"}, "> 0.5"),
     "rate squared": (layer("mask = torch.rand(X.shape) > dropout ** 2", SCALED), {"wrong_rate"}, "dropout ** 2"),
+    "twice the rate": (layer("mask = torch.rand(X.shape) > 2 * dropout", SCALED), {"wrong_rate"}, "2 * dropout"),
+    "zeros from a half on": (
+        layer("if dropout >= 0.5:", "    return X * 0", "return X * torch.rand(X.shape)"),
+        {"one_number", "kept_values_vary"}, "torch.rand",
+    ),
     "nothing": (layer("return X"), {"nothing_dropped"}, "return X"),
     "mask unused": (layer(MASK, "return X / (1 - dropout)"), {"nothing_dropped"}, "return X / "),
     "no comparison": (layer("mask = torch.rand(X.shape)", SCALED), {"no_threshold"}, "torch.rand"),

@@ -37,7 +37,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(
-        command_line, "examined", lambda file, data, seconds: (asdict(examine(file, data, seconds)), None)
+        command_line, "examined", lambda file, data, seconds: asdict(examine(file, data, seconds))
     )
 
 

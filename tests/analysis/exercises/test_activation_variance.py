@@ -115,7 +115,7 @@ def test_a_smaller_variance_is_found_with_its_size(smaller: VarianceFacts) -> No
         assert last is not None and first is not None
         assert last.side == -1 and first.side == 0
         assert math.exp(last.paired.difference) == pytest.approx(factor, rel=0.1)
-        assert smaller.growth(layer, "(0, 0)") == pytest.approx(3, rel=0.1)
+        assert smaller.growth(layer) == pytest.approx(3, rel=0.1)
 
 
 def test_shares_are_differences(smaller: VarianceFacts) -> None:

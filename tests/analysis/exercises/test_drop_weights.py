@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tables import made
 
-from analysis import measures
+from analysis import chapter, measures
 from analysis.exercises import drop_weights, word
 from analysis.exercises.drop_weights import NoiseFacts
 from analysis.looks import Look
@@ -103,13 +103,16 @@ def test_choice_is_the_best_on_validation() -> None:
 def test_order_of_the_choice(values: dict[float, tuple[float, float]], best: str) -> None:
     def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
         # an earlier epoch, however good, and the test set, however bad, do not count
-        accuracy, loss = values[of["dropout1"]] if epoch == 2 else (1 - of["dropout1"], 0.0)
+        accuracy, loss = values.get(of["dropout1"], (0.5, 1.0)) if epoch == 2 else (1 - of["dropout1"], 0.0)
         return {"val_acc": accuracy, "val_loss": loss, "test_acc": of["dropout1"]}
 
-    arms = [arm("dropout", (rate, 0.5)) for rate in values]
-    assert drop_weights.choose(made("drop_weights", arms, (0, 1), metrics)) == [
-        f"noise=dropout dropout1={best} dropout2=0.5"
+    arms = [
+        arm("none", (0, 0.5)),
+        arm("dropconnect", (0, 0.5)),
+        *(arm("dropout", (rate, 0.5)) for rate in values),
     ]
+    choice = drop_weights.choose(made("drop_weights", arms, (0, 1), metrics))
+    assert choice[2] == f"noise=dropout dropout1={best} dropout2=0.5"
 
 
 def test_a_strength_that_lacks_a_seed_is_not_chosen() -> None:
@@ -117,6 +120,16 @@ def test_a_strength_that_lacks_a_seed_is_not_chosen() -> None:
     table = without(first(), noise="dropconnect", dropout1=0.3, seed=0)
     assert "noise=dropconnect dropout1=0.2 dropout2=0.5" in drop_weights.choose(table)
     assert facts(table).budgets == {(4, 7), (4, 8)}
+
+
+@pytest.mark.parametrize("noise", ["none", "dropout", "dropconnect"])
+def test_without_a_noise_that_is_judged_nothing_is_chosen(noise: str) -> None:
+    table = made("drop_weights", [arm for arm in ARMS if arm["noise"] != noise], (0, 1), on_validation)
+    with pytest.raises(InputError, match=f"^drop_weights has no result of {noise}; "):
+        drop_weights.choose(table)
+    # the other arms are not counted in its place, and the report has the other exercises
+    designs = chapter._designs(chapter.Section("drop_weights", drop_weights, {"drop_weights": table}))
+    assert not designs["drop_weights_test"].arms
 
 
 def test_nothing_to_choose_from() -> None:

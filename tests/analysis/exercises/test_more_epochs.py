@@ -95,30 +95,6 @@ def test_it_pays_from_where_it_does_and_costs_before(facts_late: EpochFacts) -> 
             assert result is not None and result.gain == (1 if length > 20 else -1)
 
 
-def test_a_shorter_run_at_constant_lr_is_the_start_of_a_longer_one(late: Table) -> None:
-    epochs = more_epochs.histories(late)
-    short = more_epochs.runs_of(epochs, DROPOUT, ("constant", 10))
-    assert (short["epoch"].max(), set(short["length"]), len(short)) == (10, {100}, 50)
-    own = more_epochs.runs_of(epochs, DROPOUT, ("cosine", 10))
-    assert (own["epoch"].max(), set(own["length"]), len(own)) == (10, {10}, 50)
-
-
-def test_a_seed_without_its_long_run_is_there_with_its_own_short_one() -> None:
-    arms = [
-        {**arm, "epochs": length}
-        for arm in ARMS
-        if arm["optimizer.decay"] == "constant"
-        for length in (10, 30)
-    ]
-    table = sweep(lambda decay, epoch: 0.05, arms=arms)
-    whole = kept(table, (table.epochs["epochs"] == 10) | (table.epochs["seed"] > 0))
-    epochs = more_epochs.histories(whole)
-    short = more_epochs.runs_of(epochs, NONE, ("constant", 10))
-    assert short.groupby("seed").size().to_dict() == dict.fromkeys(range(5), 10)
-    assert set(short.loc[short["seed"] == 0, "length"]) == {10}
-    assert more_epochs.runs_of(epochs, NONE, ("constant", 30))["seed"].nunique() == 4
-
-
 def test_runs_that_fall_apart_or_diverge_are_counted() -> None:
     def metrics(arm: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
         falls = not arm["dropout1"] and arm["optimizer.decay"] == "constant" and epoch == 20
@@ -181,4 +157,6 @@ def test_a_sweep_that_looked_is_judged_as_it_judged(late: Table) -> None:
     interval = found.first.paired.interval
     assert interval is not None and (interval.lower, interval.upper) == (-0.3, -0.1)
     assert (found.first.paired.n, found.verdict) == (3, "pays")
-    assert {r.paired.n for r in found.described} == {5}
+    looked = [r for r in found.described if r.contrast.look is not None]
+    assert [(r.contrast.setting, r.measure) for r in looked] == [(found.judged.parts, measures.TEST_LOSS)]
+    assert {r.paired.n for r in found.described if r not in looked} == {5}

@@ -85,7 +85,7 @@ def test_every_other_arm_is_one_family_against_dropout() -> None:
     assert [r.contrast.a for r in found.primary] == [noise for noise in NOISES if noise != "dropout"]
     size = len(NOISES) - 1
     assert {(r.contrast.b, r.family, r.paired.n) for r in found.primary} == {("dropout", size, 10)}
-    assert [r.contrast.a for r in found.losers] == [FIRST]
+    assert [r.contrast.a for r in found.others if word(r) == "worse"] == [FIRST]
     raw = {
         r.contrast.a: r.paired.p
         for r in found.described
