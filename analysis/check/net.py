@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analysis.check.learner import BOOK_RATES, CannotRun, Learner, one_line
-from src.data import Tensors
+from src.data import Dataset
 
 SIGNATURE = "Net(num_inputs, num_outputs, num_hiddens1, num_hiddens2)"
 HIDDEN, UNEQUAL = (256, 256), (256, 128)
@@ -218,7 +218,7 @@ def _check_places(learner: Learner, outputs: _Outputs, features: int, classes: i
         report.notes.append(f"Hidden layer {missing} has no dropout, or the rate 0; the book's has.")
 
 
-def train(learner: Learner, data: Tensors, classes: int, deadline: float) -> None:
+def train(learner: Learner, data: Dataset, classes: int, deadline: float) -> None:
     """Trains the net as the book does; the report gets its curve.
 
     Args:
@@ -272,7 +272,7 @@ def train(learner: Learner, data: Tensors, classes: int, deadline: float) -> Non
         _add_error(learner, error)
 
 
-def _test_accuracy(net: nn.Module, data: Tensors, in_shape: Callable[[Tensor], Tensor]) -> float:
+def _test_accuracy(net: nn.Module, data: Dataset, in_shape: Callable[[Tensor], Tensor]) -> float:
     net.eval()
     with torch.no_grad():
         answers = torch.cat([net(in_shape(images)).argmax(1) for images in data.test_images.split(1000)])
