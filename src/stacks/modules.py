@@ -69,11 +69,11 @@ class Modules(Stack):
                 loss = loss + penalty / self._objective.images
             loss.backward()
             log_ps.append(log_p.detach())
-        return self._joined(log_ps)
+        return _joined(log_ps)
 
     def logits(self, x: Tensor, rates: Sequence[Rate] = (), draws: DrawsAt | None = None) -> Tensor:
         runs = enumerate(self._injectors)
-        return self._joined([injector.eval_pass(x, *_of_run(run, rates, draws)) for run, injector in runs])
+        return _joined([injector.eval_pass(x, *_of_run(run, rates, draws)) for run, injector in runs])
 
     def hidden(self, x: Tensor, rates: Sequence[Rate] = (), draws: DrawsAt | None = None) -> list[Tensor]:
         """What the calls of dropouts give, each (..., n, units), in their order; none where there are none."""
@@ -81,13 +81,14 @@ class Modules(Stack):
         layers = zip(
             *(injector.hidden(x, *_of_run(run, rates, draws)) for run, injector in runs), strict=True
         )
-        return [self._joined(layer) for layer in layers]
+        return [_joined(layer) for layer in layers]
 
     def sites(self) -> list[Mapping[int, Site]]:
         return [injector.sites for injector in self._injectors]
 
-    def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
-        return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors))
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def _of_run(run: int, rates: Sequence[Rate], draws: DrawsAt | None) -> tuple[list[float], Any]:
