@@ -154,13 +154,7 @@ def learning_rates(options: Mapping[str, Any], steps: int, steps_per_epoch: int)
 
 
 def make(parameters: Tensor, options: Sequence[Mapping[str, Any]], shapes: Sequence[torch.Size]) -> Optimizer:
-    """The optimizer of these runs' configs: the one `Optimizer` that the file of its name defines.
-
-    Args:
-        parameters: (P,) or (R, P) float32, updated in place.
-        options: one checked config a run, all of the same kind.
-        shapes: of one net's parameters, in their order inside P.
-    """
+    """The optimizer of these runs' configs: the one `Optimizer` that the file of its name defines."""
     return find_class("optimizer", options[0]["name"], Optimizer)(parameters, options, shapes)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any, TypeVar
 
@@ -85,13 +85,13 @@ class _Memory:
     """Memory for a draw on a CPU, in parts that take one call each."""
 
     def __init__(self, array: np.ndarray) -> None:
-        parts = [array[start : start + AT_ONCE] for start in range(0, len(array), AT_ONCE)]
-        self._parts = [(part, 4 * -(-len(part) // 16)) for part in parts]
+        self.parts = [array[start : start + AT_ONCE] for start in range(0, len(array), AT_ONCE)]
 
-    def levels(self, philox: np.random.Philox) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Each part, and as many of the next 16-bit numbers."""
-        for part, words in self._parts:
-            yield part, philox.random_raw(words).view(np.uint16)[: len(part)]
+
+def _next(philox: np.random.Philox, part: np.ndarray) -> np.ndarray:
+    """As many 16-bit numbers as a part has; who holds them while the next are drawn takes twice the cache."""
+    count = len(part)
+    return philox.random_raw(4 * -(-count // 16)).view(np.uint16)[:count]
 
 
 class _Numbers(_Memory):
@@ -113,8 +113,9 @@ class _Mask(_Memory):
 
     def draw(self, philox: np.random.Philox, threshold: int) -> Tensor:
         """1 where the next 16-bit number is below the threshold, else 0: (count,) float32."""
-        for part, levels in self.levels(philox):
-            np.less(levels, threshold, out=part)  # six times faster than torch compares 16-bit numbers
+        for part in self.parts:
+            # numpy compares 16-bit numbers six times faster than torch
+            np.less(_next(philox, part), threshold, out=part)
         return self._numbers.copy_(self._kept)
 
 
@@ -198,7 +199,7 @@ class Draws:
             levels = draw(self._key_words, self._step, start, count)
         return levels.view(tuple(shape))
 
-    def _next(self, kind: type[M], shape: Sequence[int]) -> tuple[M, np.random.Philox]:
+    def _memory_of(self, kind: type[M], shape: Sequence[int]) -> tuple[M, np.random.Philox]:
         """Memory for the next numbers of one run on a CPU, and the generator that stands where they begin."""
         start, count = self._take(shape)
         memory = self._memory.get((kind, start, count))
@@ -227,7 +228,7 @@ class Draws:
             return kept.view(tuple(shape))
         threshold = keep_threshold(rate)
         if self._is_fast and isinstance(threshold, int):
-            mask, philox = self._next(_Mask, shape)
+            mask, philox = self._memory_of(_Mask, shape)
             return mask.draw(philox, threshold).view(tuple(shape))
         return (self._levels(shape) < threshold).to(torch.float32)
 
@@ -262,9 +263,9 @@ class Draws:
         Valid until the same draw of another step, as all draws.
         """
         if self._is_fast:
-            memory, philox = self._next(_Numbers, shape)
-            for part, of_part in memory.levels(philox):
-                np.copyto(part, of_part)
+            memory, philox = self._memory_of(_Numbers, shape)
+            for part in memory.parts:
+                np.copyto(part, _next(philox, part))
             levels = memory.numbers.view(tuple(shape))
         else:
             levels = self._levels(shape).to(torch.float32)
@@ -274,8 +275,9 @@ class Draws:
         """N(0, 1) in float32, by 65,536 quantiles: mean 0, variance 1, at most 4.33 in size."""
         table = _normal_quantiles(self._device)
         if self._is_fast:
-            memory, philox = self._next(_Numbers, shape)
-            for part, levels in memory.levels(philox):
-                np.take(table.numpy(), levels, out=part, mode="clip")
+            memory, philox = self._memory_of(_Numbers, shape)
+            quantiles = table.numpy()
+            for part in memory.parts:
+                np.take(quantiles, _next(philox, part), out=part, mode="clip")
             return memory.numbers.view(tuple(shape))
         return table.index_select(0, self._levels(shape).reshape(-1)).reshape(tuple(shape))
