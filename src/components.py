@@ -94,11 +94,11 @@ def find(group: str, name: str) -> ModuleType:
         kind = "data set" if group == "data" else group
         raise InputError(group, name, f"there is no such {kind}; choose one of {', '.join(names(group))}")
     package = importlib.import_module(PACKAGES[group])
-    path = f"{PACKAGES[group].replace('.', '/')}/{name}.py"
+    path = shown_path(group, name)
     try:
         module = importlib.import_module(f"{PACKAGES[group]}.{name}")
     except RAISED as error:
-        raise InputError(group, name, f"{located(error, path, path)}; it cannot be imported") from error
+        raise InputError(group, name, f"{located(error, path)}; it cannot be imported") from error
     if group in BASES:
         if len(_classes(module, getattr(package, BASES[group]))) != 1:
             raise InputError(group, name, f"{path} must define one subclass of {BASES[group]}")
@@ -110,6 +110,11 @@ def find(group: str, name: str) -> ModuleType:
 def file(group: str, name: str) -> str:
     """Where the component's code is."""
     return str(find(group, name).__file__)
+
+
+def shown_path(group: str, name: str) -> str:
+    """The same from the repository's root, in messages."""
+    return f"{PACKAGES[group].replace('.', '/')}/{name}.py"
 
 
 def find_class(group: str, name: str, base: type[T]) -> type[T]:
@@ -134,26 +139,28 @@ def _classes(module: ModuleType, base: type[T]) -> list[type[T]]:
     ]
 
 
-def located(error: BaseException, path: str, file: str) -> str:
-    """An error with the line where a file of `file`'s name raised it; the file is called `path`."""
+def in_words(error: BaseException) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def located(error: BaseException, path: str) -> str:
+    """The same, and the line where a file of `path`'s name raised it."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(file).name]
-    where = f"{path}, line {lines[-1]}" if lines else path
-    return f"{where}: {type(error).__name__}: {' '.join(str(error).split())}"
+    lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(path).name]
+    return f"{path}{f', line {lines[-1]}' if lines else ''}: {in_words(error)}"
 
 
 def in_hook(error: BaseException, names: Mapping[str, str]) -> str:
-    """An error in one line, with file, line and method of the component that raised it, if it was one.
+    """The same with file, line and method of the component that raised it, if it was one.
 
     Args:
         names: by group the components that may have.
     """
-    paths = {
-        file(group, name): f"{PACKAGES[group].replace('.', '/')}/{name}.py" for group, name in names.items()
-    }
+    paths = {file(group, name): shown_path(group, name) for group, name in names.items()}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in paths]
     where = f"{paths[(last := frames[-1]).filename]}, line {last.lineno}, in {last.name}: " if frames else ""
-    return f"{where}{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{where}{in_words(error)}"
 
 
 def check_options(group: str, values: dict[str, Any]) -> Options:
@@ -164,11 +171,9 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
             go together.
     """
     options = dict(values)
-    name = options.pop("name", None)
-    if name is None:
-        raise InputError(
-            f"{group}.name", None, f"must be given in the YAML: the name of a file in {PACKAGES[group]}"
-        )
+    if (name := options.pop("name", None)) is None:
+        right = f"must be given in the YAML: the name of a file in {PACKAGES[group]}"
+        raise InputError(f"{group}.name", None, right)
     module = find(group, str(name))
     shared: dict[str, Check] = getattr(importlib.import_module(PACKAGES[group]), "OPTIONS", {})
     checks: dict[str, Check] = getattr(module, "OPTIONS", {})

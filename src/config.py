@@ -92,6 +92,9 @@ ROOT = checks_of(Run)
 LATER = {field.name: field.default for field in fields(Run) if field.default is not MISSING}
 """Keys that an older `run.json` has not, and what they stand for there."""
 
+ALWAYS = ("seed", "epochs", "batch_size", *RATES[:2])
+"""Keys that are a part of a run's ID, beside its groups."""
+
 AT_DEFAULT = (*FURTHER, "precision", "label_smoothing")
 """Keys that are no part of a run's ID at their defaults; of `probe` it is `ema` at null."""
 
@@ -115,20 +118,9 @@ def parse(config: Mapping[str, Any]) -> Run:
     if typed["noise"].name == "none":
         typed |= dict.fromkeys(RATES, 0.0)  # whatever they are, nothing is injected
     run = Run(**typed)
-    _check_together(run)
+    rates = {key: rate for key, rate in run.rates.items() if key not in FURTHER or rate}
+    check_keys(rates, dict.fromkeys(rates, noise.check_of_rates(run.noise.name)))
     return run
-
-
-def _check_together(run: Run) -> None:
-    name = run.noise.name
-    noise.check_hooks(name)
-    rate = getattr(components.find("noise", name), "RATE", None)
-    if rate is not None:
-        if not callable(rate):
-            right = "RATE must be a check, such as RATE = real(0, 1, below=True)"
-            raise InputError("noise", name, f"{components.file('noise', name)}: {right}")
-        rates = {key: value for key, value in run.rates.items() if key not in FURTHER or value}
-        check_keys(rates, dict.fromkeys(rates, rate))
 
 
 def resolve_device(device: str) -> str:
@@ -160,11 +152,7 @@ def result_config(run: Run, planned: Provenance | None = None) -> dict[str, Any]
     """
     planned = planned or provenance.of(run)
     return {
-        "seed": run.seed,
-        "epochs": run.epochs,
-        "batch_size": run.batch_size,
-        "dropout1": run.dropout1,
-        "dropout2": run.dropout2,
+        **{key: getattr(run, key) for key in ALWAYS},
         **{key: value for key in AT_DEFAULT if (value := getattr(run, key)) != LATER[key]},
         "data": {**data.identity(vars(run.data)), "arrays": planned.data},
         **{group: {**vars(getattr(run, group))} for group in GROUPS},

@@ -48,7 +48,7 @@ def test_it_is_the_average_of_the_weights_and_changes_no_training(model: str) ->
     after = torch.stack([*before[1:], last]).double()
     powers = DECAY ** torch.arange(len(after) - 1, -1, -1, dtype=torch.float64)
     expected = (powers.unsqueeze(-1) * after).sum(0) / powers.sum()
-    net = averaged._nets[0].eval()
+    net = averaged.nets[0].eval()
     torch.nn.utils.vector_to_parameters(expected.float(), net.parameters())
     images = Images(load_bytes(**TINY["data"]), CPU)
     loss = torch.nn.functional.cross_entropy(net(images.test), images.test_labels)

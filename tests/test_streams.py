@@ -13,8 +13,7 @@ from scipy import stats
 
 from src import streams
 from src.kernels import gpu
-from src.streams import LEVELS, Draws, draws, philox
-from src.streams.draws import AT_ONCE
+from src.streams import AT_ONCE, LEVELS, Draws, philox
 
 CPU = torch.device("cpu")
 KEYS = st.integers(0, 2**128 - 1)
@@ -40,8 +39,8 @@ class AllLevels(Draws):
 
         self._is_fast = False
 
-    def _words(self, shape: object) -> np.ndarray:
-        return np.arange(LEVELS, dtype=np.uint16)
+    def _levels(self, shape: object) -> torch.Tensor:
+        return torch.arange(LEVELS, dtype=torch.int32)
 
 
 ALL = (LEVELS,)
@@ -60,8 +59,8 @@ def test_philox_in_torch_is_numpys(keys: list[int], step: int, start: int, count
 
 @given(KEYS, STEPS, st.integers(0, 2**40), st.integers(1, 30))
 def test_reset_generator_is_a_new_one(key: int, step: int, start: int, blocks: int) -> None:
-    ours = draws._random_raw(key, step, start, 4 * blocks)
-    assert np.array_equal(ours, numpys(key, step, start, 4 * blocks).view(np.uint16))
+    ours = streams._philox_at(key, step, start).random_raw(4 * blocks)
+    assert np.array_equal(ours, numpys(key, step, start, 4 * blocks))
 
 
 @given(st.lists(KEYS, min_size=2, max_size=4), STEPS, st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
@@ -87,14 +86,14 @@ def test_of_one_run_is_itself() -> None:
 def test_calls_go_on_and_never_repeat(key: int, step: int, counts: list[int]) -> None:
     draws, block = Draws([key], step, CPU), 0
     for count in counts:
-        assert np.array_equal(draws._words((count,)), levels(key, step, block, count))
+        assert np.array_equal(draws._levels((count,)), levels(key, step, block, count))
         block += -(-count // 16)  # a call begins a new block: no number is used twice
 
 
 @pytest.mark.parametrize("other", [(1, "noise1", 0), (0, "noise2", 0), (0, "noise1", 1), (0, "probe1", 0)])
 def test_another_seed_purpose_or_step_gives_other_bits(other: tuple[int, str, int]) -> None:
     def bits(seed: int, purpose: str, step: int) -> np.ndarray:
-        return Draws([streams.key(seed, purpose)], step, CPU)._words((4096,))
+        return Draws([streams.key(seed, purpose)], step, CPU)._levels((4096,)).numpy()
 
     assert np.array_equal(bits(0, "noise1", 0), bits(0, "noise1", 0))
     equal = float((bits(0, "noise1", 0) == bits(*other)).mean())
@@ -102,7 +101,7 @@ def test_another_seed_purpose_or_step_gives_other_bits(other: tuple[int, str, in
 
 
 def test_a_steps_numbers_do_not_run_into_the_next_ones() -> None:
-    first, second = (Draws([3], step, CPU)._words((1 << 16,)).tobytes() for step in (0, 1))
+    first, second = (Draws([3], step, CPU)._levels((1 << 16,)).numpy().tobytes() for step in (0, 1))
     assert second[:64] not in first
 
 
@@ -222,10 +221,10 @@ def test_the_fast_way_draws_the_same_numbers(key: int, step: int, count: int, ra
 @pytest.fixture(scope="module")
 def as_on_a_gpu() -> object:
     """Lets `Draws` take the path of a GPU without Triton, computed on the CPU."""
-    table, key_words = draws._normal_quantiles(CPU), philox.key_words
+    table, key_words = streams._normal_quantiles(CPU), philox.key_words
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(philox, "key_words", lambda keys, device: key_words(keys, CPU))
-        patch.setattr(draws, "_normal_quantiles", lambda device: table)
+        patch.setattr(streams, "_normal_quantiles", lambda device: table)
         patch.setattr(gpu, "fused", lambda device: None)
         yield SimpleNamespace(type="cuda")
 

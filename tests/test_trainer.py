@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from bounds import Bounded, gamma
@@ -56,8 +55,8 @@ def first_images(data: Dataset, n: int, test: int) -> Dataset:
 
 def mask(n: int, units: int, p: float, seed: int, place: int, step: int) -> Tensor:
     """The book's dropout with the run's own random bits: keep with probability 1 - p, divide by it."""
-    bits = streams.Draws([streams.key(seed, f"noise{place}")], step, CPU)._words((n, units))
-    return torch.from_numpy(bits.astype(np.float64) / 65536 < 1 - p).double() / (1 - p)
+    bits = streams.Draws([streams.key(seed, f"noise{place}")], step, CPU)._levels((n, units))
+    return (bits.double() / 65536 < 1 - p).double() / (1 - p)
 
 
 def book_step(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analysis.check.learner import BOOK_RATES, CannotRun, Learner, Report, one_line
-from src.data import Tensors
+from src.data import Dataset
 
 SIGNATURE = "Net(num_inputs, num_outputs, num_hiddens1, num_hiddens2)"
 HIDDEN, UNEQUAL = (256, 256), (256, 128)
@@ -216,7 +216,7 @@ def _check_places(report: Report, outputs: _Outputs, features: int) -> None:
         report.notes.append(f"Hidden layer {missing} has no dropout, or the rate 0; the book's has.")
 
 
-def train(learner: Learner, data: Tensors, deadline: float) -> None:
+def train(learner: Learner, data: Dataset, deadline: float) -> None:
     """Trains the net as the book does; the report gets its curve.
 
     Args:
@@ -263,7 +263,7 @@ def train(learner: Learner, data: Tensors, deadline: float) -> None:
         _add_error(learner, error)
 
 
-def _test_accuracy(net: nn.Module, data: Tensors, in_shape: Callable[[Tensor], Tensor]) -> float:
+def _test_accuracy(net: nn.Module, data: Dataset, in_shape: Callable[[Tensor], Tensor]) -> float:
     net.eval()
     with torch.no_grad():
         answers = torch.cat([net(in_shape(images)).argmax(1) for images in data.test_images.split(1000)])

@@ -49,6 +49,8 @@ class Dataset:
     Images are rows (n, features), uint8 or float32, of value `scale` times the image's; `shape` is that of one
     image, (1, 28, 28), as in `images.unflatten(-1, shape)`. Labels are (n,) int64, in [0, classes). Without a
     validation split `val_images` and `val_labels` have no rows.
+
+    It unpacks into four: train images, train labels, test images, test labels.
     """
 
     name: str
@@ -62,29 +64,12 @@ class Dataset:
     classes: int
     shape: tuple[int, ...]
 
-
-@dataclass(frozen=True, eq=False)
-class Tensors:
-    """A data set as mathematics has it: images (n, features) float32, of bytes in [0, 1], and labels (n,) int64.
-
-    It unpacks into four: train images, train labels, test images, test labels. `val_images` and `val_labels`
-    have no rows without a validation split. `images.unflatten(-1, shape)` gives the images their shape.
-    """
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    val_images: Tensor
-    val_labels: Tensor
-    shape: tuple[int, ...]
-
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.train_images, self.train_labels, self.test_images, self.test_labels))
 
 
-def load(config: Any) -> Tensors:
-    """Tensors of the data set that `config` names, images as torchvision's `ToTensor` scales them.
+def load(config: Any) -> Dataset:
+    """The data set that `config` names, its images in float32 as torchvision's `ToTensor` scales them.
 
     Args:
         config: `cfg.data`, or any mapping or object with `name` and other keys of `conf/data/NAME.yaml`; what it
@@ -103,10 +88,12 @@ def load(config: Any) -> Tensors:
         config = OmegaConf.to_container(config, resolve=True)
     given = config if isinstance(config, Mapping) else vars(config)
     dataset = load_bytes(**{**defaults(given.get("name", "fashion_mnist")), **given})
-    parts = (dataset.train_images, dataset.test_images, dataset.val_images)
-    train, test, val = (scaled(images, dataset.scale) for images in parts)
-    return Tensors(
-        train, dataset.train_labels, test, dataset.test_labels, val, dataset.val_labels, dataset.shape
+    return dataclasses.replace(
+        dataset,
+        train_images=scaled(dataset.train_images, dataset.scale),
+        val_images=scaled(dataset.val_images, dataset.scale),
+        test_images=scaled(dataset.test_images, dataset.scale),
+        scale=1.0,
     )
 
 
@@ -158,11 +145,10 @@ def load_bytes(
         DataError: on a number of images that there are not, a damaged file, if no source gives the data set, or if
             what its file reads does not fit together.
     """
-    shared = {"root": None if root is None else str(root), "validation": validation}
-    typed = components.check_options(
-        "data", {"name": name, **shared, "split": split, "train": train, **options}
-    )
-    return _split(*_key(typed), validation, split, train)
+    part = {"validation": validation, "split": split, "train": train}
+    folder = None if root is None else str(root)
+    typed = components.check_options("data", {"name": name, "root": folder, **part, **options})
+    return _split(*_key(typed), **part)
 
 
 def checksum(dataset: Arrays | Dataset) -> str:
@@ -195,11 +181,9 @@ def identity(options: Mapping[str, Any]) -> dict[str, Any]:
 
     The keys that came later stay out at their defaults.
     """
-    content = {"name": options["name"], "validation": options["validation"]}
-    content |= {
-        key: options[key] for key, default in (("split", 0), ("train", None)) if options[key] != default
-    }
-    return content
+    later = {"split": 0, "train": None}
+    changed = [key for key, default in later.items() if options[key] != default]
+    return {key: options[key] for key in ("name", "validation", *changed)}
 
 
 QUICK = 1.0
@@ -231,7 +215,7 @@ def _arrays(module: ModuleType, name: str, root: Path, specific: str) -> Arrays:
     except InputError:
         raise
     except components.RAISED as error:
-        message = components.located(error, f"src/data/{name}.py", str(module.__file__))
+        message = components.located(error, f"src/data/{name}.py")
         raise DataError(f"data={name}: {message}") from error
 
 

@@ -53,23 +53,20 @@ def checked(arrays: Arrays) -> Arrays:
         raise ValueError(f"classes={classes!r} must be a whole number of at least 2")
     if not isinstance(scale, Real) or not 0 < scale < math.inf:
         raise ValueError(f"scale={scale!r} must be a finite number above 0")
-    tensors: dict[str, Tensor] = {}
+    tensors: list[Tensor] = []
     for part in ("train", "test"):
         images = _images(f"{part}_images", getattr(arrays, f"{part}_images"))
         labels = _labels(f"{part}_labels", getattr(arrays, f"{part}_labels"), classes)
         if len(images) != len(labels):
             raise ValueError(f"there are {len(images)} {part}_images and {len(labels)} {part}_labels")
-        tensors |= {f"{part}_images": images, f"{part}_labels": labels}
-    kinds = {
-        (str(tensors[name].dtype), tuple(tensors[name].shape[1:])) for name in ("train_images", "test_images")
-    }
+        tensors += [images, labels]
+    kinds = {(str(images.dtype), tuple(images.shape[1:])) for images in tensors[::2]}
     if len(kinds) > 1:
-        raise ValueError(
-            "train_images and test_images differ in type or shape: " + " and ".join(map(str, sorted(kinds)))
-        )
-    if len(tensors["train_labels"].unique()) < 2:
+        differing = " and ".join(map(str, sorted(kinds)))
+        raise ValueError(f"train_images and test_images differ in type or shape: {differing}")
+    if len(tensors[1].unique()) < 2:
         raise ValueError("train_labels are all alike; there must be images of at least 2 classes")
-    return Arrays(**tensors, scale=float(scale), classes=int(classes))
+    return Arrays(*tensors, scale=float(scale), classes=int(classes))
 
 
 def _images(name: str, values: Any) -> Tensor:

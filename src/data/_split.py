@@ -43,13 +43,9 @@ def partition(
         order = _stratified(classes[rest], shuffle[rest])
         least = len(rest) - _last(classes[rest][order][::-1]).min(initial=len(rest))
         if not least <= train <= len(rest):
-            right = (
-                f"must be a whole number from {least}, to give each class a training image, to {len(rest)}"
-            )
-            raise DataError(
-                f"data.train={train}: {right}, all that are there"
-                + ", data.validation aside" * bool(len(validation_part))
-            )
+            right = f"from {least}, to give each class a training image, to {len(rest)}, all that are there"
+            aside = ", data.validation aside" if validation else ""
+            raise DataError(f"data.train={train}: must be a whole number {right}{aside}")
         rest = np.sort(rest[order[:train]])
     return torch.from_numpy(rest), torch.from_numpy(validation_part)
 

@@ -74,7 +74,7 @@ def _kept(supply: Callable[[], bytes]) -> Path:
             private.mkdir()
             for name, content in pickle.loads(supply()).items():
                 (private / name).write_bytes(content)
-                fashion.verify(private / name)
+            fashion.verify(private)
             (private / "SOURCE").write_text(f"{SOURCE}\n", encoding="utf-8")
             private.rename(target)
     return cache
@@ -93,11 +93,9 @@ def gpu_memory() -> int:
 
 def _verified(root: Path) -> bool:
     folder = fashion.complete(root)
-    if folder is None:
-        return False
     try:
-        for name in fashion.FILES:
-            fashion.verify(folder / name)
+        if folder:
+            fashion.verify(folder)
     except (fashion.DamagedError, OSError):
         return False
-    return True
+    return folder is not None

@@ -41,7 +41,7 @@ def keep(keys: Tensor, step: int, start: int, count: int, rates: Tensor) -> Tens
     """1 where the next 16-bit number is below the threshold of its run's rate, else 0: (R, count) float32.
 
     Args:
-        rates: (R,), contiguous; see `draws.keep_threshold` for the rounding.
+        rates: (R,), contiguous; see `streams.keep_threshold` for the rounding.
     """
     out = torch.empty(len(keys), count, device=keys.device)
     _check(keys, rates)

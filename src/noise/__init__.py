@@ -26,7 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.components import RAISED, find, find_class, located
+from src.checks import Check
+from src.components import RAISED, file, find, find_class, located
 from src.errors import InputError
 from src.streams import Draws, Rate
 
@@ -214,13 +215,10 @@ class Noise:
         """
         return {}
 
-    def has(self, hook: str) -> bool:
+    @classmethod
+    def has(cls, hook: str) -> bool:
         """Whether this noise overrides the hook."""
-        return overrides(type(self), hook)
-
-
-def overrides(kind: type[Noise], hook: str) -> bool:
-    return getattr(kind, hook) is not getattr(Noise, hook)
+        return getattr(cls, hook) is not getattr(Noise, hook)
 
 
 def pair(given: Any, hook: str) -> tuple[Tensor, Backward | None]:
@@ -271,30 +269,36 @@ def make(options: Mapping[str, Any]) -> Noise:
         InputError: if its `__init__` does not make one.
     """
     name = options["name"]
-    file = str(find("noise", name).__file__)
+    path = file("noise", name)
     try:
         noise = find_class("noise", name, Noise)(options)
     except RAISED as error:
         right = "its __init__ must take the options alone, and those are the keys of its YAML"
-        raise InputError("noise", name, f"{located(error, file, file)}; {right}") from error
+        raise InputError("noise", name, f"{located(error, path)}; {right}") from error
     if not hasattr(noise, "options"):
-        raise InputError("noise", name, f"{file}: its __init__ must call super().__init__(options)")
+        raise InputError("noise", name, f"{path}: its __init__ must call super().__init__(options)")
     return noise
 
 
-def check_hooks(name: str) -> None:
-    """Refuses a noise that does nothing because of how it is written.
+def check_of_rates(name: str) -> Check:
+    """The check of the rates that a noise can take, its file's `RATE`.
 
     Raises:
-        InputError: if its class overrides no hook (but for `none`), several of them, or `drop` without `factor`.
+        InputError: if it is none, or the noise does nothing because of how it is written: its class overrides no
+            hook (but for `none`), several of them, or `drop` without `factor`.
     """
     if problem := _problem_of_hooks(find_class("noise", name, Noise), name):
-        raise InputError("noise", name, f"{find('noise', name).__file__} {problem}")
+        raise InputError("noise", name, f"{file('noise', name)} {problem}")
+    check: Any = getattr(find("noise", name), "RATE", float)
+    if not callable(check):
+        right = "RATE must be a check, such as RATE = real(0, 1, below=True)"
+        raise InputError("noise", name, f"{file('noise', name)}: {right}")
+    return check
 
 
 def _problem_of_hooks(kind: type[Noise], name: str) -> str | None:
     """The end of a sentence about the file of this class."""
-    hooks = [hook for hook in HOOKS if overrides(kind, hook)]
+    hooks = [hook for hook in HOOKS if kind.has(hook)]
     if not hooks and name != "none":
         methods = [key for key in vars(kind) if not key.startswith("_") and not hasattr(Noise, key)]
         similar = [(key, match) for key in methods for match in get_close_matches(key, HOOKS, 1)]
@@ -302,11 +306,11 @@ def _problem_of_hooks(kind: type[Noise], name: str) -> str | None:
         return f"must define one of {', '.join(HOOKS[1:])}, or it does nothing{meant}"
     for key in vars(kind):
         for match in get_close_matches(key, ("penalty", "parameters"), 1, 0.8):
-            if key != match and not overrides(kind, match):
+            if key != match and not kind.has(match):
                 return f"defines `{key}`, which nothing calls; is it meant to be `{match}`?"
     if hooks[:1] == ["drop"] and "factor" not in hooks:
         return "must define factor beside drop, which is its fast form and cannot stand alone"
-    if "factor" in hooks and (overrides(kind, "parameters") or overrides(kind, "penalty")):
+    if "factor" in hooks and (kind.has("parameters") or kind.has("penalty")):
         return "must define activation, weight or product: no gradient goes through a factor"
     slow = [hook for hook in hooks if hook != "drop"]
     if len(slow) > 1:

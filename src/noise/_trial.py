@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, cast
@@ -45,13 +46,10 @@ def by_hand(noise: Noise, width: int, inputs: int) -> bool:
     if hook is None or hook == "factor":
         return True
     shape = (IMAGES, width) if hook == "activation" else (width, inputs)
-    key = _key(noise, shape)
-    if key not in _gives_pair:
-        try:
-            _gives_pair[key] = isinstance(_Trial(_anew(noise), hook, shape, _rate(noise)).given(0), tuple)
-        except RAISED:
-            _gives_pair[key] = False  # the first step raises it, too, and the run keeps it
-    return _gives_pair[key]
+    try:
+        return isinstance(_Trial(noise, hook, shape, _rates(noise)[0]).anew().given(0), tuple)
+    except RAISED:
+        return False  # the first step raises it, too, and the run keeps it
 
 
 def problem(noise: Noise, shape: Sequence[int], place: int = 1) -> str | None:
@@ -63,15 +61,12 @@ def problem(noise: Noise, shape: Sequence[int], place: int = 1) -> str | None:
         shape: of the activations, (n, units), or of a layer's weights, (out, in), as the noise's hook has it.
         place: 0 is the input, where some noises do something else.
     """
-    key = (*_key(noise, shape), place == 0)
-    if key not in _problems:
-        try:
-            _problems[key] = _problem(_anew(noise), tuple(shape), min(place, 1))
-        except UndefinedError as error:
-            _problems[key] = str(error)
-        except RAISED:
-            _problems[key] = None
-    return _problems[key]
+    try:
+        return _problem(_anew(noise), tuple(shape), min(place, 1))
+    except UndefinedError as error:
+        return str(error)
+    except RAISED:
+        return None
 
 
 def problem_of_masks(noise: Noise) -> str | None:
@@ -107,32 +102,19 @@ def problem_of_masks(noise: Noise) -> str | None:
     return None
 
 
-Key = tuple[type[Noise], str, tuple[int, ...]]
-_gives_pair: dict[Key, bool] = {}
-_problems: dict[tuple[type[Noise], str, tuple[int, ...], bool], str | None] = {}
-
-
-def _key(noise: Noise, shape: Sequence[int]) -> Key:
-    """Noises of one class and options are alike."""
-    return type(noise), repr(noise.options), tuple(shape)
-
-
 def _anew(noise: Noise) -> Noise:
     """Another one like it: whatever a trial does to a noise, the run's stays as it is."""
     return type(noise)(noise.options)
 
 
-def _rate(noise: Noise, besides: float | None = None) -> float:
-    """A rate that the noise takes, another one than `besides` if there is one."""
-    check = getattr(sys.modules[type(noise).__module__], "RATE", None)
+def _rates(noise: Noise) -> list[float]:
+    """Rates that the noise takes; the first one where there is none of them."""
+    check = getattr(sys.modules[type(noise).__module__], "RATE", float)
+    rates = []
     for rate in RATES:
-        if rate == besides:
-            continue
-        try:
-            return float(check(rate)) if check else rate
-        except ValueError:
-            continue
-    return RATES[0] if besides is None else besides
+        with suppress(ValueError):
+            rates.append(float(check(rate)))
+    return rates or [RATES[0]]
 
 
 @dataclass(frozen=True)
@@ -183,7 +165,7 @@ class _Trial:
 
 
 def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
-    hook, rate = hook_of(noise), _rate(noise)
+    hook, (rate, *others) = hook_of(noise), _rates(noise)
     if hook is None:
         return None
     trial = _Trial(noise, hook, shape, rate, place)
@@ -232,9 +214,8 @@ def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
         )
     if hook in ("factor", "activation") and _is_fixed(trial):
         return f"{hook} treats each image in another way, and in each step alike; {OF_THE_RUN}"
-    other = _rate(noise, besides=rate)
-    if other != rate and _same(trial.anew(), trial.anew(other), range(STEPS)):
-        return f"{hook} does the same at the rates {rate:g} and {other:g}"
+    if others and _same(trial.anew(), trial.anew(others[0]), range(STEPS)):
+        return f"{hook} does the same at the rates {rate:g} and {others[0]:g}"
     return _difference(trial) if noise.has("drop") and place > 0 else _problem_of_gradient(trial)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from src.checks import Check, boolean, one_of, optional, real
-from src.components import RAISED, find, find_class, located
+from src.components import RAISED, find_class, located
 from src.errors import InputError
 from src.stacks import views
 
@@ -154,13 +154,7 @@ def learning_rates(options: Mapping[str, Any], steps: int, steps_per_epoch: int)
 
 
 def make(parameters: Tensor, options: Sequence[Mapping[str, Any]], shapes: Sequence[torch.Size]) -> Optimizer:
-    """The optimizer of these runs' configs: the one `Optimizer` that the file of its name defines.
-
-    Args:
-        parameters: (P,) or (R, P) float32, updated in place.
-        options: one checked config a run, all of the same kind.
-        shapes: of one net's parameters, in their order inside P.
-    """
+    """The optimizer of these runs' configs: the one `Optimizer` that the file of its name defines."""
     return find_class("optimizer", options[0]["name"], Optimizer)(parameters, options, shapes)
 
 
@@ -172,33 +166,30 @@ def check(options: Mapping[str, Any]) -> None:
             same each time.
     """
     name = options["name"]
-    path, file = f"src/optimizers/{name}.py", str(find("optimizer", name).__file__)
+    path = f"src/optimizers/{name}.py"
     try:
-        (start, first, is_plain), (_, again, _), (_, slower, _) = (
-            _tried(options, lr) for lr in (0.1, 0.1, 0.05)
-        )
+        (first, plain), (again, _), (slower, _) = (_tried(options, lr) for lr in (0.1, 0.1, 0.05))
     except RAISED as error:
-        raise InputError("optimizer", name, located(error, path, file)) from error
+        raise InputError("optimizer", name, located(error, path)) from error
     problem = None
-    if torch.equal(first, start):
+    if torch.equal(first, _START):
         problem = "moves no parameter; its update must write to self.parameters, in place"
     elif not torch.equal(first, again):
         problem = "does something else each time, with equal gradients"
     elif torch.equal(first, slower):
         problem = "does the same at the learning rates 0.1 and 0.05; its update is given lr"
-    elif is_plain and not torch.allclose(first, start - 0.1 * _GRADIENT):
+    elif plain and not torch.allclose(first, _START - 0.1 * _GRADIENT):
         problem = "says that it is plain, so that its update would not be called, and its step is another one"
     if problem:
         raise InputError("optimizer", name, f"{path} {problem}")
 
 
-_GRADIENT = torch.linspace(1, -2, 9)
+_START, _GRADIENT = torch.linspace(-1, 2, 9), torch.linspace(1, -2, 9)
 
 
-def _tried(options: Mapping[str, Any], lr: float) -> tuple[Tensor, Tensor, bool]:
-    """Parameters before and after one step at this learning rate; whether the optimizer says that it is plain."""
-    parameters = torch.linspace(-1, 2, 9)
-    start = parameters.clone()
+def _tried(options: Mapping[str, Any], lr: float) -> tuple[Tensor, bool]:
+    """Parameters after one step at this learning rate; whether the optimizer says that it is plain."""
+    parameters = _START.clone()
     optimizer = make(parameters, [options], [torch.Size((3, 2)), torch.Size((3,))])
     optimizer.step(_GRADIENT.clone(), lr)
-    return start, parameters.nan_to_num(), optimizer.plain
+    return parameters.nan_to_num(), optimizer.plain

@@ -40,7 +40,7 @@ def rates(options: Mapping[str, Any], configured: float, steps: int) -> np.ndarr
         output = module.rate(np.arange(steps) / steps, configured, **arguments)
         used = np.broadcast_to(np.asarray(output), (steps,)).astype(np.float64, casting="same_kind")
     except RAISED as error:
-        raise InputError("schedule", name, located(error, path, str(module.__file__))) from error
+        raise InputError("schedule", name, located(error, path)) from error
     within = (used >= -ROUNDING) & (used <= 1 + ROUNDING)
     wrong = used[~within] if configured else used[used != 0]
     if len(wrong):

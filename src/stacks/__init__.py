@@ -7,12 +7,12 @@ rates are (R, 1, 1). Parameters and gradients are flat, (P,) or (R, P), so that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from src.noise import Site
+from src.noise import Noise, Site
+from src.stacks.objective import Objective
 from src.streams import Draws, Rate
 
 PLACES = 3
@@ -21,9 +21,23 @@ PLACES = 3
 DrawsAt = Callable[[int], Draws]
 """The random numbers of this step for a place in the net."""
 
+Learned = Mapping[tuple[int, str], Tensor]
+"""A noise's parameters of one run by place and name: see `Noise.parameters`."""
 
-class Stack(Protocol):
-    """What the trainer asks of a stack."""
+OF_NOISE = "noise/"
+"""Begins the keys of a noise's parameters in saved weights, `noise/PLACE/NAME`: no module's key has a slash."""
+
+
+class Stack:
+    """What the trainer asks of a stack.
+
+    Args:
+        nets: the R nets.
+        noise: what is injected while they train.
+        device: where to train.
+        objective: what a step minimises.
+        learned: the noise's own parameters, a mapping a run.
+    """
 
     parameters: Tensor
     """(P,) or (R, P), float32; the nets compute with views of it."""
@@ -31,6 +45,27 @@ class Stack(Protocol):
     """Like `parameters`; filled by `differentiate`."""
     autograd: bool
     """Whether autograd computes any of its gradients: then it cannot train in torch's inference mode."""
+
+    def __init__(
+        self,
+        nets: Sequence[nn.Module],
+        noise: Noise,
+        device: torch.device,
+        objective: Objective = Objective(),  # noqa: B008 (it is frozen)
+        learned: Sequence[Learned] = (),
+    ) -> None:
+        self.noise, self._objective, self._learned = noise, objective, learned
+        parameters = flatten(nets, device, learned)
+        self._take(nets, device)
+        self._hold(parameters)
+
+    def _take(self, nets: Sequence[nn.Module], device: torch.device) -> None:
+        """What there is to do once, of the nets as they were built."""
+        raise NotImplementedError
+
+    def _hold(self, parameters: Tensor) -> None:
+        """Computes with these from here on."""
+        raise NotImplementedError
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         """Forward and backward pass of one batch with the noise on.
@@ -45,7 +80,7 @@ class Stack(Protocol):
             Log-probabilities of the classes, (n, classes) or (R, n, classes), in memory of their own: loss and
             accuracy are counted once an epoch.
         """
-        ...
+        raise NotImplementedError
 
     def descend(
         self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt, lr: float | Tensor
@@ -54,32 +89,25 @@ class Stack(Protocol):
 
         What `gradients` holds afterwards means nothing.
         """
-        ...
+        log_p = self.differentiate(x, y, rates, draws)
+        self.parameters.sub_(self.gradients.mul_(lr))
+        return log_p
 
-    def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
-        """Logits of images (n, features), with the noise on where rates are given: (..., n, classes)."""
-        ...
+    def logits(self, x: Tensor, rates: Sequence[Rate] = (), draws: DrawsAt | None = None) -> Tensor:
+        """Logits of images (n, features), with the noise on where draws are given: (..., n, classes)."""
+        raise NotImplementedError
 
-    def hidden(
-        self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None
-    ) -> list[Tensor]:
-        """The hidden layers after activation (and after the noise, where rates are given): (..., n, units)."""
-        ...
+    def hidden(self, x: Tensor, rates: Sequence[Rate] = (), draws: DrawsAt | None = None) -> list[Tensor]:
+        """The hidden layers after activation (and after the noise, where draws are given): (..., n, units)."""
+        raise NotImplementedError
 
     def keep_runs(self, runs: Sequence[int]) -> None:
         """Of R runs goes on with these, two or more; `parameters` is another tensor then."""
-        ...
+        self._hold(self.parameters[list(runs)])
 
     def sites(self) -> list[Mapping[int, Site]]:
         """By place, where the noise acts: of all runs together, or a mapping a run."""
-        ...
-
-
-Learned = Mapping[tuple[int, str], Tensor]
-"""A noise's parameters of one run by place and name: see `Noise.parameters`."""
-
-OF_NOISE = "noise/"
-"""Begins the keys of a noise's parameters in saved weights, `noise/PLACE/NAME`: no module's key has a slash."""
+        raise NotImplementedError
 
 
 def flatten(nets: Sequence[nn.Module], device: torch.device, learned: Sequence[Learned] = ()) -> Tensor:
@@ -98,11 +126,10 @@ def flatten(nets: Sequence[nn.Module], device: torch.device, learned: Sequence[L
 def learned_views(flat: Tensor, learned: Sequence[Learned]) -> dict[int, dict[str, Tensor]]:
     """A noise's parameters inside `flat`, by place and name: (rows, columns) or (R, rows, columns)."""
     by_place: dict[int, dict[str, Tensor]] = {}
-    if not learned or not learned[0]:
-        return by_place
-    shapes = [value.shape for value in learned[0].values()]
+    of_run = learned[0] if learned else {}
+    shapes = [value.shape for value in of_run.values()]
     tail = flat[..., flat.shape[-1] - sum(shape.numel() for shape in shapes) :]
-    for (place, name), view in zip(learned[0], views(tail, shapes), strict=True):
+    for (place, name), view in zip(of_run, views(tail, shapes), strict=True):
         by_place.setdefault(place, {})[name] = view
     return by_place
 

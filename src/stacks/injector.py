@@ -22,10 +22,6 @@ class WrongModelError(RuntimeError):
     """What is wrong with a model that can be run: the end of a sentence about its file."""
 
 
-class CallsError(WrongModelError):
-    """A model that calls now more modules and now fewer."""
-
-
 @dataclass(frozen=True)
 class Call:
     """One call of a module at which the noise may act."""
@@ -65,8 +61,8 @@ class Injector:
         self._draws: Callable[[int], Draws] | None = None
         self._learning = True
         self._inside = False
-        self._dropout_calls = self._layer_calls = 0
-        self._usual: tuple[int, int] | None = None
+        self._calls: dict[str, int] = {}
+        self._usual: dict[str, int] = {}
         # a transformer layer's fast path, taken in evaluation alone, goes past its dropouts
         torch.backends.mha.set_fastpath_enabled(False)
         for module in net.modules():
@@ -100,15 +96,11 @@ class Injector:
         Nothing is left changed: no buffer or attribute of the net, no state of the noise, no generator of random
         numbers.
         """
-        kept = [
-            (
-                owner,
-                dict(owner),
-                {key: tensor.clone() for key, tensor in owner.items() if torch.is_tensor(tensor)},
-            )
-            for module in self.net.modules()
-            for owner in (module._buffers, vars(module))
+        owners: list[dict[str, Any]] = [
+            owner for module in self.net.modules() for owner in (module._buffers, vars(module))
         ]
+        before = [dict(owner) for owner in owners]
+        tensors = [{key: t.clone() for key, t in owner.items() if torch.is_tensor(t)} for owner in owners]
         self._learning = False
         self.net.eval()
         try:
@@ -121,11 +113,9 @@ class Injector:
         finally:
             self._learning = True
             with torch.no_grad():
-                for owner, before, tensors in kept:
+                for owner, values, clones in zip(owners, before, tensors, strict=True):
                     owner.clear()
-                    owner.update(
-                        {**before, **{key: before[key].copy_(tensor) for key, tensor in tensors.items()}}
-                    )
+                    owner.update({**values, **{key: values[key].copy_(t) for key, t in clones.items()}})
 
     def hidden(self, *arguments: Any) -> list[Tensor]:
         """What the dropouts give in `eval_pass`, each (n, units)."""
@@ -139,25 +129,21 @@ class Injector:
     def _pass(self, x: Tensor, rates: Sequence[float], draws: Callable[[int], Draws] | None) -> Tensor:
         self._rates, self._draws = rates, draws
         self.penalties = []
-        self._dropout_calls = self._layer_calls = 0
+        self._calls = {"dropouts": 0, "layers": 0}
         self._inside = True
         try:
             logits: Tensor = self.net(x)
         finally:
             self._inside = False
-        calls = self._dropout_calls, self._layer_calls
-        if self._usual is not None and calls != self._usual:
-            names = ("dropouts", "layers")
-            difference = ", ".join(
-                f"{now} {name} and in another {usual}"
-                for now, usual, name in zip(calls, self._usual, names, strict=True)
-                if now != usual
+        usual = self._usual or self._calls
+        differing = [name for name in usual if self._calls[name] != usual[name]]
+        if differing:
+            counts = [f"{self._calls[name]} {name} and in another {usual[name]}" for name in differing]
+            raise WrongModelError(
+                f"calls in one pass {', '.join(counts)}: a place in the net is such a call, so that their number "
+                "must be the same in each pass, in training and evaluation"
             )
-            raise CallsError(
-                f"calls in one pass {difference}: a place in the net is such a call, so that their number must "
-                "be the same in each pass, in training and evaluation"
-            )
-        self._usual = calls
+        self._usual = usual
         return logits
 
     def _rate(self, place: int) -> float:
@@ -177,8 +163,7 @@ class Injector:
                     "a dropout is called outside of a forward pass, where it has no place in it"
                 )
             return h
-        self._dropout_calls += 1
-        place = self._dropout_calls
+        place = self._calls["dropouts"] = self._calls["dropouts"] + 1
         rate = 0.0 if self.in_layers else self._rate(place)
         out = self._noised(h, kind, rate, self._site(place)) if rate else h
         if self.activations is not None:
@@ -195,8 +180,6 @@ class Injector:
             spread = h.shape if kind is nn.Dropout else (*like.shape, *(1 for _ in h.shape[2:]))
             return h * factor.reshape(spread)
         if self.noise.has("activation"):
-            if kind is not nn.Dropout:
-                raise TypeError(f"a noise needs a factor to act on whole channels, at an nn.{kind.__name__}")
             noised = self._call(self.noise.activation, rate, site, _rows(h)).reshape(h.shape)
             self._penalise(None, rate, site)
             return noised
@@ -206,8 +189,8 @@ class Injector:
         plain, x = type(module).forward, input
         if not self._inside:
             return plain(module, x)
-        self._layer_calls += 1
-        place = self._layer_calls - 1 if self.noise.reads else self._layer_calls
+        self._calls["layers"] += 1
+        place = self._calls["layers"] - self.noise.reads
         rate = self._rate(place)
         z: Tensor = self._noisy(module, x, rate, self._site(place)) if rate else plain(module, x)
         kind = nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d
@@ -221,8 +204,6 @@ class Injector:
             if isinstance(module, nn.Linear):
                 return F.linear(x, noisy, module.bias)
             return module._conv_forward(x, noisy, module.bias)
-        if not isinstance(module, nn.Linear):
-            raise TypeError("a noise on products is defined for an nn.Linear, and not for an nn.Conv2d")
         site.first = not x.requires_grad
         b = W.new_zeros(W.shape[0]) if module.bias is None else module.bias
         z = self._call(self.noise.product, rate, site, x.reshape(-1, x.shape[-1]), W, b)

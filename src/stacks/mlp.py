@@ -14,49 +14,35 @@ import torch
 from torch import Tensor, nn
 
 from src.kernels import gpu, multiply
-from src.noise import HOOKS, Backward, Noise, Site, _trial, pair
-from src.stacks import PLACES, DrawsAt, Learned, flatten, learned_views, views
-from src.stacks.objective import Objective, gradient_at_logits, repeated
+from src.noise import HOOKS, Backward, Site, _trial, pair
+from src.stacks import PLACES, DrawsAt, Stack, learned_views, views
+from src.stacks.objective import gradient_at_logits, repeated
 from src.stacks.workspace import Workspace
 from src.streams import Rate
 
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
-class MLP:
-    """Stack of R nets features-hidden1-hidden2-classes with ReLU; a net is three `nn.Linear` in order.
+class MLP(Stack):
+    """R nets features-hidden1-hidden2-classes with ReLU; a net is three `nn.Linear` in order, and is copied.
 
-    Args:
-        nets: the R nets; their weights are copied.
-        noise: acts after each activation (place 1, 2), on the input (place 0), or in the hidden layers' products.
-        device: where to train.
-        objective: what a step minimises.
-        learned: the noise's own parameters, a mapping a run.
+    The noise acts after each activation (place 1, 2), on the input (place 0), or in the hidden layers' products.
     """
 
     places = PLACES - 1
     """Hidden layers, at which the noise may act."""
 
-    def __init__(
-        self,
-        nets: Sequence[nn.Module],
-        noise: Noise,
-        device: torch.device,
-        objective: Objective = Objective(),  # noqa: B008 (it is frozen)
-        learned: Sequence[Learned] = (),
-    ) -> None:
-        self.noise, self._objective = noise, objective
-        self._sites = [Site(place, first=place == (0 if noise.reads else 1)) for place in range(PLACES)]
-        self._shapes, self._learned = [parameter.shape for parameter in nets[0].parameters()], learned
-        self._hold(flatten(nets, device, learned))
-        self._hooks = {hook for hook in HOOKS if noise.has(hook)}
-        self.autograd = not _trial.by_hand(noise, *self.weights[0].shape[-2:])
+    def _take(self, nets: Sequence[nn.Module], device: torch.device) -> None:
+        self._shapes = [parameter.shape for parameter in nets[0].parameters()]
+        first = 0 if self.noise.reads else 1
+        self._sites = [Site(place, first=place == first) for place in range(PLACES)]
+        self._hooks = {hook for hook in HOOKS if self.noise.has(hook)}
+        self.autograd = not _trial.by_hand(self.noise, *self._shapes[0])
         self._scale: Rate = 1.0
         self._descending = self._reaches_input = False
         self._fused = gpu.fused(device)
 
     def _hold(self, parameters: Tensor) -> None:
-        """Computes with these from here on."""
         self.parameters, self.gradients = parameters, torch.empty_like(parameters)
         tensors, gradients = views(self.parameters, self._shapes), views(self.gradients, self._shapes)
         self.weights, self.biases = tensors[0::2], tensors[1::2]
@@ -72,7 +58,7 @@ class MLP:
     def keep_runs(self, runs: Sequence[int]) -> None:
         for site in self._sites:
             site.keep_runs(runs, len(self.parameters))
-        self._hold(self.parameters[list(runs)])
+        super().keep_runs(runs)
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         self._descending = False
@@ -97,55 +83,50 @@ class MLP:
         self._learned_tail.zero_()
         workspace = self._workspace(x, masks := self.noise.masks)
         if masks > 1:
-            x = repeated(x, masks, workspace.repeated(x, masks))
+            shape = (*x.shape[:-2], masks * x.shape[-2], x.shape[-1])
+            x = repeated(x, masks, self._sites[0].workspace("repeated", x, shape))
         h, into_input = self._noised(0, x, rates, draws)
         self._reaches_input = self.noise.learns and callable(into_input)
-        inputs = [h]
-        active: list[Tensor] = []
-        into_noise: list[Backward | Rate | None] = []
-        into_product: list[Backward | None] = []
+        tape = []  # of each layer its input, its own backward pass, and those of the noise and the ReLU before it
+        active: Tensor | None = None
+        into_noise: Backward | Rate | None = None
         for layer in (1, 2, 3):
-            z, backward = self._layer(layer, inputs[-1], rates, draws)
-            into_product.append(backward)
+            z, into_product = self._layer(layer, h, rates, draws)
+            tape.append((layer, h, into_product, into_noise, active))
             if layer < 3:
-                h, back = self._noised(layer, z, rates, draws)
-                active.append(z)
-                into_noise.append(back)
-                inputs.append(h)
+                active = z
+                h, into_noise = self._noised(layer, z, rates, draws)
         log_p, delta = gradient_at_logits(z, y, self.noise, self._objective, workspace, scale)
-        for layer in (3, 2, 1):
-            backward, back = into_product[layer - 1], into_noise[layer - 2] if layer > 1 else None
-            if backward:
-                delta = backward(delta)
-            elif isinstance(back, float):
-                delta, back = self._affine_backward(layer, inputs[layer - 1], delta, back), None
+        for layer, h, into_product, into_noise, active in reversed(tape):
+            if into_product:
+                delta = into_product(delta)
             else:
-                delta = self._affine_backward(layer, inputs[layer - 1], delta)
-            if layer > 1:
-                if isinstance(back, Tensor) and self._fused:
-                    self._fused.relu_backward_(delta, active[layer - 2], back)
-                    continue
-                if callable(back):
-                    delta = back(delta)
-                elif back is not None:
-                    delta.mul_(back)
-                _threshold_backward(delta, active[layer - 2], 0, grad_input=delta)
+                factor = into_noise if isinstance(into_noise, float) else 1.0
+                delta = self._affine_backward(layer, h, delta, factor)
+            if active is None:  # the input
+                continue
+            if isinstance(into_noise, Tensor) and self._fused:
+                self._fused.relu_backward_(delta, active, into_noise)
+                continue
+            if isinstance(into_noise, Tensor):
+                delta.mul_(into_noise)
+            elif callable(into_noise):
+                delta = into_noise(delta)
+            _threshold_backward(delta, active, 0, grad_input=delta)
         if self._reaches_input and callable(into_input):
             into_input(delta)
         return log_p
 
-    def logits(self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None) -> Tensor:
+    def logits(self, x: Tensor, rates: Sequence[Rate] = (), draws: DrawsAt | None = None) -> Tensor:
         h = self.hidden(x, rates, draws)[1]
-        if rates is None or draws is None:
+        if draws is None:
             return self._evaluate(3, h)
         with torch.no_grad(), self._probing():
             return self._layer(3, h, rates, draws)[0].clone()
 
-    def hidden(
-        self, x: Tensor, rates: Sequence[Rate] | None = None, draws: DrawsAt | None = None
-    ) -> list[Tensor]:
+    def hidden(self, x: Tensor, rates: Sequence[Rate] = (), draws: DrawsAt | None = None) -> list[Tensor]:
         with torch.no_grad(), self._probing():
-            if rates is None or draws is None:
+            if draws is None:
                 first = self._evaluate(1, x).relu_()
                 return [first, self._evaluate(2, first).relu_()]
             x = x.expand(*self.parameters.shape[:-1], *x.shape[-2:])
@@ -232,7 +213,7 @@ class MLP:
             factor = self.noise.factor(h, rate, site)
             if factor is None:
                 return h, None
-            return torch.mul(h, factor, out=self._workspace(h).noised(place, h)), factor.contiguous().mul_
+            return torch.mul(h, factor, out=site.workspace("h * factor", h)), factor.contiguous().mul_
         if "activation" in self._hooks:
             if not self.autograd:
                 return pair(self.noise.activation(h, rate, site), "activation")
@@ -240,9 +221,11 @@ class MLP:
                 leaf = h.detach().requires_grad_()
                 noised = self.noise.activation(leaf, rate, site)
                 penalty = self._penalty(None, rate, site)
-            return noised.detach(), lambda delta: self._differentiated(site, noised, delta, penalty, [leaf])[
-                0
-            ]
+
+            def backward(delta: Tensor) -> Tensor:
+                return self._differentiated(site, noised, delta, penalty, [leaf])[0]
+
+            return noised.detach(), backward
         return h, None
 
     def _layer(
@@ -260,7 +243,15 @@ class MLP:
         if not self.autograd:
             if on_weight:
                 noisy, to_weight = pair(self.noise.weight(W, rate, site), "weight")
-                return self._product_of(layer, x, noisy, to_weight or (lambda gradient: gradient))
+
+                def through_weights(delta: Tensor) -> Tensor:
+                    into = self._into(layer, delta, noisy)
+                    dW = multiply(self.weight_gradients[layer - 1], delta.mT, x)
+                    db = torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
+                    self._learn(layer, to_weight(dW) if to_weight else dW, db)
+                    return into
+
+                return self._affine(layer, x, noisy.mT), through_weights
             z, gradients = pair(self.noise.product(x, W, b, rate, site), "product")
             assert gradients is not None
 
@@ -306,33 +297,13 @@ class MLP:
             outputs.append(penalty)
             deltas.append(torch.ones_like(penalty) * scale)
         inputs = [*leaves, *site.parameters.values()]
-        gradients = torch.autograd.grad(outputs, inputs, deltas, allow_unused=True)
+        gradients = torch.autograd.grad(outputs, inputs, deltas, materialize_grads=True)
         for name, gradient in zip(site.parameters, gradients[len(leaves) :], strict=True):
-            if gradient is None:
-                continue
             if self._descending:
                 site.parameters[name].data.add_(gradient)
             else:
                 self._learned_gradients[site.place][name].copy_(gradient)
-        return [
-            torch.zeros_like(leaf) if gradient is None else gradient
-            for leaf, gradient in zip(leaves, gradients, strict=False)
-        ]
-
-    def _product_of(
-        self, layer: int, x: Tensor, noisy: Tensor, to_weight: Backward
-    ) -> tuple[Tensor, Backward]:
-        """The layer's product with noisy weights; `to_weight` takes their gradient to that of the weights."""
-        z = self._affine(layer, x, noisy.mT)
-
-        def backward(delta: Tensor) -> Tensor:
-            into = self._into(layer, delta, noisy)
-            dW = multiply(self.weight_gradients[layer - 1], delta.mT, x)
-            db = torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
-            self._learn(layer, to_weight(dW), db)
-            return into
-
-        return z, backward
+        return list(gradients[: len(leaves)])
 
     def _workspace(self, like: Tensor, times: int = 1) -> Workspace:
         """The memory for batches of this size, or so many times as large."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 
@@ -26,16 +25,3 @@ class Workspace:
         self.into = [like.new_empty(0), *(like.new_empty(*lead, n, width) for width in hidden)]
         self.columns = like.new_empty(*lead, widths[-1], n)
         self.minus_one = like.new_full((*lead, 1, n), -1)
-        self._noised: dict[int, Tensor] = {}
-        self._repeated: Tensor | None = None
-
-    def noised(self, place: int, like: Tensor) -> Tensor:
-        if place not in self._noised:
-            self._noised[place] = torch.empty_like(like)
-        return self._noised[place]
-
-    def repeated(self, x: Tensor, masks: int) -> Tensor:
-        """For a batch that is seen several times."""
-        if self._repeated is None:
-            self._repeated = x.new_empty((*x.shape[:-2], masks * x.shape[-2], x.shape[-1]))
-        return self._repeated

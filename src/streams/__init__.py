@@ -1,14 +1,283 @@
-"""A run's random numbers: each is a pure function of (seed, purpose, step, position); see `draws`."""
+"""A run's random numbers: each is a pure function of (seed, purpose, step, position).
 
-from src.streams.draws import (
-    FAR,
-    LEVELS,
-    Draws,
-    Rate,
-    generator,
-    keep_threshold,
-    key,
-    torch_seed,
-)
+Numbers come from Philox4x64-10, a counter-based generator (Salmon et al. 2011, "Parallel random numbers: as easy
+as 1, 2, 3"): the key is made of seed and purpose, the counter's second word is the step. So a run draws the
+same numbers alone or in a stack, on a CPU or a GPU, and whether or not an earlier step drew any; two runs with
+the same seed share every draw that their shapes allow, which pairs them.
+"""
 
-__all__ = ["FAR", "LEVELS", "Draws", "Rate", "generator", "keep_threshold", "key", "torch_seed"]
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.kernels import gpu
+from src.streams import philox
+
+LEVELS = 1 << 16
+"""Random numbers are 16 bits wide: a Bernoulli mask, a uniform or a normal number needs no more of them."""
+
+AT_ONCE = 1 << 15
+"""Numbers that a CPU draws in one call: from twice as many on, malloc would map their memory anew each time."""
+
+MOST_STATES = 64
+"""Streams whose generator state a thread remembers."""
+
+FAR = 1 << 40
+"""Steps away from any training's: see `Draws.apart`."""
+
+Rate = float | Tensor
+"""Of one run a float; of a stack of R runs a tensor (R, 1, 1)."""
+
+
+def key(seed: int, purpose: str) -> int:
+    """Philox key (128 bits) of one run's stream for one purpose."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest()
+    return int.from_bytes(digest, "little")
+
+
+def generator(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
+    """numpy Generator on the stream, for what is drawn seldom (an epoch's order)."""
+    return np.random.Generator(np.random.Philox(key=key(seed, purpose), counter=step << 64))
+
+
+def torch_seed(seed: int, purpose: str, step: int = 0) -> int:
+    """Seed for torch's own generators (63 bits), where a framework function draws by itself."""
+    return key(seed, f"{purpose}/{step}") & (2**63 - 1)
+
+
+def keep_threshold(rate: Rate) -> int | Tensor:
+    """Smallest of the 65,536 levels that is dropped: a 16-bit number below it keeps its unit.
+
+    The keep probability 1 - rate is rounded to 1/65536, but not to 0 while rate < 1: the mean stays right.
+    """
+    if isinstance(rate, Tensor):
+        levels = torch.round((1 - rate.double()) * LEVELS)
+        return torch.where(rate < 1, levels.clamp(min=1), torch.zeros_like(levels)).to(torch.int32)
+    return max(1, round((1 - rate) * LEVELS)) if rate < 1 else 0
+
+
+def _scale(threshold: int | Tensor) -> Rate:
+    """1/q, by which what is kept is multiplied, from q's `keep_threshold`; 0 where the rate is 1."""
+    if isinstance(threshold, Tensor):
+        return torch.where(threshold > 0, LEVELS / threshold, 0.0).to(torch.float32)
+    return LEVELS / threshold if threshold else 0.0
+
+
+def _philox_at(key: int, step: int, start: int) -> np.random.Philox:
+    """This thread's one generator, set to a counter: ten times cheaper than making another."""
+    state = _MEMORY.state(key)
+    counter = state["state"]["counter"]
+    counter[0], counter[1] = start, step
+    _MEMORY.philox.state = state
+    return _MEMORY.philox
+
+
+class _Memory:
+    """Memory for a draw on a CPU, in parts that take one call each."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.parts = [array[start : start + AT_ONCE] for start in range(0, len(array), AT_ONCE)]
+
+
+def _next(philox: np.random.Philox, part: np.ndarray) -> np.ndarray:
+    """As many 16-bit numbers as a part has; who holds them while the next are drawn takes twice the cache."""
+    count = len(part)
+    return philox.random_raw(4 * -(-count // 16)).view(np.uint16)[:count]
+
+
+class _Numbers(_Memory):
+    def __init__(self, count: int) -> None:
+        self.numbers = torch.empty(count)
+        super().__init__(self.numbers.numpy())
+
+
+class _Mask(_Memory):
+    """As bools, and the same as numbers."""
+
+    def __init__(self, count: int) -> None:
+        kept = np.empty(count, bool)
+        super().__init__(kept)
+        # bool -> float32 is five times faster by way of uint8
+        self._kept = torch.from_numpy(kept.view(np.uint8))
+        with torch.inference_mode(False):  # it outlives the run that is first to use it
+            self._numbers = torch.empty(count)
+
+    def draw(self, philox: np.random.Philox, threshold: int) -> Tensor:
+        """1 where the next 16-bit number is below the threshold, else 0: (count,) float32."""
+        for part in self.parts:
+            # numpy compares 16-bit numbers six times faster than torch
+            np.less(_next(philox, part), threshold, out=part)
+        return self._numbers.copy_(self._kept)
+
+
+M = TypeVar("M", _Numbers, _Mask)
+
+
+class _ThreadMemory(threading.local):
+    """A thread's generator and what it uses again and again."""
+
+    def __init__(self) -> None:
+        self.philox = np.random.Philox(key=0)
+        self.state = lru_cache(MOST_STATES)(lambda key: np.random.Philox(key=key).state)
+        self.mask = cache(_Mask)
+        self.zero = torch.zeros(())
+
+
+_MEMORY = _ThreadMemory()
+
+
+@cache
+def _normal_quantiles(device: torch.device) -> Tensor:
+    """Standard normal quantile of each 16-bit level, scaled to variance 1 exactly: (65536,) float32.
+
+    Levels are symmetric, so the mean is 0; the largest number is 4.33.
+    """
+    from scipy.special import ndtri
+
+    quantiles = ndtri((np.arange(LEVELS) + 0.5) / LEVELS)
+    return torch.from_numpy((quantiles / quantiles.std()).astype(np.float32)).to(device)
+
+
+class Draws:
+    """The random numbers of one step for one place in the net, for one run or a stack of runs.
+
+    Shapes asked for are (n, units) for one run and (R, n, units) for a stack; a second call goes on where the
+    first one stopped.
+    """
+
+    def __init__(self, keys: Sequence[int], step: int, device: torch.device) -> None:
+        self._keys, self._step, self._device = keys, step, device
+        self._drawn = 0
+        self._fused = gpu.fused(device)
+        self._is_fast = device.type == "cpu" and len(keys) == 1
+        self._memory: dict[tuple[type[_Memory], int, int], Any] = {}
+
+    def at(self, step: int) -> Draws:
+        """These draws at the beginning of another step; what they gave before may be overwritten."""
+        self._step, self._drawn = step, 0
+        return self
+
+    def apart(self) -> Draws:
+        """These draws from the beginning of a part of the stream that no training's step reaches."""
+        return self.at(self._step + FAR)
+
+    def of(self, run: int) -> Draws:
+        """The same numbers for one run of the stack alone."""
+        return self if len(self._keys) == 1 else Draws([self._keys[run]], self._step, self._device)
+
+    def seed_torch(self) -> None:
+        """Seeds torch's global generators for what a module draws by itself in this step."""
+        seed = (self._keys[0] + self._step) & (2**63 - 1)
+        torch.default_generator.manual_seed(seed)
+        if self._device.type != "cpu":
+            torch.get_device_module(self._device).manual_seed(seed)
+
+    def _take(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Counter at which a call begins, and how many numbers each run gets."""
+        start, count = self._drawn, math.prod(shape) // len(self._keys)
+        self._drawn += -(-count // 16)  # 4 words of 64 bits a counter: whole blocks, as a GPU draws them
+        return start, count
+
+    def _levels(self, shape: Sequence[int]) -> Tensor:
+        """Bits on any device: int32 tensor in [0, 65536)."""
+        start, count = self._take(shape)
+        if self._device.type == "cpu" and self._fused is None:
+            words = 4 * -(-count // 16)
+            raw = [_philox_at(key, self._step, start).random_raw(words) for key in self._keys]
+            levels = torch.from_numpy(np.stack(raw).view(np.uint16)[:, :count].astype(np.int32))
+        else:
+            draw = self._fused.levels if self._fused else philox.levels
+            levels = draw(self._key_words, self._step, start, count)
+        return levels.view(tuple(shape))
+
+    def _memory_of(self, kind: type[M], shape: Sequence[int]) -> tuple[M, np.random.Philox]:
+        """Memory for the next numbers of one run on a CPU, and the generator that stands where they begin."""
+        start, count = self._take(shape)
+        memory = self._memory.get((kind, start, count))
+        if memory is None:
+            memory = self._memory[kind, start, count] = kind(count)
+        return memory, _philox_at(self._keys[0], self._step, start)
+
+    @property
+    def _key_words(self) -> Tensor:
+        return philox.key_words(tuple(self._keys), self._device)
+
+    def _by_run(self, rate: Rate) -> Tensor:
+        """A rate as (R,) numbers on the device."""
+        if isinstance(rate, Tensor):
+            return rate.reshape(-1).contiguous()  # a step's rates are a column of all steps'
+        return torch.full((len(self._keys),), rate, dtype=torch.float64, device=self._device)
+
+    def keep(self, shape: Sequence[int], rate: Rate) -> Tensor:
+        """Bernoulli mask: float32, 1 (kept) with probability 1 - rate rounded to 1/65536, else 0.
+
+        Valid until the same draw of another step: on a CPU its memory is used again.
+        """
+        if self._fused:
+            start, count = self._take(shape)
+            kept = self._fused.keep(self._key_words, self._step, start, count, self._by_run(rate))
+            return kept.view(tuple(shape))
+        threshold = keep_threshold(rate)
+        if self._is_fast and isinstance(threshold, int):
+            mask, philox = self._memory_of(_Mask, shape)
+            return mask.draw(philox, threshold).view(tuple(shape))
+        return (self._levels(shape) < threshold).to(torch.float32)
+
+    def drop_(self, h: Tensor, rate: Rate) -> Rate:
+        """h · Bernoulli(q)/q in place, q = 1 - rate rounded to 1/65536: the same numbers as `keep` gives.
+
+        Args:
+            h: contiguous float32, (n, units) or (R, n, units), that requires no gradient.
+
+        Returns:
+            1/q, by which what was kept is multiplied; 0 where the rate is 1. A float, or (R, 1, 1).
+        """
+        if self._fused:
+            start, _ = self._take(h.shape)
+            scales = self._fused.drop_(h, self._key_words, self._step, start, self._by_run(rate))
+            return scales.view(rate.shape) if isinstance(rate, Tensor) else _scale(keep_threshold(rate))
+        threshold = keep_threshold(rate)
+        scale = _scale(threshold)
+        if not self._is_fast or isinstance(scale, Tensor) or threshold in (0, LEVELS):
+            h.mul_(self.keep(h.shape, rate)).mul_(scale)
+            return scale
+        start, count = self._take(h.shape)
+        mask = _MEMORY.mask(count).draw(_philox_at(self._keys[0], self._step, start), int(threshold))
+        # both products in one pass, with the same digits as one after the other
+        torch.addcmul(_MEMORY.zero, h, mask.view_as(h), value=scale, out=h)
+        return scale
+
+    def uniform(self, shape: Sequence[int], high: Rate = 1.0) -> Tensor:
+        """U(0, high) in float32: the 65,536 midpoints high·(i + 1/2)/65536; of U(0, 1) mean 1/2, variance
+        (1 - 2^-32)/12.
+
+        Valid until the same draw of another step, as all draws.
+        """
+        if self._is_fast:
+            memory, philox = self._memory_of(_Numbers, shape)
+            for part in memory.parts:
+                np.copyto(part, _next(philox, part))
+            levels = memory.numbers.view(tuple(shape))
+        else:
+            levels = self._levels(shape).to(torch.float32)
+        return levels.add_(0.5).mul_(high / LEVELS)
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """N(0, 1) in float32, by 65,536 quantiles: mean 0, variance 1, at most 4.33 in size."""
+        table = _normal_quantiles(self._device)
+        if self._is_fast:
+            memory, philox = self._memory_of(_Numbers, shape)
+            quantiles = table.numpy()
+            for part in memory.parts:
+                np.take(quantiles, _next(philox, part), out=part, mode="clip")
+            return memory.numbers.view(tuple(shape))
+        return table.index_select(0, self._levels(shape).reshape(-1)).reshape(tuple(shape))

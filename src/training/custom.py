@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from src import components
 from src.config import Run
 from src.errors import InputError
-from src.noise import Noise
 from src.optimizers import Optimizer
 from src.stacks import Stack
 
@@ -28,9 +27,7 @@ class WrongMetricsError(InputError):
     """What is wrong with the numbers that a component gives."""
 
 
-def of_epoch(
-    run: Run, noise: Noise, optimizer: Optimizer, stack: Stack, nets: Sequence[nn.Module]
-) -> dict[str, Column]:
+def of_epoch(run: Run, optimizer: Optimizer, stack: Stack, nets: Sequence[nn.Module]) -> dict[str, Column]:
     """The columns that the components of these runs declare.
 
     Args:
@@ -42,7 +39,7 @@ def of_epoch(
     """
     columns: dict[str, Column] = {}
     for group, ask in (
-        ("noise", lambda: [noise.metrics(sites) for sites in stack.sites()]),
+        ("noise", lambda: [stack.noise.metrics(sites) for sites in stack.sites()]),
         ("optimizer", lambda: [optimizer.metrics()]),
         ("model", lambda: _of_nets(stack, nets)),
     ):
@@ -57,7 +54,7 @@ def of_epoch(
         except _Problem as problem:
             raise WrongMetricsError(group, name, f"{file}: {problem}") from None
         except components.RAISED as error:
-            raise WrongMetricsError(group, name, components.located(error, file, file)) from error
+            raise WrongMetricsError(group, name, components.located(error, file)) from error
     return columns
 
 
@@ -85,11 +82,11 @@ def _columns(parts: list[Any], declared: Mapping[str, Any], runs: int) -> dict[s
             )
         if unknown := [name for name in part if name not in declared]:
             raise _Problem(f"metrics gave {unknown[0]}, which is not in its METRICS")
-    columns: dict[str, Column] = {}
-    for name in declared:
-        numbers = [_numbers(part.get(name), runs if len(parts) == 1 else 1, name) for part in parts]
-        columns[name] = [number for of_part in numbers for number in of_part]
-    return columns
+    count = runs if len(parts) == 1 else 1
+    return {
+        name: [number for part in parts for number in _numbers(part.get(name), count, name)]
+        for name in declared
+    }
 
 
 def _numbers(value: Any, runs: int, name: str) -> Column:
@@ -103,6 +100,5 @@ def _numbers(value: Any, runs: int, name: str) -> Column:
     if tensor.numel() not in (1, runs):
         shape = tuple(tensor.shape)
         raise _Problem(f"metrics gave {name} of shape {shape}, which must be one number a run")
-    numbers = tensor.reshape(-1).tolist()
-    numbers = numbers * runs if len(numbers) < runs else numbers
+    numbers = tensor.reshape(-1).expand(runs).tolist()
     return [float(number) if math.isfinite(number) else None for number in numbers]

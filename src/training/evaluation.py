@@ -75,17 +75,14 @@ def calibration_error(log_p: Tensor, labels: Tensor) -> Tensor:
 def log_probabilities(
     stack: Stack,
     images: Tensor,
-    rates: Sequence[Rate] | None = None,
+    rates: Sequence[Rate] = (),
     draws: Callable[[int], DrawsAt] | None = None,
     first: int = 0,
 ) -> Tensor:
-    """Log-probabilities of images (n, features), (..., n, classes); with the noise on where rates are given.
+    """Log-probabilities of images (n, features), (..., n, classes); with the noise on where draws are given.
 
     `draws` gives the random numbers of each chunk of images, which are numbered from `first`.
     """
-    chunks = images.split(EVALUATION_BATCH)
-    if rates is None or draws is None:
-        logits = [stack.logits(x) for x in chunks]
-    else:
-        logits = [stack.logits(x, rates, draws(chunk)) for chunk, x in enumerate(chunks, first)]
+    chunks = enumerate(images.split(EVALUATION_BATCH), first)
+    logits = [stack.logits(x, rates, draws and draws(chunk)) for chunk, x in chunks]
     return torch.log_softmax(torch.cat(logits, -2), -1)

@@ -14,14 +14,10 @@ PROBE_IMAGES = 256
 
 
 class Images:
-    """Training, validation and test images; shared by all runs of a stack.
-
-    `shape` is that of one image, for models that do not take it flat: `batch.unflatten(-1, shape)`.
-    """
+    """Training, validation and test images; shared by all runs of a stack."""
 
     def __init__(self, data: Dataset, device: torch.device) -> None:
-        self.device = device
-        self.scale, self.shape = data.scale, data.shape
+        self.device, self.scale = device, data.scale
         self.train_labels = data.train_labels.to(device)
         self.train = data.train_images.to(device)
         self.val, self.val_labels = self._scaled(data.val_images), data.val_labels.to(device)

@@ -20,7 +20,7 @@ from src.config import RATES, Run
 from src.errors import InputError
 from src.noise import Noise, _trial
 from src.stacks import trial
-from src.stacks.injector import DROPOUTS, Call
+from src.stacks.injector import Call
 from src.stacks.modules import Modules
 
 
@@ -98,21 +98,19 @@ def of_run(run: Run, shape: Sequence[int], classes: int) -> Places:
 
 def _check_rates(run: Run, places: Places) -> None:
     model, noise = run.model.name, run.noise.name
-    above = {key: rate for key, rate in run.rates.items() if rate > 0}
-    beyond = {key: rate for key, rate in above.items() if RATES.index(key) >= places.count}
+    beyond = {key: rate for key, rate in list(run.rates.items())[places.count :] if rate > 0}
     if beyond:
         key, rate = next(iter(beyond.items()))
         many = "no" if places.count == 0 else places.count
         counted = places.counted if places.count <= 1 else places.counted.replace("place", "places", 1)
         cure = " ".join(f"{key}=0" for key in beyond)
         raise InputError(key, rate, f"model={model} has {many} {counted}; add {cure}")
-    rates = {0: ("noise.input_rate", run.noise.get("input_rate", 0.0))}
-    rates |= {place: (key, above.get(key, 0.0)) for place, key in enumerate(RATES, 1)}
-    for place, (key, rate) in rates.items():
+    rates = [("noise.input_rate", run.noise.get("input_rate", 0.0)), *run.rates.items()]
+    for place, (key, rate) in enumerate(rates):
         problem = places.problems.get(place)
-        if rate > 0 and problem is not None:
-            if isinstance(problem, InputError):
-                raise problem
+        if rate > 0 and isinstance(problem, InputError):
+            raise problem
+        if rate > 0 and problem:
             raise InputError(key, rate, f"{problem} (model={model}, noise={noise}); or add {key}=0")
 
 
@@ -132,7 +130,7 @@ def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
         raise
     except components.RAISED as error:
         right = "build(features, classes) must give the net"
-        raise Misfit("model", name, f"{components.located(error, file, file)}; {right}") from error
+        raise Misfit("model", name, f"{components.located(error, file)}; {right}") from error
     if problem := _problem_of_net(net) or _difference(net, again):
         raise InputError("model", name, f"{file} {problem}")
     try:
@@ -143,8 +141,7 @@ def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     except InputError:
         raise
     except components.RAISED as error:
-        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        right = f"{file} cannot take an image of shape {tuple(shape)}: {message}"
+        right = f"{file} cannot take an image of shape {tuple(shape)}: {components.in_words(error)}"
         raise Misfit("model", name, right) from error
 
 
@@ -164,9 +161,7 @@ def _problem_of_net(net: Any) -> str | None:
             return f"has {key} as {parameter.dtype}; it must build the net in torch.float32"
         if not parameter.requires_grad:
             return f"freezes {key}, which weight decay would move; make it a buffer (register_buffer)"
-    return (
-        None if any(True for _ in net.parameters()) else "has no parameters, so that nothing would be trained"
-    )
+    return None if list(net.parameters()) else "has no parameters, so that nothing would be trained"
 
 
 def _difference(net: nn.Module, again: nn.Module) -> str | None:
@@ -188,26 +183,25 @@ def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int)
     weights = [tuple(parameter.shape) for parameter in net.parameters() if parameter.dim() == 2]
     places = range(stack.places + 1)
     problems: dict[int, InputError | str] = {}
-    if noise.in_layers:
-        layers = {place: place + noise.reads for place in places}
-        shapes = {place: weights[layer - 1] for place, layer in layers.items() if layer}
-        if 0 not in shapes:
-            problems[0] = "a noise in the layers that make a place has none to act in at the input"
-    else:
+    shapes: dict[int, tuple[int, ...]]
+    if not noise.in_layers:
         widths = [features, *(out for out, _ in weights)]
         shapes = {place: (trial.BATCHES[0], widths[place]) for place in places}
+    elif noise.reads:
+        shapes = {place: weights[place] for place in places}
+    else:
+        shapes = {place: weights[place - 1] for place in places[1:]}
+        problems[0] = "a noise in the layers that make a place has none to act in at the input"
     return Places(stack.places, "place", {**problems, **_problems(run, noise, shapes)}, shapes)
 
 
 def _problems(run: Run, noise: Noise, shapes: Mapping[int, tuple[int, ...]]) -> dict[int, InputError]:
     """What is wrong with the noise itself, by the places whose shapes these are."""
-    name = run.noise.name
-    messages = {place: _trial.problem(noise, shape, place) for place, shape in shapes.items()}
-    file = components.file("noise", name)
+    name, file = run.noise.name, components.file("noise", run.noise.name)
     return {
         place: InputError("noise", name, f"{file}: {message}")
-        for place, message in messages.items()
-        if message
+        for place, shape in shapes.items()
+        if (message := _trial.problem(noise, shape, place))
     }
 
 
@@ -221,21 +215,18 @@ def _of_module(
     except trial.WrongModelError as error:
         raise InputError("model", name, f"{file} {error}") from None
     in_layers = noise.in_layers
-    if in_layers:
-        calls = (
-            calls[1:] if noise.reads else calls[:-1]
-        )  # place k is made by layer k, and read by the next one
+    if in_layers:  # place k is made by layer k, and read by the next one
+        calls = calls[1:] if noise.reads else calls[:-1]
     problems: dict[int, InputError | str] = {}
     shapes: dict[int, tuple[int, ...]] = {}
     for place, call in enumerate(calls, 1):
         number = place + (in_layers and noise.reads)
         location = f"{'layer' if in_layers else 'place'} {number}"
+        kind = f"an nn.{call.kind.__name__}"
         if problem := _problem_of(call, noise):
-            problems[place] = f"{location} is an nn.{call.kind.__name__}{problem}"
+            problems[place] = f"{location} is {kind}{problem}"
         elif number in unused:
-            problems[place] = (
-                f"what {location}, an nn.{call.kind.__name__}, gives has no effect on the logits"
-            )
+            problems[place] = f"what {location}, {kind}, gives has no effect on the logits"
         else:
             shapes[place] = _units(call)
     problems[0] = (
@@ -252,9 +243,7 @@ def _of_module(
 
 def _units(call: Call) -> tuple[int, int]:
     """A call's tensor as the noise is handed it: (n, units), of whole channels (n, channels); weights (out, in)."""
-    if call.kind is nn.Dropout or call.kind not in DROPOUTS:
-        return call.shape[0], math.prod(call.shape[1:])
-    return call.shape[0], call.shape[1]
+    return call.shape[0], call.shape[1] if call.kind in DIMENSIONS else math.prod(call.shape[1:])
 
 
 DIMENSIONS: dict[type[nn.Module], tuple[int, ...]] = {

@@ -80,7 +80,7 @@ def evaluate_test_time(
         entropy of the prediction to the highest.
     """
     off = log_probabilities(stack, images)
-    rows = [_prediction("weight_scaling", 0, off, labels, None, None)]
+    rows = [_prediction("weight_scaling", 0, off, labels)]
     accuracies: list[Tensor] = []
     mean_p, mean_log_p, votes = (torch.zeros_like(off, dtype=torch.float64) for _ in range(3))
     chunks = -(-len(images) // EVALUATION_BATCH)
@@ -91,14 +91,12 @@ def evaluate_test_time(
         votes.scatter_add_(-1, log_p.argmax(-1, keepdim=True), torch.ones_like(log_p[..., :1]))
         accuracies.append(mean_metrics(log_p, labels)[1])
         if done in PASSES:
-            agree = (votes * (votes - 1)).sum(-1).mean(-1) / (done * (done - 1)) if done > 1 else None
-            differ = None if agree is None else 1 - agree
-            spread = torch.stack(accuracies).std(0) if done > 1 else None
-            averages = (("arithmetic", (mean_p / done).log()), ("geometric", mean_log_p / done))
-            rows += [
-                _prediction(method, done, torch.log_softmax(average, -1), labels, differ, spread)
-                for method, average in averages
-            ]
+            several = {}
+            if done > 1:
+                agree = (votes * (votes - 1)).sum(-1).mean(-1) / (done * (done - 1))
+                several = {"disagreement": 1 - agree, "pass_sd": torch.stack(accuracies).std(0)}
+            for method, average in ("arithmetic", (mean_p / done).log()), ("geometric", mean_log_p / done):
+                rows.append(_prediction(method, done, torch.log_softmax(average, -1), labels, **several))
     return rows
 
 
@@ -116,12 +114,7 @@ def one_pass(table: Sequence[Probed], runs: Sequence[int]) -> dict[str, list[flo
 
 
 def _prediction(
-    method: str,
-    passes: int,
-    log_p: Tensor,
-    labels: Tensor,
-    disagreement: Tensor | None,
-    pass_sd: Tensor | None,
+    method: str, passes: int, log_p: Tensor, labels: Tensor, disagreement: Any = None, pass_sd: Any = None
 ) -> dict[str, Any]:
     loss, accuracy = mean_metrics(log_p, labels)
     entropy = -(log_p.exp() * log_p).sum(-1)

@@ -30,12 +30,10 @@ def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
     """
     tried = set[tuple[str, ...]]()
     for run in runs:
-        names = {group: getattr(run, group).name for group in components.WITH_METRICS}
-        if (key := tuple(names.values())) in tried:
+        names = tuple(getattr(run, group).name for group in components.WITH_METRICS)
+        if names in tried or not any(map(components.metrics, components.WITH_METRICS, names)):
             continue
-        tried.add(key)
-        if not any(components.metrics(group, name) for group, name in names.items()):
-            continue
+        tried.add(names)
         try:
             _train(run, shape, classes)
         except custom.WrongMetricsError:

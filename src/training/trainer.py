@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import repeat
 from typing import Any
@@ -40,37 +41,36 @@ Report = Callable[[Sequence[Row]], None]
 """Is told each epoch's rows, one a run in the stack's order."""
 
 
+@dataclass
 class Trained:
-    """What a stack's training leaves: each run's state and weights."""
+    """A stack of R runs that is trained, and what it leaves: each run's state and weights."""
 
-    def __init__(
-        self,
-        stack: Stack,
-        nets: Sequence[nn.Module],
-        learned: Sequence[Learned],
-        held: Sequence[int],
-        diverged: Sequence[int | None],
-        probed: Sequence[Probed],
-        test_time: Sequence[Probed],
-    ) -> None:
-        self._stack, self._nets, self._learned, self._held = stack, nets, learned, list(held)
-        self.probed, self.test_time = list(probed), list(test_time)
-        """What is in `probe.csv` and `test_time.csv`; see `probes.of_run` for one run's part."""
-        self.diverged_in = list(diverged)
-        """Epoch in which each run's loss ceased to be finite; None for a run that finished."""
-        self.parameters = stack.parameters.shape[-1]
+    stack: Stack
+    nets: Sequence[nn.Module]
+    learned: Sequence[Learned]
+    held: list[int]
+    """The runs that are in the stack."""
+    diverged_in: list[int | None]
+    """Epoch in which each run's loss ceased to be finite; None for a run that finished."""
+    probed: list[Probed] = field(default_factory=list)
+    test_time: list[Probed] = field(default_factory=list)
+    """What is in `probe.csv` and `test_time.csv`; see `probes.of_run` for one run's part."""
+
+    @property
+    def parameters(self) -> int:
+        """Of a run, those of its noise included."""
+        return self.stack.parameters.shape[-1]
 
     def state(self, run: int) -> dict[str, Tensor]:
         """`state_dict` of the net of a run that finished, on the CPU; behind it the noise's own parameters, see
         `OF_NOISE`."""
-        parameters = self._stack.parameters
-        flat = parameters if len(self._nets) == 1 else parameters[self._held.index(run)]
-        net = self._nets[run]
-        size = sum(parameter.numel() for parameter in net.parameters())
-        nn.utils.vector_to_parameters(flat[:size].detach(), net.parameters())
-        own = learned_views(flat, self._learned)
-        further = {f"{OF_NOISE}{place}/{name}": own[place][name] for place in own for name in own[place]}
-        return {name: t.detach().cpu().clone() for name, t in {**net.state_dict(), **further}.items()}
+        flat = self.stack.parameters.view(len(self.held), -1)[self.held.index(run)]
+        net = self.nets[run]
+        nn.utils.vector_to_parameters(flat.detach(), net.parameters())
+        state = dict(net.state_dict())
+        for place, values in learned_views(flat, self.learned).items():
+            state |= {f"{OF_NOISE}{place}/{name}": value for name, value in values.items()}
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
 
 def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> Trained:
@@ -104,36 +104,33 @@ def train(runs: Sequence[Run], images: Images, classes: int, report: Report) -> 
     matmul = kernels.resolve(first.matmul) if images.device.type == "cpu" else "torch"
     # autograd's bookkeeping is a fifth of what the calls of a step cost beside their work
     with torch.inference_mode(not stack.autograd), kernels.using(matmul, first.precision):
-        return _train(runs, images, nets, learned, injected, stack, configured, report)
+        trained = Trained(stack, nets, learned, list(range(len(runs))), [None] * len(runs))
+        _train(trained, runs, images, configured, report)
+    return trained
 
 
 def _train(
-    runs: Sequence[Run],
-    images: Images,
-    nets: Sequence[nn.Module],
-    learned: Sequence[Learned],
-    injected: noise.Noise,
-    stack: Stack,
-    configured: np.ndarray,
-    report: Report,
-) -> Trained:
-    first, device = runs[0], images.device
+    trained: Trained, runs: Sequence[Run], images: Images, configured: np.ndarray, report: Report
+) -> None:
+    first, device, stack, held = runs[0], images.device, trained.stack, trained.held
     steps_per_epoch = math.ceil(len(images.train) / first.batch_size)
     steps = steps_per_epoch * first.epochs
-    shapes = [parameter.shape for parameter in nets[0].parameters()]
+    shapes = [parameter.shape for parameter in trained.nets[0].parameters()]
     optimizer = optimizers.make(stack.parameters, [run.optimizer for run in runs], shapes)
 
     rates = _scheduled(runs, configured, steps)
     lr = np.stack([optimizers.learning_rates(run.optimizer, steps, steps_per_epoch) for run in runs], axis=-1)
-    rate_at, lr_at = _by_step(rates, device), _by_step(lr[None], device)
-    draws, probe_draws = (_draws(runs, purpose, device) for purpose in ("noise", "probe"))
+
+    def by_step() -> tuple[Callable[[int], Any], ...]:
+        """Of the runs in the stack their rates, learning rates, and random numbers for noise and probes."""
+        draws = (_draws([runs[run] for run in held], purpose, device) for purpose in ("noise", "probe"))
+        return _by_step(rates[..., held], device), _by_step(lr[None, :, held], device, ones=1), *draws
+
+    rate_at, lr_at, draws, probe_draws = by_step()
     average = WeightAverage(stack, first.probe.ema) if first.probe.ema else None
     every = steps_per_epoch if first.probe.every == "epoch" else first.probe.every
 
-    probed, test_time = list[Probed](), list[Probed]()
     rows: list[Row] = [{}] * len(runs)
-    held = list(range(len(runs)))  # the runs that are in the stack
-    diverged_in: list[int | None] = [None] * len(runs)
     for epoch, order in enumerate(_orders(runs, len(images.train), device), 1):
         started = time.perf_counter()
         order = order if len(held) == len(runs) else order[held]
@@ -142,7 +139,7 @@ def _train(
         log_p = []
         for step, (index, y) in enumerate(batches, (epoch - 1) * steps_per_epoch):
             x = images.batch(index)
-            (lr_now,) = lr_at(step, squeeze=True)
+            (lr_now,) = lr_at(step)
             if optimizer.plain:
                 log_p.append(stack.descend(x, y, rate_at(step), draws(step), lr_now))
             else:
@@ -152,11 +149,8 @@ def _train(
                 average.follow()
             if every and (step + 1) % every == 0:
                 layers = activations(stack, images.probe, rate_at(step), probe_draws(step))
-                numbered = enumerate(layers, 1)
-                probed += [
-                    (held, {"epoch": epoch, "step": step + 1, "layer": layer, **row})
-                    for layer, row in numbered
-                ]
+                of_step = {"epoch": epoch, "step": step + 1}
+                trained.probed += [(held, {**of_step, "layer": k, **row}) for k, row in enumerate(layers, 1)]
 
         last = epoch * steps_per_epoch - 1
         loss, accuracy = mean_metrics(torch.cat(log_p, -2), labels)
@@ -165,7 +159,7 @@ def _train(
         columns |= layer_variances(stack, images.probe, rate_at(last), probe_draws(last))
         if average:
             columns |= average.evaluate(images)
-        further = custom.of_epoch(first, injected, optimizer, stack, [nets[run] for run in held])
+        further = custom.of_epoch(first, optimizer, stack, [trained.nets[run] for run in held])
         seconds = time.perf_counter() - started
         if first.probe.test_time:
             if epoch == first.epochs:
@@ -173,16 +167,15 @@ def _train(
                 at_test_time = _by_step(configured[:, None, held], device)(0)
                 test_draws = _draws([runs[run] for run in held], "test_time", device)
                 table = evaluate_test_time(stack, images.test, images.test_labels, at_test_time, test_draws)
-                test_time = [(held, row) for row in table]
-            further |= one_pass(test_time, held)
-        for run, row in zip(
-            held, _rows(columns, epoch, rates[:, last, held], lr[last, held], seconds, further), strict=True
-        ):
+                trained.test_time = [(held, row) for row in table]
+            further |= one_pass(trained.test_time, held)
+        now = _rows(columns, epoch, rates[:, last, held], lr[last, held], seconds, further)
+        for run, row in zip(held, now, strict=True):
             rows[run] = row
-            if diverged_in[run] is None and not math.isfinite(row["train_loss"] + row["test_loss"]):
-                diverged_in[run] = epoch
+            if trained.diverged_in[run] is None and not math.isfinite(row["train_loss"] + row["test_loss"]):
+                trained.diverged_in[run] = epoch
         report(list(rows))
-        alive = [run for run in held if diverged_in[run] is None]
+        alive = [run for run in held if trained.diverged_in[run] is None]
         if not alive:
             break
         if 1 < len(alive) < len(held):
@@ -191,12 +184,8 @@ def _train(
             optimizer.keep_runs(kept, stack.parameters)
             if average:
                 average.keep_runs(kept)
-            held = alive
-            rate_at, lr_at = _by_step(rates[..., held], device), _by_step(lr[None, :, held], device)
-            draws, probe_draws = (
-                _draws([runs[run] for run in held], purpose, device) for purpose in ("noise", "probe")
-            )
-    return Trained(stack, nets, learned, held, diverged_in, probed, test_time)
+            held = trained.held = alive
+            rate_at, lr_at, draws, probe_draws = by_step()
 
 
 def _rows(
@@ -209,18 +198,16 @@ def _rows(
 ) -> list[Row]:
     """Each run's row of an epoch, from columns of shape () or (R,), rates (places, R) and lr (R,); further ones,
     such as what components declare, come last."""
-    values = {name: column.reshape(-1).tolist() for name, column in columns.items()}
-    return [
-        {
-            **{name: column[run] for name, column in values.items()},
-            "epoch": epoch,
-            **{key: float(rate[run]) for key, rate in zip(RATES, rates[1:], strict=False)},
-            "lr": float(lr[run]),
-            "seconds": seconds / len(lr),
-            **{name: column[run] for name, column in further.items()},
-        }
-        for run in range(len(lr))
-    ]
+    runs = len(lr)
+    table: dict[str, Sequence[Any]] = {
+        **{name: column.reshape(-1).tolist() for name, column in columns.items()},
+        "epoch": [epoch] * runs,
+        **dict(zip(RATES, rates[1:].tolist(), strict=False)),
+        "lr": lr.tolist(),
+        "seconds": [seconds / runs] * runs,
+        **further,
+    }
+    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
 
 
 def _places(runs: Sequence[Run], images: Images, classes: int) -> Places:
@@ -259,24 +246,23 @@ def _scheduled(runs: Sequence[Run], configured: np.ndarray, steps: int) -> np.nd
     return np.moveaxis(np.array(scheduled), 0, -1)
 
 
-def _by_step(values: np.ndarray, device: torch.device) -> Callable[..., list[Rate]]:
-    """Values (k, steps, R) as a function of the step: k floats for one run, k tensors (R, 1, 1) for a stack.
+def _by_step(values: np.ndarray, device: torch.device, ones: int = 2) -> Callable[[int], list[Rate]]:
+    """Values (k, steps, R) as a function of the step: k floats for one run, k tensors (R, 1, 1) for a stack, with
+    as many `ones`.
 
     Where all are 0 it is the float 0 for a stack as well: nothing is drawn there.
     """
-    if values.shape[-1] == 1:
+    steps, runs = values.shape[1:]
+    if runs == 1:
         floats = values[..., 0].T.tolist()
-        return lambda step, squeeze=False: floats[step]
+        return lambda step: floats[step]
     resident = [
-        torch.from_numpy(numbers).to(device, torch.float32)[..., None, None].unbind()
+        torch.from_numpy(numbers).to(device, torch.float32).reshape(steps, runs, *[1] * ones).unbind()
         if numbers.any()
-        else None
+        else [0.0] * steps
         for numbers in values
     ]
-    return lambda step, squeeze=False: [
-        0.0 if by_step is None else by_step[step].squeeze(-1) if squeeze else by_step[step]
-        for by_step in resident
-    ]
+    return lambda step: [of_place[step] for of_place in resident]
 
 
 def _orders(runs: Sequence[Run], n: int, device: torch.device) -> Iterator[Tensor]:

@@ -32,13 +32,16 @@ Mine = Callable[..., None]
 
 
 @pytest.fixture
-def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mine]:
+def mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mine]:
     known = components.names("data")
 
     def make(read: Any, **content: Any) -> None:
         module = ModuleType("src.data.mine")
-        module.__file__ = __file__
-        vars(module).update(read=read, **content)
+        path = tmp_path / "mine.py"
+        path.write_text("def read(options):\n    return given(options)\n")
+        module.__file__ = str(path)
+        exec(compile(path.read_text(), path, "exec"), vars(module))
+        vars(module).update(given=read, **content)
         monkeypatch.setitem(sys.modules, "src.data.mine", module)
         for cached in (data._read, data._checksum, data._split, components.find):
             cached.cache_clear()

@@ -314,14 +314,6 @@ def test_whole_channels_have_one_factor(name: str) -> None:
     assert not torch.equal(net.seen[3].flatten(2), net.seen[3].flatten(2)[..., :1].expand(-1, -1, 6))
 
 
-def test_on_whole_channels_a_noise_needs_a_factor() -> None:
-    stack = Modules([Convolved()], make({"name": "blend"}), CPU)
-    with pytest.raises(
-        TypeError, match=r"a noise needs a factor to act on whole channels, at an nn\.Dropout1d"
-    ):
-        stack.differentiate(torch.ones(1, 3), torch.zeros(1, dtype=torch.long), [0.0, 0.5], draws_of([1]))
-
-
 class Three(nn.Sequential):
     """The layers of the book's net as anyone would write them; `ReLU` as a user may have it, in place."""
 
