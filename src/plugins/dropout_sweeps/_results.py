@@ -107,8 +107,8 @@ class Sweep:
     def _repr_html_(self) -> str:
         table = self.table()
         bad = int((table["state"] != store.FINISHED).sum())
-        told = f"{len(table)} runs" + (f", {bad} of them without a result" if bad else "")
-        return f"<div><b>{escape(self.name)}</b>: {told}, in {escape(str(self.folder))}</div>"
+        text = f"{len(table)} runs" + (f", {bad} of them without a result" if bad else "")
+        return f"<div><b>{escape(self.name)}</b>: {text}, in {escape(str(self.folder))}</div>"
 
 
 class Run:
@@ -182,12 +182,12 @@ class Run:
 
     def _repr_html_(self) -> str:
         final = self.final
-        told = self.error or ", ".join(
+        text = self.error or ", ".join(
             f"{name} {final[key]:.4f}"
             for name, key in (("test accuracy", "test_acc"), ("test loss", "test_loss"))
             if final.get(key) is not None
         )
-        return f"<div><b>run {self.id}</b> {self.state}: {escape(told)}, in {escape(str(self.folder))}</div>"
+        return f"<div><b>run {self.id}</b> {self.state}: {escape(text)}, in {escape(str(self.folder))}</div>"
 
 
 def load_model(id: str, output: str | Path = "outputs") -> nn.Module:  # noqa: A002
