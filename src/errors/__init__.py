@@ -36,8 +36,6 @@ EXIT_CODES = (
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")
 """Signals that end a command cleanly; the first one is that of Ctrl-C."""
 
-_NO_VALUE = object()
-
 
 class InputError(ValueError):
     """Bad input, said in one line.
@@ -51,13 +49,11 @@ class InputError(ValueError):
     dropout1=1.5: must be a number from 0 to 1
     """
 
-    def __init__(self, message: str, value: object = _NO_VALUE, right: str = "") -> None:
+    def __init__(self, message: str, value: object = None, right: str | None = None) -> None:
         # exceptions are pickled by their arguments
-        super().__init__(*((message,) if value is _NO_VALUE else (message, value, right)))
-        is_message = value is _NO_VALUE
-        self.key = None if is_message else message
-        self.value = None if is_message else value
-        self.right = message if is_message else right
+        super().__init__(*((message,) if right is None else (message, value, right)))
+        self.key = None if right is None else message
+        self.value, self.right = value, message if right is None else right
 
     def __str__(self) -> str:
         return self.right if self.key is None else f"{self.key}={shown(self.value)}: {self.right}"
@@ -157,34 +153,31 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             try:
                 return main(*args, **kwargs) or DONE
             except ThroughHydra as carrier:
-                return _said(carrier.error, wants_trace)
+                return _report(carrier.error, wants_trace)
             except (Exception, KeyboardInterrupt) as error:
-                return _said(error, wants_trace)
+                return _report(error, wants_trace)
 
     return wrapped
 
 
-def _said(error: BaseException, wants_trace: bool) -> int:
+def _report(error: BaseException, wants_trace: bool) -> int:
     """Says an error; its exit code."""
     if wants_trace:
         traceback.print_exception(error)
+    notes = list(getattr(error, "__notes__", ()))
     if isinstance(error, KeyboardInterrupt):
         code = 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
-        line = ": ".join(filter(None, ["interrupted", "; ".join(_notes(error))]))
+        line = ": ".join(filter(None, ["interrupted", "; ".join(notes)]))
     else:
         code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
-        line = "; ".join([f"error: {one_line(error)}", *_notes(error)])
+        line = "; ".join([f"error: {one_line(error)}", *notes])
     if not events.is_call:
         print(line, file=sys.stderr)
     # Hydra's errors have a key and a value as well, of other meanings
     names = ("key", "value", "right") if isinstance(error, InputError) else ()
-    said = {name: getattr(error, name) for name in names}
-    events.tell("error", code=code, message=line.removeprefix("error: "), **said)
+    parts = {name: getattr(error, name) for name in names}
+    events.tell("error", code=code, message=line.removeprefix("error: "), **parts)
     return code
-
-
-def _notes(error: BaseException) -> list[str]:
-    return list(getattr(error, "__notes__", ()))
 
 
 @contextlib.contextmanager
@@ -270,8 +263,8 @@ def one_line(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if said := messages.sentence(error):
-        return said
+    if line := messages.sentence(error):
+        return line
     message, cause = messages.plain(error), messages.plain(error.__cause__)
     if not _is_input(error) and not isinstance(error, OSError):
         message = f"{type(error).__name__}: {message}; HYDRA_FULL_ERROR=1 shows where"

@@ -199,8 +199,7 @@ def _unclosed(typed: str, read: str) -> str:
 def _misplaced(typed: str, at: str) -> str:
     """What is wrong with an argument in which the character `at` was met where none such may stand."""
     unclosed = _unclosed(typed, "")
-    blank = repr(" ")
-    return unclosed if "not closed" in unclosed else f"a {at or blank} cannot stand there; {QUOTES}"
+    return unclosed if "not closed" in unclosed else f"a {at or repr(' ')} cannot stand there; {QUOTES}"
 
 
 def _unquoted(before: str) -> str:

@@ -78,7 +78,8 @@ def closure(name: str, path: Path, root: Path) -> dict[str, str]:
     while waiting:
         name, path = waiting.pop()
         digest, imported = _read(name, path, sys.modules.get(name))
-        checksums[_label(name, path, root)] = digest
+        inside = path.is_relative_to(root)
+        checksums[path.relative_to(root).as_posix() if inside else f"{name.replace('.', '/')}.py"] = digest
         for other in imported:
             for module, location in _located(other, root):
                 if module not in seen and module not in FRAMEWORK:
@@ -145,12 +146,6 @@ def _located(name: str, root: Path) -> Iterator[tuple[str, Path]]:
             if path.is_file():
                 yield ".".join(parts[:end]), path
                 break
-
-
-def _label(name: str, path: Path, root: Path) -> str:
-    if path.is_relative_to(root):
-        return path.relative_to(root).as_posix()
-    return f"{name.replace('.', '/')}.py"
 
 
 def _parsed(source: bytes) -> ast.Module | None:

@@ -209,6 +209,8 @@ def _ended(
     job: Job, trained: Trained, number: int, rows: Sequence[Row], log: logging.Logger, seconds: float
 ) -> Record:
     """Records a run that finished or diverged, the stack's run of this number, and writes what else it leaves."""
+    import torch
+
     from src.training.probes import of_run
 
     epoch = trained.diverged_in[number]
@@ -217,7 +219,9 @@ def _ended(
     if error:
         log.error("diverged: %s", error)
     elif job.run.save_model:
-        contents[store.WEIGHTS] = _weights(trained, number)
+        weights = io.BytesIO()
+        torch.save(trained.state(number), weights)
+        contents[store.WEIGHTS] = weights.getvalue()
     for name, table in zip(store.PROBES, (trained.probed, trained.test_time), strict=True):
         if table:
             contents[name] = store.csv_text(list(table[0][1]), of_run(table, number)).encode()
@@ -235,11 +239,3 @@ def _ended(
     )
     store.write_record(job.folder, record)
     return record
-
-
-def _weights(trained: Trained, number: int) -> bytes:
-    import torch
-
-    content = io.BytesIO()
-    torch.save(trained.state(number), content)
-    return content.getvalue()
