@@ -75,8 +75,7 @@ def receive(job: Job, files: Mapping[str, bytes]) -> Record:
                 store.write_whole(job.folder / name, files[name])
     except OSError as error:
         return record_broken(job, error)
-    received: Record = json.loads(files["run.json"])
-    return received
+    return json.loads(files["run.json"])
 
 
 def gpu_lost() -> bool:

@@ -51,8 +51,7 @@ class Sweep:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Runs without a result: failed, diverged, unfinished, damaged or missing, each with its reason."""
-        problems: tuple[Problem, ...] = _analysis("runs").read(self.folder).problems
-        return problems
+        return _analysis("runs").read(self.folder).problems
 
     def table(self) -> pd.DataFrame:
         """`runs.csv`: a row a run, with or without a result: id, state, the swept keys, seed, the last epoch's
@@ -67,8 +66,7 @@ class Sweep:
 
     def epochs(self) -> pd.DataFrame:
         """A row a finished run and epoch: id, state, the swept keys, seed, then the columns of `metrics.csv`."""
-        frame: pd.DataFrame = _analysis("runs").read(self.folder).epochs
-        return frame
+        return _analysis("runs").read(self.folder).epochs
 
     def compare(
         self,
