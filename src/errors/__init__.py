@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, ParamSpec
+from typing import NoReturn, ParamSpec
 
 from src.errors import events, messages, terminal
 
@@ -91,19 +91,11 @@ def writing(path: Path) -> Iterator[None]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal of `SIGNALS` asked for the end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+    """A signal of `SIGNALS`, whose number is the argument, asked for the end."""
 
 
 class ThroughHydra(BaseException):
-    """An error on its way through Hydra, which catches every `Exception` and would print a line beside ours."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
+    """Carries an error through Hydra, which catches every `Exception` and would print a line beside ours."""
 
 
 def shown(value: object) -> str:
@@ -153,7 +145,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             try:
                 return main(*args, **kwargs) or DONE
             except ThroughHydra as carrier:
-                return _report(carrier.error, wants_trace)
+                return _report(carrier.args[0], wants_trace)
             except (Exception, KeyboardInterrupt) as error:
                 return _report(error, wants_trace)
 
@@ -166,7 +158,7 @@ def _report(error: BaseException, wants_trace: bool) -> int:
         traceback.print_exception(error)
     notes = list(getattr(error, "__notes__", ()))
     if isinstance(error, KeyboardInterrupt):
-        code = 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
+        code = 128 + (error.args[0] if isinstance(error, Interrupted) else signal.SIGINT)
         line = ": ".join(filter(None, ["interrupted", "; ".join(notes)]))
     else:
         code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
@@ -187,11 +179,8 @@ def _signals() -> Iterator[None]:
     Those that come after it are ignored until the process has ended: they would cut short what keeps the results
     together, or leave a trace.
     """
-    is_ending = False
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        nonlocal is_ending
-        is_ending = True
         for later in caught:
             signal.signal(later, signal.SIG_IGN)
         raise Interrupted(number)
@@ -206,25 +195,21 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
-        if not is_ending:
-            for number, before in caught.items():
+        for number, before in caught.items():
+            if signal.getsignal(number) is interrupt:  # else the process is ending
                 signal.signal(number, before)
 
 
 # Hydra
 
 
-def through_hydra(task: Callable[P, Any]) -> Callable[P, Any]:
-    """Lets a task's errors reach `command` as they are."""
-
-    @functools.wraps(task)
-    def carried(*args: P.args, **kwargs: P.kwargs) -> Any:
-        try:
-            return task(*args, **kwargs)
-        except Exception as error:
-            raise ThroughHydra(error) from None
-
-    return carried
+@contextlib.contextmanager
+def through_hydra() -> Iterator[None]:
+    """Lets a task's errors reach `command` as they are: `@through_hydra()` above it."""
+    try:
+        yield
+    except Exception as error:
+        raise ThroughHydra(error) from None
 
 
 @contextlib.contextmanager

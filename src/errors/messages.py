@@ -36,11 +36,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (r"Config group override must be a string", f"{{nameless}}: must be the name of a choice; {HELP} them"),
     (
-        r"(?P<key>\S+) appears more than once in the final defaults list",
-        "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
-    ),
-    (
-        r"Multiple values for (?P<key>\S+)\. ",
+        r"(?P<key>\S+)(?: appears more than once in the final defaults list|\. To override a value use)",
         "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
     ),
     (

@@ -122,8 +122,6 @@ VARIANCES = tuple(
 OURS = {**METRICS, **{measure.column: measure for measure in VARIANCES}}
 """By their column all that a sweep may declare to decide, beside what components declare."""
 
-DIRECTIONS = {"higher": True, "lower": False, None: None}
-
 
 def of_column(column: str, declared: Mapping[str, str | None] = MappingProxyType({})) -> Measure:
     """The measure of a column of `metrics.csv`: one of ours, or any other number.
@@ -131,7 +129,7 @@ def of_column(column: str, declared: Mapping[str, str | None] = MappingProxyType
     Args:
         declared: where the metrics that components declare are better, see `src.runs.declared`.
     """
-    better = DIRECTIONS[declared.get(column)]
+    better = {"higher": True, "lower": False}.get(declared.get(column) or "")
     return OURS.get(column) or Measure(column, column, "", "", 1, 4, better)
 
 
