@@ -6,7 +6,7 @@ import csv
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not (output / "runs").is_dir():
         raise InputError(f"{output} holds no runs; the folder that `output` names in the config is right")
     named = named_runs([output, *sweep_folder.elsewhere(output), *map(Path, options.sweeps)])
-    unnamed = [folder for folder in run_folders(output) if folder.name not in named]
+    # what has no run's name is somebody else's, and left alone
+    runs = [path for path in sorted((output / "runs").iterdir()) if re.fullmatch(r"[0-9a-f]{12}", path.name)]
+    unnamed = [folder for folder in runs if folder.name not in named]
     count = deleted = 0
     for folder in unnamed:
-        size = size_of(folder)
-        is_kept = options.yes and not delete(output, folder)
-        print(
-            f"{folder.name}  {store.size_text(size):>9}  {'is being trained: kept' if is_kept else _said(folder)}"
-        )
-        if not is_kept:
+        size, state = size_of(folder), _state_of(folder)
+        if options.yes and not delete(output, folder):
+            state = "is being trained: kept"
+        else:
             count, deleted = count + 1, deleted + size
+        print(f"{folder.name}  {store.size_text(size):>9}  {state}")
     if not unnamed:
         print(f"each run in {output} is named by a {TABLE}")
     else:
@@ -61,13 +62,6 @@ def _parser() -> Parser:
         help=f"Further folders whose {TABLE} count: copies, say. Sweeps with a folder elsewhere are known.",
     )
     return parser
-
-
-def run_folders(output: Path) -> Iterator[Path]:
-    """What has the name of a run, in their order; files of others are left alone."""
-    for path in sorted((output / "runs").iterdir()):
-        if re.fullmatch(r"[0-9a-f]{12}", path.name):
-            yield path
 
 
 def named_runs(folders: Sequence[Path]) -> set[str]:
@@ -116,7 +110,7 @@ def delete(output: Path, folder: Path) -> bool:
     return True
 
 
-def _said(folder: Path) -> str:
+def _state_of(folder: Path) -> str:
     """A run's state and overrides, as far as its record tells."""
     try:
         record: dict[str, Any] | None = store.read_record(folder)

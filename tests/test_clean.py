@@ -49,7 +49,9 @@ def test_lists_runs_that_no_table_names(output: Path, capsys: pytest.CaptureFixt
 
 def test_deletes_them_where_that_is_asked_for(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert clean.main([str(output), "--yes"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "2 runs, 2.04 kB: deleted"
+    first, _, last = capsys.readouterr().out.splitlines()
+    assert first.split() == [OLD, "1.04", "kB", "failed", "seed=1"], "as it was before it was deleted"
+    assert last == "2 runs, 2.04 kB: deleted"
     assert runs_in(output) == [NAMED, "notes"]
     assert clean.main([str(output), "--yes"]) == 0
     assert capsys.readouterr().out == f"each run in {output} is named by a runs.csv\n"

@@ -96,7 +96,8 @@ def test_durations(seconds: float, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(0, "0 B"), (999, "999 B"), (1234, "1.23 kB"), (5e9, "5 GB"), (3e13, "30 TB")]
+    ("count", "said"),
+    [(0, "0 B"), (999, "999 B"), (1234, "1.23 kB"), (5e9, "5 GB"), (3e13, "30 TB"), (999_600, "1 MB")],
 )
 def test_sizes(count: float, said: str) -> None:
     assert store.size_text(count) == said

@@ -229,7 +229,7 @@ def test_each_end_has_its_code_and_its_line_and_the_trace_stands_above(
     out, err = capsys.readouterr()
     assert out == ""
     if error is not None and wants_trace:
-        inner = error.error if isinstance(error, ThroughHydra) else error
+        inner = error.args[0] if isinstance(error, ThroughHydra) else error
         assert type(inner).__name__ in err and len(err) > len(said) and err.endswith(said)
     else:
         assert err == said

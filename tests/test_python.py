@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dropout_sweeps
@@ -16,6 +17,7 @@ import psutil
 import pytest
 from configs import REPOSITORY
 from dropout_sweeps import InputError, MachineError, Sweep, _calls, _progress, load_model, plan, run, sweep
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.errors import command, events
 
@@ -219,6 +221,12 @@ def test_importing_it_takes_no_torch_and_minds_no_other_src(tmp_path: Path) -> N
     assert f"ImportError: a package src of another project was imported before: {tmp_path}" in done.stderr
 
 
+@pytest.mark.parametrize("output", ["a b", 'a"b', "a\\b", "a\\", 'a\\"b', "a\\\\b\\\\"])
+def test_a_folder_of_any_name_is_the_one_that_is_meant(output: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides(_calls._checked((), output))
+    assert override.value() == output
+
+
 def test_the_bar_in_a_notebook_says_how_far_it_is() -> None:
     event = {"event": "progress", "runs": 8, "finished": 3, "failed": 1, "skipped": 2, "seconds_left": 61.2}
     said = _progress._counts(event)
@@ -232,6 +240,15 @@ def test_the_bar_in_a_notebook_says_how_far_it_is() -> None:
     )
     assert _progress._end({"state": "finished", "trained": False}) == "finished, and not trained again"
     assert not _progress.in_notebook()
+
+
+def test_the_bar_in_a_notebook_outlives_a_loss_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: list[str] = []
+    cell = SimpleNamespace(update=lambda html: pages.append(html.data))
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: cell)
+    row = events.plain({"epoch": 1, "train_loss": float("nan"), "test_acc": 0.1})
+    _progress.Progress().show({"event": "epoch", "epochs": 2, "row": row})
+    assert "epoch 1 of 2" in pages[-1] and "train loss nan, test accuracy 0.1000" in pages[-1]
 
 
 def test_the_names_are_there() -> None:

@@ -265,7 +265,7 @@ def test_a_worker_whose_data_differ_fails_that_run(monkeypatch: pytest.MonkeyPat
 
 def test_jobs_of_a_sweep_share_their_provenance() -> None:
     first, second = (make_job(seed=seed) for seed in range(2))
-    assert first.planned is second.planned
+    assert first.provenance is second.provenance
 
 
 def test_the_record_names_code_and_commit(tmp_path: Path) -> None:

@@ -19,14 +19,12 @@ from src.stats import (
     binomial_se,
     common_seeds,
     correlation,
-    effect_size,
     judge,
     mean_interval,
     needed_seeds,
     paired,
     paired_p_value,
     pooled_half_width,
-    probability_of_superiority,
     sign_flip,
     summarise,
     t_interval,
@@ -128,9 +126,10 @@ def test_equal_differences_are_no_proof() -> None:
     found = paired([0.8712, 0.8614], [0.87, 0.8602])
     assert found.p == 0.5
     assert found.effect is None
+    assert paired([0.1] * 3, [0.0] * 3).effect is None, "whose mean is another number than 0.1"
     assert paired_p_value([0.0, 0.0, 0.0]) == 1
     assert paired_p_value([0.1]) is None
-    assert effect_size([0.1]) is None
+    assert paired([0.1], [0.0]).effect is None
 
 
 def test_no_common_seed() -> None:
@@ -139,7 +138,7 @@ def test_no_common_seed() -> None:
     assert found.interval is None
     assert found.p is None
     assert math.isnan(found.difference)
-    assert math.isnan(probability_of_superiority([], []))
+    assert math.isnan(found.superiority)
     with pytest.raises(ValueError, match="common seed"):
         paired([1.0], [1.0, 2.0])
 
@@ -202,8 +201,8 @@ def test_little_data_decides_nothing() -> None:
 def test_ties_are_ties_whatever_their_last_digit(values: list[tuple[float, float]]) -> None:
     a, b = (np.array(side) for side in zip(*values, strict=True))
     off = 7e-18 * (-1) ** np.arange(len(a))
-    assert probability_of_superiority(a + off, b) == probability_of_superiority(a, b)
-    assert probability_of_superiority([0.1 + 0.2] * 20, [0.3] * 20) == 0.5
+    assert paired(a + off, b).superiority == paired(a, b).superiority
+    assert paired([0.1 + 0.2] * 20, [0.3] * 20).superiority == 0.5
 
 
 @quick

@@ -270,7 +270,7 @@ def test_what_a_file_says_of_hydra_wins_over_our_defaults(hydra_loader: Any, tmp
 
 
 @pytest.mark.parametrize(
-    "sweeper", [ArmsSweeper([], {"dropout2": "0.2"}), OptunaSweeper({"dropout2": "0.2"})]
+    "sweeper", [ArmsSweeper(arms=[], params={"dropout2": "0.2"}), OptunaSweeper({"dropout2": "0.2"})]
 )
 def test_what_refers_to_a_key_in_a_file_is_the_jobs_own(sweeper: Any) -> None:
     block = {"arms": ["dropout2=${dropout1}"], "params": {"dropout2": "${dropout1}"}}

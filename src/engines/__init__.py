@@ -102,5 +102,4 @@ def start(settings: Settings) -> Engine:
         what = f"pip install -e '.[{settings.backend}]'"
         raise InputError("hydra.launcher.backend", settings.backend, f"{package} is not installed: {what}")
     module = importlib.import_module(f"src.engines.{settings.backend}")
-    engine: Engine = module.Backend(settings)
-    return engine
+    return module.Backend(settings)

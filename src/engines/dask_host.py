@@ -96,17 +96,14 @@ def _data(name: str) -> bytes:
     address = get_worker().address
     with worker_client() as client:
         data = client.submit(bytes, Future(name, client), workers=[address], pure=False)
-        files: bytes = data.result(timeout=DATA_SECONDS)
-        return files
+        return data.result(timeout=DATA_SECONDS)
 
 
 def call(name: str, pack: bytes) -> bytes:
     """The task that Dask runs: a pack for the process of sweep `name`."""
     worker = get_worker()
     key, tasks = worker.get_current_task(), worker.state.tasks
-    host: Any = worker.plugins[name]
-    answer: bytes = host.call(pack, lambda: key in tasks and tasks[key].state != "cancelled")
-    return answer
+    return worker.plugins[name].call(pack, lambda: key in tasks and tasks[key].state != "cancelled")
 
 
 # by value: for what is sent by itself, and for what is sent within another object

@@ -89,21 +89,20 @@ class Backend(Engine):
 
     def wait(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        if self._running:
-            for future in wait(self._running, return_when=FIRST_COMPLETED).done:
-                pack = self._running.pop(future)
-                try:
-                    outcome, gpu_lost = future.result()
-                except (BrokenProcessPool, TerminatedWorkerError):
-                    self._lost.append((pack, DEATH))
-                    continue
-                outcomes.append((pack, outcome))
-                if gpu_lost:
-                    # the next pack gets a new process; the one that waits for this process is handed back
-                    outcomes += [(waiting, []) for waiting in self._running.values()]
-                    self._running.clear()
-                    self.close()
-                    break
+        for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+            pack = self._running.pop(future)
+            try:
+                outcome, gpu_lost = future.result()
+            except (BrokenProcessPool, TerminatedWorkerError):
+                self._lost.append((pack, DEATH))
+                continue
+            outcomes.append((pack, outcome))
+            if gpu_lost:
+                # the next pack gets a new process; the one that waits for this process is handed back
+                outcomes += [(waiting, []) for waiting in self._running.values()]
+                self._running.clear()
+                self.close()
+                break
         if self._lost and not self._running:
             # told together, so that none of them counts as dead twice; the next pack gets a new pool
             outcomes += self._lost

@@ -138,7 +138,7 @@ class Queue:
         return max(1, int(min(in_time, self._largest, left // (2 * self._workers))))
 
     def _stack(self, key: Hashable, capacity: int) -> int:
-        """Runs for a GPU that trains `held` at once: more would share its death without being faster."""
+        """Runs for a GPU that trains `capacity` at once: more would share its death without being faster."""
         if self._size is not None:
             return min(self._size, capacity)
         # in as few rounds as memory allows, in which all GPUs have as much to do; kinds share the GPUs

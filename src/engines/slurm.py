@@ -157,13 +157,10 @@ class Backend(Engine):
         """What the job had begun, and what is handed back."""
         (pack, _), (_, how) = self._running[number], self._over[number]
         self._forget(number)
-        begun: list[Job] = []
-        waiting: list[Job] = []
-        for job in pack:
-            (begun if (job.folder / "train.log").exists() else waiting).append(job)
-        if not begun:  # it did not come that far, or its files have not come into sight
-            begun, waiting = waiting, []
-        return [(begun, Death(how)), (waiting, [])]
+        # none where it did not come that far, or its files have not come into sight
+        begun = [job for job in pack if (job.folder / "train.log").exists()] or pack
+        ids = {job.id for job in begun}
+        return [(begun, Death(how)), ([job for job in pack if job.id not in ids], [])]
 
     def _forget(self, number: str) -> None:
         _, result = self._running.pop(number)

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, ParamSpec
+from typing import NoReturn, ParamSpec
 
 from src.errors import events, messages, terminal
 
@@ -36,8 +36,6 @@ EXIT_CODES = (
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")
 """Signals that end a command cleanly; the first one is that of Ctrl-C."""
 
-_NO_VALUE = object()
-
 
 class InputError(ValueError):
     """Bad input, said in one line.
@@ -51,13 +49,11 @@ class InputError(ValueError):
     dropout1=1.5: must be a number from 0 to 1
     """
 
-    def __init__(self, message: str, value: object = _NO_VALUE, right: str = "") -> None:
+    def __init__(self, message: str, value: object = None, right: str | None = None) -> None:
         # exceptions are pickled by their arguments
-        super().__init__(*((message,) if value is _NO_VALUE else (message, value, right)))
-        is_message = value is _NO_VALUE
-        self.key = None if is_message else message
-        self.value = None if is_message else value
-        self.right = message if is_message else right
+        super().__init__(*((message,) if right is None else (message, value, right)))
+        self.key = None if right is None else message
+        self.value, self.right = value, message if right is None else right
 
     def __str__(self) -> str:
         return self.right if self.key is None else f"{self.key}={shown(self.value)}: {self.right}"
@@ -95,19 +91,11 @@ def writing(path: Path) -> Iterator[None]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal of `SIGNALS` asked for the end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+    """A signal of `SIGNALS`, whose number is the argument, asked for the end."""
 
 
 class ThroughHydra(BaseException):
-    """An error on its way through Hydra, which catches every `Exception` and would print a line beside ours."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
+    """Carries an error through Hydra, which catches every `Exception` and would print a line beside ours."""
 
 
 def shown(value: object) -> str:
@@ -157,34 +145,31 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             try:
                 return main(*args, **kwargs) or DONE
             except ThroughHydra as carrier:
-                return _said(carrier.error, wants_trace)
+                return _report(carrier.args[0], wants_trace)
             except (Exception, KeyboardInterrupt) as error:
-                return _said(error, wants_trace)
+                return _report(error, wants_trace)
 
     return wrapped
 
 
-def _said(error: BaseException, wants_trace: bool) -> int:
+def _report(error: BaseException, wants_trace: bool) -> int:
     """Says an error; its exit code."""
     if wants_trace:
         traceback.print_exception(error)
+    notes = list(getattr(error, "__notes__", ()))
     if isinstance(error, KeyboardInterrupt):
-        code = 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
-        line = ": ".join(filter(None, ["interrupted", "; ".join(_notes(error))]))
+        code = 128 + (error.args[0] if isinstance(error, Interrupted) else signal.SIGINT)
+        line = ": ".join(filter(None, ["interrupted", "; ".join(notes)]))
     else:
         code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
-        line = "; ".join([f"error: {one_line(error)}", *_notes(error)])
+        line = "; ".join([f"error: {one_line(error)}", *notes])
     if not events.is_call:
         print(line, file=sys.stderr)
     # Hydra's errors have a key and a value as well, of other meanings
     names = ("key", "value", "right") if isinstance(error, InputError) else ()
-    said = {name: getattr(error, name) for name in names}
-    events.tell("error", code=code, message=line.removeprefix("error: "), **said)
+    parts = {name: getattr(error, name) for name in names}
+    events.tell("error", code=code, message=line.removeprefix("error: "), **parts)
     return code
-
-
-def _notes(error: BaseException) -> list[str]:
-    return list(getattr(error, "__notes__", ()))
 
 
 @contextlib.contextmanager
@@ -194,11 +179,8 @@ def _signals() -> Iterator[None]:
     Those that come after it are ignored until the process has ended: they would cut short what keeps the results
     together, or leave a trace.
     """
-    is_ending = False
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        nonlocal is_ending
-        is_ending = True
         for later in caught:
             signal.signal(later, signal.SIG_IGN)
         raise Interrupted(number)
@@ -213,25 +195,21 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
-        if not is_ending:
-            for number, before in caught.items():
+        for number, before in caught.items():
+            if signal.getsignal(number) is interrupt:  # else the process is ending
                 signal.signal(number, before)
 
 
 # Hydra
 
 
-def through_hydra(task: Callable[P, Any]) -> Callable[P, Any]:
-    """Lets a task's errors reach `command` as they are."""
-
-    @functools.wraps(task)
-    def carried(*args: P.args, **kwargs: P.kwargs) -> Any:
-        try:
-            return task(*args, **kwargs)
-        except Exception as error:
-            raise ThroughHydra(error) from None
-
-    return carried
+@contextlib.contextmanager
+def through_hydra() -> Iterator[None]:
+    """Lets a task's errors reach `command` as they are: `@through_hydra()` above it."""
+    try:
+        yield
+    except Exception as error:
+        raise ThroughHydra(error) from None
 
 
 @contextlib.contextmanager
@@ -270,8 +248,8 @@ def one_line(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if said := messages.sentence(error):
-        return said
+    if line := messages.sentence(error):
+        return line
     message, cause = messages.plain(error), messages.plain(error.__cause__)
     if not _is_input(error) and not isinstance(error, OSError):
         message = f"{type(error).__name__}: {message}; HYDRA_FULL_ERROR=1 shows where"

@@ -36,11 +36,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (r"Config group override must be a string", f"{{nameless}}: must be the name of a choice; {HELP} them"),
     (
-        r"(?P<key>\S+) appears more than once in the final defaults list",
-        "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
-    ),
-    (
-        r"Multiple values for (?P<key>\S+)\. ",
+        r"(?P<key>\S+)(?: appears more than once in the final defaults list|\. To override a value use)",
         "{typed}: {key} has a choice already; change it by {key}=NAME, without a +",
     ),
     (
@@ -199,8 +195,7 @@ def _unclosed(typed: str, read: str) -> str:
 def _misplaced(typed: str, at: str) -> str:
     """What is wrong with an argument in which the character `at` was met where none such may stand."""
     unclosed = _unclosed(typed, "")
-    blank = repr(" ")
-    return unclosed if "not closed" in unclosed else f"a {at or blank} cannot stand there; {QUOTES}"
+    return unclosed if "not closed" in unclosed else f"a {at or repr(' ')} cannot stand there; {QUOTES}"
 
 
 def _unquoted(before: str) -> str:

@@ -112,8 +112,7 @@ def check(chosen: Sequence[str], key: str = "logger") -> None:
 
 def make(name: str, output: Path) -> Logger:
     """The tracker of this name; its package is imported only now."""
-    tracker: Logger = _module(name).Tracker(output)
-    return tracker
+    return _module(name).Tracker(output)
 
 
 def _module(name: str) -> Any:

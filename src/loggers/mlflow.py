@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +88,11 @@ class Tracker(Logger):
             if name != "epoch" and not math.isinf(value)
         ]
         params = [Param(key, "null" if value is None else str(value)) for key, value in run.params.items()]
-        for some in _parts(metrics, MOST_METRICS):
-            self._client.log_batch(made, metrics=some)
-        for some in _parts(params, MOST_PARAMS):
-            self._client.log_batch(made, params=some, tags=[RunTag("state", run.state)])
+        for n in range(0, len(metrics), MOST_METRICS):
+            self._client.log_batch(made, metrics=metrics[n : n + MOST_METRICS])
+        for n in range(0, len(params), MOST_PARAMS):
+            part, state = params[n : n + MOST_PARAMS], RunTag("state", run.state)
+            self._client.log_batch(made, params=part, tags=[state])
         # last: until then it is half a run
         ended = round(1000 * run.ended)
         self._client.set_terminated(made, "FAILED" if run.diverged else "FINISHED", end_time=ended)
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

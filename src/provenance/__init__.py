@@ -111,23 +111,16 @@ def checkout() -> Mapping[str, Any]:
     """
     if not (REPOSITORY / ".git").exists():
         return {}
-    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    if commit is None or status is None:
-        return {}
-    lines = [line for line in status.splitlines() if not line.startswith("??")]
-    unknown = [line for line in status.splitlines() if line.startswith(("?? src/", "?? conf/"))]
-    return {"commit": commit.strip(), "dirty": bool(lines or unknown)}
-
-
-def _git(*arguments: str) -> str | None:
-    """What git prints; None without git, or where it refuses."""
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
     # a hook of git's sets variables that lead elsewhere
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    command = ["git", "--no-optional-locks", *arguments]
     try:
-        done = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=10, check=False
+        status = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout if done.returncode == 0 else None
+        return {}
+    head, *lines = status.stdout.splitlines()
+    commit = head.removeprefix("# branch.oid ")
+    differing = [line for line in lines if line[0] not in "#?" or line.startswith(("? src/", "? conf/"))]
+    return {} if commit == "(initial)" else {"commit": commit, "dirty": bool(differing)}

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-import importlib.util
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from src.errors import REPOSITORY
 
@@ -78,7 +80,8 @@ def closure(name: str, path: Path, root: Path) -> dict[str, str]:
     while waiting:
         name, path = waiting.pop()
         digest, imported = _read(name, path, sys.modules.get(name))
-        checksums[_label(name, path, root)] = digest
+        inside = path.is_relative_to(root)
+        checksums[path.relative_to(root).as_posix() if inside else f"{name.replace('.', '/')}.py"] = digest
         for other in imported:
             for module, location in _located(other, root):
                 if module not in seen and module not in FRAMEWORK:
@@ -103,19 +106,17 @@ def imports(tree: ast.AST, package: str) -> Iterator[str]:
     ['a.b', 'src.noise', 'src.noise.c', 'd', 'd.*']
     """
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")
-            start = parts[: len(parts) + 1 - node.level] if node.level else []
-            base = ".".join([*start, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called = getattr(node.func, "attr", getattr(node.func, "id", None))
-            if called in ("import_module", "__import__") and isinstance(name := node.args[0].value, str):
-                with contextlib.suppress(ImportError):  # it leads out of the package
-                    yield importlib.util.resolve_name(name, package)
+        with contextlib.suppress(ImportError):  # of a relative one that leads out of the package
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = resolve_name("." * node.level + (node.module or ""), package)
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                called = getattr(node.func, "attr", getattr(node.func, "id", None))
+                if called in ("import_module", "__import__") and isinstance(name := node.args[0].value, str):
+                    yield resolve_name(name, package)
 
 
 @cache  # a process trains with what it imported first; a module that is made anew is read anew
@@ -145,12 +146,6 @@ def _located(name: str, root: Path) -> Iterator[tuple[str, Path]]:
             if path.is_file():
                 yield ".".join(parts[:end]), path
                 break
-
-
-def _label(name: str, path: Path, root: Path) -> str:
-    if path.is_relative_to(root):
-        return path.relative_to(root).as_posix()
-    return f"{name.replace('.', '/')}.py"
 
 
 def _parsed(source: bytes) -> ast.Module | None:
@@ -202,18 +197,15 @@ def _does_nothing(statement: ast.stmt) -> bool:
     return is_constant or isinstance(statement, ast.Pass)
 
 
-def _joined(values: Iterable[ast.expr]) -> list[ast.expr]:
+def _joined(values: Iterable[Any]) -> list[Any]:
     """Parts of an f-string, texts that follow each other as one: versions of Python cut them differently."""
-    parts: list[ast.expr] = []
-    for value in values:
-        if isinstance(value, ast.Constant):
-            text = str(value.value)
-            if parts and isinstance(last := parts[-1], ast.Constant):
-                text = f"{last.value!s}{text}"
-                parts.pop()
+    parts: list[Any] = []
+    for kind, group in itertools.groupby(values, type):
+        if kind is ast.Constant:
+            text = "".join(str(value.value) for value in group)
             parts += [ast.Constant(text)] if text else []
         else:
-            parts.append(value)
+            parts += group
     return parts
 
 

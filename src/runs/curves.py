@@ -14,7 +14,6 @@ MOST_MARKERS = 30
 
 def draw_curves(folder: Path) -> None:
     """Draws the run's `metrics.csv` into `curves.png` beside it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -22,7 +21,6 @@ def draw_curves(folder: Path) -> None:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) for row in rows]
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
     accuracy = figure.subplots()
     loss = accuracy.twinx()
     curves = (

@@ -34,21 +34,16 @@ class Job:
     """Hydra's own config as plain dicts, for `.hydra/hydra.yaml`; empty where another process writes `.hydra/`."""
     number: int | None = None
     """In the sweep, from 0; None for a single run."""
-    planned: Provenance | None = None
-    """The code and data that it is to be trained with: those of the process that makes the job."""
+    provenance: Provenance = None  # type: ignore[assignment]
+    """The code and data that it is to be trained with; not given, those of the process that makes the job."""
 
     def __post_init__(self) -> None:
-        if self.planned is None:
-            object.__setattr__(self, "planned", provenance.of(self.run))
-
-    @property
-    def provenance(self) -> Provenance:
-        assert self.planned is not None
-        return self.planned
+        if self.provenance is None:
+            object.__setattr__(self, "provenance", provenance.of(self.run))
 
     @cached_property
     def id(self) -> str:
-        return store.run_id(config.result_config(self.run, self.planned))
+        return store.run_id(config.result_config(self.run, self.provenance))
 
     @property
     def folder(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -79,22 +79,36 @@ def _loss(column: str, name: str) -> Measure:
     return Measure(column, name, "nats", "nats", 1, 4, False)
 
 
-TEST_ACC = _accuracy("test_acc", "test accuracy")
-TEST_LOSS = _loss("test_loss", "test cross-entropy")
-TRAIN_ACC = _accuracy("train_acc", "train accuracy")
-TRAIN_LOSS = _loss("train_loss", "train cross-entropy")
-TEST_ECE = Measure("test_ece", "expected calibration error", "%", "pp", 100, 2, False)
-EMA_TEST_ACC = _accuracy("ema_test_acc", "test accuracy, averaged weights")
-EMA_VAL_ACC = _accuracy("ema_val_acc", "validation accuracy, averaged weights")
-"""Both by the average of the weights that `probe.ema` keeps."""
-EVAL_TRAIN_ACC = _accuracy("eval_train_acc", "train accuracy, noise off")
-EVAL_TRAIN_LOSS = _loss("eval_train_loss", "train cross-entropy, noise off")
-VAL_ACC = _accuracy("val_acc", "validation accuracy")
-VAL_LOSS = _loss("val_loss", "validation cross-entropy")
-NOISY_TEST_ACC = _accuracy("noisy_test_acc", "test accuracy, one noisy pass")
-NOISY_TEST_LOSS = _loss("noisy_test_loss", "test cross-entropy, one noisy pass")
-NOISY_TEST_ECE = replace(TEST_ECE, column="noisy_test_ece", name="expected calibration error, one noisy pass")
-"""Of the trained net, with `probe.test_time`."""
+def _ece(column: str, name: str) -> Measure:
+    return Measure(column, name, "%", "pp", 100, 2, False)
+
+
+METRICS = {
+    measure.column: measure
+    for measure in (
+        _accuracy("test_acc", "test accuracy"),
+        _loss("test_loss", "test cross-entropy"),
+        _accuracy("train_acc", "train accuracy"),
+        _loss("train_loss", "train cross-entropy"),
+        _accuracy("val_acc", "validation accuracy"),
+        _loss("val_loss", "validation cross-entropy"),
+        _ece("test_ece", "expected calibration error"),
+        # both by the average of the weights that `probe.ema` keeps
+        _accuracy("ema_test_acc", "test accuracy, averaged weights"),
+        _accuracy("ema_val_acc", "validation accuracy, averaged weights"),
+        _accuracy("eval_train_acc", "train accuracy, noise off"),
+        _loss("eval_train_loss", "train cross-entropy, noise off"),
+        # of the trained net, with `probe.test_time`
+        _accuracy("noisy_test_acc", "test accuracy, one noisy pass"),
+        _loss("noisy_test_loss", "test cross-entropy, one noisy pass"),
+        _ece("noisy_test_ece", "expected calibration error, one noisy pass"),
+    )
+}
+"""Measures that arms can be compared by, by their column of `metrics.csv`."""
+
+TEST_ACC, TEST_LOSS, TEST_ECE = (METRICS[f"test_{name}"] for name in ("acc", "loss", "ece"))
+TRAIN_ACC, TRAIN_LOSS = METRICS["train_acc"], METRICS["train_loss"]
+VAL_ACC, VAL_LOSS, EMA_VAL_ACC = METRICS["val_acc"], METRICS["val_loss"], METRICS["ema_val_acc"]
 
 VARIANCES = tuple(
     Measure(
@@ -105,31 +119,8 @@ VARIANCES = tuple(
 )
 """Of the hidden layers' activations; compared as ratios."""
 
-METRICS = {
-    measure.column: measure
-    for measure in (
-        TEST_ACC,
-        TEST_LOSS,
-        TRAIN_ACC,
-        TRAIN_LOSS,
-        VAL_ACC,
-        VAL_LOSS,
-        TEST_ECE,
-        EMA_TEST_ACC,
-        EMA_VAL_ACC,
-        EVAL_TRAIN_ACC,
-        EVAL_TRAIN_LOSS,
-        NOISY_TEST_ACC,
-        NOISY_TEST_LOSS,
-        NOISY_TEST_ECE,
-    )
-}
-"""Measures that arms can be compared by, by their column of `metrics.csv`."""
-
 OURS = {**METRICS, **{measure.column: measure for measure in VARIANCES}}
 """By their column all that a sweep may declare to decide, beside what components declare."""
-
-DIRECTIONS = {"higher": True, "lower": False, None: None}
 
 
 def of_column(column: str, declared: Mapping[str, str | None] = MappingProxyType({})) -> Measure:
@@ -138,7 +129,7 @@ def of_column(column: str, declared: Mapping[str, str | None] = MappingProxyType
     Args:
         declared: where the metrics that components declare are better, see `src.runs.declared`.
     """
-    better = DIRECTIONS[declared.get(column)]
+    better = {"higher": True, "lower": False}.get(declared.get(column) or "")
     return OURS.get(column) or Measure(column, column, "", "", 1, 4, better)
 
 

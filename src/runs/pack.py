@@ -75,8 +75,7 @@ def receive(job: Job, files: Mapping[str, bytes]) -> Record:
                 store.write_whole(job.folder / name, files[name])
     except OSError as error:
         return record_broken(job, error)
-    received: Record = json.loads(files["run.json"])
-    return received
+    return json.loads(files["run.json"])
 
 
 def gpu_lost() -> bool:
@@ -176,10 +175,9 @@ def _train_together(jobs: Sequence[Job], device: str, progress: Progress | None)
                     raise GpuLostError from error
                 return _apart(jobs, device, progress)
             return [_failed(jobs[0], rows[0], error, logs[0], time.perf_counter() - started)]
+        seconds = (time.perf_counter() - started) / len(jobs)
         return [
-            _ended(
-                job, trained, number, rows[number], logs[number], (time.perf_counter() - started) / len(jobs)
-            )
+            _ended(job, trained, number, rows[number], logs[number], seconds)
             for number, job in enumerate(jobs)
         ]
 
@@ -199,7 +197,7 @@ def _failed(
     """Records a run in which an exception was raised."""
     log.error("failed: %s", error, exc_info=error)
     store.write_metrics(job.folder, rows)
-    names = {group: getattr(job.run, group).name for group in ("noise", "schedule", "optimizer", "model")}
+    names = {group: getattr(job.run, group).name for group in provenance.GROUPS}
     message = str(error) if isinstance(error, InputError) else components.in_hook(error, names)
     record = make_record(job, store.FAILED, message, rows=rows, seconds=seconds)
     store.write_record(job.folder, record)
@@ -210,16 +208,22 @@ def _ended(
     job: Job, trained: Trained, number: int, rows: Sequence[Row], log: logging.Logger, seconds: float
 ) -> Record:
     """Records a run that finished or diverged, the stack's run of this number, and writes what else it leaves."""
+    import torch
+
+    from src.training.probes import of_run
+
     epoch = trained.diverged_in[number]
     error = f"the loss ceased to be finite in epoch {epoch}" if epoch else None
     contents: dict[str, bytes] = {}
     if error:
         log.error("diverged: %s", error)
     elif job.run.save_model:
-        contents[store.WEIGHTS] = _weights(trained, number)
+        weights = io.BytesIO()
+        torch.save(trained.state(number), weights)
+        contents[store.WEIGHTS] = weights.getvalue()
     for name, table in zip(store.PROBES, (trained.probed, trained.test_time), strict=True):
         if table:
-            contents[name] = _csv(table, number)
+            contents[name] = store.csv_text(list(table[0][1]), of_run(table, number)).encode()
     for name, content in contents.items():
         store.write_whole(job.folder / name, content)
     contents["metrics.csv"] = (job.folder / "metrics.csv").read_bytes()
@@ -234,18 +238,3 @@ def _ended(
     )
     store.write_record(job.folder, record)
     return record
-
-
-def _weights(trained: Trained, number: int) -> bytes:
-    import torch
-
-    content = io.BytesIO()
-    torch.save(trained.state(number), content)
-    return content.getvalue()
-
-
-def _csv(table: Sequence[Any], number: int) -> bytes:
-    """A run's part of a stack's rows."""
-    from src.training.probes import of_run
-
-    return store.csv_text(list(table[0][1]), of_run(table, number)).encode()

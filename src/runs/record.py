@@ -187,5 +187,4 @@ def _shared_yaml(shared: str) -> str:
 
 def _yaml(content: Any) -> str:
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text: str = yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True)
-    return text
+    return yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True)

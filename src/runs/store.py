@@ -56,10 +56,6 @@ SCHEMA = 3
 framework's own code (`source.FRAMEWORK`). That of noises, schedules, optimizers and models is in the ID itself."""
 
 
-CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-"""Of what an ID is made of."""
-
-
 class Damaged(Exception):
     """A file of a run that cannot be what we wrote: truncated, emptied or edited."""
 
@@ -69,7 +65,7 @@ def run_id(result_config: Mapping[str, Any]) -> str:
 
     `result_config` holds what can change the result and nothing else (see `config.result_config`).
     """
-    canonical = CANONICAL.encode([SCHEMA, result_config])
+    canonical = json.dumps([SCHEMA, result_config], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
@@ -150,17 +146,22 @@ def check_file(folder: Path, name: str, record: Mapping[str, Any]) -> None:
 
 def _owed(path: Path, record: Mapping[str, Any]) -> bytes:
     """Content of a file that a run of this state has."""
+    content = _read(path)
+    if content is None:
+        raise Damaged(f"{path} is missing though the run is {record['state']}")
+    return content
+
+
+def _read(path: Path) -> bytes | None:
+    """A file's content; None where there is none. An error of the disk is raised as it is, any other is damage."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise Damaged(f"{path} is missing though the run is {record['state']}") from None
+        return None
     except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: OSError) -> Exception:
-    """What it says of this file; where it says nothing of it but of the disk, the error itself."""
-    return error if is_of_the_disk(error) else Damaged(f"{path} cannot be read ({error.strerror})")
+        if is_of_the_disk(error):
+            raise
+        raise Damaged(f"{path} cannot be read ({error.strerror})") from None
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -176,12 +177,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             `metrics.csv` that has lost rows or is another one than was written; likewise of the probes' files.
     """
     path = folder / "run.json"
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
+    if (text := _read(path)) is None:
         return None
-    except OSError as error:
-        raise _unreadable(path, error) from None
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
@@ -202,22 +199,23 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def _check_metrics(path: Path, record: Mapping[str, Any]) -> None:
     content = _owed(path, record)
-    lines = content.split(b"\n")
     try:
         epochs, final = int(record["config"]["epochs"]), dict(record["final"])
     except (KeyError, TypeError, ValueError):
         raise Damaged(f"{path.parent / 'run.json'} is damaged: it holds no config or no final row") from None
-    header = lines[0].decode(errors="replace").split(",")
-    last = lines[-2].decode(errors="replace").split(",") if len(lines) == epochs + 2 else []
-    numbers = [line.partition(b",")[0] for line in lines[1:-1]]
-    if numbers != [b"%d" % epoch for epoch in range(1, epochs + 1)] and header[0] == "epoch":
-        last = []
+    *lines, rest = content.decode(errors="replace").split("\n")
+    header, last = (lines[number].split(",") if lines else [] for number in (0, -1))
+    is_whole = (
+        not rest
+        and len(lines) == epochs + 1
+        and [line.partition(",")[0] for line in lines] == ["epoch", *map(str, range(1, epochs + 1))]
+        and ["" if cell in NOT_FINITE else cell for cell in last]
+        == ["" if final.get(key) is None else str(final[key]) for key in header]
+    )
     digests = record.get("files")
     if isinstance(digests, dict) and digests.get(path.name, known := digest(content)) != known:
-        last = []
-    written = ["" if final.get(key) is None else str(final[key]) for key in header]
-    told = ["" if cell in NOT_FINITE else cell for cell in last]
-    if lines[-1] != b"" or len(last) != len(header) or told != written:
+        is_whole = False
+    if not is_whole:
         raise Damaged(f"{path} is damaged: it does not hold the {epochs} epochs that run.json speaks of")
 
 
@@ -232,7 +230,7 @@ def size_text(count: float) -> str:
     '12.3 kB'
     """
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
+        if count < 999.5:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"

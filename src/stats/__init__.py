@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-CONFIDENCE = 0.95
 ALPHA = 0.05
 RESAMPLES = 9_999
 RESAMPLED_AT_ONCE = 2**21
@@ -74,9 +73,9 @@ class Paired:
     interval: Interval | None
     """Student's t interval of the mean; None for n < 2."""
     superiority: float
-    """P(a > b) over the seeds, see `probability_of_superiority`."""
+    """P(a > b): share of the seeds on which a > b, ties counted half; NaN for n = 0."""
     effect: float | None
-    """Cohen's d_z, see `effect_size`."""
+    """Cohen's d_z: mean of the differences over their SD; None for n < 2 or equal differences."""
     p: float | None
     """Two-sided, of the paired t-test; None for n < 2."""
     correlation: float | None
@@ -114,14 +113,29 @@ def mean_interval(values: ArrayLike, resamples: int = RESAMPLES) -> Interval | N
         values: shape (n,), finite.
         resamples: of the bootstrap.
     """
+    interval, sample = t_interval(values), np.sort(np.asarray(values, dtype=float))
+    is_t = interval is not None and interval.method == "t"
+    if not (is_t and SMALLEST_BOOTSTRAP <= len(sample) <= LARGEST_BOOTSTRAP):
+        return interval
     # Sorted, and turned so that the sample and its mirror image are resampled alike: the interval then
     # depends neither on the order of the seeds nor, but for its sign, on which arm is taken from which.
-    sample = np.sort(np.asarray(values, dtype=float))
     mirror = -sample[::-1]
-    if len(sample) > 1 and tuple(mirror) < tuple(sample):
-        turned = _mean_interval(mirror, resamples)
-        return Interval(-turned.upper, -turned.lower, turned.method)
-    return _mean_interval(sample, resamples) if len(sample) > 1 else None
+    sign = -1 if tuple(mirror) < tuple(sample) else 1
+    with np.errstate(all="ignore"):
+        ends = stats.bootstrap(
+            (sample if sign > 0 else mirror,),
+            np.mean,
+            n_resamples=resamples,
+            confidence_level=1 - ALPHA,
+            method="BCa",
+            batch=max(1, RESAMPLED_AT_ONCE // len(sample)),  # the numbers are the same, whatever it is
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    if not np.isfinite(ends).all():
+        return interval
+    low, high = sorted(sign * float(end) for end in ends)
+    mean = _mean(sample)  # rounding can put that of nearly equal values a last digit outside
+    return Interval(min(low, mean), max(high, mean), "BCa")
 
 
 def _mean(sample: NDArray[np.float64]) -> float:
@@ -133,29 +147,6 @@ def _sd(sample: NDArray[np.float64]) -> float:
     """Sample standard deviation, as exact as `_mean`."""
     mean = _mean(sample)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in sample) / (len(sample) - 1))
-
-
-def _mean_interval(sample: NDArray[np.float64], resamples: int) -> Interval:
-    mean = _mean(sample)
-    if sample[0] == sample[-1]:
-        return Interval(mean, mean, "constant")
-    if SMALLEST_BOOTSTRAP <= len(sample) <= LARGEST_BOOTSTRAP:
-        with np.errstate(all="ignore"):
-            found = stats.bootstrap(
-                (sample,),
-                np.mean,
-                n_resamples=resamples,
-                confidence_level=CONFIDENCE,
-                method="BCa",
-                batch=max(1, RESAMPLED_AT_ONCE // len(sample)),  # the numbers are the same, whatever it is
-                rng=np.random.default_rng(0),
-            ).confidence_interval
-        if math.isfinite(found.low) and math.isfinite(found.high):
-            # Rounding can put the mean of nearly equal values a last digit outside.
-            return Interval(min(float(found.low), mean), max(float(found.high), mean), "BCa")
-    found_t = t_interval(sample)
-    assert found_t is not None
-    return found_t
 
 
 def summarise(values: ArrayLike) -> Summary:
@@ -201,13 +192,15 @@ def paired(a: ArrayLike, b: ArrayLike, alpha: float = ALPHA) -> Paired:
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"arms of shapes {first.shape} and {second.shape}; one value a common seed is right")
     differences = np.sort(rounded_differences(first, second))
+    n, sd = len(differences), _sd(differences) if len(differences) > 1 else None
+    mean = _mean(differences) if n else math.nan
     return Paired(
-        n=len(differences),
-        difference=_mean(differences) if len(differences) else math.nan,
-        sd=_sd(differences) if len(differences) > 1 else None,
+        n=n,
+        difference=mean,
+        sd=sd,
         interval=t_interval(differences, alpha),
-        superiority=probability_of_superiority(first, second),
-        effect=effect_size(differences),
+        superiority=float(np.mean(differences > 0) + np.mean(differences == 0) / 2) if n else math.nan,
+        effect=mean / sd if sd and np.ptp(differences) else None,
         p=paired_p_value(differences),
         correlation=correlation(first, second),
     )
@@ -218,28 +211,12 @@ def rounded_differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return np.round(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), 12)
 
 
-def probability_of_superiority(a: ArrayLike, b: ArrayLike) -> float:
-    """Share of the seeds on which a > b, ties counted half; shapes (n,), NaN for n = 0."""
-    differences = rounded_differences(a, b)
-    if not len(differences):
-        return math.nan
-    return float(np.mean(differences > 0) + np.mean(differences == 0) / 2)
-
-
 def correlation(a: ArrayLike, b: ArrayLike) -> float | None:
     """Pearson's correlation of two arms over their seeds, shapes (n,); None for n < 3 or a constant arm."""
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if len(first) < 3 or min(np.ptp(first), np.ptp(second)) < 1e-12:
         return None
     return round(float(np.corrcoef(first, second)[0, 1]), 12)  # the order of a sum moves the last digits
-
-
-def effect_size(differences: ArrayLike) -> float | None:
-    """Cohen's d_z: mean of the paired differences, shape (n,), over their SD; None where undefined."""
-    sample = np.asarray(differences, dtype=float)
-    if len(sample) < 2 or np.ptp(sample) == 0:
-        return None
-    return _mean(sample) / _sd(sample)
 
 
 def paired_p_value(differences: ArrayLike) -> float | None:
@@ -313,10 +290,10 @@ def sign_flip(
     return EQUIVALENT if max(above(sample + margin), above(margin - sample)) < half else UNDECIDED
 
 
-def needed_seeds(sd: float, half_width: float, alpha: float = ALPHA) -> int:
-    """Fewest seeds whose t interval is ±half_width or shorter at this SD of the differences."""
-    n = max(2, math.ceil((stats.norm.ppf(1 - alpha / 2) * sd / half_width) ** 2))
-    while stats.t.ppf(1 - alpha / 2, n - 1) * sd / math.sqrt(n) > half_width:
+def needed_seeds(sd: float, half_width: float) -> int:
+    """Fewest seeds whose 95% t interval is ±half_width or shorter at this SD of the differences."""
+    n = max(2, math.ceil((stats.norm.ppf(1 - ALPHA / 2) * sd / half_width) ** 2))
+    while stats.t.ppf(1 - ALPHA / 2, n - 1) * sd / math.sqrt(n) > half_width:
         n += 1
     return n
 

@@ -56,7 +56,7 @@ class Looks:
         Returns:
             As many levels, in [0, alpha]; 0 where fewer than two pairs are usable.
         """
-        return _levels(self.planned, self.alpha, self.spending, tuple(usable))
+        return _levels(self, tuple(usable))
 
     def interval(self, differences: ArrayLike, usable: Sequence[int]) -> Interval | None:
         """Of the mean at the latest look; differences of shape (usable[-1],), None for fewer than two."""
@@ -78,11 +78,10 @@ class Looks:
 
 
 @lru_cache(maxsize=1024)
-def _plan(
-    planned: tuple[int, ...], alpha: float, spending: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _plan(looks: Looks) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Levels where no pair is lost, and what is spent of alpha up to each look."""
-    shapes = [math.sqrt(planned[-1] / n) if spending == OBRIEN_FLEMING else 1.0 for n in planned]
+    planned, alpha = looks.planned, looks.alpha
+    shapes = [math.sqrt(planned[-1] / n) if looks.spending == OBRIEN_FLEMING else 1.0 for n in planned]
 
     def levels(bound: float) -> NDArray[np.float64]:
         return 2 * stats.norm.sf(bound * np.array(shapes))
@@ -96,28 +95,27 @@ def _plan(
         highest[paths] = np.maximum(highest[paths], stats.norm.isf(p / 2) / shape)
     beyond = math.floor(alpha * PATHS)
     bound = float(np.partition(highest, -beyond - 1)[-beyond - 1])
-    found = [min(alpha, _rounded(level)) for level in levels(bound)]
+    nominal = [min(alpha, _rounded(level)) for level in levels(bound)]
     rejected, spent = np.zeros(PATHS, bool), []
-    for n, level in zip(planned, found, strict=True):
+    for n, level in zip(planned, nominal, strict=True):
         paths, p = tails[n]
         rejected[paths[p < level]] = True
         spent.append(min(alpha, float(rejected.mean())))
-    return tuple(found), tuple(spent)
+    return tuple(nominal), tuple(spent)
 
 
 @lru_cache(maxsize=65_536)
-def _levels(
-    planned: tuple[int, ...], alpha: float, spending: str, usable: tuple[int, ...]
-) -> tuple[float, ...]:
-    levels, spent = _plan(planned, alpha, spending)
+def _levels(looks: Looks, usable: tuple[int, ...]) -> tuple[float, ...]:
+    planned, alpha, (levels, spent) = looks.planned, looks.alpha, _plan(looks)
     if usable == planned[: len(usable)]:
         return levels[: len(usable)]
-    rejected, before, found = np.zeros(PATHS, bool), 0.0, list[float]()
+    rejected, before, nominal = np.zeros(PATHS, bool), 0.0, list[float]()
     for look, n in enumerate(usable):
         target = (
             alpha if n and look == len(planned) - 1 else float(np.interp(n, (0, *planned), (0.0, *spent)))
         )
-        level = found[-1] if look and n == usable[look - 1] else 0.0  # of the same pairs: nothing new is said
+        # of the same pairs nothing new is said
+        level = nominal[-1] if look and n == usable[look - 1] else 0.0
         if usable[: look + 1] == planned[: look + 1]:
             level = levels[look]
         elif n >= 2 and _is_coarse(alpha):
@@ -129,12 +127,12 @@ def _levels(
             count = round(amount * PATHS)
             beyond = float(alive[count]) if 0 < count < len(alive) else 0.0
             level = max(level, amount, beyond)  # a level of the amount itself is always low enough
-        found.append(min(alpha, _rounded(level)))
+        nominal.append(min(alpha, _rounded(level)))
         before = target if n >= 2 else 0.0
         if not _is_coarse(alpha):
             paths, p = _tails(planned[-1], alpha)[n]
-            rejected[paths[p < found[-1]]] = True
-    return tuple(found)
+            rejected[paths[p < nominal[-1]]] = True
+    return tuple(nominal)
 
 
 def _is_coarse(alpha: float) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from src.runs.job import Job, Record
 
 
-@through_hydra
+@through_hydra()
 def task(cfg: DictConfig) -> Any:
     """What Hydra calls for each job: trains it, or shows it where it is finished already.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def plan(*overrides: str, output: str | Path = "outputs") -> dict[str, Any]:
     Raises:
         InputError: as `sweep`.
     """
-    told = _call(["-m", *_checked(overrides, output), "hydra.sweeper.plan=true"], progress=False)
-    return {key: value for key, value in told.items() if key != "event"}
+    event = _call(["-m", *_checked(overrides, output), "hydra.sweeper.plan=true"], progress=False)
+    return {key: value for key, value in event.items() if key != "event"}
 
 
 def _checked(overrides: tuple[str, ...], output: str | Path) -> list[str]:
@@ -70,16 +71,17 @@ def _checked(overrides: tuple[str, ...], output: str | Path) -> list[str]:
             raise InputError(f"{override!r} is no override; texts such as 'dropout1=0.2,0.5' are right")
     if str(output) == "outputs" or any(override.startswith("output=") for override in overrides):
         return list(overrides)
-    text = str(output).replace("\\", "\\\\").replace('"', '\\"')
+    # in Hydra's quotes a backslash has a meaning in front of a quote alone
+    text = re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + end[2].replace('"', '\\"'), str(output))
     return [*overrides, f'output="{text}"']
 
 
-def _folder(told: Mapping[str, Any]) -> Path:
-    if "folder" not in told or told["event"] != "end":
+def _folder(event: Mapping[str, Any]) -> Path:
+    if "folder" not in event or event["event"] != "end":
         raise InputError(
             "hydra.sweeper.plan", True, "trains nothing; dropout_sweeps.plan(...) says what it says"
         )
-    return Path(told["folder"])
+    return Path(event["folder"])
 
 
 def _call(arguments: list[str], progress: bool) -> dict[str, Any]:
@@ -95,34 +97,30 @@ def _call(arguments: list[str], progress: bool) -> dict[str, Any]:
         encoding="utf-8",
         errors="replace",
     )
-    said: deque[str] = deque(maxlen=20)
-    reader = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)
+    errors: deque[str] = deque(maxlen=20)
+    reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
     reader.start()
     bar = Progress() if is_bar else None
-    try:
-        last = _followed(process, bar.show if bar else None)
-    except BaseException as error:
-        line = _interrupted(process).get("message", "interrupted; the same call goes on from here")
-        if bar:
-            bar.close(line)
-        if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(line) from None
-        raise
-    finally:
-        reader.join(timeout=5)
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe:
-                pipe.close()
+    with process:  # whose pipes it closes
+        try:
+            last = _followed(process, bar)
+        except BaseException as error:
+            line = _interrupted(process).get("message", "interrupted; the same call goes on from here")
+            if bar:
+                bar.close(line)
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(line) from None
+            raise
+        finally:
+            reader.join(timeout=5)
     if bar:
         bar.close(last.get("message", ""))
     if last.get("event") not in ("end", "plan"):
-        raise _error(last, process.returncode, "".join(said).strip())
+        raise _error(last, process.returncode, "".join(errors).strip())
     return last
 
 
-def _followed(
-    process: subprocess.Popen[str], show: Callable[[dict[str, Any]], None] | None
-) -> dict[str, Any]:
+def _followed(process: subprocess.Popen[str], bar: Progress | None) -> dict[str, Any]:
     """Shows the events of a command to its end; the last one."""
     event: dict[str, Any] = {}
     assert process.stdout is not None
@@ -131,8 +129,8 @@ def _followed(
             event = json.loads(line)
         except ValueError:  # half a line, of a command that was killed
             continue
-        if show:
-            show(event)
+        if bar:
+            bar.show(event)
     process.wait()
     return event
 
@@ -152,9 +150,9 @@ def _interrupted(process: subprocess.Popen[str]) -> dict[str, Any]:
         killer.cancel()
 
 
-def _error(last: Mapping[str, Any], code: int, said: str) -> BaseException:
+def _error(last: Mapping[str, Any], code: int, errors: str) -> BaseException:
     """What a command without a result raises."""
-    line = str(last.get("message") or (said.splitlines() or ["it said nothing"])[-1])
+    line = str(last.get("message") or (errors.splitlines() or ["it said nothing"])[-1])
     if code == BAD_INPUT:
         return InputError(last["key"], last["value"], last["right"]) if last.get("key") else InputError(line)
     if code == MACHINE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from datetime import timedelta
@@ -36,8 +37,9 @@ class Progress:
         elif event["event"] == "epoch":
             row, epochs = event["row"], event["epochs"]
             text = f"epoch {row['epoch']} of {epochs}"
-            told = f"train loss {row['train_loss']:.4f}, test accuracy {row['test_acc']:.4f}"
-            self._html_now = _bar(row["epoch"] / epochs, text, told)
+            loss = math.nan if row["train_loss"] is None else row["train_loss"]  # of a run that diverges
+            metrics = f"train loss {loss:.4f}, test accuracy {row['test_acc']:.4f}"
+            self._html_now = _bar(row["epoch"] / epochs, text, metrics)
         elif event["event"] == "end":
             self._html_now = _bar(1.0, _end(event), "")
         if time.monotonic() > self._drawn + EVERY:

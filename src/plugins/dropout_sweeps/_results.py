@@ -51,8 +51,7 @@ class Sweep:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Runs without a result: failed, diverged, unfinished, damaged or missing, each with its reason."""
-        problems: tuple[Problem, ...] = _analysis("runs").read(self.folder).problems
-        return problems
+        return _analysis("runs").read(self.folder).problems
 
     def table(self) -> pd.DataFrame:
         """`runs.csv`: a row a run, with or without a result: id, state, the swept keys, seed, the last epoch's
@@ -67,8 +66,7 @@ class Sweep:
 
     def epochs(self) -> pd.DataFrame:
         """A row a finished run and epoch: id, state, the swept keys, seed, then the columns of `metrics.csv`."""
-        frame: pd.DataFrame = _analysis("runs").read(self.folder).epochs
-        return frame
+        return _analysis("runs").read(self.folder).epochs
 
     def compare(
         self,
@@ -107,8 +105,8 @@ class Sweep:
     def _repr_html_(self) -> str:
         table = self.table()
         bad = int((table["state"] != store.FINISHED).sum())
-        told = f"{len(table)} runs" + (f", {bad} of them without a result" if bad else "")
-        return f"<div><b>{escape(self.name)}</b>: {told}, in {escape(str(self.folder))}</div>"
+        text = f"{len(table)} runs" + (f", {bad} of them without a result" if bad else "")
+        return f"<div><b>{escape(self.name)}</b>: {text}, in {escape(str(self.folder))}</div>"
 
 
 class Run:
@@ -182,12 +180,12 @@ class Run:
 
     def _repr_html_(self) -> str:
         final = self.final
-        told = self.error or ", ".join(
+        text = self.error or ", ".join(
             f"{name} {final[key]:.4f}"
             for name, key in (("test accuracy", "test_acc"), ("test loss", "test_loss"))
             if final.get(key) is not None
         )
-        return f"<div><b>run {self.id}</b> {self.state}: {escape(told)}, in {escape(str(self.folder))}</div>"
+        return f"<div><b>run {self.id}</b> {self.state}: {escape(text)}, in {escape(str(self.folder))}</div>"
 
 
 def load_model(id: str, output: str | Path = "outputs") -> nn.Module:  # noqa: A002

@@ -135,16 +135,8 @@ class _OurSweeper(Sweeper):
 class ArmsSweeper(_OurSweeper):
     """The product of arms and swept values, launched as one batch."""
 
-    def __init__(
-        self,
-        arms: list[str] | None,
-        params: dict[str, str],
-        plan: bool = False,
-        primary: Any = None,
-        until: Any = None,
-    ) -> None:
-        self.arms, self.params, self.plan = arms, params, plan
-        self.primary, self.until = primary, until
+    def __init__(self, plan: bool = False, primary: Any = None, until: Any = None, **_: Any) -> None:
+        self.plan, self.primary, self.until = plan, primary, until  # `setup` reads arms and params
 
     def sweep(self, arguments: list[str]) -> Any:
         from src.sweeping import sweep
@@ -192,9 +184,7 @@ class PackedLauncher(Launcher):
     Our own sweepers train without it: they read its options in the config.
     """
 
-    def __init__(
-        self, **_options: Any
-    ) -> None:  # those of PackedConf; src.engines.settings reads them in the config
+    def __init__(self, **_: Any) -> None:  # src.engines.settings reads PackedConf's options in the config
         self.earlier: list[Any] = []  # jobs and records of earlier batches
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
