@@ -39,16 +39,15 @@ def sensitivity(
     """
     if len(judged) != 1 or judged[0].contrast.look is not None:
         return None
-    if judged[0].verdict is None or judged[0].margin is None or judged[0].p is None:
+    result, words = judged[0], {}
+    if result.verdict is None or result.margin is None or result.p is None:
         return None
-    (result,), words = judged, {}
-    verdict = judged[0].verdict.word
-    measure, margin = result.measure, judged[0].margin
+    verdict, measure, margin = result.verdict.word, result.measure, result.margin
     higher = measure.sign > 0
 
     def word(first: Sample, second: Sample) -> str:
-        found = paired(first, second)
-        return stats.judge(found.interval, found.p, margin, higher).word
+        comparison = paired(first, second)
+        return stats.judge(comparison.interval, comparison.p, margin, higher).word
 
     def values(name: str, epochs: int, whole: bool) -> Values:
         assert arms is not None
@@ -73,5 +72,5 @@ def sensitivity(
     on_splits = next(iter(described([splits] if splits else [])), None)
     if on_splits:
         words["validation splits, t"] = word(*on_splits.samples)
-    other = tuple(name for name, found in words.items() if found != verdict)
+    other = tuple(name for name in words if words[name] != verdict)
     return Sensitivity(verdict, len(words) - len(other), len(words), other, on_splits)
