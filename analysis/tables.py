@@ -112,13 +112,8 @@ def save(table: Table, folder: Path) -> None:
         frame = frame.assign(**{key: [_exact(value) for value in frame[key]] for key in swept})
         # without a time in the file's header, equal tables are equal files
         frame.to_csv(path, index=False, float_format=DIGITS, compression={"method": "gzip", "mtime": 0})
-    rest = {
-        "keys": table.keys,
-        "overrides": table.overrides,
-        "machine": table.machine,
-        "commit": table.commit,
-        "problems": [asdict(problem) for problem in table.problems],
-    }
+    rest = {name: getattr(table, name) for name in ("keys", "overrides", "machine", "commit")}
+    rest["problems"] = [asdict(problem) for problem in table.problems]
     if table.looks:
         rest["looks"] = [asdict(look) for look in table.looks]
     store.write_whole(folder / f"{table.name}.json", json.dumps(rest, indent=1) + "\n")
