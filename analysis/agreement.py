@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import yaml
 
 from src.config import RATES
 from src.errors import messages, shown
 from src.runs import store
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def contradiction(rows: Iterable[Mapping[Any, Any]], keys: Iterable[str], config: Any) -> str | None:
@@ -33,7 +30,7 @@ def contradiction(rows: Iterable[Mapping[Any, Any]], keys: Iterable[str], config
     'says dropout1=0.9, and its run.json dropout1=0.2'
     """
     for row, key in itertools.product(rows, list(keys)):
-        cell = _plain(row[key])
+        cell = None if row[key] == "" or pd.isna(row[key]) else row[key]
         value = _recorded(config, key, cell)
         if not _same(cell, value):
             return f"says {key}={shown(cell)}, and its run.json {key}={shown(value)}"
@@ -71,20 +68,20 @@ class Corrections:
             folders: of the runs.
         """
         compared = ["id", "state", *keys, "seed", *([column] if column in table else [])]
-        told = []
+        sentences = []
         for place, cells in enumerate(zip(*(table[name] for name in compared), strict=True)):
             if cells[1] == store.UNFINISHED:
                 continue
-            seen = self._seen.get(cells)
-            if seen is None:
+            if cells not in self._seen:
                 row = dict(zip(compared, cells, strict=True))
-                seen = _correction(row, [*keys, "seed"], column, metric, folders / row["id"])
-                if seen[0].get("state") != store.UNFINISHED:  # that may pass
-                    self._seen[cells] = seen
-            for name, text in seen[0].items():
+                self._seen[cells] = _correction(row, [*keys, "seed"], column, metric, folders / row["id"])
+            changes, sentence = self._seen[cells]
+            if changes.get("state") == store.UNFINISHED:  # that may pass
+                del self._seen[cells]
+            for name, text in changes.items():
                 table.loc[place, name] = text
-            told += [seen[1]] if seen[1] else []
-        return told
+            sentences += [sentence] if sentence else []
+        return sentences
 
 
 def _correction(
@@ -98,31 +95,22 @@ def _correction(
         final = dict(record.get("final") or {}) if state == store.FINISHED else {}
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
-        changes = {"state": store.UNFINISHED} | ({column: ""} if column in row else {})
-        return (
-            changes,
-            f"run {folder.name}: runs.csv says {row['state']}, and {path} cannot be read ({reason})",
-        )
-    told = contradiction([row], keys, config)
-    changes = {key: _text(_recorded(config, key, row[key])) for key in keys} if told else {}
-    if column in row:
+        sentence: str | None = f"says {row['state']}, and {path} cannot be read ({reason})"
+        changes = {column: "", "state": store.UNFINISHED}
+    else:
+        sentence = contradiction([row], keys, config)
+        changes = {key: _text(_recorded(config, key, row[key])) for key in keys} if sentence else {}
         # of another state the table is older than the run: another sweep has trained it since
-        if not told and state == row["state"]:
-            told = contradiction([{metric: row[column]}], [metric], {metric: None} | final)
-        changes[column] = _text(final.get(metric))
-    changes["state"] = state
-    changes = {name: text for name, text in changes.items() if text != row[name]}
-    return changes, f"run {folder.name}: runs.csv {told}" if told else ""
+        if column in row and not sentence and state == row["state"]:
+            sentence = contradiction([{metric: row[column]}], [metric], {metric: None} | final)
+        changes |= {column: _text(final.get(metric)), "state": state}
+    changes = {name: text for name, text in changes.items() if text != row.get(name, text)}
+    return changes, f"run {folder.name}: runs.csv {sentence}" if sentence else ""
 
 
 def _text(value: Any) -> str:
     """As the table has it, see `src.sweeping.table`."""
     return "" if value is None else shown(value) if isinstance(value, list) else str(value)
-
-
-def _plain(cell: Any) -> Any:
-    value = cell.item() if hasattr(cell, "item") else cell
-    return None if value == "" or (isinstance(value, float) and math.isnan(value)) else value
 
 
 def _choice(group: str, choice: Any, name: Any) -> Any:
@@ -139,5 +127,5 @@ def _same(cell: Any, value: Any) -> bool:
     with contextlib.suppress(ValueError, TypeError):
         return float(cell) == float(value)
     # tables of before have a list as Python writes it
-    told = (re.sub(r"[\s'\"]", "", shown(text)).lower() for text in (cell, value))
-    return len(set(told)) == 1
+    texts = {re.sub(r"[\s'\"]", "", shown(text)).lower() for text in (cell, value)}
+    return len(texts) == 1

@@ -7,6 +7,7 @@ stands here: the templates have them all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -28,7 +29,6 @@ from analysis.runs import InputError
 from analysis.tables import Table
 
 CURVES = f"{exercises.BOOK}_curves"
-"""Name of a figure."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,18 @@ def tables_of(source: Path, folder: Path, small: bool, kept: bool) -> Source:
     """
     paths = sorted(source.glob("*.json" if kept else "*/runs.csv"))
     changed = {path.stem if kept else path.parent.name: path.stat().st_mtime for path in paths}
-    other_size = (
-        "it is of full size; without --small it is" if small else "it is a small version; with --small it is"
-    )
-    found: dict[str, Table] = {}
+    other_size = "of full size; without --small it is" if small else "a small version; with --small it is"
+    by_sweep: dict[str, Table] = {}
     unreadable: dict[str, str] = {}
     unused = []
     for sweep in sweeps():
         full = [sweep] * (sweep in changed)
         trimmed = [name for name in changed if name.partition("__")[0] == sweep and name != sweep]
-        trimmed.sort(key=lambda name: changed[name])
+        trimmed.sort(key=changed.__getitem__)
         others, wanted = (full, trimmed) if small else (trimmed, full)
         names = [*others, *wanted] if kept else wanted
         if not names:
-            unused += [f"{other} is not used: {other_size}" for other in others]
+            unused += [f"{other} is not used: it is {other_size}" for other in others]
             continue
         try:
             table = tables.load(source, names[-1]) if kept else tables.collect(source / names[-1])
@@ -117,14 +115,14 @@ def tables_of(source: Path, folder: Path, small: bool, kept: bool) -> Source:
         if folder.resolve() != source.resolve():
             tables.save(table, folder)
         # as it is read back: the kept files then give the same report
-        found[sweep] = table if kept else tables.load(folder, table.name)
-    if not found:
+        by_sweep[sweep] = table if kept else tables.load(folder, table.name)
+    if not by_sweep:
         right = f"{source} has no exercise's table; a folder that analysis.report wrote is right"
         if not kept:
             what = f"python -m analysis.reproduce{' --small' * small} trains the exercises"
             right = f"{source} has no exercise's sweep; {what}"
         raise InputError(next(iter([*unreadable.values(), *unused]), right))
-    return Source(found, unused, unreadable)
+    return Source(by_sweep, unused, unreadable)
 
 
 def answered(source: Source, folder: Path, languages: Sequence[str] = ("en",)) -> Chapter:
@@ -160,21 +158,21 @@ def save(figure: Figure, folder: Path, name: str, languages: Sequence[str]) -> N
 
 def _section(name: str, source: Source, folder: Path, languages: Sequence[str]) -> Section:
     module = exercises.load(name)
-    own = {sweep: source.tables[sweep] for sweep in module.SWEEPS if sweep in source.tables}
-    if module.SWEEPS[0] not in own:
-        return Section(name, module, own, error=source.unreadable.get(module.SWEEPS[0], ""))
+    read = {sweep: source.tables[sweep] for sweep in module.SWEEPS if sweep in source.tables}
+    if module.SWEEPS[0] not in read:
+        return Section(name, module, read, error=source.unreadable.get(module.SWEEPS[0], ""))
     try:
-        facts = module.analyse(own)
+        facts = module.analyse(read)
         drawn = {f"{name}_{figure}": of for figure, of in module.draw(facts).items()}
         card = {f"{name}_card": figures.card(facts.primary)} if facts.tested else {}
         for figure, of in {**drawn, **card}.items():
             save(of, folder, figure, languages)
     except InputError as error:
-        return Section(name, module, own, error=str(error))
+        return Section(name, module, read, error=str(error))
     except Exception as error:  # one exercise's fault must not cost the others' answers
         traceback.print_exc(file=sys.stderr)
-        return Section(name, module, own, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
-    return Section(name, module, own, facts, list(drawn), next(iter(card), ""))
+        return Section(name, module, read, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+    return Section(name, module, read, facts, list(drawn), next(iter(card), ""))
 
 
 def is_small(table: Table) -> bool:
@@ -194,11 +192,13 @@ def faults(chapter: Chapter) -> list[str]:
 def content(chapter: Chapter, language: str) -> dict[str, Any]:
     """Everything that the templates are given: numbers and names, no sentence."""
     environment = page.environment(language)
+    noises = Path(os.path.relpath(tables.NOISES, chapter.folder))
     given = chapter.source.tables
-    found = [table for name, table in given.items() if name != exercises.BOOK] or list(given.values())
-    said: dict[str, Any] = {
-        "small": any(map(is_small, found)),
-        "rests_on": rests_on(found),
+    of_exercises = [table for name, table in given.items() if name != exercises.BOOK]
+    rest = of_exercises or list(given.values())
+    shared: dict[str, Any] = {
+        "small": any(map(is_small, rest)),
+        "rests_on": rests_on(rest),
         "by_name": {section.name: section.facts for section in chapter.sections if section.facts},
         "measures": measures,
         "layer": dropout_layer(),
@@ -206,26 +206,24 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
         "implementations": chapter.implementations,
         "unsteady": chapter.unsteady,
         "book": given.get(exercises.BOOK),
-        "noises": Path(
-            os.path.relpath(tables.NOISES, chapter.folder), page.name(page.TEXT, language)
-        ).as_posix(),
+        "noises": (noises / page.name(page.TEXT, language)).as_posix(),
     }
     sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
     for section in sections:
         template = environment.get_template(f"exercises/{section['name']}.md")
         blocks = environment.get_template("exercise.md").blocks | template.blocks
-        context = template.new_context({**said, **section})
+        context = template.new_context({**shared, **section})
         is_tested = section["f"] is not None and section["f"].tested
         for block in ("title", "question", *["answer"] * is_tested):
             section[block] = phrases.Markup("".join(blocks[block](context)).strip())
-        section["text"] = phrases.Markup(template.render({**said, **section}))
-    return {**said, "sections": sections}
+        section["text"] = phrases.Markup(template.render({**shared, **section}))
+    return {**shared, "sections": sections}
 
 
 def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
     """What the templates are given of one exercise."""
     module, first = section.module, section.tables.get(section.module.SWEEPS[0])
-    designs = _designs(section)
+    designs, read = _designs(section), section.tables.values()
     missing = {
         sweep: designs[sweep].missing(table)
         for sweep, table in section.tables.items()
@@ -241,17 +239,13 @@ def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
         "card": section.card,
         "rules": module.RULES,
         "designs": list(designs.values()),
-        "trimmed": [table for table in section.tables.values() if is_small(table)],
-        "missing": {sweep: found for sweep, found in missing.items() if found},
-        "not_run": {
-            sweep: unreadable.get(sweep, "") for sweep in module.SWEEPS if sweep not in section.tables
-        },
+        "trimmed": [table for table in read if is_small(table)],
+        "missing": {sweep: lack for sweep, lack in missing.items() if lack},
+        "not_run": {name: unreadable.get(name, "") for name in module.SWEEPS if name not in section.tables},
         "commands": [_training(designs[s].command, section.tables.get(s), first) for s in module.SWEEPS],
-        "runs": sum(len(table.runs) for table in section.tables.values()),
-        "seconds": sum(table.runs["seconds"].sum() for table in section.tables.values()),
-        "problems": [
-            (table.sweep, problem) for table in section.tables.values() for problem in table.problems
-        ],
+        "runs": sum(len(table.runs) for table in read),
+        "seconds": sum(table.runs["seconds"].sum() for table in read),
+        "problems": [(table.sweep, problem) for table in read for problem in table.problems],
     }
 
 
@@ -260,10 +254,8 @@ def _designs(section: Section) -> dict[str, Design]:
     first, *others = section.module.SWEEPS
     chosen: Sequence[str] = ()
     if hasattr(section.module, "choose") and first in section.tables:
-        try:
+        with contextlib.suppress(InputError):
             chosen = section.module.choose(section.tables[first])
-        except InputError:
-            chosen = ()
     return {sweep: design.read(sweep, chosen if sweep in others else ()) for sweep in section.module.SWEEPS}
 
 
@@ -276,18 +268,18 @@ def _training(command: str, table: Table | None, first: Table | None) -> str:
     return " ".join([command, *map(shlex.quote, trimmed)])
 
 
-def rests_on(found: Sequence[Table]) -> dict[str, Any]:
+def rests_on(read: Sequence[Table]) -> dict[str, Any]:
     """What the report rests on; a run that several sweeps share counts once."""
-    every = pd.concat([table.runs for table in found])
+    every = pd.concat([table.runs for table in read])
     recorded = every.drop_duplicates("id")
-    lost = {problem.id for table in found for problem in table.problems} - set(recorded["id"])
+    lost = {problem.id for table in read for problem in table.problems} - set(recorded["id"])
     return {
         "runs": len(recorded),
         "lost": len(lost),
         "shared": int((every["id"].value_counts() > 1).sum()),
         "run_epochs": int(recorded["epochs"].sum()),
-        "machine": phrases.distinct(table.machine for table in found),
-        "commit": phrases.distinct(table.commit for table in found),
+        "machine": phrases.distinct(table.machine for table in read),
+        "commit": phrases.distinct(table.commit for table in read),
         **phrases.recorded(recorded),
     }
 

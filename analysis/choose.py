@@ -75,18 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         right = f"a sweep's folder, or one of these: {', '.join(choosers)}"
         raise InputError(f"{options.name} {known}; right is {right}")
     first = exercises.load(options.name).SWEEPS[0]
-    folder = options.sweep or first
-    if options.kept:
-        table = tables.load(options.kept, folder)
-    else:
-        table = tables.collect(Path(options.output) / "sweeps" / folder)
+    name = options.sweep or first
+    sweeps = Path(options.output) / "sweeps"
+    table = tables.load(options.kept, name) if options.kept else tables.collect(sweeps / name)
     if table.sweep != first:
         raise InputError(f"{table.name} is no {first}; a sweep of that name is right")
-    found = arms(options.name, table)
+    chosen = arms(options.name, table)
     _name(table.problems)
     # Hydra reads it as a list of texts: each in quotes, for it holds spaces
-    print(json.dumps(found, separators=(",", ":")))
-    events.tell("end", sweep=table.name, arms=found, problems=[*map(asdict, table.problems)])
+    print(json.dumps(chosen, separators=(",", ":")))
+    events.tell("end", sweep=table.name, arms=chosen, problems=[*map(asdict, table.problems)])
 
 
 def _write(folder: Path, name: str | None, reference: str | None) -> None:
@@ -125,8 +123,8 @@ def arms(name: str, table: Table) -> list[str]:
             f"{table.name} has an arm without any usable run, first: {unknown}; the same command again, which "
             "trains what is missing, is right"
         )
-    found: list[str] = exercises.load(name).choose(table)
-    return found
+    chosen: list[str] = exercises.load(name).choose(table)
+    return chosen
 
 
 if __name__ == "__main__":

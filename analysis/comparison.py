@@ -11,33 +11,18 @@ import itertools
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import (
-    charts,
-    design,
-    figures,
-    looks,
-    measures,
-    merge,
-    page,
-    phrases,
-    runs,
-    search,
-    tables,
-    where,
-)
+from analysis import charts, design, figures, measures, merge, page, phrases, runs, search, tables, where
 from analysis.contrasts import Arms, ArmStats, Result, described, family, with_gaps
 from analysis.measures import Measure
-from analysis.runs import InputError, Sweep
+from analysis.runs import InputError, Table
 from analysis.search import Search
-from analysis.tables import Table
 from src import stats
 
 ALL_PAIRS = 6
@@ -55,19 +40,15 @@ it is 0: nothing is equivalent."""
 class Compared:
     """What is known of the arms."""
 
-    sweep: Sweep
+    sweep: Table
+    """Its epochs with columns arm and the gaps."""
     folders: Sequence[Path]
     """Of the sweeps that are compared."""
     measure: Measure
     """By which the arms are compared and the conclusion is drawn."""
-    epochs: pd.DataFrame
-    """A row a usable run and epoch, with columns arm and the gaps."""
-    final: pd.DataFrame
-    """A row a usable run: its last epoch."""
     arms: Sequence[ArmStats]
     """In the order of the sweep, of a search the best first; without those of which no run has a result."""
     empty: Sequence[ArmStats]
-    """Arms without any result."""
     judged: Sequence[Result]
     """By `measure`; empty for one arm and for arms of one seed."""
     described: Sequence[Result]
@@ -94,8 +75,8 @@ class Compared:
     @property
     def decided(self) -> list[Result]:
         """Better or worse, the largest difference first."""
-        found = [result for result in self.tested if result.verdict and result.verdict.decided]
-        return sorted(found, key=lambda result: -abs(result.paired.difference))
+        decided = [result for result in self.tested if result.verdict and result.verdict.decided]
+        return sorted(decided, key=lambda result: -abs(result.paired.difference))
 
     @property
     def equivalent(self) -> list[Result]:
@@ -148,43 +129,43 @@ def compare(
     sweep = merge.read(paths, conditions)
     primary = None if conditions else _primary(sweep)
     searched = search.metric(sweep.folder)
-    wanted = metric or searched or (primary.measure.column if primary else "")
-    measure = measures.of_column(wanted or "test_acc", sweep.metrics)
+    column = metric or searched or (primary.measure.column if primary else "test_acc")
+    measure = measures.of_column(column, sweep.metrics)
+    if primary and primary.measure != measure:
+        primary = None
     sweep, without = _with_measure(sweep, measure)
     sweep = _with_numbers(sweep, measure)
     by_name = merge.named(sweep, TRIAL_DIGITS if searched else runs.DIGITS)
     names = {merge.place(arm): name for name, arm in by_name.items()}
     rows = sweep.epochs[list(sweep.keys)].to_dict("records")
-    epochs = with_gaps(sweep.epochs.assign(arm=[names[merge.place(row)] for row in rows]))
-    trained = [name for name in by_name if name in set(epochs["arm"])]
-    looked = looks.read(sweep.folder) if len(paths) == 1 and not conditions else ()
-    table = Table(sweep.name, sweep.keys, epochs, sweep.runs, sweep.problems, looks=looked)
-    arms = Arms(table, by_name)
+    sweep = replace(
+        sweep, epochs=with_gaps(sweep.epochs.assign(arm=[names[merge.place(row)] for row in rows]))
+    )
+    if len(paths) == 1 and not conditions:
+        sweep = replace(sweep, looks=runs.read_looks(sweep.folder))
+    arms, with_result = Arms(sweep, by_name), {*sweep.epochs["arm"]}
+    trained = [name for name in by_name if name in with_result]
     reference = _chosen(baseline, trained, paths) or (trained[0] if len(trained) > ALL_PAIRS else None)
-    reported = [measure, measures.TEST_ACC, measures.TEST_LOSS, measures.GAP]
+    reported = [measures.TEST_ACC, measures.TEST_LOSS, measures.GAP]
     if searched:  # the test set is not for searching
-        reported = [measure, measures.VAL_ACC, measures.VAL_LOSS, measures.TRAIN_LOSS]
-    reported = list(dict.fromkeys(reported))
-    pairs: list[tuple[str, ...]] = []
-    pairs += [(arm, reference) for arm in trained if arm != reference] if reference else []
+        reported = [measures.VAL_ACC, measures.VAL_LOSS, measures.TRAIN_LOSS]
+    pairs: list[tuple[str, ...]] = [(arm, reference) for arm in trained if reference and arm != reference]
     pairs = pairs or list(itertools.combinations(trained, 2))
-    declared = primary.arms(list(by_name)) if primary and primary.measure == measure and not baseline else []
-    declared = [of for of in declared if {*of} <= {*trained} and arms.has(of, measure)]
-    margin = primary.margin if primary and primary.measure == measure else MARGINS.get(measure.unit, 0.0)
+    declared = primary.arms(list(by_name)) if primary and not baseline else []
+    declared = [of for of in declared if with_result.issuperset(of) and arms.has(of, measure)]
+    margin = primary.margin if primary else MARGINS.get(measure.unit, 0.0)
     others = [arms.contrast_of(of, measure) for of in pairs if declared and of not in declared]
     if measure == measures.TEST_ACC:
         others += [arms.contrast_of(of, measures.TEST_LOSS) for of in declared or pairs]
-    everyone = arms.stats(reported)
+    everyone = arms.stats(list(dict.fromkeys([measure, *reported])))
     if searched:
         everyone.sort(key=lambda a: -measure.sign * a.summaries[measure].mean if a.summaries else np.inf)
     return Compared(
         sweep=sweep,
         folders=list(dict.fromkeys(paths)),
         measure=measure,
-        epochs=epochs,
-        final=table.final,
-        arms=[arm for arm in everyone if arm.name in trained],
-        empty=[arm for arm in everyone if arm.name not in trained],
+        arms=[arm for arm in everyone if arm.name in with_result],
+        empty=[arm for arm in everyone if arm.name not in with_result],
         judged=family((arms.contrast_of(of, measure) for of in declared or pairs), margin, arms.diverged),
         described=described(others),
         reference=None if declared else reference,
@@ -201,15 +182,15 @@ def _chosen(baseline: str | None, names: Sequence[str], paths: Sequence[Path]) -
         return baseline
     meant = set(re.split(r"[,\s]+", baseline.strip()))
     for fits in (set.__eq__, set.issubset):
-        found = [name for name in names if fits(meant, set(name.split()))]
-        if len(found) == 1:
-            return found[0]
-    which = "several arms" if found else "no arm"
+        fitting = [name for name in names if fits(meant, set(name.split()))]
+        if len(fitting) == 1:
+            return fitting[0]
+    which = "several arms" if fitting else "no arm"
     where = " and ".join(map(str, paths))
     raise InputError(f"{where}: {which} {baseline!r}; one of these is right: {'; '.join(names)}")
 
 
-def _primary(sweep: Sweep) -> design.Primary | None:
+def _primary(sweep: Table) -> design.Primary | None:
     """What the sweep declares, by its `multirun.yaml`; None where that is not there or declares nothing."""
     try:
         block = tables.recorded(sweep.folder, "hydra.sweeper.primary")
@@ -222,11 +203,10 @@ def _primary(sweep: Sweep) -> design.Primary | None:
 RIGHT = {"val": "trained with data.validation above 0", "eval": "trained with probe.train=true"}
 """By the beginning of a metric's name, what records it."""
 
-
 OF_EVERY_RUN = ("test_acc", "test_loss", "train_acc", "train_loss")
 
 
-def _with_measure(sweep: Sweep, measure: Measure) -> tuple[Sweep, tuple[str, ...]]:
+def _with_measure(sweep: Table, measure: Measure) -> tuple[Table, tuple[str, ...]]:
     """The sweep without the arms of which no run logs the measure, and their names."""
     column = measure.column
     if column in OF_EVERY_RUN or column not in sweep.epochs or sweep.epochs[column].isna().all():
@@ -236,7 +216,7 @@ def _with_measure(sweep: Sweep, measure: Measure) -> tuple[Sweep, tuple[str, ...
     return sweep.without(set(sweep.epochs["id"][~logs])), tuple(names[~logs].unique())
 
 
-def _with_numbers(sweep: Sweep, measure: Measure) -> Sweep:
+def _with_numbers(sweep: Table, measure: Measure) -> Table:
     """The sweep without the runs that lack a number where the comparison needs one."""
     needed = list(dict.fromkeys([measure.column, *OF_EVERY_RUN]))
     numbers = [column for column in sweep.epochs if column not in ("id", "state", "seed", *sweep.keys)]
@@ -265,43 +245,40 @@ def facts(compared: Compared) -> dict[str, Any]:
 
 def mixed(compared: Compared) -> list[str]:
     """In which columns of the sweep's runs an arm's differ, so that equal seeds need not be equal runs."""
-    arms = compared.final[["id", "arm"]].merge(compared.sweep.runs, on="id")
+    arms = compared.sweep.final[["id", "arm"]].merge(compared.sweep.runs, on="id")
     return [column for column in ("versions", "device") if arms.groupby("arm")[column].nunique().max() > 1]
 
 
 def commands(compared: Compared) -> list[tuple[str, bool]]:
     """Of each sweep the command that trains it again, and whether it is as recorded."""
-    found = []
+    lines = []
     for folder in compared.folders:
-        tasks = tables.overrides(folder)
-        is_recorded = tasks is not None
+        recorded = tasks = tables.overrides(folder)
         if tasks is None:
             listed, keys = runs.read_list(folder)
-            values = {key: map(runs.shown, listed[key].unique()) for key in (*keys, "seed")}
-            tasks = [f"{key}={','.join(of)}" for key, of in values.items()]
-        found.append((shlex.join(["python", "-m", "src.train", "-m", *tasks]), is_recorded))
-    return found
+            tasks = [f"{key}={','.join(map(runs.shown, listed[key].unique()))}" for key in (*keys, "seed")]
+        lines.append((shlex.join(["python", "-m", "src.train", "-m", *tasks]), recorded is not None))
+    return lines
 
 
 def draw(compared: Compared, folder: Path) -> list[str]:
     """Write the figures into `folder`; their names."""
-    measure = compared.measure
+    measure, sweep = compared.measure, compared.sweep
     summaries = {arm.name: arm.summaries[measure] for arm in compared.arms}
     drawn: dict[str, Figure] = {f"card_{n}": figures.card([r]) for n, r in enumerate(compared.cards)}
     by_measure: dict[Measure, list[Result]] = {}
     for result in [*compared.judged, *(r for r in compared.described if r.measure != measure)]:
         by_measure.setdefault(result.measure, []).append(result)
     for of, results in by_measure.items():
-        if results and any(result.p is not None for result in results):
-            drawn[f"paired_{of.column}"] = figures.forest(
-                results, lambda r: f"{r.contrast.a} − {r.contrast.b}"
-            )
+        if any(result.p is not None for result in results):
+            forest = figures.forest(results, lambda r: f"{r.contrast.a} − {r.contrast.b}")
+            drawn[f"paired_{of.column}"] = forest
     if not compared.search:  # its history shows the same
-        drawn[f"final_{measure.column}"] = charts.final_values(compared.final, summaries, measure)
-    drawn |= charts.grid(compared.sweep.keys, compared.final, measure, bool(compared.search))
+        drawn[f"final_{measure.column}"] = charts.final_values(sweep.final, summaries, measure)
+    drawn |= charts.grid(sweep.keys, sweep.final, measure, bool(compared.search))
     drawn |= compared.search.figures() if compared.search else {}
     means = {name: summary.mean for name, summary in summaries.items()}
-    drawn["learning_curves"] = charts.learning_curves(compared.epochs, means, measure)
+    drawn["learning_curves"] = charts.learning_curves(sweep.epochs, means, measure)
     for name, figure in drawn.items():
         figures.save(figure, folder, name)
     for path in folder.glob("card_*"):

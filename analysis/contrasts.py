@@ -103,9 +103,7 @@ class Result:
     def side(self) -> int:
         """1 where the interval lies above 0, -1 below, 0 where it holds 0 or is missing."""
         interval = self.paired.interval
-        if interval is None or not interval.excludes(0):
-            return 0
-        return 1 if interval.lower > 0 else -1
+        return int(interval.lower > 0) - int(interval.upper < 0) if interval else 0
 
     @property
     def gain(self) -> int:
@@ -137,31 +135,29 @@ def family(
     tested = max(1, sum(len(of[0]) > 1 for _, of in samples))
     results = []
     for contrast, of in samples:
-        found = paired(*of, alpha=stats.ALPHA / tested)
-        p = None if found.p is None else min(1.0, found.p * tested)
+        comparison = paired(*of, alpha=stats.ALPHA / tested)
+        p = None if comparison.p is None else min(1.0, comparison.p * tested)
         stored = contrast.measure.stored(margin)
-        verdict = stats.judge(found.interval, p, stored, contrast.measure.sign > 0)
+        verdict = stats.judge(comparison.interval, p, stored, contrast.measure.sign > 0)
         ahead, behind = (sum(lost.get(arm, 0) for arm in side) for side in contrast.arms)
         if verdict.word == stats.WORSE:
             ahead, behind = behind, ahead
         if verdict.decided and ahead > behind:
             verdict = Verdict(stats.UNDECIDED, diverged=True)
         if contrast.look is not None:
-            found, verdict = contrast.look.judged(paired(*of), stored, contrast.measure)
-            p = found.p
-        results.append(Result(contrast, of, found, p, tested, stored, verdict))
+            comparison, verdict = contrast.look.judged(paired(*of), stored, contrast.measure)
+            p = comparison.p
+        results.append(Result(contrast, of, comparison, p, tested, stored, verdict))
     return results
 
 
 def described(contrasts: Iterable[Contrast]) -> list[Result]:
     """Contrasts that are shown and not judged: each with its own 95% interval and raw p, not adjusted."""
     pairs = [(contrast, of, paired(*of)) for contrast, of in _samples(contrasts)]
-    return [Result(contrast, of, found, found.p, 1) for contrast, of, found in pairs]
+    return [Result(contrast, of, comparison, comparison.p, 1) for contrast, of, comparison in pairs]
 
 
-def _samples(
-    contrasts: Iterable[Contrast],
-) -> list[tuple[Contrast, tuple[Sample, Sample]]]:
+def _samples(contrasts: Iterable[Contrast]) -> list[tuple[Contrast, tuple[Sample, Sample]]]:
     samples = [(contrast, common_seeds(*contrast.sides)) for contrast in contrasts]
     return [(contrast, of) for contrast, of in samples if len(of[0])]
 
@@ -314,8 +310,7 @@ def broken(epochs: pd.DataFrame, classes: int | None) -> frozenset[str]:
     ids = epochs["id"].to_numpy()
     starts = np.flatnonzero(ids[1:] != ids[:-1]) + 1
     train, test = (np.split(epochs[name].to_numpy(float), starts) for name in ("train_acc", "test_acc"))
-    firsts = ids[[0, *starts]] if len(ids) else ()
-    runs = zip(firsts, train, test, strict=False)
+    runs = zip(ids[[0, *starts]] if len(ids) else (), train, test, strict=False)
     return frozenset(run for run, rows, last in runs if broke_down(rows, last[-1], classes))
 
 

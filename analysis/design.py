@@ -154,13 +154,10 @@ def question(overrides: Sequence[str]) -> str:
 
 
 def _paragraphs(text: str) -> tuple[str, str, str]:
-    comment: list[str] = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        comment.append(line.removeprefix("#").strip())
-    question, design, command = [*" ".join(line or "\n" for line in comment).split("\n"), "", ""][:3]
-    return question.strip(), design.strip(), command.strip()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    lines = " ".join(line.removeprefix("#").strip() or "\n" for line in comment).split("\n")
+    question, design, command = [line.strip() for line in [*lines, "", ""]][:3]
+    return question, design, command
 
 
 def _jobs(sweeper: Mapping[str, Any], chosen: Sequence[str]) -> list[dict[str, Any]]:

@@ -46,12 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError("--to", unknown[0], f"one or more of {', '.join(loggers.names())} are right")
     loggers.check(options.to, "--to")
     sweeps = [(folder, *_runs(folder)) for folder in options.folders]
-    code = DONE
-    for name in dict.fromkeys(options.to):
-        for folder, sweep, run_folders in sweeps:
-            if _export(name, folder, sweep, run_folders):
-                code = SOME_RUNS_LOST
-    return code
+    trackers = dict.fromkeys(options.to)
+    without_result = [_export(name, *sweep) for name in trackers for sweep in sweeps]
+    return SOME_RUNS_LOST if any(without_result) else DONE
 
 
 def _runs(folder: Path) -> tuple[str, list[Path]]:

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from analysis.contrasts import Result
 from analysis.measures import Measure
@@ -128,28 +128,25 @@ def curves(
     """
     if runs.empty:
         return
-    values = np.exp(runs) if measure.log else runs * measure.scale
+    values = _shown(runs, measure)
     middle = values.median(axis=1) if median else values.mean(axis=1)
     mark = "o" if len(values) < 4 else None
     axis.plot(values.index, middle, **{"linewidth": 2, "marker": mark, **look})
     if median or thin:
         axis.plot(values.index, values, color=look["color"], linewidth=0.7, alpha=0.4)
     if not median:
-        whole = runs.dropna(axis=1).to_numpy()
-        found = [mean_interval(row, BAND_RESAMPLES) for row in whole] if whole.shape[1] > 1 else []
-        ends = np.array([(each.lower, each.upper) if each else (math.nan,) * 2 for each in found])
-        if len(ends):
-            ends = np.exp(ends) if measure.log else ends * measure.scale
-            axis.fill_between(
-                values.index, ends[:, 0], ends[:, 1], color=look["color"], alpha=0.15, linewidth=0
-            )
+        intervals = [mean_interval(row, BAND_RESAMPLES) for row in runs.dropna(axis=1).to_numpy()]
+        if all(intervals):  # of several whole runs
+            ends = _shown([(interval.lower, interval.upper) for interval in intervals if interval], measure)
+            axis.fill_between(values.index, *ends.T, color=look["color"], alpha=0.15, linewidth=0)
 
 
 def limits(axis: Axes, drawn: Sequence[pd.DataFrame], measure: Measure) -> None:
     """An axis of the middle 90% of the values and all last ones; what lies beyond is said on the panel."""
-    kept = [frame for frame in drawn if frame.size]
-    values = np.concatenate([frame.to_numpy(float).ravel() for frame in kept] or [[math.nan]]) * measure.scale
-    last = np.concatenate([frame.tail(1).to_numpy(float).ravel() for frame in kept] or [[]]) * measure.scale
+    values, last = (
+        np.concatenate([[math.nan], *(frame.to_numpy(float).ravel() for frame in frames)]) * measure.scale
+        for frames in (drawn, [frame.tail(1) for frame in drawn])
+    )
     if not np.isfinite(values).any():
         return
     low, high = np.nanquantile(values, [0.05, 0.95])
@@ -158,17 +155,14 @@ def limits(axis: Axes, drawn: Sequence[pd.DataFrame], measure: Measure) -> None:
         return
     low, high = low - 0.1 * (high - low), high + 0.1 * (high - low)
     axis.set_ylim(low, high)
-    if np.nanmin(values) < low or np.nanmax(values) > high:
-        _say_cut_off(
-            axis, *(measure.shown(end / measure.scale) for end in (np.nanmin(values), np.nanmax(values)))
-        )
+    ends = np.nanmin(values), np.nanmax(values)
+    if ends[0] < low or ends[1] > high:
+        _say_cut_off(axis, *(measure.shown(end / measure.scale) for end in ends))
 
 
 def _say_cut_off(axis: Axes, low: str, high: str) -> None:
-    text = f"cut off: values from {low} to {high}"
-    axis.annotate(
-        text, (0.99, 1.01), xycoords="axes fraction", ha="right", va="bottom", fontsize=7.5, color="0.35"
-    )
+    look: Any = {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 7.5, "color": "0.35"}
+    axis.annotate(f"cut off: values from {low} to {high}", (0.99, 1.01), **look)
 
 
 def epoch_axis(axis: Axes, length: int) -> None:
@@ -178,7 +172,7 @@ def epoch_axis(axis: Axes, length: int) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         return
     axis.set_xlabel("epoch (logarithmic)")
-    log_axis(axis, [each for each in (1, 3, 10, 30, 100, 300) if each <= length])
+    log_axis(axis, [epoch for epoch in (1, 3, 10, 30, 100, 300) if epoch <= length])
 
 
 def log_axis(axis: Axes, ticks: Sequence[float]) -> None:
@@ -214,9 +208,8 @@ def forest(
                 _row(axis, row, named[name], *(look or _judged)(named[name]))
         _no_difference(axis, measure, next((r.margin for r in named.values() if r.margin is not None), None))
         _cut_off(axis, {row: named[name] for row, name in enumerate(rows) if name in named}, measure)
-        axis.set_xlabel(
-            textwrap.fill(f"{measure.name} ({measure.difference_unit})", 30, break_on_hyphens=False)
-        )
+        name = f"{measure.name} ({measure.difference_unit})"
+        axis.set_xlabel(textwrap.fill(name, 30, break_on_hyphens=False))
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.grid(visible=axis is axes[0][0], axis="y")
     name_rows(axes[0][0], rows)
@@ -229,13 +222,8 @@ def _no_difference(axis: Axes, measure: Measure, margin: float | None) -> None:
     """A line where there is no difference, and the margin around it."""
     axis.axvline(1 if measure.log else 0, color="0.3", linewidth=1)
     if margin is not None:
-        axis.axvspan(
-            *_shown([-margin, margin], measure),
-            color="0.5",
-            alpha=0.13,
-            linewidth=0,
-            label="inside the margin",
-        )
+        look: Any = {"color": "0.5", "alpha": 0.13, "linewidth": 0, "label": "inside the margin"}
+        axis.axvspan(*_shown([-margin, margin], measure), **look)
 
 
 def _judged(result: Result) -> tuple[Any, str]:
@@ -243,9 +231,10 @@ def _judged(result: Result) -> tuple[Any, str]:
     return COLOURS.get(word, GREY), word
 
 
-def _shown(differences: ArrayLike, measure: Measure) -> NDArray[np.float64]:
-    """Stored differences as an axis has them; of logarithms the ratios."""
-    return np.exp(differences) if measure.log else np.asarray(differences) * measure.scale
+def _shown(stored: Any, measure: Measure) -> Any:
+    """Stored numbers, an array or a frame of them, as an axis has them; of logarithms the ratios."""
+    stored = stored if isinstance(stored, pd.DataFrame) else np.asarray(stored)
+    return np.exp(stored) if measure.log else stored * measure.scale
 
 
 def _dots(row: float, result: Result) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -305,7 +294,6 @@ def point(
     label: str | None = None,
 ) -> None:
     """A diamond with its interval."""
-
     if interval is not None:
         ends = _shown([interval.lower, interval.upper], measure)
         axis.plot(ends, [row, row], color=colour, linewidth=2, solid_capstyle="butt")

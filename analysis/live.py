@@ -68,7 +68,6 @@ class Live:
         self._corrections = agreement.Corrections()
         self._curves: dict[str, np.ndarray] = {}
         """By a finished run's ID its values by epoch."""
-        self._metrics: dict[str, str | None] = {}
         self._reasons: dict[tuple[str, int], str] = {}
         """By ID and time of `run.json`."""
 
@@ -78,10 +77,11 @@ class Live:
         Raises:
             InputError: if the folder is not a sweep's, or its runs have no such metric.
         """
-        going = progress.read(self.folder)
+        going, now = progress.read(self.folder), time.time()
         table, keys = runs.read_table(self.folder)
         folders = sweep_folder.runs_of(self.folder)
-        measure = measures.of_column(self._column or metric(self.folder), self._declared(table))
+        declared = _declared(table, folders)
+        measure = measures.of_column(self._column or metric(self.folder), declared)
         column = f"{measure.column}_used" if measure.column in keys else measure.column
         otherwise = self._corrections.correct(table, keys, column, measure.column, folders)
         table = table.drop_duplicates(["id", *keys, "seed"])
@@ -93,15 +93,16 @@ class Live:
             value=_numbers(table, column, keys, self._column) * measure.scale,
         )
         summary = _summary(listed)
+        at_work = listed[listed["running"]].head(MOST_LISTED)
         firsts = ~listed["arm"].duplicated()
         total = max(len(table), going.runs if going else 0)
         return {
             "name": self.folder.resolve().name,
             "state": GOES_ON if going else STOPPED if len(unfinished) else ENDED,
-            "updated": time.time(),
+            "updated": now,
             "left": None
             if going is None or going.left is None
-            else max(0.0, going.left - max(0.0, time.time() - going.written)),  # clocks may be set
+            else max(0.0, going.left - max(0.0, now - going.written)),  # clocks may be set
             "runs": total,
             "counts": {
                 **{kind: sum(summary[kind]) for kind in ENDS},
@@ -118,20 +119,15 @@ class Live:
             "keys": [_key(key, table[key][firsts]) for key in keys],
             "arms": summary,
             "curves": self._drawn(listed, summary["mean"], folders, measure),
-            "running": _running_rows(listed, running),
+            # the last one: seconds since the last sign of life
+            "running": [
+                [arm, seed, run, max(0, round(now - running[run]))]
+                for arm, seed, run in zip(at_work["arm"], at_work["seed"], at_work["id"], strict=True)
+            ],
             "bad": self._bad(listed, folders),
             "otherwise": {"runs": len(otherwise), "first": otherwise[:MOST_LISTED]},
-            "looks": _looks(self.folder, self._declared(table)),
+            "looks": _looks(self.folder, declared),
         }
-
-    def _declared(self, table: pd.DataFrame) -> dict[str, str | None]:
-        """The metrics that components declare, by the first run that has ended."""
-        folders = sweep_folder.runs_of(self.folder)
-        for run in table["id"][table["state"] == store.FINISHED].head(1):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                declared = json.loads((folders / run / "run.json").read_bytes()).get("metrics")
-                self._metrics = dict(declared) if isinstance(declared, dict) else {}
-        return self._metrics
 
     def _drawn(
         self, listed: pd.DataFrame, means: Sequence[float | None], folders: Path, measure: Measure
@@ -139,12 +135,12 @@ class Live:
         """Epochs, means and half the widths of their intervals, of the arms that are drawn."""
         ranks = [math.inf if mean is None else -(measure.sign) * mean for mean in means]
         best = sorted(range(len(ranks)), key=ranks.__getitem__)[:MOST_CURVES]
-        seen = listed[((listed["state"] == store.FINISHED) | listed["running"]) & listed["arm"].isin(best)]
+        drawn = listed[((listed["state"] == store.FINISHED) | listed["running"]) & listed["arm"].isin(best)]
         rows = [
             self._values(run, folders / run, measure.column, state == store.FINISHED)
-            for run, state in zip(seen["id"], seen["state"], strict=True)
+            for run, state in zip(drawn["id"], drawn["state"], strict=True)
         ]
-        arms = seen["arm"].to_numpy()
+        arms = drawn["arm"].to_numpy()
         # a column a run, a row an epoch; runs that are not as far end in NaN
         by_epoch = list(itertools.zip_longest(*rows, fillvalue=math.nan))
         values = pd.DataFrame(by_epoch, columns=range(len(rows)), dtype=float) * measure.scale
@@ -189,11 +185,19 @@ class Live:
         try:
             key = folder.name, path.stat().st_mtime_ns
             if key not in self._reasons:
-                said = " ".join(str(json.loads(path.read_bytes())["error"]).split())
-                self._reasons[key] = said[:LONGEST_REASON]
+                reason = " ".join(str(json.loads(path.read_bytes())["error"]).split())
+                self._reasons[key] = reason[:LONGEST_REASON]
             return self._reasons[key]
         except (OSError, ValueError, LookupError, TypeError):
             return ""
+
+
+def _declared(table: pd.DataFrame, folders: Path) -> dict[str, str | None]:
+    """The metrics that components declare, by the first run that has ended."""
+    for run in table["id"][table["state"] == store.FINISHED].head(1):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            return dict(json.loads((folders / run / "run.json").read_bytes())["metrics"])
+    return {}
 
 
 def _numbers(table: pd.DataFrame, column: str, keys: Sequence[str], given: str | None) -> np.ndarray:
@@ -211,24 +215,15 @@ def _running(folders: Path, unfinished: Iterable[str], going: progress.Progress 
     """IDs of the runs that are being trained, with the time of their last sign of life."""
     if going is None:
         return {}
-    seen = {}
+    signs = {}
     for run in unfinished:
         try:
             touched = (folders / run / "train.log").stat().st_mtime
         except OSError:
             continue
         if touched >= going.started - 1 and not (folders / run / "run.json").exists():
-            seen[run] = touched
-    return seen
-
-
-def _running_rows(listed: pd.DataFrame, running: Mapping[str, float]) -> list[Any]:
-    """Arm, seed, ID and seconds since the last sign of life."""
-    now, rows = time.time(), listed[listed["running"]].head(MOST_LISTED)
-    return [
-        [arm, seed, run, max(0, round(now - running[run]))]
-        for arm, seed, run in zip(rows["arm"], rows["seed"], rows["id"], strict=True)
-    ]
+            signs[run] = touched
+    return signs
 
 
 def _summary(listed: pd.DataFrame) -> dict[str, list[Any]]:

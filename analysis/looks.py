@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import runs
 from analysis.measures import Measure
+from src.errors import InputError
 from src.stats import ALPHA, UNDECIDED, Interval, Paired, Verdict, judge
 
 FILE = "looks.csv"
@@ -18,20 +18,20 @@ FILE = "looks.csv"
 
 @dataclass(frozen=True)
 class Look:
-    """The latest look at a contrast."""
+    """The latest look at a contrast, of what JSON holds."""
 
     a: Mapping[str, Any]
     b: Mapping[str, Any]
     """Values of the swept keys."""
     metric: str
-    seeds: tuple[int, ...]
+    seeds: Sequence[int]
     """Those that were looked at; of the arms there may be more, for other pairs."""
-    ends: tuple[float, float] | None
+    ends: Sequence[float] | None
     """Of the interval, which holds at all looks and for all contrasts together; None for fewer than two seeds."""
     level: float
     """Nominal, of the t interval with these ends."""
     verdict: str
-    further: tuple[Mapping[str, Any], ...] = ()
+    further: Sequence[Mapping[str, Any]] = ()
     """c and d of an interaction (a - b) - (c - d)."""
 
     @property
@@ -41,7 +41,10 @@ class Look:
     def judged(self, plain: Paired, margin: float, measure: Measure) -> tuple[Paired, Verdict]:
         """A comparison over these seeds with the repeated interval, a p-value below 0.05 where that leaves out 0,
         and the sweep's own verdict, beside what it says of the margin (as stored)."""
-        interval = self.ends and Interval(*self.ends, "constant" if self.ends[0] == self.ends[1] else "t")
+        interval = None
+        if self.ends:
+            lower, upper = self.ends
+            interval = Interval(lower, upper, "constant" if lower == upper else "t")
         p = None if plain.p is None or interval is None else min(1.0, plain.p * ALPHA / self.level)
         verdict = judge(interval, p, margin, measure.sign > 0)
         if measure.word(verdict.word) != self.verdict:
@@ -49,16 +52,16 @@ class Look:
         return replace(plain, interval=interval, p=p), verdict
 
 
-def read(folder: Path) -> tuple[Look, ...]:
-    """The latest look at each contrast of a sweep's arms; none where the sweep has no looks.
+def read(folder: Path, listed: pd.DataFrame, keys: Sequence[str]) -> tuple[Look, ...]:
+    """The latest look at each contrast of a sweep's arms.
+
+    Args:
+        listed: its runs in their order, with the swept keys and seed.
 
     Raises:
         InputError: if the file cannot be read.
     """
     path = folder / FILE
-    if not path.exists():
-        return ()
-    listed, keys = runs.read_list(folder)
     seeds: dict[tuple[Any, ...], list[int]] = {}
     for row in listed.to_dict("records"):
         seeds.setdefault(tuple(row[key] for key in keys), []).append(int(row["seed"]))
@@ -68,7 +71,7 @@ def read(folder: Path) -> tuple[Look, ...]:
         return tuple(_look(row, keys, seeds) for row in rows.to_dict("records"))
     except (ValueError, KeyError, IndexError, OSError) as error:
         right = "the file that the sweep wrote is right; the same command writes it anew"
-        raise runs.InputError(f"{path} cannot be read ({error}); {right}") from None
+        raise InputError(f"{path} cannot be read ({error}); {right}") from None
 
 
 def _look(row: Mapping[Any, Any], keys: Sequence[str], seeds: Mapping[tuple[Any, ...], list[int]]) -> Look:
@@ -80,24 +83,9 @@ def _look(row: Mapping[Any, Any], keys: Sequence[str], seeds: Mapping[tuple[Any,
         a,
         b,
         row["metric"],
-        tuple(seeds[arms[0]][: row["seeds"]]),
-        None if pd.isna(row["lower"]) else (float(row["lower"]), float(row["upper"])),
+        seeds[arms[0]][: row["seeds"]],
+        None if pd.isna(row["lower"]) else [float(row["lower"]), float(row["upper"])],
         float(row["level"]),
         row["verdict"],
-        tuple(further),
-    )
-
-
-def from_json(kept: Sequence[Mapping[str, Any]]) -> tuple[Look, ...]:
-    """As a kept table has them, see `dataclasses.asdict`."""
-    return tuple(
-        Look(
-            **{
-                **look,
-                "seeds": tuple(look["seeds"]),
-                "ends": look["ends"] and tuple(look["ends"]),
-                "further": tuple(look.get("further", ())),
-            }
-        )
-        for look in kept
+        further,
     )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis import parsing, runs, where
 from analysis.contrasts import Arm
-from analysis.runs import InputError, Sweep
+from analysis.runs import InputError, Table
 from src.config import RATES
 from src.runs import store, sweep_folder
 from src.sweeping.naming import WITHOUT_EFFECT
@@ -24,7 +24,7 @@ def target(folders: Sequence[str | Path]) -> Path:
     return first if len(names) == 1 else first.parent.parent / "comparisons" / "+".join(names)[:200]
 
 
-def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Sweep:
+def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Table:
     """The folders' runs as one sweep, whose folder is `target`; a run that several have counts once.
 
     Args:
@@ -33,7 +33,7 @@ def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Sweep
     Raises:
         InputError: as `runs.read` and `where.select`, or if an arm and seed has two runs.
     """
-    sweeps, refused = list[Sweep](), list[InputError]()
+    sweeps, refused = list[Table](), list[InputError]()
     for folder in dict.fromkeys(map(Path, folders)):
         whole = runs.read(folder)
         try:
@@ -55,22 +55,22 @@ def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Sweep
     epochs = pd.concat([part.epochs for part in parts]).drop_duplicates(["id", "epoch"], ignore_index=True)
     # as if read from one table: a value that a run does not have is the word null
     epochs = epochs.assign(**{key: parsing.typed(epochs[key].map(runs.shown)) for key in keys})
-    told = pd.concat([part.runs for part in parts]).drop_duplicates("id", ignore_index=True)
+    facts = pd.concat([part.runs for part in parts]).drop_duplicates("id", ignore_index=True)
     words = [key for key in keys if not pd.api.types.is_numeric_dtype(epochs[key])]
-    problems = {
-        problem.id: replace(
-            problem, arm={**problem.arm, **{key: runs.shown(problem.arm[key]) for key in words}}
-        )
-        for part in parts
-        for problem in part.problems
-    }
+    problems = {problem.id: problem for part in parts for problem in part.problems}
+    for name, problem in problems.items():
+        in_words = {key: runs.shown(problem.arm[key]) for key in words}
+        problems[name] = replace(problem, arm={**problem.arm, **in_words})
     declared = {name: better for part in parts for name, better in part.metrics.items()}
     names = " and ".join(map(str, folders))
     runs.check_single(epochs.drop_duplicates("id"), keys, f"{names} have different runs")
-    return Sweep(target(folders), keys, epochs, told, tuple(problems.values()), declared)
+    folder = target(folders)
+    return Table(
+        folder.resolve().name, keys, epochs, facts, tuple(problems.values()), folder=folder, metrics=declared
+    )
 
 
-def _completed(sweep: Sweep, keys: Sequence[str], config: Mapping[str, Any]) -> Sweep:
+def _completed(sweep: Table, keys: Sequence[str], config: Mapping[str, Any]) -> Table:
     """The sweep with columns for keys that it did not sweep."""
     more = {key: config.get(key) for key in keys if key not in sweep.keys}
     epochs = sweep.epochs.rename(columns={key: f"{key}_used" for key in more if key in sweep.epochs})
@@ -78,24 +78,22 @@ def _completed(sweep: Sweep, keys: Sequence[str], config: Mapping[str, Any]) -> 
     silent = epochs["noise"] == "none" if "noise" in epochs else pd.Series(False, epochs.index)
     for rate in set(keys) & set(RATES):
         epochs.loc[silent, rate] = 0
-    problems = tuple(
-        replace(problem, arm={key: {**more, **problem.arm}[key] for key in keys})
-        for problem in sweep.problems
+    arms = ({**more, **problem.arm} for problem in sweep.problems)
+    problems = (
+        replace(problem, arm={key: arm[key] for key in keys})
+        for problem, arm in zip(sweep.problems, arms, strict=True)
     )
-    return replace(sweep, epochs=epochs, problems=problems)
+    return replace(sweep, epochs=epochs, problems=tuple(problems))
 
 
-def _flat(sweep: Sweep) -> dict[str, Any]:
+def _flat(sweep: Table) -> dict[str, Any]:
     """What can change the result in a sweep's first run: keys as typed, of a group its choice."""
     record = store.read_record(sweep_folder.runs_of(sweep.folder) / sweep.runs["id"].iloc[0])
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in (record or {})["config"].items():
-        if isinstance(value, Mapping):
-            found |= {key: value["name"]} if "name" in value else {}
-            found |= {f"{key}.{name}": own for name, own in value.items() if name != "name"}
-        else:
-            found[key] = value
-    return {key: value for key, value in found.items() if key not in {*WITHOUT_EFFECT, "seed"}}
+        group = value if isinstance(value, Mapping) else {"name": value}
+        flat |= {key if name == "name" else f"{key}.{name}": of for name, of in group.items()}
+    return {key: value for key, value in flat.items() if key not in {*WITHOUT_EFFECT, "seed"}}
 
 
 def place(arm: Arm) -> tuple[str, ...]:
@@ -106,7 +104,7 @@ def place(arm: Arm) -> tuple[str, ...]:
     )
 
 
-def named(sweep: Sweep, digits: int = runs.DIGITS) -> dict[str, Arm]:
+def named(sweep: Table, digits: int = runs.DIGITS) -> dict[str, Arm]:
     """Every arm by its name, with or without a result, in the order of runs.csv."""
     ended = sweep.epochs[list(sweep.keys)].drop_duplicates().to_dict("records")
     known = {place(arm): arm for arm in (*ended, *(problem.arm for problem in sweep.problems))}

@@ -40,8 +40,6 @@ FAMILIES = {
 }
 PIXEL_RATES = {"neighbours": "noise.pixel_rate", "tangent": "noise.input_rate"}
 """Of the images' noises, the rate at which dropout drops pixels beside; of others none are."""
-CPU = "CPU"
-"""What tables of before there was a column for it were trained on."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def table_of(folder: Path) -> pd.DataFrame:
     Raises:
         InputError: if there is none.
     """
-    found = []
+    tables = []
     for path in sorted(folder.glob("noises_*.csv")):
         part = pd.read_csv(path, dtype={"id": str})
         # a rate that all settings of a part share is not among its columns
@@ -102,29 +100,28 @@ def table_of(folder: Path) -> pd.DataFrame:
         for key in RATES:
             if key in fixed and key not in part:
                 part.insert(1, key, fixed[key])
-        found.append(part.assign(part=path.stem))
-    if not found:
+        tables.append(part.assign(part=path.stem))
+    if not tables:
         raise InputError(f"{folder} has no noises_*.csv; the tables of python -m analysis.race are right")
-    others = {key for part in found for key in list(part)[: list(part).index("seed")]} - {"noise"}
+    others = {key for part in tables for key in list(part)[: list(part).index("seed")]} - {"noise"}
     keys = ["noise", *sorted(others)]
-    table = pd.concat(found, ignore_index=True)
-    table = table[[*keys, *(column for column in table if column not in keys)]]
-    device = table["device"].fillna(CPU) if "device" in table else CPU
-    table = table.assign(arm=race.arm_names(table, keys), device=device)
+    table = pd.concat(tables, ignore_index=True)
+    table = table[[*keys, *table.columns.difference(keys, sort=False)]]
+    table = table.assign(arm=race.arm_names(table, keys))
     return table.drop_duplicates(["arm", "seed", "budget"])
 
 
 def winners(table: pd.DataFrame) -> list[Winner]:
     """Every noise's best setting, the highest mean validation accuracy first."""
-    keys, found = list(table)[: list(table).index("seed")], []
+    keys, raced = list(table)[: list(table).index("seed")], []
     for arm in race.best(table, keys, len(table), least=1):
         rows = table[table["arm"] == arm]
         noise, first = rows["noise"].iloc[0], rows.iloc[0]
         tried = table[table["noise"] == noise]
         setting = {key: first[key] for key in keys[1:] if noise != "none" and pd.notna(first[key])}
         steps, again = (rows[rows["budget"] == budget] for budget in (STEPS, TIME))
-        found.append(Winner(noise, setting, steps, again, tried, _edges(setting, tried)))
-    return sorted(found, key=lambda winner: -winner.rows["val_acc"].mean())
+        raced.append(Winner(noise, setting, steps, again, tried, _edges(setting, tried)))
+    return sorted(raced, key=lambda winner: -winner.rows["val_acc"].mean())
 
 
 def _edges(setting: Mapping[str, Any], tried: pd.DataFrame) -> dict[str, str]:
@@ -148,10 +145,11 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     # over common seeds: one with fewer of them may have had the easier ones
     ahead = {r.contrast.a: r.paired.difference for r in results[measures.VAL_ACC]}
     raced.sort(key=lambda winner: -ahead.get(winner.noise, 0.0))
-    for found in results.values():
-        found.sort(key=lambda r: -ahead.get(r.contrast.a, 0.0))
+    for differences in results.values():
+        differences.sort(key=lambda r: -ahead.get(r.contrast.a, 0.0))
     steps = table[table["budget"] == STEPS]
     dropout = steps[steps["noise"] == REFERENCE]
+    planned = {arm["noise"] for part in parts() for arm, _ in design.read(part).runs}
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     return {
         "raced": raced,
@@ -171,7 +169,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "epochs": sorted(steps["epochs"].unique()),
         "seeds": [len(winner.rows) for winner in raced],
         "missing": [part for part in parts() if part not in set(table["part"])],
-        "not_raced": sorted(_noises(parts()) - {winner.noise for winner in raced}),
+        "not_raced": sorted(planned - {winner.noise for winner in raced}),
         "devices": sorted(table["device"].unique()),
         "runs": len(table),
         "families": FAMILIES,
@@ -179,10 +177,6 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "said": said,
         "root": Path(os.path.relpath(REPOSITORY, to)).as_posix(),
     }
-
-
-def _noises(sweeps: Sequence[str]) -> set[str]:
-    return {arm["noise"] for sweep in sweeps for arm, _ in design.read(sweep).runs}
 
 
 def _contrast(winner: Winner, rows: pd.DataFrame, other: pd.DataFrame, measure: Measure) -> Contrast:
@@ -226,11 +220,11 @@ def _look(result: Result) -> tuple[Any, str]:
 
 def write(folder: Path, to: Path) -> list[Path]:
     """Write the figures, the texts and the pages; paths of the pages."""
-    found = content(folder, to)
-    differences = [r for measure in SHOWN[:2] for r in found["results"][measure]]
+    shown = content(folder, to)
+    differences = [r for measure in SHOWN[:2] for r in shown["results"][measure]]
     drawn = figures.forest(differences, lambda r: phrases.named(r.contrast.a), look=_look)
     chapter.save(drawn, to / "figures", "ranking", LANGUAGES)
-    return [page.write("noises.md", found, to, language) for language in LANGUAGES]
+    return [page.write("noises.md", shown, to, language) for language in LANGUAGES]
 
 
 @command

@@ -39,34 +39,32 @@ def phrases(language: str) -> Phrases:
 def environment(language: str = "en") -> Environment:
     """The templates of a language, where it has none the English ones. What they print is escaped, so that Markdown
     shows any text as it is."""
-    found = Environment(
+    templates = Environment(
         loader=FileSystemLoader([TEMPLATES / language, TEMPLATES / "en", TEMPLATES]),
         autoescape=True,
-        finalize=lambda value: plain(value) if isinstance(value, str) and not _is_safe(value) else value,
+        finalize=lambda value: (
+            value if isinstance(value, Markup) or not isinstance(value, str) else plain(value)
+        ),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters.update(phrases(language).filters)
-    return found
+    templates.filters.update(phrases(language).filters)
+    return templates
 
 
-def _is_safe(value: str) -> bool:
-    return isinstance(value, Markup)
-
-
-def render(template: str, said: Mapping[str, Any], language: str = "en") -> str:
+def render(template: str, content: Mapping[str, Any], language: str = "en") -> str:
     """A text in Markdown, without runs of empty lines."""
-    text = environment(language).get_template(template).render(said)
+    text = environment(language).get_template(template).render(content)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def write(
-    template: str, said: Mapping[str, Any], folder: Path, language: str = "en", title: str = ""
+    template: str, content: Mapping[str, Any], folder: Path, language: str = "en", title: str = ""
 ) -> Path:
     """Write a text and its page, by default with the text's title; path of the page."""
-    text, path = render(template, said, language), folder / name(PAGE, language)
+    text, path = render(template, content, language), folder / name(PAGE, language)
     title = title or text.partition("\n")[0].removeprefix("# ")
     store.write_whole(folder / name(TEXT, language), text)
     store.write_whole(path, html(text, title, folder, language))
@@ -84,11 +82,8 @@ def html(text: str, title: str, folder: Path, language: str = "en") -> str:
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     body = body.replace("<table>", '<div class="wide" tabindex="0"><table>')
     body = body.replace("</table>", "</table></div>")
-    body = re.sub(
-        r'<img src="figures/([^"]+)\.(?:png|svg)" alt="([^"]*)" />',
-        lambda m: figure(folder, m[1], m[2]),
-        body,
-    )
+    images = r'<img src="figures/([^"]+)\.(?:png|svg)" alt="([^"]*)" />'
+    body = re.sub(images, lambda image: figure(folder, image[1], image[2]), body)
     body = re.sub(r'(<a href="[^":]*)\breport(\.\w+)?\.md(?=["#])', r"\1index\2.html", body)
     style, script = ((TEMPLATES / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return (

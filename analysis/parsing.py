@@ -40,6 +40,8 @@ def _parse_alike(
             raise ValueError("an epoch without a number")
         if not all(body.endswith("\n") for _, body in bodies):
             raise ValueError("a row without its end")
+        if text.count(",") != text.count("\n") * header.count(","):
+            raise ValueError("a row that is too short")
         frame.insert(0, "id", np.repeat([run for run, _ in bodies], [body.count("\n") for _, body in bodies]))
         yield frame
     except ValueError:

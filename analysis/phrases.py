@@ -110,7 +110,7 @@ class Phrases:
 
     def where(self, setting: Sequence[str]) -> str:
         """The parts of a contrast's setting."""
-        return self._list([self.say(part) for part in setting])
+        return self.say(", ").join(map(self.say, setting))
 
     def arm(self, name: str) -> str:
         """An arm's name, of which each part may have a word."""
@@ -127,14 +127,8 @@ class Phrases:
         for mark in (": ", ", ", " − "):
             parts = re.split(rf"{mark}(?![^(]*\))", line)
             if len(parts) > 1:
-                return self._words.get(mark, mark).join(map(self.label, parts))
+                return self.say(mark).join(map(self.label, parts))
         return text
-
-    def _list(self, parts: Iterable[str]) -> str:
-        return self._words.get(", ", ", ").join(parts)
-
-    def unit(self, measure: Measure) -> str:
-        return self.say(measure.difference_unit)
 
     def value(self, number: float, measure: Measure) -> str:
         """A stored value with its unit: "87.12%", "0.3512 nats"."""
@@ -145,11 +139,12 @@ class Phrases:
         """A stored difference without its sign: "0.54 pp"; of a ratio how far it is from 1: "10%"."""
         if measure.log:
             return f"{float(measure.shown(number)) - 1:.0%}"
-        return f"{measure.shown(abs(number))} {self.unit(measure)}".rstrip()
+        return f"{measure.shown(abs(number))} {self.say(measure.difference_unit)}".rstrip()
 
     def diff(self, result: Result) -> str:
         """ "+0.54 pp", "2.19 times"."""
-        return f"{result.measure.shown(result.paired.difference, signed=True)} {self.unit(result.measure)}".rstrip()
+        difference = result.measure.shown(result.paired.difference, signed=True)
+        return f"{difference} {self.say(result.measure.difference_unit)}".rstrip()
 
     def span(self, interval: Interval | None, measure: Measure, signed: bool = False) -> str:
         """ "86.90 to 87.31"; a dash for None."""
@@ -184,14 +179,13 @@ class Phrases:
             return self.say("as more runs of the side that is ahead diverged and are missing")
         if at.size:
             return self.say(f"by {at.size} than the margin of") + f" {margin}"
-        pattern = self._words.get("not {} by {}", "not {} by {}")
-        excluded = (pattern.format(self.verdict(word, result.measure), margin) for word in at.excluded)
-        return self.say(" and ").join(excluded)
+        words = (self.verdict(word, result.measure) for word in at.excluded)
+        return self.say(" and ").join(self.say("not {} by {}").format(word, margin) for word in words)
 
     def counts(self, arm: ArmStats) -> str:
         """Of how many runs, and what went wrong: "4 of 5; 1 diverged, 4 broke down"."""
         kinds = {"diverged": arm.diverged, "broke down": arm.broken, "without a result": arm.lost}
-        wrong = self._list(f"{number} {self.say(kind)}" for kind, number in kinds.items() if number)
+        wrong = self.say(", ").join(f"{number} {self.say(kind)}" for kind, number in kinds.items() if number)
         total = f"{arm.n} {self.say('of')} {arm.planned}" if arm.n < arm.planned else f"{arm.n}"
         return f"{total}{self.say('; ')}{wrong}" if wrong else total
 
@@ -205,20 +199,22 @@ class Phrases:
     def either(self, words: Sequence[str]) -> str:
         """ "a, b and c"."""
         *first, last = words
-        return self.say(" and ").join(filter(None, [self._list(first), last]))
+        return self.say(" and ").join(filter(None, [self.say(", ").join(first), last]))
 
     @property
     def filters(self) -> dict[str, Callable[..., Any]]:
         """By the name that templates use."""
-        own = "say label where arm unit value size diff span ci evidence verdict badge remark counts listing either"
-        return {name: getattr(self, name) for name in own.split()} | {
-            "plain": plain,
+        names = (
+            "say label where arm value size diff span ci evidence verdict badge remark counts listing either"
+        )
+        wordless = {
             "mean": mean,
             "p": p_value,
             "correlation": correlation,
             "count": count,
             "duration": duration,
         }
+        return {name: getattr(self, name) for name in names.split()} | wordless
 
 
 ENGLISH = Phrases()

@@ -19,7 +19,7 @@ def facts(compared: Compared, page: Path) -> dict[str, Any]:
 
     All numbers are stored ones: accuracies in [0, 1], losses in nats.
     """
-    told = {
+    facts = {
         "name": compared.sweep.name,
         "folders": compared.folders,
         "page": page,
@@ -35,7 +35,7 @@ def facts(compared: Compared, page: Path) -> dict[str, Any]:
         "described": [_contrast(result) for result in compared.described],
         "problems": [asdict(problem) for problem in compared.sweep.problems],
     }
-    plain: dict[str, Any] = events.plain(told)
+    plain: dict[str, Any] = events.plain(facts)
     return plain
 
 
@@ -48,11 +48,7 @@ def _figures(page: Path) -> list[str]:
 def _arm(arm: ArmStats) -> dict[str, Any]:
     return {
         "arm": arm.name,
-        "n": arm.n,
-        "planned": arm.planned,
-        "diverged": arm.diverged,
-        "broken": arm.broken,
-        "lost": arm.lost,
+        **{count: getattr(arm, count) for count in ("n", "planned", "diverged", "broken", "lost")},
         "metrics": {
             measure.column: {"mean": of.mean, "sd": of.sd, "n": of.n, "interval": _ends(of.interval)}
             for measure, of in arm.summaries.items()

@@ -72,10 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"no table at equal time, as there is no {options.to / RATIOS}", file=sys.stderr)
     code = DONE
     for sweep in options.sweeps or parts():
-        found = race(sweep, options.output, options.to, options.trim, ratios)
-        if found > SOME_RUNS_LOST:
-            return found
-        code = max(code, found)
+        code = max(code, race(sweep, options.output, options.to, options.trim, ratios))
+        if code > SOME_RUNS_LOST:
+            break
     return code
 
 
@@ -116,9 +115,8 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
 
     for budget, overrides in rungs():
         named = [f"sweep={sweep}", *trim, *overrides]
-        found = run(["src.train", *named, *([] if output == OUTPUT else [f"output={output}"])])
-        code = max(code, found)
-        if found > SOME_RUNS_LOST:
+        code = max(code, run(["src.train", *named, *([] if output == OUTPUT else [f"output={output}"])]))
+        if code > SOME_RUNS_LOST:
             break
         folder = output / "sweeps" / sweep_name(named)
         keys = keys or runs.read_list(folder)[1]
@@ -164,27 +162,21 @@ def arm_names(table: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
 def rows(folder: Path, keys: Sequence[str], budget: str) -> pd.DataFrame:
     """A sweep's finished and diverged runs, a row each: its settings, seed, epochs, seconds and last metrics."""
     listed, _ = runs.read_list(folder)
-    told = []
+    ended = []
     for run_id in listed["id"]:
         record = store.read_record(sweep_folder.runs_of(folder) / run_id)
         if record is None or record["state"] == store.FAILED:
             continue
         config = record["config"]
         final = record["final"] if record["state"] == store.FINISHED else {}
-        measured = {
-            key: value for key, value in final.items() if key.rpartition("_")[2] in ("acc", "loss", "ece")
-        }
-        told.append(
-            {
-                **{key: setting(config, key) for key in keys},
-                **{key: config[key] for key in ("seed", "epochs")},
-                **{key: record[key] for key in ("id", "state", "seconds")},
-                **measured,
-                "budget": budget,
-                "device": runs.device(record),
-            }
+        ended.append(
+            {key: setting(config, key) for key in keys}
+            | {key: config[key] for key in ("seed", "epochs")}
+            | {key: record[key] for key in ("id", "state", "seconds")}
+            | {key: of for key, of in final.items() if key.rpartition("_")[2] in ("acc", "loss", "ece")}
+            | {"budget": budget, "device": runs.device(record)}
         )
-    return pd.DataFrame(told)
+    return pd.DataFrame(ended)
 
 
 if __name__ == "__main__":

@@ -59,14 +59,14 @@ def report(
     from analysis import chapter
 
     folder = to or source or output / ("report_small" if small else "report")
-    found = chapter.tables_of(source or output / "sweeps", folder, small, kept=source is not None)
+    tables = chapter.tables_of(source or output / "sweeps", folder, small, kept=source is not None)
     languages = [language] if language else LANGUAGES
-    said = chapter.answered(found, folder, languages)
-    pages = [chapter.write(said, each) for each in languages]
-    faults = chapter.faults(said)
-    for line in [*found.unused, *faults]:
+    answered = chapter.answered(tables, folder, languages)
+    pages = [chapter.write(answered, language) for language in languages]
+    faults = chapter.faults(answered)
+    for line in [*tables.unused, *faults]:
         print(line, file=sys.stderr)
-    for section in said.sections:
+    for section in answered.sections:
         state = section.facts.verdict if section.facts else "no answer" if section.error else "not run yet"
         print(f"{section.module.NUMBER}. {section.name}: {state}")
     print(*(f"Open {page}" for page in pages), sep="\n")
@@ -77,9 +77,9 @@ def report(
             "verdict": section.facts.verdict if section.facts else None,
             "error": section.error,
         }
-        for section in said.sections
+        for section in answered.sections
     ]
-    events.tell("end", exercises=answers, pages=pages, problems=[str(fault) for fault in faults])
+    events.tell("end", exercises=answers, pages=pages, problems=faults)
     return SOME_RUNS_LOST if faults else DONE
 
 

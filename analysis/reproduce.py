@@ -70,10 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweeps += [(first, None), *((sweep, name if hasattr(module, "choose") else None) for sweep in others)]
     code = DONE
     for sweep, chosen_by in sweeps:
-        found = train(sweep, options.output, options.small, chosen_by)
-        if found > SOME_RUNS_LOST:
-            return found
-        code = max(code, found)
+        code = max(code, train(sweep, options.output, options.small, chosen_by))
+        if code > SOME_RUNS_LOST:
+            return code
     where = [] if options.output == OUTPUT else ["--output", str(options.output)]
     show(["analysis.report", *where, *["--small"] * options.small])
     return max(code, report.report(options.output, small=options.small))

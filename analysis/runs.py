@@ -14,13 +14,15 @@ import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis import agreement, parsing
+from analysis import agreement, looks, parsing
+from analysis.looks import Look
 from src.config import RATES
 from src.errors import InputError as InputError
 from src.runs import store, sweep_folder
@@ -60,25 +62,61 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """A sweep folder's contents."""
+class Table:
+    """One sweep's results."""
 
-    folder: Path
+    name: str
+    """The named sweep's, with the overrides that trimmed it: `swap_rates`, `swap_rates__epochs=1`."""
     keys: tuple[str, ...]
     """What was swept, but for the seed; a run's values of them are its arm."""
     epochs: pd.DataFrame
-    """A row a usable run and epoch: id, state, the keys, seed, the columns of `metrics.csv`."""
+    """A row a usable run and epoch: id, the keys, seed, then the columns of `metrics.csv`; a metric with the name
+    of a key has the suffix `_used`."""
     runs: pd.DataFrame
     """A row a usable run: id, seconds, parameters, device, versions, data, epochs; None if not recorded."""
-    problems: tuple[Problem, ...]
+    problems: tuple[Problem, ...] = ()
+    """Runs without a result: failed, diverged, unfinished, damaged or missing."""
+    extras: Mapping[str, pd.DataFrame] | None = None
+    """By the probe's name: a row a run and row of its file: id, the keys, seed, then the file's columns."""
+    overrides: tuple[str, ...] = ()
+    """With which it was trained beside its file: those that make it another sweep than the file's."""
+    machine: str = ""
+    commit: str = ""
+    looks: tuple[Look, ...] = ()
+    """Of a sweep that ended once its pairs were decided."""
+    folder: Path = Path()
+    """Where it was read from."""
     metrics: Mapping[str, str | None] = field(default_factory=dict)
     """Those that components declare: where they are better."""
 
-    @property
-    def name(self) -> str:
-        return self.folder.resolve().name
+    @cached_property
+    def final(self) -> pd.DataFrame:
+        """Each run's last epoch."""
+        return self.epochs.groupby("id", sort=False).tail(1).reset_index(drop=True)
 
-    def without(self, ids: Collection[str]) -> Sweep:
+    @property
+    def sweep(self) -> str:
+        """Name of its file in sweeps/."""
+        return self.name.partition("__")[0]
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Values of its overrides, as typed, by their key."""
+        return dict(override.split("=", 1) for override in self.overrides if "=" in override)
+
+    def extra(self, name: str) -> pd.DataFrame:
+        """A probe's rows.
+
+        Raises:
+            InputError: if the sweep has none.
+        """
+        rows = (self.extras or {}).get(name)
+        if rows is None:
+            right = {"probe": "probe.every=epoch", "test_time": "probe.test_time=true"}[name]
+            raise InputError(f"{self.name} has no {name}.csv; a sweep with {right} is right")
+        return rows
+
+    def without(self, ids: Collection[str]) -> Table:
         """All runs but these."""
         epochs, runs = (
             frame[~frame["id"].isin(ids)].reset_index(drop=True) for frame in (self.epochs, self.runs)
@@ -86,7 +124,7 @@ class Sweep:
         problems = tuple(problem for problem in self.problems if problem.id not in ids)
         return replace(self, epochs=epochs, runs=runs, problems=problems)
 
-    def with_damaged(self, reasons: Mapping[str, str], usable: str) -> Sweep:
+    def with_damaged(self, reasons: Mapping[str, str], usable: str) -> Table:
         """The sweep with these runs among its problems.
 
         Args:
@@ -97,11 +135,7 @@ class Sweep:
             InputError: if there are no others.
         """
         listed = self.epochs[["id", *self.keys, "seed"]].drop_duplicates()
-        problems = [
-            Problem(row["id"], DAMAGED, *identity(row, self.keys), reasons[row["id"]])
-            for row in listed.to_dict("records")
-            if row["id"] in reasons
-        ]
+        problems = _problems(listed, self.keys, {run: (DAMAGED, reason) for run, reason in reasons.items()})
         if len(problems) == len(listed):
             raise InputError(f"{self.folder} has no {usable}; the first: {problems[0]}")
         kept = self.without(reasons)
@@ -128,8 +162,8 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
     return sweep.epochs
 
 
-def read(folder: str | Path) -> Sweep:
-    """A sweep folder's usable runs and its problems, see `Sweep`.
+def read(folder: str | Path) -> Table:
+    """A sweep folder's usable runs and its problems; its epochs have the column state.
 
     A run is usable if its `run.json` says that it is finished and its `metrics.csv` is whole, whatever state
     `runs.csv` gives it: another sweep may have finished the run since. Where a row has other values of the swept
@@ -142,49 +176,52 @@ def read(folder: str | Path) -> Sweep:
     listed, keys = read_list(folder)
     run_folders = sweep_folder.runs_of(folder)
 
-    problems: dict[str, tuple[str, ...]] = {}
-    records = listed.to_dict("records")
     rows: dict[str, list[dict[Any, Any]]] = {}
-    for row in records:
+    for row in listed.to_dict("records"):
         rows.setdefault(row["id"], []).append(row)
+    lost: dict[str, tuple[str, str]] = {}
     facts: list[dict[str, Any]] = []
-    own: dict[str, str | None] = {}
-    tables: list[tuple[str, str]] = []
-    for run, state in dict(zip(listed["id"], listed["state"], strict=True)).items():
+    declared: dict[str, str | None] = {}
+    texts: list[tuple[str, str]] = []
+    for run, of_run in rows.items():
         try:
-            record = _finished_record(run_folders / run, state)
-            if told := agreement.contradiction(rows[run], (*keys, "seed"), record["config"]):
-                raise _UnusableError(DAMAGED, f"{folder / 'runs.csv'} {told}")
+            record = _finished_record(run_folders / run, of_run[-1]["state"])
+            if contradiction := agreement.contradiction(of_run, (*keys, "seed"), record["config"]):
+                raise _UnusableError(DAMAGED, f"{folder / 'runs.csv'} {contradiction}")
             facts.append({"id": run, **_facts(record)})
-            own |= record.get("metrics") or {}
-            tables.append((run, _metrics_text(run_folders / run)))
+            declared |= record.get("metrics") or {}
+            texts.append((run, (run_folders / run / "metrics.csv").read_text("utf-8", "replace")))
         except _UnusableError as error:
-            problems[run] = error.args
+            kind, reason = error.args
+            lost[run] = kind, reason
 
-    metrics, unreadable = parsing.parse(tables)
+    metrics, unreadable = parsing.parse(texts)
     for run in unreadable:
-        problems[run] = (DAMAGED, f"{run_folders / run / 'metrics.csv'} holds a cell that is not a number")
+        lost[run] = DAMAGED, f"{run_folders / run / 'metrics.csv'} holds a cell that is not a number"
 
-    named = tuple(
-        Problem(row["id"], problems[row["id"]][0], *identity(row, keys), problems[row["id"]][1])
-        for row in records
-        if row["id"] in problems
-    )
-    usable = listed[~listed["id"].isin(problems.keys())]
+    problems = _problems(listed, keys, lost)
+    usable = listed[~listed["id"].isin(lost.keys())]
     if usable.empty:
-        right = f"a sweep with at least one is right. The first of its {len(named)} runs: {named[0]}"
+        right = f"a sweep with at least one is right. The first of its {len(problems)} runs: {problems[0]}"
         raise InputError(f"{folder} has no finished run; {right}")
     used = {name: f"{name}_used" for name in keys if name in metrics}
     metrics = metrics.astype({"epoch": int}).rename(columns=used)
     epochs = usable.assign(state=store.FINISHED).merge(metrics, on="id", validate="many_to_many")
-    runs = pd.DataFrame([fact for fact in facts if fact["id"] not in problems])
-    return Sweep(folder, keys, epochs, runs, named, own)
+    runs = pd.DataFrame([fact for fact in facts if fact["id"] not in lost])
+    return Table(folder.resolve().name, keys, epochs, runs, problems, folder=folder, metrics=declared)
 
 
-def identity(row: Mapping[Any, Any], keys: Sequence[str]) -> tuple[dict[str, Any], Any]:
-    """Arm and seed of a run's row, as plain values."""
-    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
-    return {key: plain[key] for key in keys}, plain["seed"]
+def _problems(
+    listed: pd.DataFrame, keys: Sequence[str], lost: Mapping[str, tuple[str, str]]
+) -> tuple[Problem, ...]:
+    """Those rows whose runs are lost: kind and reason by the run's id."""
+    rows = listed[listed["id"].isin(lost.keys())].to_dict("records")
+    return tuple(
+        Problem(
+            row["id"], lost[row["id"]][0], {key: row[key] for key in keys}, row["seed"], lost[row["id"]][1]
+        )
+        for row in rows
+    )
 
 
 def arm_name(arm: Mapping[str, Any], digits: int = DIGITS) -> str:
@@ -212,12 +249,11 @@ def names(arms: Sequence[Mapping[str, Any]], digits: int = DIGITS) -> list[str]:
 
 def arm_names(frame: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """Name of each row's arm."""
-    rows = list(zip(*(frame[key] for key in keys), strict=True)) if keys else [()] * len(frame)
-    # two missing numbers are no equal keys
-    places = [tuple(map(str, row)) for row in rows]
-    arms = {place: dict(zip(keys, row, strict=True)) for place, row in zip(places, rows, strict=True)}
-    by_place = dict(zip(arms, names(list(arms.values())), strict=True))
-    return pd.Series([by_place[place] for place in places], index=frame.index, dtype=object)
+    if not keys:
+        return pd.Series(arm_name({}), frame.index, dtype=object)
+    arms = frame[list(keys)].drop_duplicates().to_dict("records")
+    places = frame.groupby(list(keys), sort=False, dropna=False).ngroup()
+    return places.map(dict(enumerate(names(arms)))).astype(object)
 
 
 def shown(value: object, digits: int = DIGITS) -> str:
@@ -275,21 +311,23 @@ def read_list(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return listed, keys
 
 
+def read_looks(folder: Path) -> tuple[Look, ...]:
+    """The latest look at each contrast of a sweep; none where it has no looks, see `looks.read`."""
+    return looks.read(folder, *read_list(folder)) if (folder / looks.FILE).exists() else ()
+
+
 def check_single(listed: pd.DataFrame, keys: Sequence[str], what: str) -> None:
     """Raises InputError, which begins with `what`, where an arm and seed has several rows."""
     twice = listed.astype(dict.fromkeys(keys, str)).duplicated([*keys, "seed"])
-    for row in listed[twice].head(1).to_dict("records"):
-        where = Problem("", "", *identity(row, keys), "").where
-        raise InputError(f"{what} of {where}; one run an arm and seed is right")
+    for problem in _problems(listed[twice], keys, dict.fromkeys(listed["id"], ("", ""))):
+        raise InputError(f"{what} of {problem.where}; one run an arm and seed is right")
 
 
 def _finished_record(folder: Path, listed_state: str) -> dict[str, Any]:
     try:
         record = store.read_record(folder)
-    except store.Damaged as error:
+    except (store.Damaged, OSError) as error:
         raise _UnusableError(DAMAGED, str(error)) from None
-    except (LookupError, TypeError, AttributeError, OSError) as error:
-        raise _UnusableError(DAMAGED, f"{folder / 'run.json'} cannot be read ({error!r})") from None
     if record is None:
         if listed_state != store.UNFINISHED and not folder.exists():
             raise _UnusableError(MISSING, f"{folder} is not there")
@@ -317,34 +355,24 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
         _UnusableError: if what must be a number is none.
     """
     config, versions = record["config"], record.get("versions")
-    numbers = {name: record.get(name) for name in ("seconds", "parameters")} | {"epochs": config["epochs"]}
-    for name, value in numbers.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (is_number and 0 <= value < math.inf):
-            raise _UnusableError(
-                DAMAGED, f"its run.json has {name}={value!r}; a number of at least 0 is right"
-            )
-    if not isinstance(record.get("metrics") or {}, dict):
-        raise _UnusableError(
-            DAMAGED, f"its run.json has metrics={record['metrics']!r}; names and directions are right"
-        )
-    return {
-        "seconds": numbers["seconds"],
-        "parameters": numbers["parameters"],
+    facts = {
+        "seconds": record.get("seconds"),
+        "parameters": record.get("parameters"),
         "device": device(record),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items())
         if isinstance(versions, dict)
-        else versions,
+        else None,
         "data": setting(config, "data"),
         "validation": value_at(config, "data.validation") or 0,
-        "epochs": numbers["epochs"],
+        "epochs": config["epochs"],
     }
-
-
-def _metrics_text(folder: Path) -> str:
-    path = folder / "metrics.csv"
-    text = path.read_text(encoding="utf-8", errors="replace")
-    lines = text.splitlines()
-    if len(lines) < 2 or len({line.count(",") for line in lines}) != 1:
-        raise _UnusableError(DAMAGED, f"{path} has no epoch or rows of unequal length")
-    return text
+    for name in ("seconds", "parameters", "epochs"):
+        value = facts[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 <= value < math.inf):
+            right = "a number of at least 0 is right"
+            raise _UnusableError(DAMAGED, f"its run.json has {name}={value!r}; {right}")
+    if not isinstance(record.get("metrics") or {}, dict):
+        right = "names and directions are right"
+        raise _UnusableError(DAMAGED, f"its run.json has metrics={record['metrics']!r}; {right}")
+    return facts

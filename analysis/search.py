@@ -84,8 +84,8 @@ def metric(folder: Path) -> str | None:
     """What the sweep in `folder` searched for, by its `multirun.yaml`; None where it is no search."""
     if not (folder / FILE).exists():
         return None
-    found = tables.recorded(folder, "hydra.sweeper.metric")
-    first = found[0] if isinstance(found, list) and found else found
+    metrics = tables.recorded(folder, "hydra.sweeper.metric")
+    first = metrics[0] if isinstance(metrics, list) and metrics else metrics
     return first if first in measures.METRICS else None
 
 
@@ -127,10 +127,10 @@ def _importances(recorded: Any, position: int, objective: Measure) -> dict[str, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of too few trials they are all equal
         try:
-            found = get_param_importances(recorded, target=lambda trial: sign * trial.values[position])
+            shares = get_param_importances(recorded, target=lambda trial: sign * trial.values[position])
         except (ValueError, RuntimeError):
             return {}
-    return {key: float(share) for key, share in found.items()}
+    return {key: float(share) for key, share in shares.items()}
 
 
 @figures.styled

@@ -96,21 +96,19 @@ def of(folder: Path, name: str | None = None, reference: str | None = None) -> S
     arms = [("the best setting", ranked[0]), ("the runner-up", ranked[1])]
     fixed = {key: value for key, value in given.fixed.items() if key not in table.keys}
     params = fixed | {"data.validation": "0", "seed": _fresh(table)}
-    against = (
-        "the reference",
-        _reference(folder, table, given, fixed) if reference is None else _checked(reference),
-    )
+    against = _reference(folder, table, given, fixed) if reference is None else _checked(reference)
     metric, margin = JUDGED[column]
     if given.primary and given.primary.measure in (measure, metric):
         margin = given.primary.margin
+    seeds = table.final["seed"].nunique()
     return SecondStage(
         name=name or f"{_short(table)}_test",
         first=table.name,
-        arms=[against, *(arm for arm in arms if arm[1] != against[1])],
+        arms=[("the reference", against), *(arm for arm in arms if arm[1] != against)],
         params=params,
         metric=metric,
         margin=margin,
-        choice=f"{measure.name} over {_counted(table)}",
+        choice=f"{measure.name} over {'a seed' if seeds == 1 else f'{seeds} seeds'}",
         elsewhere=given.elsewhere,
         problems=table.problems,
     )
@@ -151,12 +149,11 @@ class _Given:
         outside: dict[str, str] = {}
         for override in parsed:
             key = key_of(override.get_key_element())
-            if override.is_sweep_override() or key in ("sweep", "seed") or sets_hydra(key):
+            of_first = key in ("sweep", "seed", "resume", "tags", "note")
+            if override.is_sweep_override() or of_first or sets_hydra(key):
                 continue
             into = outside if key in WITHOUT_EFFECT else self.fixed
             into[override.get_key_element()] = override.get_value_element_as_str()
-        for key in ("resume", "tags", "note"):  # of the first sweep alone
-            outside.pop(key, None)
         self.elsewhere = [shlex.quote(f"{key}={value}") for key, value in outside.items()]
 
 
@@ -179,10 +176,10 @@ def _ranked(table: Table, measure: Measure) -> list[str]:
     names = runs.arm_names(final, table.keys)
     lost = {runs.arm_name(problem.arm) for problem in table.problems}
     means: dict[str, float] = {}
-    counts = names.value_counts()
+    most = names.value_counts().max()
     for name, rows in final.groupby(names, sort=False):
         values = rows[measure.column].astype(float)
-        if name not in lost and len(rows) == counts.max() and np.isfinite(values).all():
+        if name not in lost and len(rows) == most and np.isfinite(values).all():
             arm = {key: rows.iloc[0][key] for key in table.keys}
             means.setdefault(_overrides(arm), float(values.mean()))
     if len(means) < 2:
@@ -239,25 +236,15 @@ def _fresh(table: Table) -> str:
 
 def _short(table: Table) -> str:
     """Of a sweep's name what can name a file of sweeps/ and be typed."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", table.name).strip("-.")
-    if len(name) > LONGEST:
-        begin = re.sub(r"[^A-Za-z0-9_.-]+", "-", table.sweep).strip("-.")[:LONGEST]
-        return f"{begin}-{hashlib.sha256(table.name.encode()).hexdigest()[:6]}"
-    return name
-
-
-def _counted(table: Table) -> str:
-    seeds = table.final["seed"].nunique()
-    return "a seed" if seeds == 1 else f"{seeds} seeds"
+    name, sweep = (re.sub(r"[^A-Za-z0-9_.-]+", "-", of).strip("-.") for of in (table.name, table.sweep))
+    digest = hashlib.sha256(table.name.encode()).hexdigest()[:6]
+    return name if len(name) <= LONGEST else f"{sweep[:LONGEST]}-{digest}"
 
 
 def _plain(value: str) -> str:
     """As YAML has it, a number without quotes."""
-    return (
-        value
-        if re.fullmatch(r"-?\d+(\.\d+)?", value)
-        else str(yaml.safe_dump(value, width=10**6)).split("\n")[0]
-    )
+    is_number = re.fullmatch(r"-?\d+(\.\d+)?", value)
+    return value if is_number else str(yaml.safe_dump(value, width=10**6)).split("\n")[0]
 
 
 def _quoted(text: str) -> str:

@@ -51,14 +51,14 @@ def sensitivity(
     if result is None or result.verdict is None or result.margin is None or result.p is None:
         return None
     words: dict[str, str] = {}
-    measure, margin = result.measure, result.margin
+    verdict, measure, margin = result.verdict.word, result.measure, result.margin
     higher, look = measure.sign > 0, result.contrast.look
     level = look.level if look else stats.ALPHA / result.family
 
     def word(first: Sample, second: Sample) -> str:
-        found = paired(first, second, level)
-        p = None if found.p is None else found.p * stats.ALPHA / level
-        return stats.judge(found.interval, p, margin, higher).word
+        comparison = paired(first, second, level)
+        p = None if comparison.p is None else comparison.p * stats.ALPHA / level
+        return stats.judge(comparison.interval, p, margin, higher).word
 
     def values(name: str, epochs: int, whole: bool) -> Values:
         assert arms is not None
@@ -84,5 +84,5 @@ def sensitivity(
     on_splits = next(iter(described([splits] if splits else [])), None)
     if on_splits:
         words["validation splits, t"] = word(*on_splits.samples)
-    other = tuple(name for name, found in words.items() if found != result.verdict.word)
+    other = tuple(name for name in words if words[name] != verdict)
     return Sensitivity(result, len(words) - len(other), len(words), other, on_splits)

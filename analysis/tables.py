@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,17 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis import looks, parsing, runs
+from analysis import parsing, runs
+from analysis.looks import Look
 from analysis.runs import InputError, Problem
+from analysis.runs import Table as Table
 from src.engines import queue
 from src.errors import REPOSITORY
 from src.errors.messages import key_of
 from src.kernels import processor
 from src.provenance import checkout
 from src.runs import store, sweep_folder
-from src.sweeping.naming import WITHOUT_EFFECT, value_at
+from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra, value_at
 
 NOISES = REPOSITORY / "analysis" / "results" / "noises"
 """The comparison of noises: its tables and its page."""
@@ -48,58 +50,6 @@ DIGITS = "%.9g"
 """A float32's; the accuracies and the float64 means lose nothing that could show."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """One sweep's results."""
-
-    name: str
-    """The named sweep's, with the overrides that trimmed it: `swap_rates`, `swap_rates__epochs=1`."""
-    keys: tuple[str, ...]
-    """What was swept, but for the seed."""
-    epochs: pd.DataFrame
-    """A row a usable run and epoch: id, the keys, seed, then the columns of `metrics.csv`; a metric with the name
-    of a key has the suffix `_used`."""
-    runs: pd.DataFrame
-    """A row a usable run: id, seconds, parameters, device, versions, data, epochs."""
-    problems: tuple[Problem, ...] = ()
-    """Runs without a result: failed, diverged, unfinished, damaged or missing."""
-    extras: Mapping[str, pd.DataFrame] | None = None
-    """By the probe's name: a row a run and row of its file: id, the keys, seed, then the file's columns."""
-    overrides: tuple[str, ...] = ()
-    """With which it was trained beside its file: those that make it another sweep than the file's."""
-    machine: str = ""
-    commit: str = ""
-    looks: tuple[looks.Look, ...] = ()
-    """Of a sweep that ended once its pairs were decided."""
-
-    @cached_property
-    def final(self) -> pd.DataFrame:
-        """Each run's last epoch."""
-        return self.epochs.groupby("id", sort=False).tail(1).reset_index(drop=True)
-
-    @property
-    def sweep(self) -> str:
-        """Name of its file in sweeps/."""
-        return self.name.partition("__")[0]
-
-    @property
-    def given(self) -> dict[str, str]:
-        """Values of its overrides, as typed, by their key."""
-        return dict(override.split("=", 1) for override in self.overrides if "=" in override)
-
-    def extra(self, name: str) -> pd.DataFrame:
-        """A probe's rows.
-
-        Raises:
-            InputError: if the sweep has none.
-        """
-        found = (self.extras or {}).get(name)
-        if found is None:
-            right = {"probe": "probe.every=epoch", "test_time": "probe.test_time=true"}[name]
-            raise InputError(f"{self.name} has no {name}.csv; a sweep with {right} is right")
-        return found
-
-
 def collect(folder: str | Path) -> Table:
     """The table of a sweep's folder, OUTPUT/sweeps/NAME.
 
@@ -108,34 +58,28 @@ def collect(folder: str | Path) -> Table:
     """
     sweep = runs.read(folder)
     run_folders = sweep_folder.runs_of(sweep.folder)
-    found: dict[str, pd.DataFrame] = {}
+    probed: dict[str, pd.DataFrame] = {}
     damaged: dict[str, str] = {}
     for name in EXTRAS:
         paths = {run: run_folders / run / f"{name}.csv" for run in sweep.epochs["id"].unique()}
         texts = [(run, path.read_text("utf-8", "replace")) for run, path in paths.items() if path.exists()]
-        frame, unreadable = parsing.parse(texts, NAMES_IN_EXTRAS)
+        probed[name], unreadable = parsing.parse(texts, NAMES_IN_EXTRAS)
         damaged |= {run: f"{paths[run]} is damaged" for run in unreadable}
-        if len(frame):
-            found[name] = frame
     sweep = sweep.with_damaged(damaged, "usable run")
     identity = sweep.epochs[["id", *sweep.keys, "seed"]].drop_duplicates()
-    extras = {name: identity.merge(frame, on="id") for name, frame in found.items()}
-    return Table(
-        name=sweep.name,
-        keys=sweep.keys,
+    extras = {name: identity.merge(frame, on="id") for name, frame in probed.items() if len(frame)}
+    return replace(
+        sweep,
         epochs=sweep.epochs.drop(columns="state"),
-        runs=sweep.runs,
-        problems=sweep.problems,
         extras={name: frame for name, frame in extras.items() if len(frame)},
         overrides=tuple(
             override
             for override in overrides(sweep.folder) or ()
-            if key_of(override) not in WITHOUT_EFFECT
-            and not key_of(override).startswith(("hydra.", "hydra/"))
+            if key_of(override) not in WITHOUT_EFFECT and not sets_hydra(override)
         ),
         machine=machine(),
         commit=commit(),
-        looks=looks.read(sweep.folder),
+        looks=runs.read_looks(sweep.folder),
     )
 
 
@@ -150,10 +94,10 @@ def recorded(folder: Path, key: str) -> Any:
 def overrides(folder: Path) -> list[str] | None:
     """Overrides that the sweep was trained with, as `multirun.yaml` records them; None where it does not."""
     given = recorded(folder, "hydra.overrides")
-    own, task = (value_at(given, part) for part in ("hydra", "task"))
+    hydra, task = (value_at(given, part) for part in ("hydra", "task"))
     if not isinstance(task, list):
         return None
-    of_hydra = map(str, own if isinstance(own, list) else ())
+    of_hydra = map(str, hydra if isinstance(hydra, list) else ())
     return [*(override for override in of_hydra if override.startswith(SWEEPER)), *map(str, task)]
 
 
@@ -168,13 +112,8 @@ def save(table: Table, folder: Path) -> None:
         frame = frame.assign(**{key: [_exact(value) for value in frame[key]] for key in swept})
         # without a time in the file's header, equal tables are equal files
         frame.to_csv(path, index=False, float_format=DIGITS, compression={"method": "gzip", "mtime": 0})
-    rest = {
-        "keys": table.keys,
-        "overrides": table.overrides,
-        "machine": table.machine,
-        "commit": table.commit,
-        "problems": [asdict(problem) for problem in table.problems],
-    }
+    rest = {name: getattr(table, name) for name in ("keys", "overrides", "machine", "commit")}
+    rest["problems"] = [asdict(problem) for problem in table.problems]
     if table.looks:
         rest["looks"] = [asdict(look) for look in table.looks]
     store.write_whole(folder / f"{table.name}.json", json.dumps(rest, indent=1) + "\n")
@@ -204,7 +143,7 @@ def load(folder: str | Path, name: str) -> Table:
             overrides=tuple(rest["overrides"]),
             machine=rest["machine"],
             commit=rest["commit"],
-            looks=looks.from_json(rest.get("looks", ())),
+            looks=tuple(Look(**look) for look in rest.get("looks", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
         raise InputError(
@@ -235,8 +174,8 @@ def machine() -> str:
 @cache  # before a report is written into the repository
 def commit() -> str:
     """The repository's commit, with a plus where files differ from it; empty outside a repository."""
-    found = checkout()
-    return found["commit"][:10] + "+" * found["dirty"] if found else ""
+    state = checkout()
+    return state["commit"][:10] + "+" * state["dirty"] if state else ""
 
 
 Tables = Mapping[str, Table]

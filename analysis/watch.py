@@ -65,47 +65,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _watch(options: argparse.Namespace) -> int:
     from analysis.live import ENDED, Live
 
-    live = Live(options.folder, options.metric)
-    _wait(options.folder, options.once)
-    is_said = False
+    live, table = Live(options.folder, options.metric), options.folder / "runs.csv"
+    tries = 1 if options.once or options.folder.is_file() else TRIES
+    if tries > 1 and not table.exists():
+        print(f"waiting for {table}: the sweep has not begun", file=sys.stderr, flush=True)
+        while not table.exists():
+            time.sleep(0.5)
+    failures, is_said = 0, False
     while True:
         started = time.process_time()
-        state = _patiently(
-            lambda: rewrite(live, options.every, options.language), 1 if options.once else TRIES
-        )
+        try:
+            state = rewrite(live, options.every, options.language)
+        except (
+            InputError
+        ):  # a table in another's hands is whole the next time, and one that stays wrong is said
+            failures += 1
+            if failures == tries:
+                raise
+            time.sleep(0.5)
+            continue
+        failures = 0
         if not is_said:
             print(f"Open {options.folder / PAGE}", flush=True)
             is_said = True
         if options.once or state == ENDED:
             return DONE
         time.sleep(max(options.every, (time.process_time() - started) / SHARE))
-
-
-def _patiently(action: Callable[[], str], tries: int) -> str:
-    """What it returns; a table in another's hands is whole the next time, and one that stays wrong is said."""
-    while True:
-        tries -= 1
-        try:
-            return action()
-        except InputError:
-            if tries == 0:
-                raise
-            time.sleep(0.5)
-
-
-def _wait(folder: Path, once: bool) -> None:
-    """Until the sweep has a table.
-
-    Raises:
-        InputError: if it has none, and nobody is to wait.
-    """
-    if once or (folder / "runs.csv").exists():
-        return
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; the folder of a sweep, such as outputs/sweeps/NAME, is right")
-    print(f"waiting for {folder / 'runs.csv'}: the sweep has not begun", file=sys.stderr, flush=True)
-    while not (folder / "runs.csv").exists():
-        time.sleep(0.5)
 
 
 def rewrite(live: Live, every: float = EVERY, language: str = "en") -> str:
@@ -116,12 +101,12 @@ def rewrite(live: Live, every: float = EVERY, language: str = "en") -> str:
     """
     from src.runs import store
 
-    said = live.read()
-    store.write_whole(live.folder / PAGE, html(said, every, language))
-    return str(said["state"])
+    numbers = live.read()
+    store.write_whole(live.folder / PAGE, html(numbers, every, language))
+    return str(numbers["state"])
 
 
-def html(said: dict[str, Any], every: float, language: str) -> str:
+def html(numbers: dict[str, Any], every: float, language: str) -> str:
     """The page that shows these numbers, see `Live.read`."""
     import yaml
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -131,30 +116,27 @@ def html(said: dict[str, Any], every: float, language: str) -> str:
 
     words = yaml.safe_load((page.TEMPLATES / language / "watch.yaml").read_text(encoding="utf-8"))
     say = page.phrases(language).say
-    measure = {**said["measure"], "name": say(said["measure"]["name"])}
+    measure = {**numbers["measure"], "name": say(numbers["measure"]["name"])}
     looks = [
         {**look, "verdict": say(look["verdict"]), "unit": say(look["unit"])}
         | {key: _arm(look[key] or "", say) for key in ("arm_a", "arm_b")}
-        for look in said["looks"]
+        for look in numbers["looks"]
     ]
     colours = [to_hex(figures.line_style(place)["color"]) for place in range(figures.COLOURED_ARMS)]
-    found = Environment(
-        loader=FileSystemLoader([page.TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
+    data = {**numbers, "measure": measure, "looks": looks, "every": every, "colours": colours, "words": words}
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    styles, watch_styles, script = (
+        (page.TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "watch.css", "watch.js")
     )
-    return found.get_template("watch.html").render(
+    loader = FileSystemLoader([page.TEMPLATES])
+    templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return templates.get_template("watch.html").render(
         language=language,
         words=words,
-        title=said["name"],
-        style="\n".join(
-            (page.TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "watch.css")
-        ),
-        script=(page.TEMPLATES / "watch.js").read_text(encoding="utf-8"),
-        data=_inside_script(
-            {**said, "measure": measure, "looks": looks, "every": every, "colours": colours, "words": words}
-        ),
+        title=numbers["name"],
+        style=f"{styles}\n{watch_styles}",
+        script=script,
+        data=text.replace("<", "\\u003c"),  # so that it cannot end the element it stands in
     )
 
 
@@ -162,13 +144,6 @@ def _arm(name: str, say: Callable[[str], str]) -> str:
     """An arm's name, of which what was done with its nets may have a word: "dropout1=0.2, noise on"."""
     arm, comma, what = name.rpartition(", ")
     return f"{arm}{say(comma)}{say(what)}" if comma and say(what) != what else name
-
-
-def _inside_script(content: Any) -> str:
-    """JSON that cannot end the element it stands in."""
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace(
-        "<", "\\u003c"
-    )
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from analysis import runs
-from analysis.runs import InputError, Sweep
+from analysis.runs import InputError, Table
 from src.runs import store, sweep_folder, tags
 
 CONDITION = re.compile(r"\s*(?:(tags)\s+(has|lacks)\s+(\S+)|([\w.]+)\s*(!?=)\s*(.*?))\s*")
 
 
-def select(sweep: Sweep, conditions: Sequence[str]) -> Sweep:
+def select(sweep: Table, conditions: Sequence[str]) -> Table:
     """The sweep with those runs alone that meet every condition.
 
     Args:
@@ -30,11 +30,11 @@ def select(sweep: Sweep, conditions: Sequence[str]) -> Sweep:
             right = "KEY=VALUE, KEY!=VALUE, 'tags has WORD' or 'tags lacks WORD' is right"
             raise InputError(f"--where {condition!r} is no condition; {right}")
         word, has, tag, key, sign, value = match.groups()
-        told = _tags(sweep) if word else _values(sweep, key)
+        by_run = _tags(sweep) if word else _values(sweep, key)
         wanted, is_wanted = (tag, has == "has") if word else (value, sign == "=")
-        ids = {run for run, values in told.items() if (wanted in values) == is_wanted}
+        ids = {run for run, values in by_run.items() if (wanted in values) == is_wanted}
         if not ids & set(sweep.epochs["id"]):
-            known = sorted({shown for values in told.values() for shown in values})
+            known = sorted({shown for values in by_run.values() for shown in values})
             which = f"{'its tags' if word else f'values of {key}'} are {', '.join(known[:20]) or 'none'}"
             raise InputError(f"{sweep.folder} has no finished run where {condition.strip()}; {which}")
         sweep = sweep.without({*_ids(sweep)} - ids)
@@ -47,23 +47,23 @@ def folder(sweep_of: Path, conditions: Sequence[str]) -> Path:
     return sweep_of / "where" / name[:100] if conditions else sweep_of
 
 
-def _ids(sweep: Sweep) -> list[str]:
+def _ids(sweep: Table) -> list[str]:
     return [*sweep.epochs["id"].unique(), *(problem.id for problem in sweep.problems)]
 
 
-def _tags(sweep: Sweep) -> dict[str, list[str]]:
+def _tags(sweep: Table) -> dict[str, list[str]]:
     """Of each run the tags of its sweep and its own."""
     of_sweep, run_folders = tags.read(sweep.folder).tags, sweep_folder.runs_of(sweep.folder)
     return {run: [*of_sweep, *tags.read(run_folders / run).tags] for run in _ids(sweep)}
 
 
-def _values(sweep: Sweep, key: str) -> dict[str, list[str]]:
+def _values(sweep: Table, key: str) -> dict[str, list[str]]:
     """Of each run the one value of a key, as one would type it; nothing of a run of which it is not known."""
     if key in (*sweep.keys, "seed"):
-        found = dict(zip(sweep.epochs["id"], sweep.epochs[key].map(runs.shown), strict=True))
-        lost = {p.id: runs.shown(p.seed if key == "seed" else p.arm[key]) for p in sweep.problems}
-        return {run: [value] for run, value in {**found, **lost}.items()}
-    run_folders, told = sweep_folder.runs_of(sweep.folder), dict[str, list[str]]()
+        listed = dict(zip(sweep.epochs["id"], sweep.epochs[key], strict=True))
+        listed |= {p.id: p.seed if key == "seed" else p.arm[key] for p in sweep.problems}
+        return {run: [runs.shown(value)] for run, value in listed.items()}
+    run_folders, by_run = sweep_folder.runs_of(sweep.folder), dict[str, list[str]]()
     for run in _ids(sweep):
         try:
             value: Any = (store.read_record(run_folders / run) or {})["config"]
@@ -71,7 +71,7 @@ def _values(sweep: Sweep, key: str) -> dict[str, list[str]]:
                 value = value[part]
         except (store.Damaged, OSError, LookupError, TypeError):
             continue
-        told[run] = [runs.shown(value["name"] if isinstance(value, Mapping) and "name" in value else value)]
-    if not told:
+        by_run[run] = [runs.shown(value["name"] if isinstance(value, Mapping) and "name" in value else value)]
+    if not by_run:
         raise InputError(f"{sweep.folder}: no run has a key {key}; a key of its config is right")
-    return told
+    return by_run

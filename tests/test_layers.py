@@ -28,8 +28,9 @@ src.clean src.engines
 src.sweeping
 src.plugins src.schedules.__main__ src.train
 analysis.agreement analysis.measures analysis.parsing
+analysis.looks
 analysis.runs
-analysis.check analysis.export analysis.looks
+analysis.check analysis.export
 analysis.tables
 analysis.check.__main__ analysis.contrasts
 analysis.live analysis.sensitivity analysis.where

@@ -14,7 +14,7 @@ from configs import make_run
 from hypothesis import given, strategies
 from test_until import PRIMARY, Invented, Outcome, arms_in, looked, noise, of_runs, parsed
 
-from analysis import comparison, looks, tables
+from analysis import comparison, runs, tables
 from analysis.live import Live
 from analysis.phrases import ENGLISH
 from src.errors import InputError
@@ -212,19 +212,15 @@ def test_what_is_read_back(
     row, folder = rows[-1], tmp_path / "sweeps" / "tried"
     block = {"metric": "test_acc", "margin": 1.0} | primary
     store.write_whole(folder / "multirun.yaml", yaml.safe_dump({"hydra": {"sweeper": {"primary": block}}}))
-    for table in (tables.collect(folder), None):
-        if table is not None:
-            tables.save(table, tmp_path / "kept")
-            table = tables.load(tmp_path / "kept", "tried")
-            (look,) = table.looks
-        else:
-            (look,) = looks.read(folder)
-        assert look.ends == (float(row["lower"]), float(row["upper"]))
+    tables.save(tables.collect(folder), tmp_path / "kept")
+    kept = tables.load(tmp_path / "kept", "tried").looks
+    for (look,) in (kept, runs.read_looks(folder)):
+        assert look.ends == [float(row["lower"]), float(row["upper"])]
         assert (len(look.seeds), look.verdict) == (int(row["seeds"]), row["verdict"])
         assert [round(10 * arm["dropout1"]) for arm in look.arms] == primary["contrast"]
     (result,) = comparison.compare(folder).judged
     interval, contrast, verdict = result.paired.interval, result.contrast, result.verdict
-    assert interval is not None and (interval.lower, interval.upper) == look.ends
+    assert interval is not None and [interval.lower, interval.upper] == look.ends
     assert result.paired.difference == pytest.approx(float(row["estimate"]), abs=1e-12)
     assert (contrast.a.replace("dropout1=", ""), contrast.b.replace("dropout1=", "")) == sides
     assert verdict is not None and ENGLISH.badge(result) == row["verdict"]

@@ -177,7 +177,7 @@ def test_several_folders_are_one_comparison(sweep: Make, capsys: pytest.CaptureF
 def test_final_is_the_last_epoch_not_the_best(sweep: Make) -> None:
     folder = sweep({"epochs": [2, 6]}, equal, epochs=lambda arm: arm["epochs"])
     found = comparison.compare(folder)
-    assert found.final.groupby("epochs")["epoch"].unique().map(list).to_dict() == {2: [2], 6: [6]}
+    assert found.sweep.final.groupby("epochs")["epoch"].unique().map(list).to_dict() == {2: [2], 6: [6]}
 
 
 def test_problem_runs_are_counted_and_named(

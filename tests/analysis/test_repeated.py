@@ -81,7 +81,7 @@ def test_a_kept_table_has_them_too(looked: Path, tmp_path: Path) -> None:
     arms = Arms(again, {"a": {"dropout1": 0.5}, "b": {"dropout1": 0.2}})
     look = arms.contrast("a", "b", TEST_ACC).look
     assert look is not None
-    assert (look.seeds, look.ends, look.verdict) == ((0, 1, 2, 3, 4, 5), (0.005, 0.015), "better")
+    assert (look.seeds, look.ends, look.verdict) == ([0, 1, 2, 3, 4, 5], [0.005, 0.015], "better")
     assert arms.contrast("b", "a", TEST_ACC).look is None
 
 

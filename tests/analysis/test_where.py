@@ -63,7 +63,7 @@ def test_of_several_sweeps_those_that_fit(sweep: Make) -> None:
     other = sweep({"dropout1": [0.2, 0.5]}, lambda arm: 0.9, name="other")
     tags.add(pilot, ["pilot"], None)
     compared = comparison.compare([pilot, other], conditions=["tags has pilot"])
-    assert compared.sweep.folder == pilot and len(compared.final) == 10
+    assert compared.sweep.folder == pilot and len(compared.sweep.final) == 10
 
 
 @pytest.mark.parametrize(
