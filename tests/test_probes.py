@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
-from vision import define_missing_operators
 
 from src import models, noise, streams
 from src.stacks import DrawsAt, Stack
@@ -147,6 +146,8 @@ def test_variance_is_over_all_units_and_images() -> None:
     seed=st.integers(0, 10**6),
 )
 def test_calibration_error_equals_torchmetrics(n: int, classes: int, sharpness: float, seed: int) -> None:
+    from src.data._torchvision import define_missing_operators
+
     define_missing_operators()
     from torchmetrics.functional.classification import multiclass_calibration_error
 

@@ -16,10 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock
 
-from src.data import Arrays, DataError
+from src.data import Arrays, DataError, _torchvision
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +43,6 @@ FILES = {
 }
 """The files, decompressed: length and SHA-256."""
 
-MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)
-ARCHIVES = {
-    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-}
-"""Where torchvision downloads the files from, and the archives' MD5 sums as it names them."""
-
 
 class SourceError(Exception):
     """Why one source does not give the data set; the next one is tried."""
@@ -67,16 +57,10 @@ def read(options: dict[str, Any]) -> Arrays:
 
     Source: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.
     """
-    location = folder(options["root"])
-    train, train_labels, test, test_labels = (_bytes_of_idx(location / name) for name in FILES)
-    return Arrays(train[:, None], train_labels, test[:, None], test_labels, scale=255, classes=10)
-
-
-def _bytes_of_idx(path: Path) -> np.ndarray:
-    """What an IDX file of bytes holds: behind its type the number of dimensions, their sizes, and the values."""
-    content = np.fromfile(path, np.uint8)
-    start = 4 + 4 * int(content[3])
-    return content[start:].reshape(content[4:start].view(">i4"))
+    location, mnist = folder(options["root"]), _torchvision.mnist()
+    images = [mnist.read_image_file(str(location / name)).unsqueeze(1) for name in FILES if "images" in name]
+    labels = [mnist.read_label_file(str(location / name)) for name in FILES if "labels" in name]
+    return Arrays(images[0], labels[0], images[1], labels[1], scale=255, classes=10)
 
 
 def origin(options: dict[str, Any]) -> str:
@@ -189,16 +173,16 @@ def from_system(root: Path, private: Path) -> Given:
 
 
 def from_torchvision(root: Path, private: Path) -> Given:
-    """torchvision's archives and mirrors; its own download would wait for a silent mirror for ever."""
+    """The archives and mirrors that torchvision names; its own download would wait for a silent mirror for ever."""
     import pooch
     import requests
 
     pooch.get_logger().setLevel(logging.WARNING)
     download = pooch.HTTPDownloader(timeout=SILENCE_S, chunk_size=2**16)
-    location, reasons = private / "torchvision", []
-    for mirror in MIRRORS:
+    known, location, reasons = _torchvision.mnist().FashionMNIST, private / "torchvision", []
+    for mirror in known.mirrors:
         try:
-            for archive, md5 in ARCHIVES.items():
+            for archive, md5 in known.resources:
                 pooch.retrieve(mirror + archive, f"md5:{md5}", archive, location, downloader=download)
             return (location,), f"torchvision's download from {mirror}"
         except (requests.ConnectionError, requests.Timeout):

@@ -27,7 +27,7 @@ FRAMEWORK = frozenset(
         *("src.kernels", "src.kernels.fused", "src.kernels.gpu"),
         *("src.provenance", "src.provenance.source"),
         *("src.streams", "src.streams.philox"),
-        *("src.data", "src.data._arrays", "src.data._split"),
+        *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
         *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),
         *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules"),
         *("src.stacks.objective", "src.stacks.trial", "src.stacks.workspace"),

@@ -67,7 +67,7 @@ class Net(nn.Module):
 
 def datasets(root: str) -> tuple[Dataset[Any], Dataset[Any]]:
     """torchvision's training and test set; each image is made a tensor when it is asked for."""
-    from tests.vision import define_missing_operators
+    from src.data._torchvision import define_missing_operators
 
     define_missing_operators()
     from torchvision.datasets import FashionMNIST

@@ -17,13 +17,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from vision import define_missing_operators
 
 from src import data
+from src.data import _torchvision
 from src.data import fashion_mnist as fashion
 from src.data.__main__ import main
 
@@ -318,7 +319,7 @@ def test_source_that_gives_less_than_it_says_is_passed_over(
 
 @pytest.fixture
 def mirror(tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Folder of the archives that a local mirror serves."""
+    """Folder of the archives that a local mirror serves to torchvision's class."""
     served = tmp_path / "mirror"
     put(served, tiny, compressed=True)
 
@@ -338,24 +339,27 @@ def mirror(tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def point_at(monkeypatch: pytest.MonkeyPatch, served: Path, *ports: int) -> None:
-    """The mirrors are on these ports, and `served` is what they hold."""
-    sums = {
-        path.name: hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    """The mirrors that torchvision names are on these ports, and `served` is what they hold."""
+    sums = [
+        (path.name, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest())
         for path in sorted(served.glob("*.gz"))
-    }
+    ]
+    local = SimpleNamespace(mirrors=[f"http://127.0.0.1:{port}/" for port in ports], resources=sums)
+    readers = _torchvision.mnist()
+    module = SimpleNamespace(
+        FashionMNIST=local, read_image_file=readers.read_image_file, read_label_file=readers.read_label_file
+    )
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(fashion, "MIRRORS", [f"http://127.0.0.1:{port}/" for port in ports])
-    monkeypatch.setattr(fashion, "ARCHIVES", sums)
+    monkeypatch.setattr(_torchvision, "mnist", lambda: module)
     monkeypatch.setattr(fashion, "SOURCES", {"torchvision's download": fashion.from_torchvision})
 
 
 def test_torchvision_names_what_is_downloaded() -> None:
-    define_missing_operators()
-    from torchvision.datasets import FashionMNIST
-
-    assert dict(FashionMNIST.resources) == fashion.ARCHIVES
-    assert FashionMNIST.mirrors == list(fashion.MIRRORS)
-    assert [archive.removesuffix(".gz") for archive in fashion.ARCHIVES] == list(fashion.FILES)
+    known = _torchvision.mnist().FashionMNIST
+    assert [archive.removesuffix(".gz") for archive, _ in known.resources] == list(fashion.FILES)
+    assert known.mirrors and all(
+        mirror.startswith("http") and mirror.endswith("/") for mirror in known.mirrors
+    )
 
 
 def test_torchvision_download(mirror: Path, tiny: Content, tmp_path: Path) -> None:
@@ -388,7 +392,7 @@ def test_missing_mirror(mirror: Path, tmp_path: Path) -> None:
 def test_next_mirror_is_tried_where_one_is_out_of_reach(
     mirror: Path, tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    working = int(fashion.MIRRORS[0].split(":")[2].strip("/"))
+    working = int(_torchvision.mnist().FashionMNIST.mirrors[0].split(":")[2].strip("/"))
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     point_at(monkeypatch, mirror, port, working)

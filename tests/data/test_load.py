@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from vision import define_missing_operators
 
 from src import data
-from src.data import fashion_mnist
+from src.data import _torchvision, fashion_mnist
 from src.data.__main__ import main
 from src.data._split import partition
 from src.data.digits import _table
@@ -55,16 +54,13 @@ def test_load_gives_floats(fashion: data.Dataset) -> None:
 
 
 def test_scaling_is_to_tensors_to_the_last_bit(fashion: data.Dataset) -> None:
-    define_missing_operators()
-    from torchvision.datasets import FashionMNIST
-    from torchvision.transforms.functional import to_tensor
-
+    to_tensor = _torchvision._alone("transforms.functional").to_tensor
     every_byte = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     assert torch.equal(
         data.scaled(torch.from_numpy(every_byte), 255).view(256), to_tensor(every_byte).view(256)
     )
     root = fashion_mnist.folder(data.resolve(None)).parents[1]
-    dataset = FashionMNIST(root, train=False)
+    dataset = _torchvision.mnist().FashionMNIST(root, train=False)
     for index in (0, 17, 9999):
         image, label = dataset[index]
         assert torch.equal(data.scaled(fashion.test_images[index], 255), to_tensor(image).flatten())
