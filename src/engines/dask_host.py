@@ -103,7 +103,8 @@ def call(name: str, pack: bytes) -> bytes:
     """The task that Dask runs: a pack for the process of sweep `name`."""
     worker = get_worker()
     key, tasks = worker.get_current_task(), worker.state.tasks
-    return worker.plugins[name].call(pack, lambda: key in tasks and tasks[key].state != "cancelled")
+    host: Any = worker.plugins[name]
+    return host.call(pack, lambda: key in tasks and tasks[key].state != "cancelled")
 
 
 # by value: for what is sent by itself, and for what is sent within another object
