@@ -6,6 +6,9 @@
 
 `runs.csv` says which runs belong to the sweep and what was swept; each run's own folder says whether it is
 finished and what it measured.
+
+It is longer than other files, as reports, comparisons and the live page share one class of tables, and what reads,
+names and refuses its runs stands beside it.
 """
 
 from __future__ import annotations
