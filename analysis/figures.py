@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from analysis.contrasts import Result
 from analysis.measures import Measure
+from src.runs import store
 from src.stats import Interval, mean_interval
 
 COLOURED_ARMS = 8
@@ -75,8 +76,8 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """Write `name`.png and `name`.svg into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
-        figure.savefig(folder / f"{name}.png")
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        store.write_figure(folder / f"{name}.png", figure)
+        store.write_figure(folder / f"{name}.svg", figure, metadata={"Date": None})
 
 
 def chosen_arms(

@@ -27,7 +27,7 @@ from analysis.looks import Look
 from analysis.runs import InputError, Problem
 from analysis.runs import Table as Table
 from src.engines import queue
-from src.errors import REPOSITORY
+from src.errors import REPOSITORY, writing
 from src.errors.messages import key_of
 from src.kernels import processor
 from src.provenance import checkout
@@ -111,7 +111,8 @@ def save(table: Table, folder: Path) -> None:
         swept = [key for key in table.keys if "seed" in frame and frame[key].dtype == float]
         frame = frame.assign(**{key: [_exact(value) for value in frame[key]] for key in swept})
         # without a time in the file's header, equal tables are equal files
-        frame.to_csv(path, index=False, float_format=DIGITS, compression={"method": "gzip", "mtime": 0})
+        with writing(path):
+            frame.to_csv(path, index=False, float_format=DIGITS, compression={"method": "gzip", "mtime": 0})
     rest = {name: getattr(table, name) for name in ("keys", "overrides", "machine", "commit")}
     rest["problems"] = [asdict(problem) for problem in table.problems]
     if table.looks:

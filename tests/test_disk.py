@@ -66,6 +66,32 @@ def test_the_log_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", ["rates.png", "rates.svg", "rates.pdf"])
+def test_a_figure_names_itself_and_leaves_no_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from matplotlib.figure import Figure
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", fails_at(name, errno.ENOSPC))
+        with pytest.raises(MachineError) as caught:
+            store.write_figure(tmp_path / name, Figure())
+    assert caught.value.filename == str(tmp_path / name) and not list(tmp_path.iterdir())
+    store.write_figure(tmp_path / name, Figure())
+    assert (tmp_path / name).read_bytes()[:5] in (b"\x89PNG\r", b"<?xml", b"%PDF-")
+
+
+def test_a_full_disk_is_no_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from src.schedules.__main__ import main
+
+    monkeypatch.setattr(Path, "write_bytes", fails_at("rates.png", errno.ENOSPC))
+    assert main(["schedule=late", "--out", str(tmp_path / "rates.png")]) == 3
+    said = "what is finished is kept; the same command goes on from here"
+    assert capsys.readouterr().err == f"error: {tmp_path / 'rates.png'}: no room; {said}\n"
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [(errno.ENOSPC, MachineError), (errno.EROFS, MachineError), (errno.EDQUOT, MachineError),

@@ -27,6 +27,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from src.errors import InputError, MachineError
@@ -622,12 +623,16 @@ def test_a_named_search_with_a_failing_trial_and_its_report(tmp_path: Path) -> N
         ("file is not a database", InputError),
     ],
 )
+@pytest.mark.parametrize("is_optunas", [False, True])
 def test_a_disk_that_gives_out_is_no_damaged_study(
-    tmp_path: Path, reason: str, kind: type[Exception]
+    tmp_path: Path, reason: str, kind: type[Exception], is_optunas: bool
 ) -> None:
     with (
         pytest.raises(kind, match=f"study.db .*{reason.split()[-1]}") as caught,
         study._in_one_line(tmp_path / study.FILE),
     ):
-        raise sqlite3.OperationalError(reason)
+        error = sqlite3.OperationalError(reason)
+        if is_optunas:  # as it raises what goes wrong in a commit
+            raise StorageInternalError("An exception is raised during the commit.") from error
+        raise error
     assert isinstance(caught.value, InputError) == (kind is InputError)

@@ -78,7 +78,7 @@ def draw(path: Path, learner: Curve, band: Sequence[Curve]) -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    store.write_figure(path, figure, dpi=150)
 
 
 def sentence(learner: Curve, band: Sequence[Curve]) -> str:

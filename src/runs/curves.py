@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
 from src.runs import store
@@ -51,7 +50,5 @@ def draw_curves(folder: Path) -> None:
     accuracy.legend(
         handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9
     )
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=150)
     store.sweep_up(folder)  # of a process that was killed while it drew them
-    store.write_whole(folder / "curves.png", image.getvalue())
+    store.write_figure(folder / "curves.png", figure, dpi=150)

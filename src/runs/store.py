@@ -19,9 +19,12 @@ import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.errors import is_of_the_disk, writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METRICS = (
     "epoch",
@@ -92,6 +95,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_figure(path: Path, figure: Figure, **options: Any) -> None:
+    """The same of a figure, in the format that the path's ending names; `options` are those of `savefig`."""
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:], **options)
+    write_whole(path, image.getvalue())
 
 
 def sweep_up(folder: Path) -> None:

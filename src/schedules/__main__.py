@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 
 from src import components, config, schedules
 from src.config import Run
-from src.errors import REPOSITORY, InputError, Parser, command
+from src.errors import REPOSITORY, InputError, MachineError, Parser, command
+from src.runs import store
 from src.sweeping.planning import expand
 
 STEPS = 1000
@@ -61,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure = draw(runs)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        store.write_figure(path, figure, dpi=150)
+    except MachineError:
+        raise
     except OSError as error:
         raise InputError("--out", path, f"cannot be written ({error.strerror})") from None
     print(f"figure: {path}")

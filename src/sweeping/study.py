@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -49,8 +50,10 @@ def _in_one_line(path: Path, kind: type[Exception] = sqlite3.Error) -> Iterator[
         yield
     except InputError:
         raise
-    except (SQLAlchemyError, sqlite3.Error, kind) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (SQLAlchemyError, sqlite3.Error, StorageInternalError, kind) as error:
+        # Optuna's own says nothing of what went wrong when it wrote
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        reason = str(cause or error).strip().splitlines()[0]
         if match := OF_THE_DISK.search(reason):
             raise MachineError(f"{path} cannot be written ({match[0]})") from None
         right = "without it the search begins anew, and trains no finished run again"
