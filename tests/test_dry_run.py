@@ -51,6 +51,45 @@ def test_a_search_has_a_plan_too(train_here: Train, tmp_path: Path) -> None:
     assert files_in(tmp_path) == {}
 
 
+@pytest.mark.parametrize(
+    ("before", "planned", "said"),
+    [
+        (["until.looks=[2,3]", "primary.reference=0"], ["until.looks=[2,4]", "primary.reference=0"],
+         "hydra.sweeper.until=looks=[2, 4] "),
+        (["until.looks=[2,3]", "primary.reference=0"], [], "hydra.sweep.dir=outputs/x: "),
+        (["until.looks=[2,3]", "primary.reference=0"], ["until.looks=[2,3]", "primary.reference=1"],
+         "hydra.sweeper.until=looks=[2, 3] "),
+    ],
+)  # fmt: skip
+def test_a_plan_refuses_what_the_sweep_would_refuse(
+    train_here: Train, before: list[str], planned: list[str], said: str
+) -> None:
+    def given(options: list[str]) -> list[str]:
+        sweeper = [f"hydra.sweeper.{option}" for option in options]
+        return [
+            "-m",
+            *SMALL,
+            "dropout1=0,0.2",
+            "hydra.sweep.dir=outputs/x",
+            "hydra.launcher.n_jobs=1",
+            *sweeper,
+        ]
+
+    assert train_here(*given(before))[0] == 0
+    ends = [train_here(*given(planned), *more) for more in ([], ["hydra.sweeper.plan=true"])]
+    assert ends[0] == ends[1] and ends[0][0] == 2 and ends[0][2].startswith(f"error: {said}")
+    assert train_here(*given(before), "hydra.sweeper.plan=true")[0] == 0
+
+
+def test_the_plan_of_another_search_is_refused(train_here: Train) -> None:
+    pytest.importorskip("optuna")
+    search = ["-m", *SMALL, "hydra/sweeper=optuna", "data.validation=100", "dropout1=interval(0,0.8)"]
+    search += ["hydra.sweeper.n_trials=2", "hydra.sweep.dir=outputs/x", "hydra.launcher.n_jobs=1"]
+    assert train_here(*search)[0] == 0
+    code, out, err = train_here(*search, "hydra.sweeper.sampler=random", "hydra.sweeper.plan=true")
+    assert (code, out) == (2, "") and err.startswith("error: hydra.sweeper.sampler=random: outputs/x holds a")
+
+
 def job(output: Path, number: int, **changes: object) -> Job:
     run = {"data": DIGITS, "seed": number, "output": str(output), **changes}
     return make_job(number, **run)

@@ -355,6 +355,9 @@ def test_another_plan_is_refused_in_the_same_folder(tmp_path: Path) -> None:
     for name, text in (("a", other), ("a", ""), ("b", plan)):
         with pytest.raises(InputError, match="who may need more plans more looks"):
             sweep_folder.claim(tmp_path / name, "x", tmp_path, text)
+        with pytest.raises(InputError, match="who may need more plans more looks"):
+            sweep_folder.check(tmp_path / name, "x", text)
+    sweep_folder.check(tmp_path / "a", "x")  # whose plan nobody knows yet
     (tmp_path / "a" / sweep_folder.FILE).write_text("{")
     sweep_folder.claim(tmp_path / "a", "x", tmp_path, plan)  # what is damaged is written anew
 

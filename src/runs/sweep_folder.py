@@ -22,39 +22,43 @@ FILE = "sweep.json"
 ELSEWHERE = ".elsewhere"
 
 
-def check(folder: Path, text: str) -> None:
+def check(folder: Path, text: str, until: str | None = None) -> None:
     """Refuses a folder that another sweep has: its table would be overwritten.
 
+    Args:
+        until: the sweep's plan of looks, in words; empty without one, None where it is not known yet.
+
     Raises:
-        InputError: if the folder is another sweep's, or no folder.
+        InputError: if the folder is another sweep's, or no folder; for another plan than the one it began with:
+            whoever has seen the results and then looks more often, or longer, would find a difference sooner or
+            later.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError("hydra.sweep.dir", folder, "must be a folder; a file stands there")
-    recorded = _read(folder).get("sweep", text)
+    kept = _read(folder)
+    recorded = kept.get("sweep", text)
     if recorded != text:
         right = (
             f"holds the sweep {recorded or 'book'!s}, and this one is {text or 'book'!s}; take another folder"
         )
         raise InputError("hydra.sweep.dir", folder, right)
+    was = kept.get("until", "")
+    if kept and until is not None and was != until:
+        begun = f"{folder} was begun {f'with {was}' if was else 'without looks'}"
+        right = "who may need more plans more looks, in another folder (hydra.sweep.dir)"
+        raise InputError("hydra.sweeper.until", until or None, f"{begun}; {right}")
 
 
 def claim(folder: Path, text: str, output: str | Path, until: str = "") -> None:
     """Makes the folder this sweep's, and keeps where its runs are.
 
     Args:
-        until: its plan of looks, in words; empty without one.
+        until: as `check` has it.
 
     Raises:
-        InputError: as `check`, and for another plan than the one it began with: whoever has seen the results and
-            then looks more often, or longer, would find a difference sooner or later.
+        InputError: as `check`.
     """
-    check(folder, text)
-    kept = _read(folder)
-    was = kept.get("until", "") if kept else until
-    if was != until:
-        begun = f"{folder} was begun {f'with {was}' if was else 'without looks'}"
-        right = "who may need more plans more looks, in another folder (hydra.sweep.dir)"
-        raise InputError("hydra.sweeper.until", until or None, f"{begun}; {right}")
+    check(folder, text, until)
     folder.mkdir(parents=True, exist_ok=True)
     root, absolute = Path(output).resolve(), folder.resolve()
     runs = (root / "runs").resolve()

@@ -47,7 +47,8 @@ def search(sweeper: Any, arguments: Sequence[str]) -> None:
     folder = sweep.checked_folder(sweeper.config)
     with sweep.started(None if sweeper.plan else chosen) as engine:
         corners = search_options.corners(planner, space)
-        before = study.begun(folder)
+        before, about = study.begun(folder), search_options.about(space, options)
+        search_options.check_same(folder, before, about)
         if sweeper.plan:
             ended = sum(trial.state.is_finished() for trial in before.trials) if before else 0
             runs = [
@@ -57,8 +58,6 @@ def search(sweeper: Any, arguments: Sequence[str]) -> None:
             return
         ready([job.run for job in corners], here=sweep.trains_here(chosen))
         options = search_options.batched(options, chosen, corners[0].run)
-        about = search_options.about(space, options)
-        search_options.check_same(folder, before, about)
         with _alone(folder):
             sweep.claim(sweeper.config, corners[0].run)
             sweep.save_multirun(folder, sweeper.config)

@@ -53,13 +53,15 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> None:
         else:
             jobs = planning.distinct(plan(sweeper, job_overrides), swept)
             _check_primary(sweeper, job_overrides, jobs)
+        plan_of_looks = decisions.until.text() if decisions else ""
+        sweep_folder.check(folder, text_of(sweeper.config), plan_of_looks)
         if sweeper.plan:
             dry_run.show(jobs, folder, chosen)
             if decisions:
                 print(f"at least {len(decisions.first)} of these runs: {decisions.line()}")
             return
         ready([job.run for job in jobs], here=trains_here(chosen))
-        claim(sweeper.config, jobs[0].run, decisions.until.text() if decisions else "")
+        claim(sweeper.config, jobs[0].run, plan_of_looks)
         save_multirun(folder, sweeper.config)
         display = Display(swept, best=decisions.line if decisions else None)
         at_once = decisions.largest_wave if decisions else None
