@@ -119,9 +119,13 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
         chosen: overrides of the arms, where the file leaves them open.
 
     Raises:
-        InputError: if its primary block is wrong.
+        InputError: if there is no such file, or its primary block is wrong.
     """
-    text, config = _file(SWEEP_FILES / f"{sweep}.yaml")
+    path = SWEEP_FILES / f"{sweep}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(path.stem for path in SWEEP_FILES.glob("*.yaml")))
+        raise InputError(f"{sweep} is no named sweep; one of sweeps/ is right: {names}")
+    text, config = _file(path)
     question, design, command = _paragraphs(text)
     sweeper = OmegaConf.to_container(config).get("hydra", {}).get("sweeper", {})  # type: ignore[union-attr]
     jobs = _jobs(sweeper, chosen)

@@ -70,8 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ratios = read_ratios(options.to / RATIOS)
     if ratios is None:
         print(f"no table at equal time, as there is no {options.to / RATIOS}", file=sys.stderr)
-    code = DONE
-    for sweep in options.sweeps or parts():
+    code, sweeps = DONE, options.sweeps or parts()
+    for sweep in sweeps:
+        check(sweep, options.trim)
+    for sweep in sweeps:
         code = max(code, race(sweep, options.output, options.to, options.trim, ratios))
         if code > SOME_RUNS_LOST:
             break
@@ -93,11 +95,14 @@ def read_ratios(path: Path) -> dict[str, float] | None:
     return ratios
 
 
+def check(sweep: str, trim: Sequence[str]) -> None:
+    """Raises InputError for a sweep that is no race, before any of them trains."""
+    if not all("noise" in arm for arm in design.read(sweep).arms) or "noise" in map(key_of, trim):
+        raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
+
+
 def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mapping[str, float] | None) -> int:
     """One sweep's rungs, and its table after each; the exit code of the worst."""
-    arms = design.read(sweep).arms if (design.SWEEP_FILES / f"{sweep}.yaml").is_file() else ()
-    if not all("noise" in arm for arm in arms) or "noise" in map(key_of, trim):
-        raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
     table, keys, code = pd.DataFrame(), tuple[str, ...](), DONE
 
     def rungs() -> Iterator[tuple[str, list[str]]]:

@@ -148,6 +148,17 @@ def test_a_race_without_noises_is_refused_before_it_trains(
     assert capsys.readouterr().err.splitlines()[1:] == [said] and not trained.commands
 
 
+@pytest.mark.parametrize(
+    "told", [["nope"], ["noises_basic", "größe"], ["noises_basic", "../sweeps"]], ids=" ".join
+)
+def test_a_race_of_no_named_sweep_is_refused_before_any_trains(
+    told: list[str], trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert race.main(["--to", str(trained.output), *told]) == 2
+    said = f"error: {told[-1]} is no named sweep; one of sweeps/ is right: activation_variance, check, "
+    assert capsys.readouterr().err.splitlines()[1].startswith(said) and not trained.commands
+
+
 def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
     (tmp_path / race.RATIOS).write_text("noise,ratio\ngaussian,1.2\n")
     with pytest.raises(InputError, match="dropout among them"):
