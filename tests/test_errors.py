@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pickle
 import signal
@@ -18,6 +19,7 @@ from configs import REPOSITORY
 
 from src import errors
 from src.errors import (
+    GOES_ON,
     SIGNALS,
     InputError,
     Interrupted,
@@ -178,6 +180,41 @@ def test_each_sentence_is_tested(hydra_loader: Any, monkeypatch: pytest.MonkeyPa
         assert lines() != complete, row
 
 
+@pytest.mark.parametrize(
+    ("action", "typed", "parts"),
+    [
+        (
+            composing("noise=nope"),
+            ["noise=nope"],
+            ("noise", "nope", "there is no such choice; choose one of"),
+        ),
+        (composing("+noise=none"), ["+noise=none"], ("noise", "none", "noise has a choice already; change")),
+        (composing("~foo"), ["~foo"], ("foo", None, "there is no such key to delete; ")),
+        (composing("seed=1,2"), [], ("seed", "1,2", "a single run takes one value; add -m to sweep over")),
+        (composing("hydra.launcher.n_jobs=two"), [], ("hydra.launcher.n_jobs", "two", "Value 'two' of type")),
+        (parsing("note=a=b"), [], ("note", "a=b", "a = cannot stand there; a value with special characters")),
+        (parsing("a b=3"), [], (None, None, "a b=3: a ' ' cannot stand there; a value with special")),
+        (composing("="), ["="], (None, None, "=: must be KEY=VALUE")),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+)
+def test_programs_hear_key_and_value_of_what_hydra_refuses(
+    hydra_loader: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    action: Callable[[Any, Any], None],
+    typed: list[str],
+    parts: tuple[str | None, str | None, str],
+) -> None:
+    from hydra.types import RunMode
+
+    monkeypatch.setattr(sys, "argv", ["train", *typed])
+    with pytest.raises(Exception) as caught:
+        action(hydra_loader, RunMode.RUN)
+    heard = errors._parts(caught.value)
+    assert (heard["key"], heard["value"]) == parts[:2]
+    assert heard["right"].startswith(parts[2]) and one_line(caught.value).endswith(heard["right"])
+
+
 # Commands
 
 
@@ -202,6 +239,9 @@ ENDS: list[tuple[BaseException | None, tuple[str, ...], int, str]] = [
     (ThroughHydra(InputError("a", 2, "no")), (), 2, "error: a=2: no\n"),
     (OSError(errno.ENOSPC, "No space", "runs.csv"), (KEPT,), 3, f"error: runs.csv: No space; {KEPT}\n"),
     (MachineError("the cluster is gone"), (KEPT,), 3, f"error: the cluster is gone; {KEPT}\n"),
+    (OSError(errno.ENOSPC, "No space", "sweep.json"), (), 3, f"error: sweep.json: No space; {GOES_ON}\n"),
+    (MachineError("the cluster is gone"), (), 3, f"error: the cluster is gone; {GOES_ON}\n"),
+    (OSError(errno.EACCES, "Permission denied", "a.csv"), (), 3, "error: a.csv: Permission denied\n"),
     (KeyboardInterrupt(), (), 130, "interrupted\n"),
     (KeyboardInterrupt(), (KEPT,), 130, f"interrupted: {KEPT}\n"),
     (Interrupted(signal.SIGTERM), (KEPT,), 143, f"interrupted: {KEPT}\n"),
@@ -330,6 +370,26 @@ def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, reader: str) -> No
     done = in_a_shell(TALKER, reader, tmp_path, encoding="ascii")
     assert (done.returncode, done.stderr) == (0, "done\n")
     assert done.stdout in ("", "?" * 50 + "\n")
+
+
+@pytest.mark.parametrize(
+    ("printed", "encoding", "shown"),
+    [
+        ("−2.50 to +3.24", "ascii", "-2.50 to +3.24"),
+        ("23.39 ± 1.66 %", "ascii", "23.39 +/- 1.66 %"),
+        ("“2 of 30 broke”, größe …", "ascii", '"2 of 30 broke", gr??e ...'),
+        ("−2.50 ± größe", "latin-1", "-2.50 ± größe"),
+        ("−2.50 ± größe 中", "utf-8", "−2.50 ± größe 中"),
+    ],
+)
+def test_a_number_keeps_its_sign_on_any_stream(
+    printed: str, encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    with terminal.tolerant():
+        print(printed, end="")
+    assert written.getvalue().decode(encoding) == shown
 
 
 HOLDER = """

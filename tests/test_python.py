@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -152,6 +153,18 @@ def test_exit_codes_are_exceptions(
 ) -> None:
     error = _calls._error(told, code, said)
     assert type(error) is kind and str(error) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [("dropout1=2: no", "dropout1", 2), ("+noise=none: no", "noise", "none"), ("~foo: no", "foo", None),
+     ("mine.yaml cannot be read", None, None)],
+)  # fmt: skip
+def test_bad_input_keeps_its_line_its_key_and_its_value(line: str, key: str | None, value: Any) -> None:
+    told = {"message": line, "key": key, "value": value, "right": "no"}
+    error = pickle.loads(pickle.dumps(_calls._error(told, 2, "")))
+    assert isinstance(error, InputError) and str(error) == line
+    assert (error.key, error.value, error.right) == (key, value, "no")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, ParamSpec
+from typing import Any, NoReturn, ParamSpec, Self
 
 from src.errors import events, messages, terminal
 
@@ -35,6 +35,10 @@ EXIT_CODES = (
 """For a command's `--help`."""
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")
 """Signals that end a command cleanly; the first one is that of Ctrl-C."""
+
+
+GOES_ON = "what is finished is kept; the same command goes on from here"
+"""Where the machine gives out and nobody has counted what is kept."""
 
 
 class InputError(ValueError):
@@ -56,7 +60,14 @@ class InputError(ValueError):
         self.value, self.right = value, message if right is None else right
 
     def __str__(self) -> str:
-        return self.right if self.key is None else f"{self.key}={shown(self.value)}: {self.right}"
+        return str(self.args[0]) if len(self.args) == 1 else f"{self.key}={shown(self.value)}: {self.right}"
+
+    @classmethod
+    def said(cls, line: str, key: str | None, value: object, right: str) -> Self:
+        """One whose line stands already; key and value are what it speaks of."""
+        error = cls(line)
+        error.key, error.value, error.right = key, value, right
+        return error
 
 
 class MachineError(OSError):
@@ -162,14 +173,23 @@ def _report(error: BaseException, wants_trace: bool) -> int:
         line = ": ".join(filter(None, ["interrupted", "; ".join(notes)]))
     else:
         code = BAD_INPUT if _is_input(error) else MACHINE if isinstance(error, OSError) else SOME_RUNS_LOST
+        if not notes and isinstance(error, OSError) and is_of_the_disk(error):
+            notes = [GOES_ON]
         line = "; ".join([f"error: {one_line(error)}", *notes])
     if not events.is_call:
         print(line, file=sys.stderr)
-    # Hydra's errors have a key and a value as well, of other meanings
-    names = ("key", "value", "right") if isinstance(error, InputError) else ()
-    parts = {name: getattr(error, name) for name in names}
+    parts = _parts(error) if code == BAD_INPUT else {}
     events.tell("error", code=code, message=line.removeprefix("error: "), **parts)
     return code
+
+
+def _parts(error: BaseException) -> dict[str, Any]:
+    """Of bad input, for programs: key and value where it is about one, and what is right."""
+    if isinstance(error, InputError):
+        return {"key": error.key, "value": error.value, "right": error.right}
+    where, right = messages.sentence(error) or ("", one_line(error))
+    key, value = messages.setting(where) or (None, None)
+    return {"key": key, "value": value, "right": right if key else one_line(error)}
 
 
 @contextlib.contextmanager
@@ -248,8 +268,8 @@ def one_line(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if line := messages.sentence(error):
-        return line
+    if sentence := messages.sentence(error):
+        return ": ".join(filter(None, sentence))
     message, cause = messages.plain(error), messages.plain(error.__cause__)
     if not _is_input(error) and not isinstance(error, OSError):
         message = f"{type(error).__name__}: {message}; HYDRA_FULL_ERROR=1 shows where"

@@ -86,10 +86,13 @@ SENTENCES: tuple[tuple[str, str], ...] = (
 its cause; `typed` is the argument that sets `key`, and `nameless` the one that names no choice of its group."""
 
 
-def sentence(error: BaseException) -> str | None:
-    """An error of Hydra's in our words; None where the table has none for it."""
+def sentence(error: BaseException) -> tuple[str, str] | None:
+    """An error of Hydra's in our words: where it is, as a rule the argument as typed, and what would be right.
+
+    None where the table has no words for it.
+    """
     if path := config_file(error):
-        return unreadable(path, error)
+        return "", unreadable(path, error)
     message, cause = plain(error), plain(error.__cause__)
     if (override := getattr(error, "override", None)) and not message.startswith("Error parsing"):
         message = f"Error parsing override '{override}'\n{message}"
@@ -102,13 +105,14 @@ def sentence(error: BaseException) -> str | None:
             words["unclosed"] = _unclosed(words["typed"], words.get("read", ""))
             words["misplaced"] = _misplaced(words["typed"], words.get("at", ""))
             words["choices"] = ", ".join(words.get("choices", "").split())
-            return template.format_map(words)
+            where, _, right = template.partition(": ")
+            return where.format_map(words), right.format_map(words)
     if match := re.search(r"Interpolation key '(?P<missing>.*?)' not found|Recursive interpolation", message):
         missing = match["missing"]
         why = f"there is no key {missing}; {HELP} the keys" if missing else "its value would be its own"
-        return f"{_asking(error, missing or '')}: {why}"
+        return _asking(error, missing or ""), why
     full_key = getattr(error, "full_key", None)
-    return f"{_typed(full_key)}: {message}" if full_key else None
+    return (_typed(full_key), message) if full_key else None
 
 
 def unreadable(path: object, error: BaseException) -> str:
@@ -136,6 +140,16 @@ def config_file(error: BaseException) -> str | None:
         f.f_locals.get("full_path") for f, _ in frames if f.f_globals.get("__name__", "").startswith("hydra.")
     )
     return next((path.removeprefix(f"{CONF.parent}/") for path in read if isinstance(path, str)), None)
+
+
+def setting(where: str) -> tuple[str, str | None] | None:
+    """Key and value of an argument as typed; None of what is none, such as a line of a file.
+
+    >>> setting("+noise=dropout"), setting("~noise"), setting("sweeps/mine.yaml, line 4")
+    (('noise', 'dropout'), ('noise', None), None)
+    """
+    argument = re.fullmatch(r"[+~]*([\w./@-]+)(?:=(.*))?", where, re.S)
+    return (key_of(argument[1]), argument[2]) if argument else None
 
 
 def key_of(override: str) -> str:

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
+
+SPELLED = {
+    "−": "-",
+    "–": "-",
+    "±": "+/-",
+    "…": "...",
+    "×": "x",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "→": "->",
+}
+"""What we print beyond ASCII, for streams that do not know it: a number must not lose its sign."""
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """A codec's error handler: in ASCII what can be, a question mark for any other character."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(SPELLED.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("spelled", _spell)
 
 
 class Stream:
@@ -42,7 +66,8 @@ class Stream:
 
 @contextlib.contextmanager
 def tolerant() -> Iterator[None]:
-    """Within it, stdout and stderr are `Stream`s, and characters that they do not know become question marks."""
+    """Within it, stdout and stderr are `Stream`s; characters that they do not know are spelled in ASCII, or become
+    question marks."""
     held = [_held(descriptor) for descriptor in range(3)]
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _stream(sys.stdout, held[1]), _stream(sys.stderr, held[2])
@@ -76,5 +101,5 @@ def _stream(stream: TextIO | None, held: int | None) -> Stream:
         lost.is_lost = True
         return lost
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
+        stream.reconfigure(errors="spelled")
     return stream if isinstance(stream, Stream) else Stream(stream)
