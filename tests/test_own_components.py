@@ -33,6 +33,11 @@ MASK = "site.keep(h.shape, rate) / (1 - rate)"
 PAIR = "def activation(self, h, rate, site): mask = site.keep(h.shape, rate); return h * mask, "
 
 NOISES = {
+    "def factor(h, rate, site): return " + MASK:
+        r"must define factor\(self, h, rate, site\), and not factor\(h, rate, site\)$",
+    "def activation(self, h, rate): return h * rate": r"must define activation\(self, h, rate, site\), and",
+    "def product(self, x, W, rate, site): return x @ W.mT": r"must define product\(self, x, W, b, rate, site\), ",
+    FACTOR + "return " + MASK + "\n    def merge(self): return 0": r"must define merge\(self, log_p\), and not ",
     "def __init__(self, options): self.x = 1": r"its __init__ must call super\(\).__init__\(options\)",
     "def __init__(self): pass": "TypeError: .*; its __init__ must take the options alone",
     "def __init__(self, options): options['strength']": "line 6: KeyError: 'strength'; its __init__ must take",
@@ -84,6 +89,8 @@ FINE = [
     FACTOR + "return (site.keep(h.shape[::-1], rate) / (1 - rate)).T",
     FACTOR + "site.state['n'] = site.state.get('n', 0) + 1; return " + MASK,
     PAIR + "None",
+    "@staticmethod\n    def factor(h, rate, site, scale=1.0): return scale * " + MASK,
+    "def factor(self, *given): h, rate, site = given; return " + MASK,
 ]
 
 
@@ -210,6 +217,9 @@ def test_an_optimizer_that_would_do_nothing(body: str, component: Make) -> None:
     [
         ("0.3 * (configured > 0) + 0 * progress", "gives the same rates for 0.2 and 0.1; they must follow"),
         ("exit(0)", "line 1: SystemExit: 0"),
+        ("None", "gave None; its rate must return a number, or one for each of the 16 steps"),
+        ("'half'", "gave 'half'; its rate must return a number"),
+        ("progress[1:]", r"gave float64 of shape \(15,\); its rate must return a number"),
     ],
 )
 def test_a_schedule_that_heeds_no_rate(body: str, said: str, component: Make) -> None:

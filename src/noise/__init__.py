@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import torch
@@ -296,6 +297,28 @@ def check_of_rates(name: str) -> Check:
     return check
 
 
+BESIDES = ("merge", "shares", "parameters", "penalty", "metrics")
+"""Methods beside the hooks that a noise may override."""
+
+
+def _unfit(kind: type[Noise], hook: str) -> str | None:
+    """The parameters of a hook, as it is defined, that cannot be called as ours are; None where it can be."""
+    given = len(signature(getattr(Noise, hook)).parameters) - 1  # self is bound
+    try:
+        signature(getattr(object.__new__(kind), hook)).bind(*[None] * given)
+    except TypeError:
+        return _parameters(getattr(kind, hook))
+    except ValueError:  # of code in C nobody knows
+        pass
+    return None
+
+
+def _parameters(function: Any) -> str:
+    return ", ".join(
+        str(parameter).partition(":")[0] for parameter in signature(function).parameters.values()
+    )
+
+
 def _problem_of_hooks(kind: type[Noise], name: str) -> str | None:
     """The end of a sentence about the file of this class."""
     hooks = [hook for hook in HOOKS if kind.has(hook)]
@@ -312,6 +335,9 @@ def _problem_of_hooks(kind: type[Noise], name: str) -> str | None:
         return "must define factor beside drop, which is its fast form and cannot stand alone"
     if "factor" in hooks and (kind.has("parameters") or kind.has("penalty")):
         return "must define activation, weight or product: no gradient goes through a factor"
+    for hook in (*HOOKS, *BESIDES):
+        if overrides(kind, hook) and (defined := _unfit(kind, hook)):
+            return f"must define {hook}({_parameters(getattr(Noise, hook))}), and not {hook}({defined})"
     slow = [hook for hook in hooks if hook != "drop"]
     if len(slow) > 1:
         return f"must define one of {', '.join(HOOKS[1:])}, not {' and '.join(slow)}: one alone would count"

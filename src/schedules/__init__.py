@@ -37,8 +37,14 @@ def rates(options: Mapping[str, Any], configured: float, steps: int) -> np.ndarr
     arguments = {key: value for key, value in options.items() if key != "name"}
     module, path = find("schedule", name), f"src/schedules/{name}.py"
     try:
-        output = module.rate(np.arange(steps) / steps, configured, **arguments)
-        used = np.broadcast_to(np.asarray(output), (steps,)).astype(np.float64, casting="same_kind")
+        output = np.asarray(module.rate(np.arange(steps) / steps, configured, **arguments))
+        if output.dtype.kind not in "biuf" or output.shape not in ((), (1,), (steps,)):
+            given = f"{output.dtype} of shape {output.shape}" if output.shape else repr(output.item())
+            right = f"a number, or one for each of the {steps} steps"
+            raise InputError("schedule", name, f"{path} gave {given}; its rate must return {right}")
+        used = np.broadcast_to(output, (steps,)).astype(np.float64)
+    except InputError:
+        raise
     except RAISED as error:
         raise InputError("schedule", name, located(error, path)) from error
     within = (used >= -ROUNDING) & (used <= 1 + ROUNDING)
