@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -18,7 +19,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 from src.checks import Check, check_keys
-from src.errors import InputError
+from src.errors import REPOSITORY, InputError
 
 T = TypeVar("T")
 
@@ -163,6 +164,12 @@ def in_hook(error: BaseException, names: Mapping[str, str]) -> str:
     return f"{where}{in_words(error)}"
 
 
+def _is_set(key: str, path: Path) -> bool:
+    """Whether a YAML sets this key."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return re.search(rf"^{re.escape(key)}:", text, re.M) is not None
+
+
 def check_options(group: str, values: dict[str, Any]) -> Options:
     """A group's part of the config, typed.
 
@@ -184,6 +191,13 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
         right = f"its OPTIONS may not have {', '.join(clash)}, which every file of {PACKAGES[group]} has"
         raise InputError(group, str(name), right)
     place = f"conf/{group}/{name}.yaml"
+    for key in options:
+        if key not in (*shared, *checks) and _is_set(key, REPOSITORY / place):
+            path = f"{PACKAGES[group].replace('.', '/')}/{name}.py"
+            right = (
+                f"{place} sets it, so OPTIONS in {path} must have it, such as OPTIONS = {{{key!r}: real(0)}}"
+            )
+            raise InputError(f"{group}.{key}", options[key], right)
     try:
         typed = {"name": name, **check_keys(options, {**shared, **checks}, f"{group}.", place)}
         if hasattr(module, "check"):

@@ -11,7 +11,7 @@ import torch
 from configs import DIGITS, make_job, make_run
 from torch import Tensor, nn
 
-from src import data, noise
+from src import components, data, noise
 from src.errors import InputError
 from src.runs import declared
 from src.runs.job import ready
@@ -314,6 +314,30 @@ def test_masks_that_become_another_loss_than_is_said_are_refused(body: str, comp
     component("noise", "mine", MASKS.format(globals="", body=body))
     with pytest.raises(InputError, match=rf"^noise=mine: .*mine\.py: {OF_MASKS[body]}"):
         places.check([make_run(noise={"name": "mine"})], (64,), 10)
+
+
+UNDECLARED = {
+    "noise": (NOISE.format(FACTOR + "return " + MASK), "slope"),
+    "optimizer": ("from src.optimizers import Optimizer\nclass Own(Optimizer): pass", "lr"),
+    "schedule": ("def rate(progress, configured, power): return configured * progress ** power", "power"),
+    "model": ("def build(features, classes, width): pass", "width"),
+}
+
+
+@pytest.mark.parametrize("group", UNDECLARED)
+def test_a_key_of_a_yaml_that_the_file_does_not_declare_is_said_to_belong_there(
+    group: str, component: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, key = UNDECLARED[group]
+    component(group, "own", text)
+    monkeypatch.setattr(components, "REPOSITORY", tmp_path)
+    (tmp_path / "conf" / group).mkdir(parents=True)
+    (tmp_path / "conf" / group / "own.yaml").write_text(f"name: own\n{key}: 2\n")
+    said = rf"{group}\.{key}=2: conf/{group}/own\.yaml sets it, so OPTIONS in src/\w+/own\.py must have it, "
+    with pytest.raises(InputError, match=f"^{said}such as OPTIONS = .'{key}': real.0..$"):
+        components.check_options(group, {"name": "own", key: 2})
+    with pytest.raises(InputError, match=rf"^{group}\.{key}s=2: there is no such key; known here: none$"):
+        components.check_options(group, {"name": "own", f"{key}s": 2})
 
 
 RAISING = ["merge(self, log_p)", "shares(self, log_p)", "masks(self)"]
