@@ -89,3 +89,4 @@ def test_changelog_has_the_form() -> None:
     kinds = set(re.findall(r"^### (.*)$", page, flags=re.M))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     assert re.findall(r"^## \[(.*?)\]", page, flags=re.M)[0] == "Unreleased"
+    assert [line for line in page.splitlines() if len(line) > 130] == []
