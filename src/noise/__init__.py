@@ -336,7 +336,7 @@ def _problem_of_hooks(kind: type[Noise], name: str) -> str | None:
     if "factor" in hooks and (kind.has("parameters") or kind.has("penalty")):
         return "must define activation, weight or product: no gradient goes through a factor"
     for hook in (*HOOKS, *BESIDES):
-        if overrides(kind, hook) and (defined := _unfit(kind, hook)):
+        if kind.has(hook) and (defined := _unfit(kind, hook)):
             return f"must define {hook}({_parameters(getattr(Noise, hook))}), and not {hook}({defined})"
     slow = [hook for hook in hooks if hook != "drop"]
     if len(slow) > 1:

@@ -54,7 +54,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> None:
             jobs = planning.distinct(plan(sweeper, job_overrides), swept)
             _check_primary(sweeper, job_overrides, jobs)
         plan_of_looks = decisions.until.text() if decisions else ""
-        sweep_folder.check(folder, text_of(sweeper.config), plan_of_looks)
+        sweep_folder.check(folder, _text_of(sweeper.config), plan_of_looks)
         if sweeper.plan:
             dry_run.show(jobs, folder, chosen)
             if decisions:
