@@ -109,7 +109,13 @@ def parse(config: Mapping[str, Any]) -> Run:
     for group in ("data", "probe", *GROUPS):
         values = config.get(group)
         if not isinstance(values, Mapping):
-            raise InputError(group, values, f"must be the name of a file in conf/{group}")
+            is_file = group != "probe"
+            right = (
+                f"the name of a file in conf/{group}"
+                if is_file
+                else "keys with values, such as {every:epoch}"
+            )
+            raise InputError(group, values, f"must be {right}")
         groups[group] = dict(values)
     plain = {key: value for key, value in config.items() if key not in groups}
     typed = check_keys({**LATER, **plain}, ROOT)

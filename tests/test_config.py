@@ -68,6 +68,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"data": "digits"}, "data=digits: must be the name of a file in conf/data"),
     ({"model": None}, "model=null: must be the name of a file in conf/model"),
+    ({"probe": "epoch"}, "probe=epoch: must be keys with values, such as {every:epoch}"),
     ({"model": {"hidden1": 0}}, "model.hidden1=0: must be a whole number of at least 1"),
     (
         {"model": {"depth": 3}},

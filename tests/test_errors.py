@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,10 +69,26 @@ def composing(*overrides: str, mode: str = "run") -> Callable[[Any, Any], None]:
     )
 
 
+def sweeping(*overrides: str) -> Callable[[Any, Any], None]:
+    from hydra.types import RunMode
+
+    return lambda loader, _: loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
+
+
 def parsing(text: str) -> Callable[[Any, Any], None]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return lambda loader, mode: OverridesParser.create(loader).parse_overrides([text])
+
+
+def in_a_sweeps_file(block: str) -> Callable[[Any, Any], None]:
+    def compose(loader: Any, mode: Any) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            (path := Path(folder, "sweep", "mine.yaml")).parent.mkdir()
+            path.write_text(f"# @package _global_\nhydra: {{sweeper: {{{block}}}}}\n")
+            composing(f"hydra.searchpath=[file://{folder}]", "sweep=mine")(loader, mode)
+
+    return compose
 
 
 SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
@@ -82,6 +99,23 @@ SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
     (composing("seed=1,2"), [], "seed=1,2: a single run takes one value; add -m to sweep over several"),
     (composing("tags=a,b"), [], "tags=a,b: several are a list, tags=[a,b]"),
     (composing("logger=mlflow,wandb", mode="compose"), [], "logger=mlflow,wandb: several are a list, logger=[mlf"),
+    (composing("hydra.sweeper.until.looks=10"), [], "hydra.sweeper.until.looks=10: must be a list, such as"),
+    (composing("hydra.sweeper.arms=foo"), [], "hydra.sweeper.arms=foo: must be a list, such as hydra.sweeper.arm"),
+    (composing("tags={a:1}"), [], "tags={a:1}: must be a list, such as tags=[a,b]"),
+    (composing("probe=[1]"), [], "probe=[1]: must be keys with their values, such as probe={KEY:VALUE}"),
+    (composing("hydra.sweeper.params=4"), [], "hydra.sweeper.params=4: must be keys with their values, such as"),
+    (composing("hydra.sweeper.primary=foo"), [], "hydra.sweeper.primary=foo: must be keys with their values, su"),
+    (composing("tags.a=foo"), [], "tags.a=foo: a list is given as a whole, such as tags=[pilot,final]"),
+    (composing("tags.0=foo"), [], "tags.0=foo: a list is given as a whole, such as tags=[pilot,final]"),
+    (composing("tags.x.y=3"), [], "tags.x.y=3: a list is given as a whole, such as tags=[pilot,final]"),
+    (composing("hydra.sweeper.until.looks.0=3"), [], "hydra.sweeper.until.looks.0=3: a list is given as a whole, "),
+    (sweeping("hydra.sweeper.until.looks=2,4"), [], "hydra.sweeper.until.looks=2,4: several are a list, "),
+    (sweeping("hydra.launcher.n_jobs=1,2"), [], "hydra.launcher.n_jobs=1,2: takes one value in a sweep"),
+    (in_a_sweeps_file("arms: noise=none"), [], "sweeps/mine.yaml, hydra.sweeper.arms: must be a list"),
+    (in_a_sweeps_file("until: {looks: 9}"), [], "sweeps/mine.yaml, hydra.sweeper.until.looks: must be a list"),
+    (in_a_sweeps_file("plan: maybe"), [], "sweeps/mine.yaml, hydra.sweeper.plan: Value 'maybe' is not a valid"),
+    (in_a_sweeps_file("metrc: lr"), [], "sweeps/mine.yaml, hydra.sweeper.metrc: Key 'metrc' not in 'ArmsConf'"),
+    (in_a_sweeps_file("until: 3"), [], "sweeps/mine.yaml: int is not a subclass of UntilConf. value: 3"),
     (composing("tags=[a],[b]"), [], "tags=[a],[b]: a single run takes one value; add -m to sweep"),
     (composing("seed=1,2", mode="compose"), [], "seed=1,2: a single run takes one value; add -m to sweep"),
     (composing("noise=3"), ["seed=2", "noise=3"], "noise=3: must be the name of a choice; `python -m src.tra"),

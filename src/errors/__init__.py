@@ -255,7 +255,9 @@ def _is_input(error: BaseException) -> bool:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    if isinstance(error, HydraException | OmegaConfBaseException) or messages.config_file(error):
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return True
+    if messages.config_file(error) or messages.merging(error):
         return True
     frames = traceback.extract_tb(error.__traceback__)
     is_hydras = bool(frames) and Path(hydra.__file__).parent in Path(frames[-1].filename).parents

@@ -11,6 +11,9 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 HELP = "`python -m src.train --help` lists"
 QUOTES = "a value with special characters needs quotes, KEY='\"VALUE\"'"
+LISTS = r"tags|logger|hydra\.sweeper\.(?:arms|metric|direction|until\.looks|primary\.contrast)"
+"""Keys whose value may be a list."""
+MERGING = r"Error merging override (?P<typed>\+*(?P<key>[^\s=]+))="
 SENTENCES: tuple[tuple[str, str], ...] = (
     (
         r"Could not find '(?P<group>[\w/]+)/(?P<name>[^']*)'\s+"
@@ -25,10 +28,39 @@ SENTENCES: tuple[tuple[str, str], ...] = (
         r"Could not override '(?P<key>[^']+)'.*<- (?P<why>.+)",
         f"{{typed}}: there is no such key ({{why}}); {HELP} the keys",
     ),
+    (
+        rf"{MERGING}(?P<all>[^\n{{]+)\n.*is not a ListConfig",
+        "{typed}={all}: must be a list, such as {key}=[{all}]",
+    ),
+    (
+        rf"{MERGING}(?P<all>\{{[^\n]*)\n.*Cannot merge DictConfig with ListConfig",
+        "{typed}={all}: must be a list, such as {key}=[a,b]",
+    ),
+    (
+        rf"{MERGING}(?P<all>[^\n]*)\n.*(?:Cannot (?:merge Dict|assign \w+ to Dict)|is not a subclass of)",
+        "{typed}={all}: must be keys with their values, such as {key}={{KEY:VALUE}}",
+    ),
+    (
+        rf"{MERGING}(?P<all>[^\n]*)\n.*(?:not an int|literal for int|list index out|type for root)",
+        "{typed}={all}: a list is given as a whole, such as tags=[pilot,final]",
+    ),
     (r"Error merging override (?P<typed>[^\n]+).*<- (?P<why>.*)", "{typed}: {why}"),
     (
-        r"(?:Ambiguous value for argument|Sweep parameters) '(?P<typed>(?P<key>tags|logger)=(?P<all>[^'(\[]+))'",
+        r"(?:Ambiguous value for argument|Sweep parameters|Sweeping over Hydra's configuration is not supported :) "
+        rf"'(?P<typed>(?P<key>{LISTS})=(?P<all>[^'(\[]+))'",
         "{typed}: several are a list, {key}=[{all}]",
+    ),
+    (
+        r"In '(?P<file>[\w/-]+)': \w+ raised while composing config:.*is not a ListConfig",
+        "{path}{inner}: must be a list, such as [a,b]",
+    ),
+    (
+        r"In '(?P<file>[\w/-]+)': \w+ raised while composing config:\s+(?:Merge error: )?(?P<why>[^\n]+)",
+        "{path}{inner}: {why}",
+    ),
+    (
+        r"Sweeping over Hydra's configuration is not supported : '(?P<typed>[^\n]+)'",
+        "{typed}: takes one value in a sweep",
     ),
     (
         r"(?:Ambiguous value for argument|Sweep parameters) '(?P<typed>[^']+)'",
@@ -96,6 +128,8 @@ def sentence(error: BaseException) -> tuple[str, str] | None:
     message, cause = plain(error), plain(error.__cause__)
     if (override := getattr(error, "override", None)) and not message.startswith("Error parsing"):
         message = f"Error parsing override '{override}'\n{message}"
+    if merged := merging(error):
+        message, cause = f"Error merging override {merged}", message
     for pattern, template in SENTENCES:
         if match := re.search(pattern, f"{message}\n<- {cause}", re.S):
             words = {key: " ".join(value.split()) for key, value in match.groupdict().items()}
@@ -104,6 +138,7 @@ def sentence(error: BaseException) -> tuple[str, str] | None:
             words["unquoted"] = _unquoted(match.groupdict().get("before", ""))
             words["unclosed"] = _unclosed(words["typed"], words.get("read", ""))
             words["misplaced"] = _misplaced(words["typed"], words.get("at", ""))
+            words["path"], words["inner"] = _path(words.get("file", "")), _inner(error)
             words["choices"] = ", ".join(words.get("choices", "").split())
             where, _, right = template.partition(": ")
             return where.format_map(words), right.format_map(words)
@@ -142,6 +177,16 @@ def config_file(error: BaseException) -> str | None:
     return next((path.removeprefix(f"{CONF.parent}/") for path in read if isinstance(path, str)), None)
 
 
+def merging(error: BaseException) -> str | None:
+    """The override that Hydra was merging when OmegaConf met an error which is none of its own, as typed."""
+    if type(error) not in (AssertionError, TypeError, ValueError):
+        return None
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    of_hydra = (f for f in frames if f.f_globals.get("__name__") == "hydra._internal.config_loader_impl")
+    overrides = (getattr(f.f_locals.get("override"), "input_line", None) for f in of_hydra)
+    return next(filter(None, overrides), None)
+
+
 def setting(where: str) -> tuple[str, str | None] | None:
     """Key and value of an argument as typed; None of what is none, such as a line of a file.
 
@@ -155,6 +200,17 @@ def setting(where: str) -> tuple[str, str | None] | None:
 def key_of(override: str) -> str:
     """The key an override sets: `dropout1` of `dropout1=0.2,0.5`, of `+dropout1=…` and of `~dropout1`."""
     return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def _inner(error: BaseException) -> str:
+    """The key that OmegaConf notes below an error's text, if any, behind a comma."""
+    key = re.search(r"full_key: (\S+)", str(error))
+    return f", {key[1]}" if key else ""
+
+
+def _path(name: str) -> str:
+    """The file of a config that Hydra knows as `name`, from the repository's root."""
+    return f"{name.replace('sweep/', 'sweeps/') if name.startswith('sweep/') else f'conf/{name}'}.yaml"
 
 
 def _typed(key: str) -> str:
