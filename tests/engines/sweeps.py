@@ -239,7 +239,7 @@ def searched(root: Path, name: str, *how: str) -> None:
     )
     assert rows == expected
     assert [(row["trial"], row["seed"]) for row in rows] == [
-        (str(t), str(s)) for t in range(4) for s in range(3)
+        (str(trial), str(seed)) for trial in range(1, 5) for seed in range(3)
     ]
 
 
