@@ -204,11 +204,13 @@ def test_draws_follow_their_distribution(name: str, distribution: object) -> Non
 
 @given(KEYS, STEPS, st.integers(1, 3 * AT_ONCE), st.sampled_from([1e-9, 0.2, 0.5, 0.9]))
 def test_the_fast_way_draws_the_same_numbers(key: int, step: int, count: int, rate: float) -> None:
-    fast, plain, dropping = (Draws([key], step, CPU) for _ in range(3))
+    fast, plain, dropping, small = (Draws([key], step, CPU) for _ in range(4))
     plain._is_fast = False
     for _ in range(2):
         kept = plain.keep((count, 1), rate)
         assert torch.equal(fast.keep((count, 1), rate), kept)
+        in_bytes = small.keep_bytes((count, 1), rate)
+        assert in_bytes.dtype == torch.uint8 and torch.equal(in_bytes, kept.to(torch.uint8))
         h = torch.full((count, 1), 3.0)
         scale = dropping.drop_(h, rate)
         assert torch.equal(h, 3 * (kept * scale))
@@ -241,5 +243,6 @@ def test_a_gpus_path_gives_the_same_numbers(
     for width in units:
         shape = (*lead, 3, width)
         assert torch.equal(there.keep(shape, rate), cpu.keep(shape, rate))
+        assert torch.equal(there.keep_bytes(shape, rate), cpu.keep_bytes(shape, rate).float())
         assert torch.equal(there.uniform(shape), cpu.uniform(shape))
         assert torch.equal(there.normal(shape), cpu.normal(shape))

@@ -76,6 +76,9 @@ class Site:
         """See `Draws.keep`, as for the others."""
         return self.draws.keep(shape, rate)
 
+    def keep_bytes(self, shape: Sequence[int], rate: Rate) -> Tensor:
+        return self.draws.keep_bytes(shape, rate)
+
     def uniform(self, shape: Sequence[int], high: Rate = 1.0) -> Tensor:
         return self.draws.uniform(shape, high)
 

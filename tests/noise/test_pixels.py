@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from src import components
 from src.errors import InputError
 from src.noise import Site, UndefinedError, make
 from src.streams import Draws
@@ -184,11 +185,21 @@ def test_random_rates_moments_are_the_formulas(p: float) -> None:
     assert float(shares.var()) > p**2 / 12
 
 
-def test_an_example_has_a_mask_of_its_own() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, W, b = (torch.rand(*shape, generator=generator) for shape in ((9, 5), (4, 5), (4,)))
+@pytest.mark.parametrize("cached", [1, 40, 1 << 17])
+@pytest.mark.parametrize("runs", [1, 2])
+def test_an_example_has_a_mask_of_its_own(monkeypatch: pytest.MonkeyPatch, cached: int, runs: int) -> None:
+    """However many images are masked at once: one, two and then the ninth alone, all of them."""
+    monkeypatch.setattr(components.find("noise", "dropconnect_example"), "CACHED", cached)
+    generator, lead = torch.Generator().manual_seed(0), (runs,) if runs > 1 else ()
+    shapes = ((9, 5), (4, 5), (4,), (9, 4))
+    x, W, b, delta = (torch.rand(*lead, *shape, generator=generator) for shape in shapes)
+    rate = torch.tensor([0.25, 0.5]).view(2, 1, 1) if lead else 0.25
     noise = make({"name": "dropconnect_example"})
-    z, _ = noise.product(x, W, b, 0.25, site(1))
-    masks = site(1).keep((9, 4, 5), 0.25)
-    expected = torch.einsum("noi,oi,ni->no", masks, W, x) / 0.75 + b
-    torch.testing.assert_close(z, expected)
+    z, backward = noise.product(x, W, b, rate, site(1, runs=runs))
+    dx, dW, db = backward(delta)
+    per_weight = rate.unsqueeze(-1) if isinstance(rate, Tensor) else rate
+    masks = site(1, runs=runs).keep((*lead, 9, 4, 5), per_weight) / (1 - per_weight)
+    torch.testing.assert_close(z, torch.einsum("...noi,...oi,...ni->...no", masks, W, x) + b.unsqueeze(-2))
+    torch.testing.assert_close(dx, torch.einsum("...noi,...oi,...no->...ni", masks, W, delta))
+    torch.testing.assert_close(dW, torch.einsum("...noi,...no,...ni->...oi", masks, delta, x))
+    torch.testing.assert_close(db, delta.sum(-2))
