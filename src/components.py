@@ -77,7 +77,6 @@ BASES = {"noise": "Noise", "optimizer": "Optimizer"}
 """Of these groups a file defines one subclass of this class of its package."""
 
 
-@cache
 def names(group: str) -> tuple[str, ...]:
     """Names of all the group's files, sorted; those that begin with an underscore are not components."""
     package = importlib.import_module(PACKAGES[group])
