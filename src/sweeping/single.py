@@ -36,13 +36,15 @@ def task(cfg: DictConfig) -> Any:
     if not in_sweep:
         naming.check_single(hydra)
     with importing():
-        from src import config, loggers
+        from src import components, config, loggers
         from src.runs.job import Job, final_record, ready
 
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     overrides = list(hydra["overrides"]["task"])
     number = hydra["job"]["num"] if in_sweep else None
-    job = Job(config.parse(plain), plain, overrides, hydra, number)
+    run = config.parse(plain)
+    components.check_choices(hydra["runtime"]["choices"], run)
+    job = Job(run, plain, overrides, hydra, number)
     if hydra["sweeper"].get("plan"):
         from src.sweeping import dry_run
 
