@@ -108,7 +108,8 @@ class Design:
 
 
 @cache
-def _file(path: Path) -> tuple[str, Any]:
+def _file(path: Path, modified: int) -> tuple[str, Any]:
+    """A sweep's file as text and config; `modified` is the time of its last change, after which it is read anew."""
     return path.read_text(encoding="utf-8"), OmegaConf.load(path)
 
 
@@ -125,7 +126,7 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
     if not path.is_file():
         names = ", ".join(sorted(path.stem for path in SWEEP_FILES.glob("*.yaml")))
         raise InputError(f"{sweep} is no named sweep; one of sweeps/ is right: {names}")
-    text, config = _file(path)
+    text, config = _file(path, path.stat().st_mtime_ns)
     question, design, command = _paragraphs(text)
     sweeper = OmegaConf.to_container(config).get("hydra", {}).get("sweeper", {})  # type: ignore[union-attr]
     jobs = _jobs(sweeper, chosen)
@@ -153,7 +154,7 @@ def question(overrides: Sequence[str]) -> str:
     for override in overrides:
         path = SWEEP_FILES / f"{override.partition('=')[2]}.yaml"
         if override.startswith("sweep=") and path.is_file():
-            return _paragraphs(_file(path)[0])[0]
+            return _paragraphs(_file(path, path.stat().st_mtime_ns)[0])[0]
     return ""
 
 

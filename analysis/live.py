@@ -50,7 +50,7 @@ DIGITS = 6
 def metric(folder: Path) -> str:
     """What a sweep is about: what its search optimises, what it declares (`primary`), or the test accuracy."""
     sweeper = tables.recorded(folder, "hydra.sweeper")
-    chosen = value_at(sweeper, "primary.metric") or value_at(sweeper, "metric")
+    chosen = value_at(sweeper, "metric") or value_at(sweeper, "primary.metric")
     first = chosen[0] if isinstance(chosen, list) and chosen else chosen
     return str(first or "test_acc")
 

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +197,6 @@ def _control(winner: Winner, dropout: pd.DataFrame) -> pd.DataFrame:
     return dropout[(dropout[[*rates]] == pd.Series(rates)).all(axis=1)].drop_duplicates("seed")
 
 
-@cache
 def said(noise: str) -> dict[str, str]:
     """What the noise's file says of it: in words, and its source."""
     module = ast.parse((REPOSITORY / "src" / "noise" / f"{noise}.py").read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ A package's `OPTIONS` are the keys that all its files share. A file's code is pa
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import re
 import traceback
@@ -77,7 +78,6 @@ BASES = {"noise": "Noise", "optimizer": "Optimizer"}
 """Of these groups a file defines one subclass of this class of its package."""
 
 
-@cache
 def names(group: str) -> tuple[str, ...]:
     """Names of all the group's files, sorted; those that begin with an underscore are not components."""
     package = importlib.import_module(PACKAGES[group])
@@ -91,11 +91,14 @@ def find(group: str, name: str) -> ModuleType:
     Raises:
         InputError: if the group has no such file, or it cannot be imported or lacks what its group must have.
     """
+    path = shown_path(group, name)
     if name not in names(group):
         kind = "data set" if group == "data" else group
-        raise InputError(group, name, f"there is no such {kind}; choose one of {', '.join(names(group))}")
+        has_yaml = name not in ("", "..") and (REPOSITORY / "conf" / group / f"{name}.yaml").is_file()
+        lacks = f" (conf/{group}/{name}.yaml is there, and {path} is not)" if has_yaml else ""
+        right = f"there is no such {kind}{lacks}; choose one of {', '.join(names(group))}"
+        raise InputError(group, name, right)
     package = importlib.import_module(PACKAGES[group])
-    path = shown_path(group, name)
     try:
         module = importlib.import_module(f"{PACKAGES[group]}.{name}")
     except RAISED as error:
@@ -164,10 +167,29 @@ def in_hook(error: BaseException, names: Mapping[str, str]) -> str:
     return f"{where}{in_words(error)}"
 
 
-def _is_set(key: str, path: Path) -> bool:
-    """Whether a YAML sets this key."""
+def _is_set(key: str, path: Path, value: str = "") -> bool:
+    """Whether a YAML sets this key, to this value if one is given."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return re.search(rf"^{re.escape(key)}:", text, re.M) is not None
+    to = rf"\s*['\"]?{re.escape(value)}['\"]?\s*(#|$)" if value else ""
+    return re.search(rf"^{re.escape(key)}:{to}", text, re.M) is not None
+
+
+def check_choices(choices: Mapping[str, Any], run: Any) -> None:
+    """Refuses a YAML copied from another component's that still has its name: that one would be trained.
+
+    Args:
+        choices: by group the YAML that was chosen.
+        run: the `config.Run` that they gave.
+
+    Raises:
+        InputError: naming the YAML and its key.
+    """
+    for group in PACKAGES:
+        choice, name = choices.get(group), getattr(run, group).name
+        place = f"conf/{group}/{choice}.yaml"
+        if choice != name and choice in names(group) and _is_set("name", REPOSITORY / place, name):
+            right = f"must be {choice} in {place}, or {shown_path(group, choice)} would not be used"
+            raise InputError(f"{group}.name", name, right)
 
 
 def check_options(group: str, values: dict[str, Any]) -> Options:
@@ -206,4 +228,13 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
         raise
     except RAISED as error:
         raise InputError(group, str(name), in_hook(error, {group: str(name)})) from error
+    for key, value in typed.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            given = "a function" if callable(value) else type(value).__name__
+            right = (
+                f"its check in {shown_path(group, str(name))} gives {given}; one such as real(0, 1) is right"
+            )
+            raise InputError(f"{group}.{key}", options[key], right) from None
     return Options(**typed)

@@ -142,11 +142,9 @@ def compose(hydra_loader: Any) -> Compose:
 def component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
     """Makes a component of a text, as if it stood in a file of its group: group, name, text."""
     from src import components
-    from src.training import places
 
     names, added = components.names, dict[str, list[str]]()
     monkeypatch.setattr(components, "names", lambda group: (*names(group), *added.get(group, ())))
-    monkeypatch.setattr(places, "_known", {})
     components.find.cache_clear()
 
     def make(group: str, name: str, text: str) -> None:

@@ -50,6 +50,25 @@ def test_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
     assert all(known in str(caught.value) for known in ("dropout", "none"))
 
 
+def test_a_file_that_comes_while_a_process_goes_on_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = importlib.import_module("src.schedules")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    with pytest.raises(InputError, match="there is no such schedule"):
+        components.find("schedule", "newest")
+    (tmp_path / "newest.py").write_text("def rate(progress, configured):\n    return configured\n")
+    importlib.invalidate_caches()
+    try:
+        assert (
+            "newest" in components.names("schedule") and components.find("schedule", "newest").rate(0, 1) == 1
+        )
+    finally:
+        sys.modules.pop("src.schedules.newest", None)
+        vars(package).pop("newest", None)
+        components.find.cache_clear()
+
+
 TYPO = "def f(:\n"
 BROKEN: dict[str, tuple[str, str]] = {
     "syntax": (TYPO, "SyntaxError: invalid syntax (broken.py, line 1); it cannot be imported"),
@@ -74,8 +93,7 @@ def test_a_broken_file_is_one_line_for_who_asks_for_it_alone(
     (tmp_path / "broken.py").write_bytes(text.encode(errors="surrogateescape"))
     package = importlib.import_module(components.PACKAGES[group])
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    for cache in (components.names, components.find):
-        cache.cache_clear()
+    components.find.cache_clear()
     try:
         components.find("noise", "dropout")
         with pytest.raises(InputError) as caught:
@@ -83,8 +101,7 @@ def test_a_broken_file_is_one_line_for_who_asks_for_it_alone(
     finally:
         monkeypatch.undo()
         sys.modules.pop(f"{package.__name__}.broken", None)
-        for cache in (components.names, components.find):
-            cache.cache_clear()
+        components.find.cache_clear()
     line = one_line(caught.value)
     assert line.startswith(f"{group}=broken: {package.__name__.replace('.', '/')}/broken.py") and said in line
     assert "\n" not in line

@@ -83,7 +83,6 @@ def mine(component: Component, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     component("noise", "counting", NOISE)
     component("optimizer", "walking", OPTIMIZER)
     component("model", "measured", MODEL)
-    declared._metrics.cache_clear()
     small = {"data": DIGITS, "epochs": 2, "model": {"name": "measured"}, "noise": {"name": "counting"}}
     return {**small, "optimizer": OPTIMIZER_OPTIONS}
 
@@ -154,6 +153,15 @@ def test_any_module_has_them(tmp_path: Path, mine: dict[str, Any]) -> None:
     only = job(tmp_path, {**mine, "model": model})
     (record,) = train_jobs([only])
     assert record["state"] == store.FINISHED and rows_of(only.folder)[-1]["places"] == "2.0"
+
+
+def test_a_component_that_is_made_anew_has_its_new_metrics(
+    mine: dict[str, Any], component: Component
+) -> None:
+    run = make_run(**mine)
+    assert "length" in declared.metrics(run)
+    component("optimizer", "walking", OPTIMIZER.replace("length", "stride"))
+    assert "stride" in declared.metrics(run) and "length" not in declared.metrics(run)
 
 
 WRONG = [

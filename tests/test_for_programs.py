@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ from configs import DIGITS, REPOSITORY, make_job
 
 from src import errors, train
 from src.errors import InputError, events
-from src.runs import store, tags
+from src.runs import pack, store, tags
+from src.runs.job import Job
 from src.runs.pack import train_jobs
 from src.runs.record import record_death
 
@@ -76,6 +78,33 @@ def test_a_single_run_tells_its_epochs_and_its_end(told: Events) -> None:
     (again,) = told(*SMALL, "tags=final", "note=more")
     assert (again["id"], again["trained"]) == (end["id"], False)
     assert tags.read(Path(end["folder"])) == tags.Tags(("pilot", "x", "final"), "two words\nmore")
+
+
+@pytest.mark.parametrize(
+    ("override", "state", "trained"),
+    [
+        ("seed=1", store.FINISHED, False),
+        ("optimizer.lr=1e9", store.DIVERGED, False),
+        ("seed=2", store.FAILED, True),
+    ],
+)
+def test_a_run_that_another_process_ended_while_this_one_waited_is_not_called_trained(
+    told: Events, monkeypatch: pytest.MonkeyPatch, override: str, state: str, trained: bool
+) -> None:
+    """But for one that failed there, which is tried again."""
+    lock = pack._lock
+    if state == store.FAILED:
+        monkeypatch.setattr(pack, "_train_locked", lambda jobs, *_: [record_death(jobs[0], "it died")])
+    first = told(*SMALL, override, "output=first")[-1]
+    assert (first["state"], first["trained"]) == (state, True)
+
+    def ended_meanwhile(job: Job) -> Any:
+        shutil.copytree(first["folder"], job.folder, dirs_exist_ok=True)
+        return lock(job)
+
+    monkeypatch.setattr(pack, "_lock", ended_meanwhile)
+    (end,) = told(*SMALL, override, "output=second")
+    assert (end["id"], end["state"], end["trained"]) == (first["id"], state, trained)
 
 
 def test_an_error_is_told_with_key_value_and_exit_code(told: Events) -> None:

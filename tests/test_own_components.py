@@ -12,7 +12,7 @@ from configs import DIGITS, make_job, make_run
 from torch import Tensor, nn
 
 from src import components, data, noise
-from src.errors import InputError
+from src.errors import InputError, messages
 from src.runs import declared
 from src.runs.job import ready
 from src.runs.pack import train_jobs
@@ -340,6 +340,57 @@ def test_a_key_of_a_yaml_that_the_file_does_not_declare_is_said_to_belong_there(
         components.check_options(group, {"name": "own", f"{key}s": 2})
 
 
+@pytest.mark.parametrize(
+    ("check", "given"), [("real", "a function"), ("complex", "complex"), ("lambda value: {value}", "set")]
+)
+def test_a_check_that_gives_what_no_file_can_hold_is_named(check: str, given: str, component: Make) -> None:
+    globals_ = f"from src.checks import real\nOPTIONS = {{'slope': {check}}}"
+    component("noise", "mine", MASKS.format(globals=globals_, body=""))
+    said = rf"its check in src/noise/mine\.py gives {given}; one such as real.0, 1. is right"
+    with pytest.raises(InputError, match=rf"^noise\.slope=1: {said}$"):
+        make_run(noise={"name": "mine", "slope": 1})
+
+
+@pytest.mark.parametrize("group", components.PACKAGES)
+def test_a_yaml_that_still_has_the_name_it_was_copied_with_is_refused(
+    group: str, component: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    component(group, "mine", "")
+    monkeypatch.setattr(components, "REPOSITORY", tmp_path)
+    (yaml := tmp_path / "conf" / group / "mine.yaml").parent.mkdir(parents=True)
+    run = make_run(data=DIGITS)
+    name = getattr(run, group).name
+    yaml.write_text(f"name: {name} # copied\n")
+    with pytest.raises(
+        InputError, match=rf"^{group}\.name={name}: must be mine in conf/{group}/mine\.yaml, or src/"
+    ):
+        components.check_choices({group: "mine"}, run)
+    components.check_choices({group: name}, run)
+    components.check_choices({group: "preset"}, run)  # a YAML of other values for a file that is there
+    yaml.write_text("name: mine\n")
+    components.check_choices({group: "mine"}, run)  # the name was given on the command line
+
+
+def test_a_yaml_or_a_file_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("conf/noise/mine.yaml", "src/noise/yours.py", "src/schedules/yours.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    monkeypatch.setattr(components, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(messages, "CONF", tmp_path / "conf")
+    lacks = r"\(conf/noise/mine\.yaml is there, and src/noise/mine\.py is not\); choose one of additive, "
+    with pytest.raises(InputError, match=rf"^noise=mine: there is no such noise {lacks}"):
+        components.find("noise", "mine")
+    for group, room in (("noise", "noise"), ("schedule", "schedules")):
+        error = ValueError(
+            f"Could not find '{group}/yours'\n\nAvailable options in '{group}':\n\ta\n\tb\nConfig"
+        )
+        assert messages.sentence(error) == (
+            f"{group}=yours",
+            f"there is no such choice (src/{room}/yours.py is there, and conf/{group}/yours.yaml is not); "
+            "choose one of a, b",
+        )
+
+
 RAISING = ["merge(self, log_p)", "shares(self, log_p)", "masks(self)"]
 
 
@@ -410,6 +461,7 @@ def test_a_check_of_options_that_raises_is_named(text: str, said: str, component
         ("OPTIONS = ['a']", "OPTIONS must be a dict from each key to its check"),
         ("OPTIONS = {'a': 0.5}", "OPTIONS must be a dict from each key to its check"),
         ("RATE = 0.5", "RATE must be a check, such as"),
+        ("from src.checks import real\nRATE = real", "RATE must be a check, such as"),
         ("METRICS = ['a']", "METRICS must be a dict, such as"),
     ],
 )

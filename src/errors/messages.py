@@ -18,7 +18,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     (
         r"Could not find '(?P<group>[\w/]+)/(?P<name>[^']*)'\s+"
         r"Available options in '[\w/]+':\s*(?P<choices>.*?)\n(?:Config|<-)",
-        "{group}={name}: there is no such choice; choose one of {choices}",
+        "{group}={name}: there is no such choice{lacks}; choose one of {choices}",
     ),
     (
         r"Could not override '(?P<key>[^']+)'.*<- (?:.*not in struct|$)",
@@ -139,6 +139,7 @@ def sentence(error: BaseException) -> tuple[str, str] | None:
             words["unclosed"] = _unclosed(words["typed"], words.get("read", ""))
             words["misplaced"] = _misplaced(words["typed"], words.get("at", ""))
             words["path"], words["inner"] = _path(words.get("file", "")), _inner(error)
+            words["lacks"] = _lacks(words.get("group", ""), words.get("name", ""))
             words["choices"] = ", ".join(words.get("choices", "").split())
             where, _, right = template.partition(": ")
             return where.format_map(words), right.format_map(words)
@@ -200,6 +201,13 @@ def setting(where: str) -> tuple[str, str | None] | None:
 def key_of(override: str) -> str:
     """The key an override sets: `dropout1` of `dropout1=0.2,0.5`, of `+dropout1=…` and of `~dropout1`."""
     return override.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def _lacks(group: str, name: str) -> str:
+    """Which file a component of this name lacks beside its code, in brackets; empty where there is no code."""
+    paths = (f"src/{room}/{name}.py" for room in (group, f"{group}s"))
+    path = next((path for path in paths if (CONF.parent / path).is_file()), None)
+    return f" ({path} is there, and conf/{group}/{name}.yaml is not)" if path else ""
 
 
 def _inner(error: BaseException) -> str:

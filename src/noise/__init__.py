@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.checks import Check
+from src.checks import Check, integer, real
 from src.components import RAISED, file, find, find_class, located
 from src.errors import InputError
 from src.streams import Draws, Rate
@@ -294,7 +294,7 @@ def check_of_rates(name: str) -> Check:
     if problem := _problem_of_hooks(find_class("noise", name, Noise), name):
         raise InputError("noise", name, f"{file('noise', name)} {problem}")
     check: Any = getattr(find("noise", name), "RATE", float)
-    if not callable(check):
+    if not callable(check) or check in (real, integer):  # these make checks
         right = "RATE must be a check, such as RATE = real(0, 1, below=True)"
         raise InputError("noise", name, f"{file('noise', name)}: {right}")
     return check

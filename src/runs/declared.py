@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from src import components
@@ -32,7 +33,8 @@ def metrics(run: Run) -> dict[str, str | None]:
     Raises:
         InputError: for a name that is ours, or another component's, or that is no name.
     """
-    return dict(_metrics(*(getattr(run, group).name for group in components.WITH_METRICS)))
+    names = [getattr(run, group).name for group in components.WITH_METRICS]
+    return dict(_metrics(*map(components.find, components.WITH_METRICS, names)))
 
 
 def _check_method(group: str, name: str, file: str) -> None:
@@ -50,10 +52,11 @@ def _check_method(group: str, name: str, file: str) -> None:
 
 
 @cache
-def _metrics(*names: str) -> dict[str, str | None]:
+def _metrics(*modules: ModuleType) -> dict[str, str | None]:
     declared: dict[str, str | None] = {}
     owners: dict[str, str] = {}
-    for group, name in zip(components.WITH_METRICS, names, strict=True):
+    for group, module in zip(components.WITH_METRICS, modules, strict=True):
+        name = module.__name__.rpartition(".")[2]
         file = components.file(group, name)
         _check_method(group, name, file)
         for metric, better in components.metrics(group, name).items():

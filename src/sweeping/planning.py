@@ -204,7 +204,7 @@ class Planner:
         Raises:
             InputError: if a value is wrong; HydraException: if it cannot be composed.
         """
-        from src import config
+        from src import components, config
         from src.runs.job import Job
 
         form = tuple(SEED.sub("seed", override) for override in overrides)
@@ -223,6 +223,7 @@ class Planner:
         task = [override for override in overrides if not sets_hydra(override)]
         whole = resolved(values)
         run = config.parse(whole)
+        components.check_choices(hydra["runtime"]["choices"], run)
         self._output = self._output or run.output
         if run.output != self._output:  # it may follow from a key that is swept
             right = f"takes one value in a sweep, in which a run before has {self._output}"

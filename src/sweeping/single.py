@@ -36,13 +36,15 @@ def task(cfg: DictConfig) -> Any:
     if not in_sweep:
         naming.check_single(hydra)
     with importing():
-        from src import config, loggers
+        from src import components, config, loggers
         from src.runs.job import Job, final_record, ready
 
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     overrides = list(hydra["overrides"]["task"])
     number = hydra["job"]["num"] if in_sweep else None
-    job = Job(config.parse(plain), plain, overrides, hydra, number)
+    run = config.parse(plain)
+    components.check_choices(hydra["runtime"]["choices"], run)
+    job = Job(run, plain, overrides, hydra, number)
     if hydra["sweeper"].get("plan"):
         from src.sweeping import dry_run
 
@@ -69,17 +71,17 @@ def _run(job: Job, record: Record | None) -> Record:
     from src.runs.record import epoch_line
     from src.sweeping.tracking import Tracking
 
-    trained = record is None
-    if record is not None:
-        print(f"already {record['state']}, not trained again (resume=false trains it anyway)")
-        if record["state"] == store.FINISHED:
-            print(epoch_line(record["final"], job.run.epochs))
-    else:
+    trained = False
+    if record is None:
         try:
-            record = _train(job)
+            record, trained = _train(job)
         except (KeyboardInterrupt, OSError) as error:
             error.add_note("the run is not finished; the same command begins it anew")
             raise
+    if not trained:
+        print(f"already {record['state']}, not trained again (resume=false trains it anyway)")
+        if record["state"] == store.FINISHED:
+            print(epoch_line(record["final"], job.run.epochs))
     if record["state"] != store.FINISHED:
         print(f"{record['state']}: {' '.join(str(record['error']).split())}", file=sys.stderr)
     elif trained or not (job.folder / "curves.png").exists():
@@ -101,17 +103,24 @@ def _run(job: Job, record: Record | None) -> Record:
     return record
 
 
-def _train(job: Job) -> Record:
+def _train(job: Job) -> tuple[Record, bool]:
+    """The run's record, and whether it was trained here: another process may have been at it, and finished it."""
     from src.errors import events
+    from src.runs import store
     from src.runs.pack import train_jobs
+
+    epochs = 0
 
     with _progress(job.run.epochs) as show:
 
         def report(_: Job, row: Mapping[str, Any]) -> None:
+            nonlocal epochs
+            epochs += 1
             show(row)
             events.tell("epoch", epochs=job.run.epochs, row=row)
 
-        return train_jobs([job], report)[0]
+        (record,) = train_jobs([job], report)
+    return record, epochs > 0 or record["state"] == store.FAILED
 
 
 @contextmanager

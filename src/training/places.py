@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -43,7 +44,8 @@ class Places:
     in)."""
 
 
-_known: dict[str, Places | InputError] = {}
+_known: dict[tuple[ModuleType, ModuleType, str], Places | InputError] = {}
+"""By the modules of model and noise, as a module that is made anew may have other code."""
 
 
 def check(runs: Sequence[Run], shape: Sequence[int], classes: int) -> None:
@@ -81,7 +83,8 @@ def of_run(run: Run, shape: Sequence[int], classes: int) -> Places:
     Raises:
         InputError: for a rate above 0 where it would move nothing.
     """
-    key = repr((run.model, run.noise, tuple(shape), classes))
+    modules = components.find("model", run.model.name), components.find("noise", run.noise.name)
+    key = (*modules, repr((run.model, run.noise, tuple(shape), classes)))
     if key not in _known:
         try:
             # a run may be in inference mode, in which nothing is differentiated

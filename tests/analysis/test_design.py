@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def posed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 BODY = (
     "arms: [dropout1=0.1 noise=none, 'dropout1=0.2,0.3 noise=dropout']\nparams: {seed: range(2), epochs: 3}"
 )
+
+
+def test_a_file_that_is_edited_is_read_anew(posed: Any) -> None:
+    first = posed("edited", BODY)
+    os.utime(design.SWEEP_FILES / "edited.yaml", (1, 1))  # two edits within the clock's step
+    assert len(posed("edited", BODY.replace("range(2)", "range(4)")).runs) == 2 * len(first.runs)
 
 
 def test_arms_are_numbered_seeds_aside(posed: Any) -> None:

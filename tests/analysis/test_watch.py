@@ -168,9 +168,10 @@ def test_a_sweep_declares_what_its_page_is_about(going: Path) -> None:
     (going / "multirun.yaml").write_text("hydra: {sweeper: {primary: {metric: test_loss}}}\n")
     measure = Live(going).read()["measure"]
     assert (measure["name"], measure["better"]) == ("test cross-entropy", -1)
-    (going / "multirun.yaml").write_text("hydra: {sweeper: {metric: [val_acc, val_loss]}}\n")
-    said = Live(going).read()
-    assert said["measure"]["name"] == "validation accuracy" and said["arms"]["mean"] == [None] * 4
+    for searched in ("val_acc", "[val_acc, val_loss]", "val_acc, primary: {metric: test_loss}"):
+        (going / "multirun.yaml").write_text(f"hydra: {{sweeper: {{metric: {searched}}}}}\n")
+        said = Live(going).read()
+        assert said["measure"]["name"] == "validation accuracy" and said["arms"]["mean"] == [None] * 4
     assert Live(going, "train_acc").read()["measure"]["name"] == "train accuracy"
 
 
