@@ -28,8 +28,8 @@ def _parser() -> Parser:
     text = (
         "By which the arms are compared and the conclusion is drawn: a column of metrics.csv, also one that a "
         "noise, optimizer or model of one's own logs. The default is what the sweep declares "
-        "(hydra.sweeper.primary) or test_acc, and for a search the validation metric that it optimised: its best "
-        "trial is not to be chosen by the test set."
+        "(hydra.sweeper.primary) or test_acc, and where a search is among them the validation metric that it "
+        "optimised: its best trial is not to be chosen by the test set."
     )
     parser.add_argument("--metric", metavar="COLUMN", help=text)
     text = (

@@ -128,7 +128,7 @@ def compare(
     paths = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
     sweep = merge.read(paths, conditions)
     primary = None if conditions else _primary(sweep)
-    searched = search.metric(sweep.folder)
+    searched = next(filter(None, map(search.metric, paths)), None)
     column = metric or searched or (primary.measure.column if primary else "test_acc")
     measure = measures.of_column(column, sweep.metrics)
     if primary and primary.measure != measure:

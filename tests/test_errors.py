@@ -149,7 +149,7 @@ SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
     (composing("optimizer.beta1=0.9"), ["-m", "optimizer=sgd,adam", "optimizer.beta1=0.9"],
      "optimizer.beta1=0.9: not every optimizer has this key; give it to those that do in arms of the sweep, such "),
     (composing("noise.keep=2"), ["-m", "noise=blend,shakeout", "noise.keep=2"], "noise.keep=2: there is no"),
-    (composing("optimizer.beta1=2"), ["optimizer.beta1=2"], "optimizer.beta1=2: there is no such key; `py"),
+    (composing("optimizer.beta1=2"), ["optimizer.beta1=2"], "optimizer.beta1=2: there is no such key here, but "),
 ]  # fmt: skip
 """What to do, the command line, and how the line begins."""
 
@@ -412,6 +412,7 @@ def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, reader: str) -> No
         ("−2.50 to +3.24", "ascii", "-2.50 to +3.24"),
         ("23.39 ± 1.66 %", "ascii", "23.39 +/- 1.66 %"),
         ("“2 of 30 broke”, größe …", "ascii", '"2 of 30 broke", gr??e ...'),
+        ("1.000 times X²", "ascii", "1.000 times X^2"),
         ("−2.50 ± größe", "latin-1", "-2.50 ± größe"),
         ("−2.50 ± größe 中", "utf-8", "−2.50 ± größe 中"),
     ],

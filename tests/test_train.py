@@ -129,6 +129,18 @@ WRONG: list[tuple[str, str]] = [
     ("+foo=1", "foo=1: there is no such key; known here: batch_size, "),
     ("optimizer.foo=1", "optimizer.foo=1: there is no such key; `python -m src.train --help` lists the keys"),
     ("+optimizer.foo=1", "optimizer.foo=1: there is no such key; known here: optimizer.decay, "),
+    (
+        "drpout1=0.5",
+        "drpout1=0.5: there is no such key, but dropout1 is one; `python -m src.train --help` lists",
+    ),
+    ("dropout=0.5", "dropout=0.5: there is no such key, but dropout1 is one; "),
+    ("lr=0.1", "lr=0.1: there is no such key, but optimizer.lr is one; "),
+    ("validation=100", "validation=100: there is no such key, but data.validation is one; "),
+    (
+        "optimiser.weight_decay=0",
+        "optimiser.weight_decay=0: there is no such key, but optimizer.weight_decay is one; ",
+    ),
+    ("noise.stretch=1", "noise.stretch=1: there is no such key here, but there is with noise=tangent; "),
     ("noise=nope", "noise=nope: there is no such choice; choose one of .*dropout, .*none"),
     ("sweep=nope", "sweep=nope: there is no such choice; choose one of .*rate_order"),
     ("-m hydra/launcher=nope", "hydra/launcher=nope: there is no such choice; choose one of basic, .*packed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 import traceback
@@ -9,6 +10,8 @@ from pathlib import Path
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
+ALIKE = 0.74
+"""From which likeness on a key is taken for another one, mistyped."""
 HELP = "`python -m src.train --help` lists"
 QUOTES = "a value with special characters needs quotes, KEY='\"VALUE\"'"
 LISTS = r"tags|logger|hydra\.sweeper\.(?:arms|metric|direction|until\.looks|primary\.contrast)"
@@ -256,7 +259,34 @@ def _unknown(key: str) -> str:
             arm = next((choice for choice in swept if choice in having), having[0])
             cure = f"give it to those that do in arms of the sweep, such as '{group}={arm} {typed}'"
         return f"not every {group} has this key; {cure}"
-    return f"there is no such key; {HELP} the keys"
+    return f"there is no such key{_meant(key)}; {HELP} the keys"
+
+
+def _meant(key: str) -> str:
+    """Which key was probably meant, for a key that is not in the config; empty if none is like it."""
+    root = (CONF / "config.yaml").read_text(encoding="utf-8")
+    having: dict[str, list[str]] = {
+        name: [] for name in re.findall(r"^(\w+):", root, re.M) if name != "defaults"
+    }
+    having |= {f"probe.{name}": [] for name in re.findall(r"^  (\w+):", root, re.M)}
+    shared = (CONF / "data_defaults.yaml").read_text(encoding="utf-8")
+    having |= {f"data.{name}": [] for name in re.findall(r"^(\w+):", shared, re.M)}
+    for path in sorted(CONF.glob("*/[!.]*.yaml")):
+        group = path.parent.name
+        having.setdefault(group, [])
+        for name in re.findall(r"^(\w+):", path.read_text(encoding="utf-8", errors="replace"), re.M):
+            having.setdefault(f"{group}.{name}", []).append(path.stem)
+    if having.get(key):
+        return f" here, but there is with {key.partition('.')[0]}={having[key][0]}"
+    likeness = {name: _likeness(key, name) for name in having}
+    alike = max(having, key=lambda name: likeness[name])
+    return f", but {alike} is one" if likeness[alike] > ALIKE else ""
+
+
+def _likeness(key: str, other: str) -> float:
+    """Of 0 to 1, that of the parts between dots that are least alike, from the last part on as far as both go."""
+    parts = zip(reversed(key.split(".")), reversed(other.split(".")), strict=False)
+    return min(difflib.SequenceMatcher(None, *pair).ratio() for pair in parts)
 
 
 def _unclosed(typed: str, read: str) -> str:

@@ -139,6 +139,9 @@ WRONG: dict[str, tuple[str, set[str], str]] = {
     "seed in the function": (
         layer("torch.manual_seed(42)", MASK, SCALED), {"mask_reused"}, "manual_seed(42)",
     ),
+    "seed of the check itself": (
+        layer("torch.manual_seed(0)", MASK, SCALED), {"mask_reused"}, "manual_seed(0)",
+    ),
     "generator made anew": (
         layer("rng = np.random.default_rng(1)", "mask = torch.tensor(rng.random(X.shape) > dropout)", SCALED),
         {"mask_reused"}, "default_rng(1)",
@@ -166,7 +169,7 @@ WRONG: dict[str, tuple[str, set[str], str]] = {
         changed(("<= dropout <= 1", "<= dropout < 1")), {"edge_one"}, "assert",
     ),
     "division by the mask": (layer(MASK, "return X / mask"), {"not_finite"}, "/ mask"),
-    "no return": (layer(MASK, "mask * X / (1 - dropout)"), {"no_result"}, "return X"),
+    "no return": (layer(MASK, "mask * X / (1 - dropout)"), {"no_result"}, "mask * X / (1 - dropout)"),
     "two results": (layer(MASK, "return mask * X, mask"), {"no_result"}, "return"),
     "summed": (layer(MASK, "return (mask * X / (1 - dropout)).sum(0)"), {"shape"}, "return"),
     "a slip in a name": (layer(MASK, "return maks * X / (1 - dropout)"), {"stops"}, "return maks"),

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis import comparison, figures
+from analysis import comparison, figures, search
 from analysis.compare import main
+from src.runs import store
 
 Make = Callable[..., Path]
 RATES = {"dropout1": [0.2, 0.5]}
@@ -172,6 +173,30 @@ def test_several_folders_are_one_comparison(sweep: Make, capsys: pytest.CaptureF
     assert "third" in page.with_name("report.md").read_text()
     assert main([str(shared), str(longer), "--to", str(page.parent / "own")]) == 0
     assert (page.parent / "own" / "index.html").exists()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_search_among_several_folders_is_not_judged_by_the_test_set(
+    sweep: Make, monkeypatch: pytest.MonkeyPatch, reverse: bool
+) -> None:
+    write = store.write_metrics
+
+    def with_validation(folder: Path, rows: list[dict[str, float]]) -> None:
+        for row in rows:
+            row["val_acc"] = 1 - row["test_acc"]  # the best by one is the worst by the other
+        write(folder, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_metrics", with_validation)
+        found = sweep({"dropout1": [0.2, 0.5]}, better, name="search")
+    (found / "multirun.yaml").write_text("hydra: {sweeper: {metric: val_acc}}\n")
+    (found / search.FILE).touch()
+    plain = sweep({"dropout1": [0.7]}, equal, name="plain")
+    compared = comparison.compare([plain, found] if reverse else [found, plain])
+    assert compared.measure.column == "val_acc"
+    assert [arm.name for arm in compared.arms] == ["dropout1=0.5", "dropout1=0.2"]
+    assert compared.without == ("dropout1=0.7",)
+    assert "test_acc" not in {measure.column for measure in compared.arms[0].summaries}
 
 
 def test_final_is_the_last_epoch_not_the_best(sweep: Make) -> None:
