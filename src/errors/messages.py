@@ -137,7 +137,10 @@ def sentence(error: BaseException) -> tuple[str, str] | None:
         if match := re.search(pattern, f"{message}\n<- {cause}", re.S):
             words = {key: " ".join(value.split()) for key, value in match.groupdict().items()}
             key = words.get("key", "")
-            words = {"typed": _typed(key), "nameless": _nameless(message), **words, "unknown": _unknown(key)}
+            words = {"typed": _typed(key), "nameless": _nameless(message), **words}
+            words["unknown"] = (
+                _unknown(key) if "{unknown}" in template else ""
+            )  # it reads every file of conf/
             words["unquoted"] = _unquoted(match.groupdict().get("before", ""))
             words["unclosed"] = _unclosed(words["typed"], words.get("read", ""))
             words["misplaced"] = _misplaced(words["typed"], words.get("at", ""))
@@ -264,12 +267,12 @@ def _unknown(key: str) -> str:
 
 def _meant(key: str) -> str:
     """Which key was probably meant, for a key that is not in the config; empty if none is like it."""
-    root = (CONF / "config.yaml").read_text(encoding="utf-8")
+    root = (CONF / "config.yaml").read_text(encoding="utf-8", errors="replace")
     having: dict[str, list[str]] = {
         name: [] for name in re.findall(r"^(\w+):", root, re.M) if name != "defaults"
     }
     having |= {f"probe.{name}": [] for name in re.findall(r"^  (\w+):", root, re.M)}
-    shared = (CONF / "data_defaults.yaml").read_text(encoding="utf-8")
+    shared = (CONF / "data_defaults.yaml").read_text(encoding="utf-8", errors="replace")
     having |= {f"data.{name}": [] for name in re.findall(r"^(\w+):", shared, re.M)}
     for path in sorted(CONF.glob("*/[!.]*.yaml")):
         group = path.parent.name
