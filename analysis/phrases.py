@@ -161,7 +161,8 @@ class Phrases:
         """ "+0.25 pp (95% interval −0.17 to +0.68)"."""
         if not result.paired.interval:
             return self.diff(result)
-        return f"{self.diff(result)} ({self.say('95% interval')} {self.ci(result)})"
+        opening, closing = self._words.get("(", " ("), self._words.get(")", ")")
+        return f"{self.diff(result)}{opening}{self.say('95% interval')} {self.ci(result)}{closing}"
 
     def verdict(self, word: str, measure: Measure) -> str:
         """A verdict's word; of a measure without a better side, "larger" and "smaller"."""

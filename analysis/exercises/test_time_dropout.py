@@ -21,10 +21,10 @@ from src.stats import BETTER, WORSE
 NUMBER = 4
 SWEEPS = ("test_time_dropout",)
 BOOK = "(0.2, 0.5)"
-OFF, NOISY = "weight scaling", "noisy passes"
+OFF, NOISY = "dropout off", "noisy passes"
 SCALING, ARITHMETIC, GEOMETRIC = "weight_scaling", "arithmetic", "geometric"
 COLOURS = PALETTE[0], PALETTE[3]
-CERTAIN, REFUSED = "certain", "refused"
+CERTAIN, REFUSED = "least certain", "refused"
 """The arithmetic mean of the most passes, on the least certain tenth and without the least certain ones."""
 ACCURACY = replace(measures.TEST_ACC, column="accuracy")
 LOSS = replace(measures.TEST_LOSS, column="cross_entropy")
@@ -89,7 +89,10 @@ def analyse(tables: Tables) -> PassFacts:
     compared = [(ARITHMETIC, n, measure) for measure in JUDGED for n in passes]
     compared += [(GEOMETRIC, most, measure) for measure in JUDGED]
     compared += [(CERTAIN, most, measure) for measure in (LEAST, CAUGHT)]
-    shares = [replace(KEPT, column=f"kept{count}") for count in range(1, TENTHS)]
+    shares = [
+        replace(KEPT, column=f"kept{count}", name=f"{KEPT.name}, {count * TENTHS}% refused")
+        for count in range(1, TENTHS)
+    ]
 
     arms = exercises.all_arms(table, lambda arm: rates_name({"dropout2": 0.5, **arm}))
     look = arms.look((trained[0], trained[0]), primary.measure)

@@ -44,10 +44,10 @@ RULES = (
     Rule(
         "redundant",
         "I is below 0, and both minus the better one is inside ±margin",
-        lambda e: e.inside(e.over(max)),
+        lambda e: e.inside(e.over_better),
     ),
-    Rule("diminishing", "… and both minus the better one is above 0", lambda e: e.over(max).gain > 0),
-    Rule("less than the sum", "… and both minus the better one holds 0", lambda e: e.over(max).gain == 0),
+    Rule("diminishing", "… and both minus the better one is above 0", lambda e: e.over_better.gain > 0),
+    Rule("less than the sum", "… and both minus the better one holds 0", lambda e: e.over_better.gain == 0),
     Rule(
         "cancelling",
         "… and both are below the worse one, or below neither, or within ±margin of neither",
@@ -76,6 +76,23 @@ class DecayFacts(Facts):
     def over(self, end: Callable[..., str]) -> Result:
         """Both minus the one of the two with the larger gain alone (`max`), or the smaller (`min`)."""
         return self.gain("both", end(PARTS, key=lambda cell: self.gain(cell).paired.difference))
+
+    @property
+    def over_better(self) -> Result:
+        """Both minus the better one alone."""
+        return self.over(max)
+
+    @property
+    def in_loss(self) -> Result:
+        """The interaction in test cross-entropy, at the values best alone, described."""
+        result = pick(self.described, a=OUTER, b=INNER, measure=measures.TEST_LOSS, setting=(ALONE,))
+        assert result is not None
+        return result
+
+    @property
+    def apart(self) -> bool:
+        """Whether both lower cross-entropy by less than the sum of the two."""
+        return self.in_loss.gain < 0
 
     def inside(self, result: Result) -> bool:
         """Whether a difference's interval is inside the margin."""
