@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.errors import DONE, EXIT_CODES, SOME_RUNS_LOST, Parser, command, events
+from src.errors import DONE, SOME_RUNS_LOST, Parser, command, events
 
 if TYPE_CHECKING:
     from analysis.comparison import Compared
@@ -20,7 +20,7 @@ CONSOLE_ARMS = 30
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m analysis.compare", description=__doc__, epilog=EXIT_CODES)
+    parser = Parser(prog="python -m analysis.compare", description=__doc__)
     text = (
         "The folder of a sweep, such as outputs/sweeps/swap_rates; of several, the runs make one comparison."
     )

@@ -22,7 +22,7 @@ from analysis.measures import Measure
 from analysis.race import RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
 from src.config import RATES
-from src.errors import DONE, EXIT_CODES, REPOSITORY, InputError, Parser, command
+from src.errors import DONE, REPOSITORY, InputError, Parser, command
 from src.runs.broken import CLASSES, broke_down
 from src.stats import Summary, summarise
 
@@ -228,8 +228,8 @@ def write(folder: Path, to: Path) -> list[Path]:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page; the exit code, see `--help`."""
-    parser = Parser(prog="python -m analysis.noises", description=__doc__, epilog=EXIT_CODES)
-    text = "The folder of the race's tables. The default is %(default)s."
+    parser = Parser(prog="python -m analysis.noises", description=__doc__)
+    text = f"The folder of the race's tables. The default is {RESULTS.relative_to(REPOSITORY)}."
     parser.add_argument("--from", dest="source", type=Path, default=RESULTS, metavar="FOLDER", help=text)
     text = "Where the page is written. The default is the tables' folder."
     parser.add_argument("--to", type=Path, metavar="FOLDER", help=text)

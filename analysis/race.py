@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import design, exercises, runs
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
-from src.errors import DONE, SOME_RUNS_LOST, InputError, Parser, command
+from src.errors import DONE, REPOSITORY, SOME_RUNS_LOST, InputError, Parser, command
 from src.errors.messages import key_of
 from src.runs import store, sweep_folder
 from src.runs.store import write_whole
@@ -56,7 +56,7 @@ def _parser() -> Parser:
     parser.add_argument("sweeps", nargs="*", metavar="NAME", help=text)
     text = "The folder of the runs. The default is %(default)s."
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=text)
-    text = "Where tables go. The default is %(default)s."
+    text = f"Where tables go. The default is {RESULTS.relative_to(REPOSITORY)}."
     parser.add_argument("--to", type=Path, default=RESULTS, metavar="FOLDER", help=text)
     text = "Overrides of every run, for a small version."
     parser.add_argument("--trim", nargs="*", default=[], metavar="KEY=VALUE", help=text)

@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.errors import DONE, EXIT_CODES, SOME_RUNS_LOST, Parser, command, events
+from src.errors import DONE, SOME_RUNS_LOST, Parser, command, events
 
 LANGUAGES = ("en", "zh")
 OUTPUT = Path("outputs")
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m analysis.report", description=__doc__, epilog=EXIT_CODES)
+    parser = Parser(prog="python -m analysis.report", description=__doc__)
     source = parser.add_mutually_exclusive_group()
     which = {"type": Path, "metavar": "FOLDER"}
     text = "The folder of the results, with sweeps/ and runs/ in it. The default is %(default)s."

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from analysis import report
 from analysis.report import OUTPUT
-from src.errors import DONE, EXIT_CODES, REPOSITORY, SOME_RUNS_LOST, InputError, Parser, command
+from src.errors import DONE, REPOSITORY, SOME_RUNS_LOST, InputError, Parser, command
 from src.sweeping.naming import sweep_file, sweep_name
 
 PATIENCE = 10.0
@@ -40,7 +40,7 @@ Together they train about 120 runs and take less than 5 minutes on two cores.
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m analysis.reproduce", description=__doc__, epilog=EXIT_CODES)
+    parser = Parser(prog="python -m analysis.reproduce", description=__doc__)
     text = "The folder of the results. The default is %(default)s."
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=text)
     text = "Trains a small version, two seeds and few epochs, which is marked as such in its report."
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only = [numbered.get(name, name) for name in options.only or ()]
     unknown = [name for name in only if name not in exercises.names()]
     if unknown:
-        right = f"one of these is right: {', '.join(exercises.names())}"
+        right = f"1 to {len(numbered)} are right, and {', '.join(exercises.names())}"
         raise InputError(f"--only {unknown[0]}: there is no such exercise; {right}")
     sweeps: list[tuple[str, str | None]] = [] if only else [(exercises.BOOK, None)]
     for name in only or exercises.names():

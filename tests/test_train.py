@@ -507,7 +507,9 @@ def test_help_of_train_lists_groups_and_keys(command: Command) -> None:
     assert "2 bad input" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["src.data", "analysis.compare"])
+@pytest.mark.parametrize(
+    "module", ["src.data", "src.clean", "analysis.compare", "analysis.noises", "analysis.race"]
+)
 def test_help_is_in_full_sentences(command: Command, module: str) -> None:
     done = command(module, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -516,6 +518,7 @@ def test_help_is_in_full_sentences(command: Command, module: str) -> None:
     assert len(paragraphs) >= 3
     for paragraph in (paragraphs[0], paragraphs[-1]):
         assert re.fullmatch(r"[A-Z].*\.", " ".join(paragraph.split()))
+    assert "exit code" in paragraphs[-1] and str(REPOSITORY) not in done.stdout
 
 
 def test_the_command_begins_without_heavy_imports() -> None:

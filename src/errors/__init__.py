@@ -32,10 +32,8 @@ EXIT_CODES = (
     "not be answered (the rest is done, and they are named), 2 for bad input, 3 where the machine gave out, 130 if "
     "interrupted."
 )
-"""For a command's `--help`."""
 SIGNALS = ("SIGINT", "SIGHUP", "SIGTERM")
 """Signals that end a command cleanly; the first one is that of Ctrl-C."""
-
 
 GOES_ON = "what is finished is kept; the same command goes on from here"
 """Where the machine gives out and nobody has counted what is kept."""
@@ -135,7 +133,11 @@ def _item(value: object) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Of a command's arguments; what is wrong with them is bad input like any other."""
+    """Of a command's arguments; what is wrong with them is bad input like any other. Its help ends in `EXIT_CODES`,
+    where the command has no `epilog` of its own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"epilog": EXIT_CODES, **options})
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; `{self.prog} --help` says what is right")

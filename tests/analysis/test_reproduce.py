@@ -139,7 +139,7 @@ def test_a_choice_that_cannot_be_made_is_left_out(
 def test_unknown_exercise(given: Given, capsys: pytest.CaptureFixture) -> None:
     assert main(["--only", "four"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "error: --only four: there is no such exercise; one of these is right: one, two, three"
+        "error: --only four: there is no such exercise; 1 to 3 are right, and one, two, three"
     ]
     assert given[1] == []
 
