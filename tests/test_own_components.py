@@ -141,6 +141,19 @@ MODELS = {
     "class Net(nn.Sequential):\n    def forward(self, x):\n        return super().forward(x) + "
     "(not self.training) * random.random()\n"
     "def build(features, classes): return Net(nn.Linear(features, classes))": "gives other logits each time",
+    # the images of the test set come again each epoch
+    **{
+        f"class Net(nn.Sequential):\n    def forward(self, x):\n        {change}\n"
+        "        return super().forward(x)\ndef build(features, classes): return Net(nn.Linear(features, classes))":
+            "changes the images that it is given, which come again; it must change a copy"
+        for change in ("x -= 0.5", "x.mul_(2)", "x[:, 0] = 0")
+    },
+    **{
+        f"class Net(nn.Sequential):\n    def forward(self, x): return super().forward(x){squeezed}\n"
+        "def build(features, classes): return Net(nn.Linear(features, classes))":
+            r"must give logits of shape \(1, 10\), not \(10,\), where a batch is a single image"
+        for squeezed in (".squeeze()", "[0 if len(x) == 1 else slice(None)]")
+    },
     "class Net(nn.Sequential):\n    def forward(self, x): return super().forward(x).detach()\n"
     "def build(features, classes): return Net(nn.Linear(features, classes))": "not depend on its parameters",
     f"def build(features, classes): return {CHILD.format('torch.jit.script(nn.Linear(features, 4))')}":

@@ -32,7 +32,8 @@ def calls(
 
     Raises:
         WrongModelError: if it drops units by itself, calls now more modules and now fewer, gives no logits (n,
-            classes), or probabilities, or other ones each time, or reads what nothing would train.
+            classes), of a single image, too, or probabilities, or other ones each time, or changes its images, or
+            reads what nothing would train.
     """
     for module in net.modules():
         if isinstance(module, nn.RNNBase) and module.dropout > 0 and module.num_layers > 1:
@@ -59,6 +60,14 @@ def calls(
     injector.tap = _Tap()
     with _modules_alone_drop():
         plain = injector.eval_pass(images)
+        single = injector.eval_pass(images[:1].clone())
+    if not torch.equal(images, _images(BATCHES[-1], shape)):
+        raise WrongModelError("changes the images that it is given, which come again; it must change a copy")
+    if single.shape != (1, classes):
+        shapes = f"of shape {(1, classes)}, not {tuple(single.shape)}"
+        raise WrongModelError(
+            f"must give logits {shapes}, where a batch is a single image, as the last may be"
+        )
     _check_same(plain, injector.eval_pass(images))
     if torch.allclose(plain.sum(-1), torch.ones(())) and (plain >= 0).all():
         raise WrongModelError("must give logits, not probabilities: leave out the softmax at its end")
