@@ -111,13 +111,8 @@ def find(group: str, name: str) -> ModuleType:
     return module
 
 
-def file(group: str, name: str) -> str:
-    """Where the component's code is."""
-    return str(find(group, name).__file__)
-
-
 def shown_path(group: str, name: str) -> str:
-    """The same from the repository's root, in messages."""
+    """Where the component's code is, from the repository's root: in messages."""
     return f"{PACKAGES[group].replace('.', '/')}/{name}.py"
 
 
@@ -131,7 +126,7 @@ def metrics(group: str, name: str) -> Mapping[str, str | None]:
     declared: Mapping[str, str | None] = getattr(find(group, name), "METRICS", {})
     if not isinstance(declared, Mapping):
         right = 'must be a dict, such as METRICS = {"gate": "higher"}'
-        raise InputError(group, name, f"{file(group, name)}: METRICS {right}")
+        raise InputError(group, name, f"{shown_path(group, name)}: METRICS {right}")
     return declared
 
 
@@ -161,7 +156,7 @@ def in_hook(error: BaseException, names: Mapping[str, str]) -> str:
     Args:
         names: by group the components that may have.
     """
-    paths = {file(group, name): shown_path(group, name) for group, name in names.items()}
+    paths = {str(find(group, name).__file__): shown_path(group, name) for group, name in names.items()}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in paths]
     where = f"{paths[(last := frames[-1]).filename]}, line {last.lineno}, in {last.name}: " if frames else ""
     return f"{where}{in_words(error)}"
@@ -208,7 +203,7 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
     checks: dict[str, Check] = getattr(module, "OPTIONS", {})
     if not isinstance(checks, Mapping) or not all(map(callable, checks.values())):
         right = 'must be a dict from each key to its check, such as OPTIONS = {"slope": real(0)}'
-        raise InputError(group, str(name), f"{module.__file__}: OPTIONS {right}")
+        raise InputError(group, str(name), f"{shown_path(group, str(name))}: OPTIONS {right}")
     if clash := sorted(shared.keys() & checks.keys()):
         right = f"its OPTIONS may not have {', '.join(clash)}, which every file of {PACKAGES[group]} has"
         raise InputError(group, str(name), right)

@@ -171,7 +171,7 @@ def test_a_model_whose_numbers_would_be_wrong(text: str, component: Make) -> Non
     component("model", "own", NET + text)
     with pytest.raises(InputError, match=MODELS[text]) as caught:
         places.check([make_run(model={"name": "own"}, dropout1=0.0, dropout2=0.0)], (64,), 10)
-    assert "own.py" in str(caught.value) and str(caught.value).startswith("model=own: ")
+    assert str(caught.value).startswith("model=own: src/models/own.py")
 
 
 class Counting(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from src import streams
-from src.components import find
+from src.components import find, shown_path
 from src.errors import InputError
 
 
@@ -36,7 +36,7 @@ def build(options: Mapping[str, Any], features: int, classes: int, seed: int) ->
             right = (
                 "seeds torch's generator, so that all seeds would begin with the same weights; leave that out"
             )
-            raise InputError("model", name, f"{module.__file__} {right}")
+            raise InputError("model", name, f"{shown_path('model', name)} {right}")
     return net
 
 

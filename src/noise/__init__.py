@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from src.checks import Check, integer, real
-from src.components import RAISED, file, find, find_class, located
+from src.components import RAISED, find, find_class, located, shown_path
 from src.errors import InputError
 from src.streams import Draws, Rate
 
@@ -273,7 +273,7 @@ def make(options: Mapping[str, Any]) -> Noise:
         InputError: if its `__init__` does not make one.
     """
     name = options["name"]
-    path = file("noise", name)
+    path = shown_path("noise", name)
     try:
         noise = find_class("noise", name, Noise)(options)
     except RAISED as error:
@@ -292,11 +292,11 @@ def check_of_rates(name: str) -> Check:
             hook (but for `none`), several of them, or `drop` without `factor`.
     """
     if problem := _problem_of_hooks(find_class("noise", name, Noise), name):
-        raise InputError("noise", name, f"{file('noise', name)} {problem}")
+        raise InputError("noise", name, f"{shown_path('noise', name)} {problem}")
     check: Any = getattr(find("noise", name), "RATE", float)
     if not callable(check) or check in (real, integer):  # these make checks
         right = "RATE must be a check, such as RATE = real(0, 1, below=True)"
-        raise InputError("noise", name, f"{file('noise', name)}: {right}")
+        raise InputError("noise", name, f"{shown_path('noise', name)}: {right}")
     return check
 
 

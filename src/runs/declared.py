@@ -57,7 +57,7 @@ def _metrics(*modules: ModuleType) -> dict[str, str | None]:
     owners: dict[str, str] = {}
     for group, module in zip(components.WITH_METRICS, modules, strict=True):
         name = module.__name__.rpartition(".")[2]
-        file = components.file(group, name)
+        file = components.shown_path(group, name)
         _check_method(group, name, file)
         for metric, better in components.metrics(group, name).items():
             if not isinstance(metric, str) or not re.fullmatch(r"[A-Za-z_]\w*", metric):

@@ -47,7 +47,7 @@ def of_epoch(run: Run, optimizer: Optimizer, stack: Stack, nets: Sequence[nn.Mod
         declared = components.metrics(group, name)
         if not declared:
             continue
-        file = components.file(group, name)
+        file = components.shown_path(group, name)
         try:
             with torch.no_grad():
                 columns |= _columns(ask(), declared, len(nets))

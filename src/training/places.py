@@ -119,14 +119,16 @@ def _check_rates(run: Run, places: Places) -> None:
 
 def _places(run: Run, shape: Sequence[int], classes: int) -> Places:
     noise, name = noises.make(run.noise), run.model.name
-    file = components.file("model", name)
+    file = components.shown_path("model", name)
     try:
         problem = _trial.problem_of_masks(noise)
     except components.RAISED as error:
         raised = components.in_hook(error, {"noise": run.noise.name})
         raise Misfit("noise", run.noise.name, raised) from error
     if problem:
-        raise InputError("noise", run.noise.name, f"{components.file('noise', run.noise.name)}: {problem}")
+        raise InputError(
+            "noise", run.noise.name, f"{components.shown_path('noise', run.noise.name)}: {problem}"
+        )
     try:
         net, again = (models.build(run.model, math.prod(shape), classes, seed=0) for _ in range(2))
     except InputError:
@@ -200,7 +202,7 @@ def _of_stack(run: Run, stack: Any, net: nn.Module, noise: Noise, features: int)
 
 def _problems(run: Run, noise: Noise, shapes: Mapping[int, tuple[int, ...]]) -> dict[int, InputError]:
     """What is wrong with the noise itself, by the places whose shapes these are."""
-    name, file = run.noise.name, components.file("noise", run.noise.name)
+    name, file = run.noise.name, components.shown_path("noise", run.noise.name)
     return {
         place: InputError("noise", name, f"{file}: {message}")
         for place, shape in shapes.items()
@@ -212,7 +214,7 @@ def _of_module(
     run: Run, net: nn.Module, twin: nn.Module, noise: Noise, shape: Sequence[int], classes: int
 ) -> Places:
     name = run.model.name
-    file = components.file("model", name)
+    file = components.shown_path("model", name)
     try:
         calls, unused = trial.calls(net, twin, noise, shape, classes)
     except trial.WrongModelError as error:
