@@ -80,15 +80,19 @@ def _show(compared: Compared) -> None:
 
     from analysis.comparison import conclusion
     from analysis.phrases import ENGLISH, mean
+    from src.errors.terminal import spelled
 
     measure = compared.measure
     shown = Table(title=escape(compared.sweep.name), title_justify="left")
     for position, header in enumerate(("arm", "runs", f"{measure.label}: mean ± SD", "95% interval")):
-        shown.add_column(escape(header), justify="right" if position > 1 else "left", overflow="fold")
+        shown.add_column(
+            escape(spelled(header)), justify="right" if position > 1 else "left", overflow="fold"
+        )
     for arm in compared.arms[:CONSOLE_ARMS]:
         summary = arm.summaries[measure]
-        cells = (arm.name, ENGLISH.counts(arm), mean(summary, measure))
-        shown.add_row(*map(escape, (*cells, ENGLISH.span(summary.interval, measure))))
+        span = ENGLISH.span(summary.interval, measure)
+        cells = (arm.name, ENGLISH.counts(arm), mean(summary, measure), span)
+        shown.add_row(*(escape(spelled(cell)) for cell in cells))
     console = Console(highlight=False)
     console.print(shown)
     if len(compared.arms) > CONSOLE_ARMS:

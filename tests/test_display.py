@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import statistics
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from configs import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.errors import terminal
 from src.runs.job import Job, Record
-from src.sweeping.display import Display, summary
+from src.sweeping.display import Display, show_table, summary
 
 
 def job(arm: int, seed: int) -> Job:
@@ -68,3 +71,15 @@ def test_showing_the_best_arm_looks_at_few_arms_at_each_run(monkeypatch: pytest.
     for number, run in enumerate(jobs):
         display.advance(run, record(run, number * 7919 % 500 / 500))
     assert len(looked) <= 4 * len(jobs)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("cell", ["0.85 ± 0.01", "−2.50 to −1.00", "größe … X²"])
+def test_a_table_is_as_wide_as_it_looks(encoding: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    with terminal.tolerant():
+        show_table(("arm", "n"), [("dropout", cell), ("none", "1")], 2, "arms")
+    lines = written.getvalue().decode(encoding).splitlines()
+    assert len(lines) == 6 and len({len(line) for line in lines}) == 1, lines
+    assert cell.encode(encoding, "spelled").decode(encoding) in lines[3]

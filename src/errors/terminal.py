@@ -35,6 +35,12 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("spelled", _spell)
 
 
+def spelled(text: str) -> str:
+    """The text as standard output shows it: what lays out a table must know how long that is."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "spelled").decode(encoding)
+
+
 class Stream:
     """Writes to a stream until that fails, and to nowhere from then on; in all else the stream itself."""
 

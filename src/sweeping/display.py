@@ -21,6 +21,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from src.errors import events
+from src.errors.terminal import spelled
 from src.runs import store
 from src.runs.job import Job, Record
 from src.sweeping.naming import WITHOUT_EFFECT, key_of
@@ -235,7 +236,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], count: int
     for column in columns:
         table.add_column(column, justify="left" if column in ("arm", "a", "b", "verdict") else "right")
     for row in itertools.islice(rows, MOST_ARMS):
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(spelled(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
     if count > MOST_ARMS:
         print(f"… and {count - MOST_ARMS} more {rest}")
