@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from analysis.contrasts import Result
 from analysis.measures import Measure
+from analysis.phrases import named
 from src.runs import store
 from src.stats import Interval, mean_interval
 
@@ -203,12 +204,14 @@ def forest(
         means = {name: result.paired.difference for name, result in first.items()}
         rows = chosen_arms(means, measure.sign > 0, LISTED_ROWS)
     figure, axes = panels(1, len(by_measure), 1 + 0.5 * len(rows), sharey=True)
-    for axis, (measure, named) in zip(axes[0], by_measure.items(), strict=True):
+    for axis, (measure, by_name) in zip(axes[0], by_measure.items(), strict=True):
         for row, name in enumerate(rows):
-            if name in named:
-                _row(axis, row, named[name], *(look or _judged)(named[name]))
-        _no_difference(axis, measure, next((r.margin for r in named.values() if r.margin is not None), None))
-        _cut_off(axis, {row: named[name] for row, name in enumerate(rows) if name in named}, measure)
+            if name in by_name:
+                _row(axis, row, by_name[name], *(look or _judged)(by_name[name]))
+        _no_difference(
+            axis, measure, next((r.margin for r in by_name.values() if r.margin is not None), None)
+        )
+        _cut_off(axis, {row: by_name[name] for row, name in enumerate(rows) if name in by_name}, measure)
         name = f"{measure.name} ({measure.difference_unit})"
         axis.set_xlabel(textwrap.fill(name, 30, break_on_hyphens=False))
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -303,18 +306,22 @@ def point(
 
 @mpl.rc_context({**STYLE, "font.size": 8})
 def card(results: Sequence[Result]) -> Figure:
-    """A verdict as a small picture: the margin, every seed, and the mean with its interval; a row a contrast."""
+    """A verdict as a small picture: the margin, every seed, and the mean with its interval; a row a contrast, which
+    has the name of its first arm where there are several."""
     measure, shown = results[0].measure, results[:12]
-    figure, axes = panels(1, 1, 0.1 + 0.12 * len(shown), 3.4)
+    names = [textwrap.fill(named(result.contrast.a), 17) for result in shown] if len(shown) > 1 else []
+    figure, axes = panels(1, 1, 0.1 + (0.24 if names else 0.12) * len(shown), 3.4)
     axis = axes[0][0]
     for row, result in enumerate(shown):
         _row(axis, row, result, *_judged(result))
     _no_difference(axis, measure, results[0].margin)
     _cut_off(axis, dict(enumerate(shown)), measure)
-    axis.set_yticks([])
+    axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.tick_params(labelsize=8)
+    axis.tick_params(axis="y", length=0, labelsize=7)
+    axis.grid(visible=False, axis="y")
     axis.set_xlabel(f"{measure.name} ({measure.difference_unit})", fontsize=8)
     axis.spines["left"].set_visible(False)
     return figure

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from analysis import charts, figures, page, translated
 from analysis.contrasts import Contrast, described, family
 from analysis.measures import TEST_ACC, TEST_LOSS
+from analysis.phrases import named
 from src.stats import summarise
 
 
@@ -111,6 +112,14 @@ def test_a_forest_has_a_row_a_label_coloured_by_the_verdict() -> None:
     assert "worse" not in said
     dots = [line.get_gid() for line in axis.lines if (line.get_gid() or "").startswith("seed-")]
     assert len(dots) == len(set(dots)) == 18
+
+
+@pytest.mark.parametrize("names", [[], ["a clone", "none"], ["none", "tangent", "a clone"]])
+def test_a_card_names_its_rows_where_there_are_several(names: list[str]) -> None:
+    results = family([contrast(name, -0.05, 0.001) for name in names or ["lower"]], 0.01)
+    (axis,) = figures.card(results).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == [named(name) for name in names]
+    assert len([line for line in axis.lines if line.get_marker() == "D"]) == len(results)
 
 
 @pytest.mark.parametrize("broken", [5.0, -5.0])
