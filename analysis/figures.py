@@ -204,14 +204,12 @@ def forest(
         means = {name: result.paired.difference for name, result in first.items()}
         rows = chosen_arms(means, measure.sign > 0, LISTED_ROWS)
     figure, axes = panels(1, len(by_measure), 1 + 0.5 * len(rows), sharey=True)
-    for axis, (measure, by_name) in zip(axes[0], by_measure.items(), strict=True):
+    for axis, (measure, drawn) in zip(axes[0], by_measure.items(), strict=True):
         for row, name in enumerate(rows):
-            if name in by_name:
-                _row(axis, row, by_name[name], *(look or _judged)(by_name[name]))
-        _no_difference(
-            axis, measure, next((r.margin for r in by_name.values() if r.margin is not None), None)
-        )
-        _cut_off(axis, {row: by_name[name] for row, name in enumerate(rows) if name in by_name}, measure)
+            if name in drawn:
+                _row(axis, row, drawn[name], *(look or _judged)(drawn[name]))
+        _no_difference(axis, measure, next((r.margin for r in drawn.values() if r.margin is not None), None))
+        _cut_off(axis, {row: drawn[name] for row, name in enumerate(rows) if name in drawn}, measure)
         name = f"{measure.name} ({measure.difference_unit})"
         axis.set_xlabel(textwrap.fill(name, 30, break_on_hyphens=False))
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -306,8 +304,7 @@ def point(
 
 @mpl.rc_context({**STYLE, "font.size": 8})
 def card(results: Sequence[Result]) -> Figure:
-    """A verdict as a small picture: the margin, every seed, and the mean with its interval; a row a contrast, which
-    has the name of its first arm where there are several."""
+    """A verdict as a picture: margin, every seed, mean with its interval; a row a contrast, named if not alone."""
     measure, shown = results[0].measure, results[:12]
     names = [textwrap.fill(named(result.contrast.a), 17) for result in shown] if len(shown) > 1 else []
     figure, axes = panels(1, 1, 0.1 + (0.24 if names else 0.12) * len(shown), 3.4)
@@ -316,11 +313,10 @@ def card(results: Sequence[Result]) -> Figure:
         _row(axis, row, result, *_judged(result))
     _no_difference(axis, measure, results[0].margin)
     _cut_off(axis, dict(enumerate(shown)), measure)
-    axis.set_yticks(range(len(names)), names)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.xaxis.set_major_locator(MaxNLocator(5))
-    axis.tick_params(labelsize=8)
-    axis.tick_params(axis="y", length=0, labelsize=7)
+    axis.tick_params(axis="x", labelsize=8)
     axis.grid(visible=False, axis="y")
     axis.set_xlabel(f"{measure.name} ({measure.difference_unit})", fontsize=8)
     axis.spines["left"].set_visible(False)
@@ -331,11 +327,8 @@ def line_style(position: int) -> dict[str, Any]:
     """Colour and dashes of the arm at this position."""
     # Blue and orange first, then the rest of the palette; grey (7) and yellow (8) are too faint for a line.
     order = [0, 3, 2, 1, 4, 9, 5, 6]
-    return {
-        "color": PALETTE[order[position % len(order)]],
-        "linestyle": DASHES[position % len(DASHES)],
-        "linewidth": 2,
-    }
+    colour = PALETTE[order[position % len(order)]]
+    return {"color": colour, "linestyle": DASHES[position % len(DASHES)], "linewidth": 2}
 
 
 def short(name: str) -> str:
