@@ -61,8 +61,8 @@ class InputError(ValueError):
         return str(self.args[0]) if len(self.args) == 1 else f"{self.key}={shown(self.value)}: {self.right}"
 
     @classmethod
-    def said(cls, line: str, key: str | None, value: object, right: str) -> Self:
-        """One whose line stands already; key and value are what it speaks of."""
+    def from_line(cls, line: str, key: str | None, value: object, right: str) -> Self:
+        """An error whose line is written already; key and value are what it is about."""
         error = cls(line)
         error.key, error.value, error.right = key, value, right
         return error

@@ -33,8 +33,8 @@ class Progress:
 
 
 def write(folder: Path, started: float, runs: int, left: float | None) -> None:
-    said = Progress(started, runs, left, time.time(), socket.gethostname(), os.getpid())
-    store.write_whole(folder / FILE, json.dumps(asdict(said)) + "\n")
+    progress = Progress(started, runs, left, time.time(), socket.gethostname(), os.getpid())
+    store.write_whole(folder / FILE, json.dumps(asdict(progress)) + "\n")
 
 
 def end(folder: Path) -> None:
@@ -44,8 +44,8 @@ def end(folder: Path) -> None:
 def read(folder: Path) -> Progress | None:
     """None where no process is at the sweep. Of another machine's process nobody here knows whether it lives."""
     try:
-        said = Progress(**json.loads((folder / FILE).read_bytes()))
+        progress = Progress(**json.loads((folder / FILE).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
-    is_dead = said.host == socket.gethostname() and not store.is_alive(said.process)
-    return None if is_dead else said
+    is_dead = progress.host == socket.gethostname() and not store.is_alive(progress.process)
+    return None if is_dead else progress

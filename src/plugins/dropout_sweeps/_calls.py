@@ -154,7 +154,7 @@ def _error(last: Mapping[str, Any], code: int, errors: str) -> BaseException:
     """What a command without a result raises."""
     line = str(last.get("message") or (errors.splitlines() or ["it said nothing"])[-1])
     if code == BAD_INPUT:
-        return InputError.said(line, last.get("key"), last.get("value"), last.get("right", line))
+        return InputError.from_line(line, last.get("key"), last.get("value"), last.get("right", line))
     if code == MACHINE:
         return MachineError(line)
     if code > 128:
