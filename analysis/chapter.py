@@ -164,7 +164,7 @@ def _section(name: str, source: Source, folder: Path, languages: Sequence[str]) 
     try:
         facts = module.analyse(read)
         drawn = {f"{name}_{figure}": of for figure, of in module.draw(facts).items()}
-        card = {f"{name}_card": figures.card(facts.primary)} if facts.tested else {}
+        card = {f"{name}_card": figures.card(facts.primary, phrases.named)} if facts.tested else {}
         for figure, of in {**drawn, **card}.items():
             save(of, folder, figure, languages)
     except InputError as error:

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from analysis.contrasts import Result
 from analysis.measures import Measure
-from analysis.phrases import named
 from src.runs import store
 from src.stats import Interval, mean_interval
 
@@ -303,10 +302,10 @@ def point(
 
 
 @mpl.rc_context({**STYLE, "font.size": 8})
-def card(results: Sequence[Result]) -> Figure:
-    """A verdict as a picture: margin, every seed, mean with its interval; a row a contrast, named if not alone."""
+def card(results: Sequence[Result], name: Callable[[str], str] = str) -> Figure:
+    """A verdict as a picture: margin, seeds, mean with its interval; a row a contrast, with `name` if not alone."""
     measure, shown = results[0].measure, results[:12]
-    names = [textwrap.fill(named(result.contrast.a), 17) for result in shown] if len(shown) > 1 else []
+    names = [textwrap.fill(name(result.contrast.a), 17) for result in shown] if len(shown) > 1 else []
     figure, axes = panels(1, 1, 0.1 + (0.24 if names else 0.12) * len(shown), 3.4)
     axis = axes[0][0]
     for row, result in enumerate(shown):

@@ -117,7 +117,7 @@ def test_a_forest_has_a_row_a_label_coloured_by_the_verdict() -> None:
 @pytest.mark.parametrize("names", [[], ["a clone", "none"], ["none", "tangent", "a clone"]])
 def test_a_card_names_its_rows_where_there_are_several(names: list[str]) -> None:
     results = family([contrast(name, -0.05, 0.001) for name in names or ["lower"]], 0.01)
-    (axis,) = figures.card(results).axes
+    (axis,) = figures.card(results, named).axes
     assert [label.get_text() for label in axis.get_yticklabels()] == [named(name) for name in names]
     assert len([line for line in axis.lines if line.get_marker() == "D"]) == len(results)
 
