@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """While much is imported: that makes no garbage, and looking for some, then or later, takes a tenth of the time."""
+    """While much is imported: that makes no garbage, and to look for it, now or later, takes a tenth of it."""
     gc.disable()
     try:
         yield

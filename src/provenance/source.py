@@ -24,7 +24,7 @@ FRAMEWORK = frozenset(
     {
         *("src", "src.checks", "src.components", "src.config"),
         *("src.errors", "src.errors.messages", "src.errors.terminal"),
-        *("src.kernels", "src.kernels.fused", "src.kernels.gpu"),
+        *("src.kernels", "src.kernels.compiled", "src.kernels.fused", "src.kernels.gpu"),
         *("src.provenance", "src.provenance.source"),
         *("src.streams", "src.streams.philox"),
         *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),

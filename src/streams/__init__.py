@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.kernels import gpu
+from src.kernels import compiled, gpu
 from src.streams import philox
 
 LEVELS = 1 << 16
@@ -72,6 +72,16 @@ def _scale(threshold: int | Tensor) -> Rate:
     return LEVELS / threshold if threshold else 0.0
 
 
+def _numbers(key: int, step: int, start: int, count: int) -> np.ndarray:
+    """The next 16-bit numbers of a stream, from a counter of this step on: (count,) uint16."""
+    words = 4 * -(-count // 16)
+    if passes := compiled.passes():
+        raw = passes.words(words, compiled.place(key, step, start))
+    else:
+        raw = _philox_at(key, step, start).random_raw(words)
+    return raw.view(np.uint16)[:count]
+
+
 def _philox_at(key: int, step: int, start: int) -> np.random.Philox:
     """This thread's one generator, set to a counter: ten times cheaper than making another."""
     state = _MEMORY.state(key)
@@ -85,13 +95,13 @@ class _Memory:
     """Memory for a draw on a CPU, in parts that take one call each."""
 
     def __init__(self, array: np.ndarray) -> None:
-        self.parts = [array[start : start + AT_ONCE] for start in range(0, len(array), AT_ONCE)]
+        self._array = array
 
-
-def _next(philox: np.random.Philox, part: np.ndarray) -> np.ndarray:
-    """As many 16-bit numbers as a part has; who holds them while the next are drawn takes twice the cache."""
-    count = len(part)
-    return philox.random_raw(4 * -(-count // 16)).view(np.uint16)[:count]
+    def parts(self, key: int, step: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Each part with as many 16-bit numbers; who holds them while the next are drawn takes twice the cache."""
+        for first in range(0, len(self._array), AT_ONCE):
+            part = self._array[first : first + AT_ONCE]
+            yield part, _numbers(key, step, start + first // 16, len(part))
 
 
 class _Numbers(_Memory):
@@ -101,7 +111,7 @@ class _Numbers(_Memory):
 
 
 class _Mask(_Memory):
-    """As bools, and the same as numbers."""
+    """As bytes, and the same as numbers."""
 
     def __init__(self, count: int) -> None:
         kept = np.empty(count, bool)
@@ -109,17 +119,20 @@ class _Mask(_Memory):
         # bool -> float32 is five times faster by way of uint8
         self._kept = torch.from_numpy(kept.view(np.uint8))
         with torch.inference_mode(False):  # it outlives the run that is first to use it
-            self._numbers = torch.empty(count)
+            self._as_numbers = torch.empty(count)
 
-    def draw(self, philox: np.random.Philox, threshold: int) -> Tensor:
+    def draw(self, key: int, step: int, start: int, threshold: int) -> Tensor:
         """1 where the next 16-bit number is below the threshold, else 0: (count,) float32."""
-        return self._numbers.copy_(self.draw_bytes(philox, threshold))
+        return self._as_numbers.copy_(self.draw_bytes(key, step, start, threshold))
 
-    def draw_bytes(self, philox: np.random.Philox, threshold: int) -> Tensor:
+    def draw_bytes(self, key: int, step: int, start: int, threshold: int) -> Tensor:
         """The same as uint8."""
-        for part in self.parts:
+        if passes := compiled.passes():
+            passes.keep(self._kept, compiled.place(key, step, start), threshold)
+            return self._kept
+        for part, numbers in self.parts(key, step, start):
             # numpy compares 16-bit numbers six times faster than torch
-            np.less(_next(philox, part), threshold, out=part)
+            np.less(numbers, threshold, out=part)
         return self._kept
 
 
@@ -195,21 +208,20 @@ class Draws:
         """Bits on any device: int32 tensor in [0, 65536)."""
         start, count = self._take(shape)
         if self._device.type == "cpu" and self._fused is None:
-            words = 4 * -(-count // 16)
-            raw = [_philox_at(key, self._step, start).random_raw(words) for key in self._keys]
-            levels = torch.from_numpy(np.stack(raw).view(np.uint16)[:, :count].astype(np.int32))
+            numbers = [_numbers(key, self._step, start, count) for key in self._keys]
+            levels = torch.from_numpy(np.stack(numbers).astype(np.int32))
         else:
             draw = self._fused.levels if self._fused else philox.levels
             levels = draw(self._key_words, self._step, start, count)
         return levels.view(tuple(shape))
 
-    def _memory_of(self, kind: type[M], shape: Sequence[int]) -> tuple[M, np.random.Philox]:
-        """Memory for the next numbers of one run on a CPU, and the generator that stands where they begin."""
+    def _memory_of(self, kind: type[M], shape: Sequence[int]) -> tuple[M, tuple[int, int, int]]:
+        """Memory for the next numbers of one run on a CPU, and where they begin: key, step and counter."""
         start, count = self._take(shape)
         memory = self._memory.get((kind, start, count))
         if memory is None:
             memory = self._memory[kind, start, count] = kind(count)
-        return memory, _philox_at(self._keys[0], self._step, start)
+        return memory, (self._keys[0], self._step, start)
 
     @property
     def _key_words(self) -> Tensor:
@@ -232,16 +244,16 @@ class Draws:
             return kept.view(tuple(shape))
         threshold = keep_threshold(rate)
         if self._is_fast and isinstance(threshold, int):
-            mask, philox = self._memory_of(_Mask, shape)
-            return mask.draw(philox, threshold).view(tuple(shape))
+            mask, at = self._memory_of(_Mask, shape)
+            return mask.draw(*at, threshold).view(tuple(shape))
         return (self._levels(shape) < threshold).to(torch.float32)
 
     def keep_bytes(self, shape: Sequence[int], rate: Rate) -> Tensor:
         """The mask that `keep` gives; of one run on a CPU as uint8, in a quarter of the memory."""
         if self._fused or not self._is_fast or isinstance(rate, Tensor):
             return self.keep(shape, rate)
-        mask, philox = self._memory_of(_Mask, shape)
-        return mask.draw_bytes(philox, int(keep_threshold(rate))).view(tuple(shape))
+        mask, at = self._memory_of(_Mask, shape)
+        return mask.draw_bytes(*at, int(keep_threshold(rate))).view(tuple(shape))
 
     def drop_(self, h: Tensor, rate: Rate) -> Rate:
         """h · Bernoulli(q)/q in place, q = 1 - rate rounded to 1/65536: the same numbers as `keep` gives.
@@ -262,7 +274,10 @@ class Draws:
             h.mul_(self.keep(h.shape, rate)).mul_(scale)
             return scale
         start, count = self._take(h.shape)
-        mask = _MEMORY.mask(count).draw(_philox_at(self._keys[0], self._step, start), int(threshold))
+        if passes := compiled.passes():
+            passes.drop_(h, compiled.place(self._keys[0], self._step, start), int(threshold), scale)
+            return scale
+        mask = _MEMORY.mask(count).draw(self._keys[0], self._step, start, int(threshold))
         # both products in one pass, with the same digits as one after the other
         torch.addcmul(_MEMORY.zero, h, mask.view_as(h), value=scale, out=h)
         return scale
@@ -274,9 +289,9 @@ class Draws:
         Valid until the same draw of another step, as all draws.
         """
         if self._is_fast:
-            memory, philox = self._memory_of(_Numbers, shape)
-            for part in memory.parts:
-                np.copyto(part, _next(philox, part))
+            memory, at = self._memory_of(_Numbers, shape)
+            for part, numbers in memory.parts(*at):
+                np.copyto(part, numbers)
             levels = memory.numbers.view(tuple(shape))
         else:
             levels = self._levels(shape).to(torch.float32)
@@ -286,9 +301,9 @@ class Draws:
         """N(0, 1) in float32, by 65,536 quantiles: mean 0, variance 1, at most 4.33 in size."""
         table = _normal_quantiles(self._device)
         if self._is_fast:
-            memory, philox = self._memory_of(_Numbers, shape)
+            memory, at = self._memory_of(_Numbers, shape)
             quantiles = table.numpy()
-            for part in memory.parts:
-                np.take(quantiles, _next(philox, part), out=part, mode="clip")
+            for part, numbers in memory.parts(*at):
+                np.take(quantiles, numbers, out=part, mode="clip")
             return memory.numbers.view(tuple(shape))
         return table.index_select(0, self._levels(shape).reshape(-1)).reshape(tuple(shape))

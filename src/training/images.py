@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src.data import Dataset
-from src.kernels import gpu
+from src.kernels import compiled, gpu
 
 PROBE_IMAGES = 256
 """The fixed probe batch: the first 256 training images."""
@@ -19,7 +19,7 @@ class Images:
     def __init__(self, data: Dataset, device: torch.device) -> None:
         self.device, self.scale = device, data.scale
         self.train_labels = data.train_labels.to(device)
-        self.train = data.train_images.to(device)
+        self.train = data.train_images.to(device).contiguous()
         self.val, self.val_labels = self._scaled(data.val_images), data.val_labels.to(device)
         self.test, self.test_labels = self._scaled(data.test_images), data.test_labels.to(device)
         self.probe = self._scaled(data.train_images[:PROBE_IMAGES])
@@ -50,5 +50,8 @@ class Images:
                 raw = torch.empty(n, self.train.shape[1], dtype=self.train.dtype)
                 self._buffers[n] = raw, raw.numpy(), torch.empty(n, self.train.shape[1])
         raw, memory, floats = self._buffers[n]
+        if raw.dtype == torch.uint8 and (passes := compiled.passes()):
+            passes.batch(floats, self.train, index, self.scale)
+            return floats
         self._train_array.take(index.numpy(), axis=0, out=memory, mode="clip")
         return floats.copy_(raw).div_(self.scale)

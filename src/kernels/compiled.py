@@ -1,0 +1,140 @@
+"""What a CPU does in one pass over its memory, and numpy and torch in several: random numbers, masks, batches.
+
+The machine's own C compiler compiles `compiled.c` once, in a quarter of a second. Its numbers are numpy's and
+torch's to the last bit, which each process checks: without a compiler a run takes longer, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from ctypes import CDLL, c_float, c_size_t, c_uint32, c_uint64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_suffix(".c")
+
+FLAGS = ("-O3", "-ffp-contract=off", "-fPIC", "-shared")
+"""Not for this processor alone: nodes of several kinds may share a folder. No product and sum in one rounding."""
+
+COMPILE_S = 60
+"""Longest wait for the compiler; seconds."""
+
+_COUNTER = (c_uint64,) * 4
+_ARGUMENTS = {
+    "philox": (c_void_p, c_size_t, *_COUNTER),
+    "keep": (c_void_p, c_size_t, *_COUNTER, c_uint32),
+    "drop": (c_void_p, c_size_t, *_COUNTER, c_uint32, c_float),
+    "batch": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t, c_float),
+}
+
+Place = tuple[int, int, int, int]
+"""Where in a stream to begin: the key's two words, the step, and the counters of this step that are used up."""
+
+
+def place(key: int, step: int, start: int) -> Place:
+    return key & (2**64 - 1), key >> 64, step, start
+
+
+class Passes:
+    """The functions of a loaded library; a tensor with gaps or of another type is a ValueError."""
+
+    def __init__(self, library: CDLL) -> None:
+        for name, types in _ARGUMENTS.items():
+            function: Any = getattr(library, name)
+            function.argtypes, function.restype = types, None
+        self._library = library
+
+    def words(self, count: int, at: Place) -> np.ndarray:
+        """The next 64-bit words, a multiple of four: (count,) uint64."""
+        out = np.empty(count, np.uint64)
+        self._library.philox(out.ctypes.data, count // 4, *at)
+        return out
+
+    def keep(self, out: Tensor, at: Place, threshold: int) -> None:
+        """out ← 1 where the next 16-bit number is below the threshold, else 0; uint8."""
+        _check(out, torch.uint8)
+        self._library.keep(out.data_ptr(), out.numel(), *at, threshold)
+
+    def drop_(self, h: Tensor, at: Place, threshold: int, scale: float) -> None:
+        """h ← h · keep · scale in place; float32."""
+        _check(h, torch.float32)
+        self._library.drop(h.data_ptr(), h.numel(), *at, threshold, scale)
+
+    def batch(self, out: Tensor, images: Tensor, index: Tensor, scale: float) -> None:
+        """out ← images[index] / scale.
+
+        Args:
+            out: (n, features), float32.
+            images: (any number, features), uint8.
+            index: (n,), int64, of images that there are.
+        """
+        for tensor, dtype in ((out, torch.float32), (images, torch.uint8), (index, torch.int64)):
+            _check(tensor, dtype)
+        self._library.batch(out.data_ptr(), images.data_ptr(), index.data_ptr(), *out.shape, scale)
+
+
+@cache
+def passes() -> Passes | None:
+    """The compiled passes; None where they cannot be compiled, or do not give numpy's numbers."""
+    try:
+        passes = Passes(CDLL(str(_compiled())))
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        log.debug("masks and batches take longer than they could: %s", error)
+        return None
+    return passes if _agrees(passes) else None
+
+
+def _check(tensor: Tensor, dtype: torch.dtype) -> None:
+    """The library reads memory as it lies: of another tensor it would compute other numbers, silently."""
+    if tensor.dtype != dtype or not tensor.is_contiguous():
+        raise ValueError(f"{tensor.dtype} with strides {tensor.stride()}, and not {dtype} without gaps")
+
+
+def _compiled() -> Path:
+    """The library of this source, beside what Python compiles."""
+    digest = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
+    path = SOURCE.parent / "__pycache__" / f"compiled.{sys.platform}-{platform.machine()}-{digest}.so"
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True)
+        private = path.with_suffix(f".{os.getpid()}")
+        command = [*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, "-o", str(private), str(SOURCE)]
+        subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_S)
+        private.replace(path)  # whole at once: other processes may be looking for it
+    return path
+
+
+def _agrees(passes: Passes) -> bool:
+    """Whether each pass gives what numpy and torch give."""
+    at, words = (
+        place(2**100 + 3, 5, 7),
+        np.random.Philox(key=2**100 + 3, counter=(5 << 64) + 7).random_raw(80),
+    )
+    numbers = words.view(np.uint16)[:310]
+    threshold = int(np.median(numbers[1:]))  # one of the numbers, which is not below it
+    right, scale = torch.from_numpy(numbers < threshold), 65_536 / threshold
+    kept, h = torch.empty(310, dtype=torch.uint8), torch.linspace(-3, 3, 310)
+    images, index = torch.arange(256, dtype=torch.uint8).view(4, 64), torch.tensor([3, 0, 2])
+    scaled = torch.empty(3, 64)
+    dropped = h * right * scale
+    passes.keep(kept, at, threshold)
+    passes.drop_(h, at, threshold, scale)
+    passes.batch(scaled, images, index, 255)
+    return (
+        np.array_equal(passes.words(80, at), words)
+        and torch.equal(kept, right.to(torch.uint8))
+        and torch.equal(h, dropped)
+        and torch.equal(scaled, images[index] / 255)
+    )

@@ -1,0 +1,186 @@
+"""What a C compiler makes of `compiled.c` gives the numbers of numpy and torch, to the last bit; or is not used."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from configs import REPOSITORY, Compose
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.config import parse
+from src.data import Dataset
+from src.kernels import compiled
+from src.streams import AT_ONCE, Draws
+from src.training.images import Images
+from src.training.trainer import train
+
+CPU = torch.device("cpu")
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="this machine has no C compiler")
+
+KEYS = st.integers(0, 2**128 - 1)
+STEPS = st.integers(0, 2**50)
+NUMBERS = st.floats(width=32, allow_subnormal=True) | st.sampled_from([float("nan"), float("inf"), -0.0])
+
+
+def by_numpy(compute: Callable[[], Any]) -> Any:
+    """What it gives without the library."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "passes", lambda: None)
+        return compute()
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Of float32, with one NaN and one 0: a sign that nothing reads may differ."""
+    return torch.where(tensor.isnan(), torch.nan, tensor + 0.0).view(torch.int32)
+
+
+def test_this_machines_compiler_is_used() -> None:
+    assert compiled.passes() is not None
+
+
+@given(
+    KEYS, STEPS, st.integers(1, 3 * AT_ONCE), st.sampled_from([0.0, 1e-9, 1 / 65536, 0.2, 0.5, 1 - 1e-9, 1.0])
+)
+def test_masks_and_numbers(key: int, step: int, count: int, rate: float) -> None:
+    def drawn() -> list[torch.Tensor]:
+        draws = Draws([key], step, CPU)
+        values = [
+            draws.keep((count, 1), rate),
+            draws.keep_bytes((count, 1), rate),  # goes on where the mask before it stopped
+            draws.uniform((count, 1)),
+            draws.normal((count, 1)),
+            Draws([key, key ^ 1], step, CPU).keep((2, count, 1), torch.tensor([rate, 0.3]).view(2, 1, 1)),
+        ]
+        return [value.clone() for value in values]
+
+    for ours, right in zip(drawn(), by_numpy(drawn), strict=True):
+        assert torch.equal(ours, right)
+
+
+@given(KEYS, STEPS, st.lists(NUMBERS, min_size=1, max_size=600), st.sampled_from([1e-9, 0.2, 0.5, 0.999]))
+def test_dropping(key: int, step: int, values: list[float], rate: float) -> None:
+    def dropped() -> tuple[torch.Tensor, Any]:
+        h = torch.tensor(values).view(1, -1)
+        return h, Draws([key], step, CPU).drop_(h, rate)
+
+    (ours, scale), (right, right_scale) = dropped(), by_numpy(dropped)
+    assert scale == right_scale
+    assert torch.equal(bits(ours), bits(right))
+
+
+@given(st.data())
+def test_batches(data: st.DataObject) -> None:
+    features, images = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 20))
+    index = torch.tensor(data.draw(st.lists(st.integers(0, images - 1), min_size=1, max_size=30)))
+    scale = data.draw(st.sampled_from([255.0, 16.0, 0.3]))
+    raw = torch.randint(0, 256, (images, features), dtype=torch.uint8, generator=torch.manual_seed(0))
+    out, passes = torch.empty(len(index), features), compiled.passes()
+    assert passes is not None
+    passes.batch(out, raw, index, scale)
+    assert torch.equal(out, raw[index].to(torch.float32) / scale)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_images_of_any_kind_are_cut_alike(digits: Dataset, kind: torch.dtype) -> None:
+    gaps = torch.stack([digits.train_images, digits.train_images], -1).to(kind)[..., 0]
+    images = Images(replace(digits, train_images=gaps), CPU)
+    index = torch.tensor([5, 0, 5, 17])
+    assert torch.equal(images.batch(index), digits.train_images[index].to(torch.float32) / digits.scale)
+
+
+@pytest.mark.parametrize("noise", ["dropout", "gaussian", "dropconnect_example"])
+def test_a_run_is_the_same_with_and_without_it(compose: Compose, digits: Dataset, noise: str) -> None:
+    run = parse(compose("data=digits", f"noise={noise}", "epochs=2", "model.hidden1=32"))
+
+    def rows() -> list[Any]:
+        reported: list[Any] = []
+        train([run], Images(digits, CPU), 10, reported.extend)
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in reported]
+
+    assert repr(rows()) == repr(by_numpy(rows))  # as text, where a NaN equals itself
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(4, 6).mT, torch.zeros(6, dtype=torch.float64), torch.zeros(9)[::2]]
+)
+def test_another_memory_than_it_reads_is_refused(wrong: torch.Tensor) -> None:
+    passes = compiled.passes()
+    assert passes is not None
+    with pytest.raises(ValueError, match="without gaps"):
+        passes.drop_(wrong, compiled.place(1, 2, 3), 30_000, 2.0)
+
+
+# Where it cannot be used
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the source in a folder of its own, where it was not compiled yet."""
+    source = tmp_path / compiled.SOURCE.name
+    shutil.copy(compiled.SOURCE, source)
+    monkeypatch.setattr(compiled, "SOURCE", source)
+    return source
+
+
+def passes_anew() -> compiled.Passes | None:
+    return compiled.passes.__wrapped__()
+
+
+def test_it_is_compiled_once(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert passes_anew() is not None
+    (library,) = (elsewhere.parent / "__pycache__").iterdir()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert passes_anew() is not None
+    assert [library] == list((elsewhere.parent / "__pycache__").iterdir())
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false", "true"])
+def test_a_compiler_that_makes_nothing(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, compiler: str
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    assert passes_anew() is None
+
+
+def test_a_folder_that_cannot_be_written_to(elsewhere: Path) -> None:
+    (elsewhere.parent / "__pycache__").write_text("a file in its place")
+    assert passes_anew() is None
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        ("round < 10", "round < 9"),
+        ("(float)kept[i] * scale", "(float)kept[i] * (scale + 1e-6f)"),
+        ("/ scale", "* (1 / scale)"),
+        ("< threshold", "<= threshold"),
+        ("void keep(", "void kept("),
+    ],
+)
+def test_other_numbers_are_not_taken(elsewhere: Path, part: str, other: str) -> None:
+    source = elsewhere.read_text()
+    assert part in source
+    elsewhere.write_text(source.replace(part, other))
+    assert passes_anew() is None
+
+
+def test_processes_that_compile_at_once(elsewhere: Path) -> None:
+    code = f"""
+from pathlib import Path
+from src.kernels import compiled
+compiled.SOURCE = Path({str(elsewhere)!r})
+assert compiled.passes() is not None
+"""
+    started = [subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY) for _ in range(3)]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert len(list((elsewhere.parent / "__pycache__").iterdir())) == 1
