@@ -42,8 +42,6 @@ PIXEL_RATES = {"neighbours": "noise.pixel_rate", "tangent": "noise.input_rate"}
 """Of the images' noises, the rate at which dropout drops pixels beside; of others none are."""
 EXAMPLE, EXAMPLE_SWEEP = "dropconnect_example", "drop_weights_test"
 """A noise that is too slow for the race, and where it trains beside dropout."""
-
-
 RUN = ["arm", "seed", "budget"]
 """What tells a run of the race from all others."""
 
