@@ -16,8 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import chapter, design, figures, measures, page, phrases, race, runs
+from analysis import chapter, design, figures, measures, page, phrases, race, runs, tables
 from analysis.contrasts import Contrast, Result, by_seed, described
+from analysis.exercises import new_noise
 from analysis.measures import Measure
 from analysis.race import RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
@@ -39,6 +40,10 @@ FAMILIES = {
 }
 PIXEL_RATES = {"neighbours": "noise.pixel_rate", "tangent": "noise.input_rate"}
 """Of the images' noises, the rate at which dropout drops pixels beside; of others none are."""
+EXAMPLE, EXAMPLE_SWEEP = "dropconnect_example", "drop_weights_test"
+"""A noise that is too slow for the race, and where it trains beside dropout."""
+RUN = ["arm", "seed", "budget"]
+"""What tells a run of the race from all others."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,11 @@ class Winner:
         return " ".join(f"{k}={runs.shown(v)}{self.edges.get(k, '')}" for k, v in self.setting.items())
 
     @property
+    def apart(self) -> bool:
+        """Whether it is augmentation, which is not ranked with the others."""
+        return self.noise in FAMILIES[IMAGES]
+
+    @property
     def diverged(self) -> int:
         return int((self.tried["state"] != "finished").sum())
 
@@ -89,9 +99,9 @@ def table_of(folder: Path) -> pd.DataFrame:
     """The runs of all parts there are: noise, the other keys, seed, what the race tells, part, arm and device.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or `_check` finds a row that contradicts another.
     """
-    tables = []
+    of_parts = []
     for path in sorted(folder.glob("noises_*.csv")):
         part = pd.read_csv(path, dtype={"id": str})
         # a rate that all settings of a part share is not among its columns
@@ -99,15 +109,46 @@ def table_of(folder: Path) -> pd.DataFrame:
         for key in RATES:
             if key in fixed and key not in part:
                 part.insert(1, key, fixed[key])
-        tables.append(part.assign(part=path.stem))
-    if not tables:
+        of_parts.append(part.assign(part=path.stem))
+    if not of_parts:
         raise InputError(f"{folder} has no noises_*.csv; the tables of python -m analysis.race are right")
-    others = {key for part in tables for key in list(part)[: list(part).index("seed")]} - {"noise"}
+    others = {key for part in of_parts for key in list(part)[: list(part).index("seed")]} - {"noise"}
     keys = ["noise", *sorted(others)]
-    table = pd.concat(tables, ignore_index=True)
+    table = pd.concat(of_parts, ignore_index=True)
     table = table[[*keys, *table.columns.difference(keys, sort=False)]]
     table = table.assign(arm=race.arm_names(table, keys))
-    return table.drop_duplicates(["arm", "seed", "budget"])
+    _check(table)
+    return table.drop_duplicates(RUN)
+
+
+def _check(table: pd.DataFrame) -> None:
+    """Raises InputError for a budget that there is not, for two runs of one setting, seed and budget with other
+    numbers, and for runs at equal steps that have fewer or more epochs than most: no row is dropped in silence."""
+
+    def refuse(rows: pd.DataFrame, why: str) -> None:
+        for row in rows.head(1).to_dict("records"):
+            which = " ".join(f"{key}={row[key]}" for key in ("seed", "budget", "epochs"))
+            raise InputError(f"{row['part']}.csv: {row['arm']} {which}: {why}")
+
+    refuse(table[~table["budget"].isin([STEPS, TIME])], f"{STEPS} or {TIME} is right for budget")
+    steps = table[table["budget"] == STEPS]
+    for epochs in steps["epochs"].mode().head(1):
+        why = f"{epochs:.0f} epochs are right, as of most runs at equal steps, or budget={TIME}"
+        refuse(steps[steps["epochs"] != epochs], why)
+    numbers = ["epochs", "state", *(key for key in table if key.rpartition("_")[2] in ("acc", "loss", "ece"))]
+    distinct = table.drop_duplicates([*RUN, *numbers])
+    why = "it is there twice, with other numbers; one run of a setting, seed and budget is right"
+    refuse(distinct[distinct.duplicated(RUN)], why)
+
+
+def _check_time(again: pd.DataFrame, epochs: int, ratios: Mapping[str, float]) -> None:
+    """Raises InputError where a run at equal time has other epochs than the ratios give."""
+    for row in again[["part", "arm", "noise", "epochs"]].drop_duplicates().to_dict("records"):
+        slower = race.slowness(ratios, row["noise"])
+        right = row["epochs"] if slower is None else race.at_equal_time(epochs, slower)
+        if row["epochs"] != right:
+            which = f"{row['part']}.csv: {row['arm']} budget={TIME} epochs={row['epochs']}"
+            raise InputError(f"{which}: {right} epochs are right by {RATIOS}")
 
 
 def winners(table: pd.DataFrame) -> list[Winner]:
@@ -143,39 +184,82 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     results = {m: described(_contrast(w, w.rows, reference.rows, m) for w in others) for m in SHOWN}
     # over common seeds: one with fewer of them may have had the easier ones
     ahead = {r.contrast.a: r.paired.difference for r in results[measures.VAL_ACC]}
-    raced.sort(key=lambda winner: -ahead.get(winner.noise, 0.0))
+    # augmentation stands apart, behind all that are ranked
+    places = {winner.noise: (winner.apart, -ahead.get(winner.noise, 0.0)) for winner in raced}
+    raced.sort(key=lambda winner: places[winner.noise])
     for differences in results.values():
-        differences.sort(key=lambda r: -ahead.get(r.contrast.a, 0.0))
+        differences.sort(key=lambda r: places[r.contrast.a])
     steps = table[table["budget"] == STEPS]
+    epochs = int(steps["epochs"].iloc[0])
+    _check_time(table[table["budget"] == TIME], epochs, ratios or {})
     dropout = steps[steps["noise"] == REFERENCE]
     planned = {arm["noise"] for part in parts() for arm, _ in design.read(part).runs}
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
+    kept = folder.parent
     return {
         "raced": raced,
         "dropout": reference,
         "results": results,
         "control": described(
-            _contrast(w, w.rows, _control(w, dropout), measures.VAL_ACC)
-            for w in others
-            if w.noise in FAMILIES[IMAGES]
+            _contrast(w, w.rows, _control(w, dropout), measures.VAL_ACC) for w in others if w.apart
         ),
+        "control_of": {w.noise: runs.arm_name(_control_setting(w)) for w in others if w.apart},
         "averaged": described(_contrast(w, w.rows, reference.rows, measures.EMA_VAL_ACC) for w in others),
         "averaging": described(_averaging(w) for w in raced if w.noise in ("none", REFERENCE)),
         "again": described(_contrast(w, w.again, reference.rows, measures.VAL_ACC) for w in others),
         "slower": slower,
         "same_time": [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)],
+        "timed_on": race.timed_on(folder / RATIOS),
         "regime": design.read(next(iter(parts()))).fixed,
-        "epochs": sorted(steps["epochs"].unique()),
-        "seeds": [len(winner.rows) for winner in raced],
+        "epochs": epochs,
+        "rungs": _rungs(steps),
         "missing": [part for part in parts() if part not in set(table["part"])],
         "not_raced": sorted(planned - {winner.noise for winner in raced}),
         "devices": sorted(table["device"].unique()),
         "runs": len(table),
+        "parts": table.groupby(["part", "device"], as_index=False)
+        .agg(noises=("noise", "unique"), runs=("seed", "size"), seconds=("seconds", "sum"))
+        .to_dict("records"),
+        "ours": sorted(
+            (r for r in results[measures.VAL_ACC] if said(r.contrast.a)["source"] == "ours"),
+            key=lambda r: -r.paired.difference,
+        ),
+        "tested": _tested(kept),
+        "example": _example_cost(kept),
         "families": FAMILIES,
         "measures": measures,
         "said": said,
         "root": Path(os.path.relpath(REPOSITORY, to)).as_posix(),
     }
+
+
+def _rungs(steps: pd.DataFrame) -> tuple[int, int, int]:
+    """Seeds of a setting that went on least and most often, and of how many settings of a noise the latter are."""
+    seeds = steps.groupby(["noise", "arm"])["seed"].nunique()
+    return int(seeds.min()), int(seeds.max()), int((seeds == seeds.max()).groupby("noise").sum().max())
+
+
+def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
+    """What exercise 7 judges on the test set, on all images (None) and on few; empty without its tables."""
+    sweeps = [sweep for sweep in (new_noise.ALL, new_noise.FEW) if (kept / f"{sweep}.json").exists()]
+    if new_noise.ALL not in sweeps:
+        return []
+    facts = new_noise.analyse({sweep: tables.load(kept, sweep) for sweep in sweeps})
+    return [
+        (images, judged) for images, judged in ((None, facts.primary), (facts.images, facts.few)) if judged
+    ]
+
+
+def _example_cost(kept: Path) -> tuple[float, str] | None:
+    """What a run of exercise 6 with a mask on the weights for each example takes over one with dropout, evaluation
+    included, and on what; None without its table."""
+    if not (kept / f"{EXAMPLE_SWEEP}.json").exists():
+        return None
+    table = tables.load(kept, EXAMPLE_SWEEP)
+    rows = table.final[["id", "noise"]].merge(table.runs[["id", "seconds", "device"]], on="id")
+    rows = rows[rows["noise"].isin([EXAMPLE, REFERENCE])]
+    means = rows.groupby("noise")["seconds"].mean()
+    return float(means[EXAMPLE] / means[REFERENCE]), phrases.distinct(rows["device"])
 
 
 def _contrast(winner: Winner, rows: pd.DataFrame, other: pd.DataFrame, measure: Measure) -> Contrast:
@@ -190,10 +274,15 @@ def _averaging(winner: Winner) -> Contrast:
     return Contrast(winner.noise, "as trained", ("validation",), measures.EMA_VAL_ACC, sides)
 
 
-def _control(winner: Winner, dropout: pd.DataFrame) -> pd.DataFrame:
-    """Dropout's runs at the rates that the noise has beside what it does to the image."""
+def _control_setting(winner: Winner) -> dict[str, Any]:
+    """The rates that the noise has beside what it does to the image, which are its control's."""
     rates = {key: winner.setting[key] for key in RATES if key in winner.setting}
-    rates["noise.input_rate"] = winner.setting.get(PIXEL_RATES.get(winner.noise, ""), 0)
+    return {**rates, "noise.input_rate": winner.setting.get(PIXEL_RATES.get(winner.noise, ""), 0)}
+
+
+def _control(winner: Winner, dropout: pd.DataFrame) -> pd.DataFrame:
+    """Dropout's runs at these rates."""
+    rates = _control_setting(winner)
     return dropout[(dropout[[*rates]] == pd.Series(rates)).all(axis=1)].drop_duplicates("seed")
 
 

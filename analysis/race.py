@@ -22,8 +22,8 @@ STEPS, TIME = "steps", "time"
 """Budgets: as many epochs for each noise, or as much time."""
 
 RATIOS = "ratios.csv"
-"""What an epoch with each noise takes over one without any, columns noise and ratio: of a quiet core
-(`python -m tests.benchmarks.throughput --noises --to FILE`)."""
+"""What an epoch with each noise takes over one without any, columns noise, ratio, machine and date: of a quiet core
+(`python -m tests.benchmarks.throughput --noises --to FILE`). Older ones lack the last two."""
 
 SAME_TIME = 1.05
 """An epoch that takes up to so many times another's, or it so many times this one, takes as long: of 45 epochs that
@@ -95,6 +95,15 @@ def read_ratios(path: Path) -> dict[str, float] | None:
     return ratios
 
 
+def timed_on(path: Path) -> list[str]:
+    """Machines and days on which the ratios were measured; none where the table does not tell, or is not there."""
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    if not {"machine", "date"} <= {*table}:
+        return []
+    told = table[["machine", "date"]].dropna().itertuples(index=False)
+    return sorted({f"{machine}, {date}" for machine, date in told})
+
+
 def check(sweep: str, trim: Sequence[str]) -> None:
     """Raises InputError for a sweep that is no race, before any of them trains."""
     if not all("noise" in arm for arm in design.read(sweep).arms) or "noise" in map(key_of, trim):
@@ -115,7 +124,7 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         for arm in best(table, keys, len(table), least=1) if ratios else []:
             slower = slowness(ratios, dict(part.split("=") for part in arm.split())["noise"])
             if slower is not None and not is_same(slower):
-                epochs = max(1, round(int(table["epochs"].iloc[0]) / slower))
+                epochs = at_equal_time(int(table["epochs"].iloc[0]), slower)
                 yield TIME, [first, f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}"]
 
     for budget, overrides in rungs():
@@ -134,6 +143,11 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
 def slowness(ratios: Mapping[str, float] | None, noise: str) -> float | None:
     """What an epoch with the noise takes over one with dropout; None if unknown."""
     return ratios[noise] / ratios[REFERENCE] if ratios and noise in ratios else None
+
+
+def at_equal_time(epochs: int, slower: float) -> int:
+    """Epochs that take as long as so many with dropout."""
+    return max(1, round(epochs / slower))
 
 
 def is_same(slower: float) -> bool:

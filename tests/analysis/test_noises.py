@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from browser import show
 
 from analysis import design, noises, page, race
+from analysis.exercises import new_noise
 from analysis.race import RATIOS, STEPS, TIME
 from src import components
 from src.errors import InputError
@@ -81,6 +83,30 @@ def test_the_control_of_augmentation_is_dropout_at_its_rates(
     assert content(tmp_path)["control"] == []
 
 
+def test_augmentation_stands_behind_all_that_are_ranked(tmp_path: Path) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    table(
+        tmp_path,
+        "noises_pixels",
+        {"noise": "tangent", "acc": 0.89, "noise.input_rate": 0.2},
+        {"noise": "neighbours", "acc": 0.83, "noise.pixel_rate": 0.1},
+    )
+    assert [winner.noise for winner in content(tmp_path)["raced"]] == [
+        *("gaussian", "dropout", "none"),
+        *("tangent", "neighbours"),
+    ]
+    noises.write(tmp_path, tmp_path)
+    for language, words in (
+        ("en", "1 of the 1 that know nothing of the image"),
+        ("zh", "不认得图像的 1 种之中"),
+    ):
+        text = (tmp_path / page.name(page.TEXT, language)).read_text()
+        ranking, apart = text.split('<a id="apart"></a>')
+        name = page.phrases(language).arm("tangent")
+        assert words in ranking and f"| {name} |" not in ranking and f"| {name} |" in apart
+        assert "| dropout1=0.1 dropout2=0.3 noise.input_rate=0.1 |" in apart  # the control of neighbours
+
+
 def test_machines_are_told_apart_and_runs_that_went_wrong_are_counted(tmp_path: Path) -> None:
     table(tmp_path, "noises_basic", *BASIC)
     lost = {"state": "diverged", "val_acc": None, "train_acc": None, "test_acc": None}
@@ -103,9 +129,8 @@ def test_machines_are_told_apart_and_runs_that_went_wrong_are_counted(tmp_path: 
     )
     noises.write(tmp_path, tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert (
-        "| CPU and cuda |" in text and f"Trained on: CPU; {CARD}." in text and "from dropout on" not in text
-    )
+    assert "| CPU and cuda |" in text and "from dropout on" not in text
+    assert f"| all | | 19 | 19.0 s | CPU |\n| all | | 9 | 9.0 s | {CARD} |\n" in text
     assert "**From several kinds in one arm: mean loss of several masks, importance-weighted masks.**" in text
     assert "mean loss of several masks: 4 runs diverged, 0 ended near chance, of 8." in text
 
@@ -117,7 +142,87 @@ def test_equal_time_stands_beside_equal_steps(tmp_path: Path) -> None:
     text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
     assert "| 1.50 | 30 epochs: −0.50 (−0.50 to −0.50 (all equal)) |" in text
     assert "| 1.00 | as at equal steps |" in text and "45 epochs in batches" in text
+    assert "At equal time none of them has a higher mean" in text and "高于暂退法的一种也没有。" in chinese
     assert "| 1.50 | 30 轮：−0.50（−0.50" in chinese and "| 1.00 | 与同样步数时相同 |" in chinese
+
+
+def relabelled(folder: Path, part: str, rows: str, **values: object) -> None:
+    """Change columns of the rows that a query picks."""
+    kept = pd.read_csv(folder / f"{part}.csv")
+    kept.loc[kept.eval(rows), [*values]] = [*values.values()]
+    kept.to_csv(folder / f"{part}.csv", index=False)
+
+
+AGAIN = {"noise": "gaussian", "acc": 0.855, "epochs": 30, "budget": TIME}
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "line"),
+    [
+        ("budget == 'time'", {"budget": STEPS}, "seed=0 budget=steps epochs=30: 45 epochs are right"),
+        ("budget == 'time' and seed == 3", {"budget": STEPS}, "seed=3 budget=steps epochs=30: 45 epochs are right"),
+        ("noise == 'gaussian' and seed == 2", {"budget": TIME}, "seed=2 budget=time epochs=30: it is there twice"),
+        ("budget == 'time'", {"epochs": 45, "budget": STEPS}, "seed=0 budget=steps epochs=45: it is there twice"),
+        ("budget == 'time'", {"epochs": 31}, r"budget=time epochs=31: 30 epochs are right by ratios\.csv"),
+        ("noise == 'dropout' and dropout1 == 0.2", {"dropout1": 0.1}, "dropout1=0.1 .*seed=0 .*there twice"),
+        ("noise == 'none'", {"budget": "step"}, "seed=0 budget=step epochs=45: steps or time is right for budget"),
+    ],
+)  # fmt: skip
+def test_rows_that_contradict_others_are_refused_in_one_line(
+    tmp_path: Path, rows: str, values: dict[str, object], line: str
+) -> None:
+    table(tmp_path, "noises_basic", *BASIC, AGAIN)
+    (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\ngaussian,1.8\n")
+    content(tmp_path)
+    relabelled(tmp_path, "noises_basic", rows, **values)
+    with pytest.raises(InputError, match=rf"^noises_basic\.csv: noise=.*{line}") as refused:
+        content(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_no_committed_row_is_dropped() -> None:
+    rows = sum(len(pd.read_csv(path)) for path in noises.RESULTS.glob("noises_*.csv"))
+    whole = noises.table_of(noises.RESULTS)
+    assert len(whole) == rows
+    again = whole[whole["budget"] == TIME].groupby("noise")["seed"].nunique()
+    assert (again["concrete"], again["variational"]) == (4, 4)
+
+
+def test_the_page_says_where_its_ratios_were_measured(tmp_path: Path) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\n")
+    noises.write(tmp_path, tmp_path)
+    assert "a machine that `ratios.csv` does not name" in (tmp_path / "report.md").read_text()
+    (tmp_path / RATIOS).write_text('noise,ratio,machine,date\nnone,1,"A, B",2026-11-30\ndropout,1.2,,\n')
+    noises.write(tmp_path, tmp_path)
+    assert "was measured on: A, B, 2026-11-30." in (tmp_path / "report.md").read_text()
+    assert "测量于：A, B, 2026-11-30。" in (tmp_path / "report.zh.md").read_text()
+
+
+def test_parts_tell_their_time_and_our_candidates_their_numbers() -> None:
+    found = noises.content(noises.RESULTS, noises.RESULTS)
+    learned = pd.read_csv(noises.RESULTS / "noises_learned.csv")
+    (part,) = (part for part in found["parts"] if part["part"] == "noises_learned")
+    assert (part["runs"], part["seconds"]) == (len(learned), pytest.approx(learned["seconds"].sum()))
+    assert part["device"] == "cuda (NVIDIA H200)" and set(part["noises"]) == {"concrete", "variational"}
+    assert [r.contrast.a for r in found["ours"]] == ["tangent", "neighbours", "balanced", "blend"]
+    (everything, best), (few, judged) = found["tested"]
+    assert (everything, few) == (None, 5000)
+    assert "tangent" in {r.contrast.a for r in best} and "balanced" in {r.contrast.a for r in judged}
+    ratio, device = found["example"]
+    assert ratio > 2 and device == "cuda (NVIDIA H200)"
+
+
+def test_both_languages_have_the_same_numbers() -> None:
+    pages = [(noises.RESULTS / page.name(page.TEXT, language)).read_text() for language in ("en", "zh")]
+    # "95%" stands beside each interval or once above them; the head of a column says what counts as 1
+    named = re.compile(r"95%|dropout: 1\b")
+    sections = [re.split(r"^## ", named.sub("", text), flags=re.M) for text in pages]
+    for english, chinese in zip(*sections, strict=True):
+        if english.startswith("What each noise does"):  # in words that spell some numbers out
+            continue
+        found = [sorted(re.findall(r"[−+±]?\d[\d,.]*(?<![,.])", part)) for part in (english, chinese)]
+        assert found[0] == found[1], english.partition("\n")[0]
 
 
 def test_bad_tables_are_one_line(tmp_path: Path) -> None:
@@ -148,14 +253,19 @@ def test_every_noise_says_what_it_does_in_both_languages() -> None:
 @pytest.mark.slow
 def test_the_committed_page_is_that_of_the_committed_tables(tmp_path: Path) -> None:
     kept = {}
+    folder = tmp_path / "noises"
+    folder.mkdir()
     for path in noises.RESULTS.glob("*.csv"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    pages = noises.write(tmp_path, tmp_path)
-    root = content(tmp_path)["root"]
+        (folder / path.name).write_bytes(path.read_bytes())
+    for sweep in (new_noise.ALL, new_noise.FEW, noises.EXAMPLE_SWEEP):
+        for path in noises.RESULTS.parent.glob(f"{sweep}.*"):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    pages = noises.write(folder, folder)
+    root = content(folder)["root"]
     for language in ("en", "zh"):
         name = page.name(page.TEXT, language)
         kept[language] = (noises.RESULTS / name).read_text()
-        assert (tmp_path / name).read_text().replace(root, "../../..") == kept[language]
+        assert (folder / name).read_text().replace(root, "../../..") == kept[language]
     for width in (1280, 390):
         shown = show(pages[0].read_text(), width)
         assert shown.errors == [] and shown.scroll <= width

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         yield [SimpleNamespace(do=lambda function, *of: function(*of))]
 
     monkeypatch.setattr(arms, "ours", ours)
+    processor = {"maker": "AuthenticAMD, or so", "vectors": "AVX2"}
+    monkeypatch.setattr(arms, "kernels", lambda: ([], "torch", processor))
     monkeypatch.setattr(throughput, "workers", here)
     return seen
 
@@ -37,6 +40,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_the_ratios_are_those_of_the_race_as_it_trains(tmp_path: Path, measured: dict[str, Any]) -> None:
     lines = throughput.noises(1, 1, tmp_path / race.RATIOS, ("dropout", "tangent"))
     assert race.read_ratios(tmp_path / race.RATIOS) == {"none": 1, "dropout": 2, "tangent": 3}
+    (told,) = race.timed_on(tmp_path / race.RATIOS)
+    assert told == f"AuthenticAMD, or so AVX2, {datetime.now(UTC).date()}"
     assert [line.name for line in lines] == [
         "noise=none",
         "noise=dropout over none",

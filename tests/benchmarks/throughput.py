@@ -7,6 +7,7 @@ round, so that other work on the machine touches both sides; the table gives med
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import secrets
 import statistics
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -284,8 +286,9 @@ def noises(epochs: int, repeats: int, to: Path | None = None, only: Sequence[str
     """An epoch with each noise, at the book's rates, over one without any.
 
     Args:
-        to: where the table for a race at equal time is written. The noises are then measured as they race, and
-            training alone: evaluation takes as long with every noise, and more than training on few images.
+        to: where the table for a race at equal time is written, with the processor and the day. The noises are then
+            measured as they race, and training alone: evaluation takes as long with every noise, and more than
+            training on few images.
         only: noises that are measured beside none; all of them if empty.
     """
     say("Noises")
@@ -298,10 +301,14 @@ def noises(epochs: int, repeats: int, to: Path | None = None, only: Sequence[str
         for arm in arms_by_name.values():
             arm()
         found = rounds(arms_by_name, repeats)
+        processor = " ".join(worker.do(arms.kernels)[2].values())
     over = {name: ratios(values, found["none"]) for name, values in found.items()}
     if to:
-        medians = [f"{name},{statistics.median(values):.4f}" for name, values in over.items()]
-        to.write_text("\n".join(["noise,ratio", *medians, ""]))
+        measured = [processor, datetime.now(UTC).date().isoformat()]
+        with to.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(["noise", "ratio", "machine", "date"])
+            table.writerows([name, f"{statistics.median(of):.4f}", *measured] for name, of in over.items())
     most = {"dropconnect": 1.35, "dropconnect_gaussian": 2.2}
     most |= dict.fromkeys(("dropout", "gaussian", "uniform", "additive", "jumpout", "blend"), 1.25)
     return [line("noise=none", found["none"], EPOCH)] + [
