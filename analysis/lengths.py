@@ -23,7 +23,8 @@ class Length:
     times: Mapping[str, tuple[int, float]]
     """Runs and their seconds by the kind of device: those of a CPU and of a GPU have no common sum."""
     on_cores: float | None
-    """Seconds that so many run-epochs take on `CORES` of the CPU's cores; None where no CPU trained such runs."""
+    """Seconds that so many run-epochs take on `CORES` of the CPU's cores, at what they took there, or else at what
+    others took on as many images; None where a CPU trained neither."""
 
 
 def trained(read: Mapping[str, Table], images: Mapping[str, object]) -> pd.DataFrame:
@@ -42,8 +43,9 @@ def length(runs: pd.DataFrame, rates: Mapping[str, float]) -> Length:
 
     Args:
         runs: `trained`.
-        rates: `core_rates`.
+        rates: `core_rates` of all that there are.
     """
+    rates = {**rates, **core_rates(runs)}
     by_images = runs.groupby("images")["epochs"].sum()
     known = set(by_images.index) <= rates.keys()
     seconds = sum(epochs * rates[images] for images, epochs in by_images.items()) if known else None
