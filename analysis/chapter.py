@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import charts, design, exercises, figures, measures, page, phrases, tables, translated
+from analysis import charts, design, exercises, figures, lengths, measures, page, phrases, tables, translated
 from analysis.contrasts import ArmStats, Result
 from analysis.design import Design
 from analysis.exercises import Facts
@@ -196,9 +196,12 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
     given = chapter.source.tables
     of_exercises = [table for name, table in given.items() if name != exercises.BOOK]
     rest = of_exercises or list(given.values())
+    sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
     shared: dict[str, Any] = {
         "small": any(map(is_small, rest)),
         "rests_on": rests_on(rest),
+        "lengths": _lengths(chapter, sections),
+        "cores": lengths.CORES,
         "by_name": {section.name: section.facts for section in chapter.sections if section.facts},
         "measures": measures,
         "layer": dropout_layer(),
@@ -208,7 +211,6 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
         "book": given.get(exercises.BOOK),
         "noises": (noises / page.name(page.TEXT, language)).as_posix(),
     }
-    sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
     for section in sections:
         template = environment.get_template(f"exercises/{section['name']}.md")
         blocks = environment.get_template("exercise.md").blocks | template.blocks
@@ -243,10 +245,30 @@ def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
         "missing": {sweep: lack for sweep, lack in missing.items() if lack},
         "not_run": {name: unreadable.get(name, "") for name in module.SWEEPS if name not in section.tables},
         "commands": [_training(designs[s].command, section.tables.get(s), first) for s in module.SWEEPS],
-        "runs": sum(len(table.runs) for table in read),
-        "seconds": sum(table.runs["seconds"].sum() for table in read),
+        "trained": lengths.trained(section.tables, _images(section.tables, designs)) if read else None,
         "problems": [(table.sweep, problem) for table in read for problem in table.problems],
     }
+
+
+def _images(read: Mapping[str, Table], designs: Mapping[str, Design]) -> dict[str, object]:
+    """Size of each sweep's training set, "None" for all that there are."""
+    return {
+        sweep: table.given.get("data.train", designs[sweep].fixed.get("data.train"))
+        for sweep, table in read.items()
+    }
+
+
+def _lengths(chapter: Chapter, said: Sequence[Mapping[str, Any]]) -> dict[str, lengths.Length]:
+    """Of each exercise that was run, by its name, and under "all" of these and the chapter's own nets together."""
+    trained = {section["name"]: section["trained"] for section in said if section["trained"] is not None}
+    if book := chapter.source.tables.get(exercises.BOOK):
+        read = {exercises.BOOK: book}
+        trained[exercises.BOOK] = lengths.trained(
+            read, _images(read, {exercises.BOOK: design.read(exercises.BOOK)})
+        )
+    every = pd.concat(trained.values()).drop_duplicates(lengths.TRAINING)
+    rates = lengths.core_rates(every)
+    return {name: lengths.length(runs, rates) for name, runs in {**trained, "all": every}.items()}
 
 
 def _designs(section: Section) -> dict[str, Design]:
@@ -271,12 +293,13 @@ def _training(command: str, table: Table | None, first: Table | None) -> str:
 def rests_on(read: Sequence[Table]) -> dict[str, Any]:
     """What the report rests on; a run that several sweeps share counts once."""
     every = pd.concat([table.runs for table in read])
-    recorded = every.drop_duplicates("id")
+    recorded = every.drop_duplicates(lengths.TRAINING)
     lost = {problem.id for table in read for problem in table.problems} - set(recorded["id"])
     return {
         "runs": len(recorded),
         "lost": len(lost),
-        "shared": int((every["id"].value_counts() > 1).sum()),
+        "shared": int((every.value_counts(lengths.TRAINING) > 1).sum()),
+        "again": len(recorded) - recorded["id"].nunique(),
         "run_epochs": int(recorded["epochs"].sum()),
         "machine": phrases.distinct(table.machine for table in read),
         "commit": phrases.distinct(table.commit for table in read),

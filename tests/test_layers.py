@@ -32,7 +32,7 @@ analysis.looks
 analysis.runs
 analysis.check analysis.export
 analysis.tables
-analysis.check.__main__ analysis.contrasts
+analysis.check.__main__ analysis.contrasts analysis.lengths
 analysis.live analysis.sensitivity analysis.where
 analysis.design analysis.figures analysis.merge analysis.phrases
 analysis.charts analysis.page analysis.search analysis.translated

@@ -6,6 +6,7 @@ import csv
 import gzip
 import re
 
+import pytest
 import yaml
 from configs import REPOSITORY
 
@@ -50,14 +51,48 @@ def test_contributing_has_a_row_for_everything_new() -> None:
 
 
 def test_the_readme_counts_the_runs_behind_its_answers() -> None:
-    """A run of several tables counts once, and that of the nets' own comparison answers no exercise."""
-    ids: set[str] = set()
+    """A run of several tables counts once, unless it was trained for each, which shows in its time; and that of the
+    nets' own comparison answers no exercise."""
+    trainings: set[tuple[str, str]] = set()
     for path in (REPOSITORY / "analysis" / "results").glob("*.runs.csv.gz"):
         if not path.name.startswith(f"{BOOK}."):
             with gzip.open(path, "rt", newline="") as file:
-                ids |= {row["id"] for row in csv.DictReader(file)}
+                trainings |= {(row["id"], row["seconds"]) for row in csv.DictReader(file)}
     for name, text in (("README.md", "from {} runs"), ("README.zh.md", "来自 {} 次运行")):
-        assert text.format(f"{len(ids):,}") in (REPOSITORY / name).read_text(encoding="utf-8")
+        assert text.format(f"{len(trainings):,}") in (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("readme", "report"), [("README.md", "report.md"), ("README.zh.md", "report.zh.md")])
+def test_the_readmes_answers_are_the_reports(readme: str, report: str) -> None:
+    """Their differences, numbers of seeds and verdicts are those of the report's answer and what stands by it."""
+    rows = re.findall(r"^\| (\d) \| (.*) \|$", (REPOSITORY / readme).read_text(encoding="utf-8"), flags=re.M)
+    page = (REPOSITORY / "analysis" / "results" / report).read_text(encoding="utf-8").replace("−", "-")
+    sections = re.split(r"^## (?:Exercise |练习 )(?=\d)", page, flags=re.M)[1:]
+    assert [number for number, _ in rows] == [section[0] for section in sections] == list("1234567")
+    for (_, row), section in zip(rows, sections, strict=True):
+        title, answer, verdict = row.split(" | ")
+        opened = re.findall(r"^\*\*(?:Answer\.|答案。|How sure\.|有多确定。).*", section, flags=re.M)
+        assert len(opened) == 2
+        numbers = re.findall(r"[-+]?\d+\.\d+", " ".join(opened))
+        for number in re.findall(r"-?\d+\.\d+", answer):
+            assert number in numbers or f"+{number}" in numbers, (title, number)
+        seeds = re.findall(r"(\d+) common seeds|共同的种子 (\d+) 个", opened[1])
+        said = re.findall(r"\((\d+) seeds\)|（(\d+) 个种子）", answer)
+        assert said and [*map(max, said)] == [*map(max, seeds)], title
+        assert re.search(r'<span class="badge.*?">(.*?)</span>', opened[0]).group(1) == verdict, title  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("readme", "report", "hours"),
+    [("README.md", "report.md", r"about (\d+) hours"), ("README.zh.md", "report.zh.md", r"约 (\d+) 小时")],
+)
+def test_the_readme_says_how_long_the_report_says(readme: str, report: str, hours: str) -> None:
+    page = (REPOSITORY / "analysis" / "results" / report).read_text(encoding="utf-8")
+    (length,) = re.findall(r"^\| `make reproduce` \| .* \| (\d+) h (\d+) min \|$", page, flags=re.M)
+    line = re.search(
+        rf"^make reproduce .*{hours}", (REPOSITORY / readme).read_text(encoding="utf-8"), flags=re.M
+    )
+    assert line is not None and int(line.group(1)) == round(int(length[0]) + int(length[1]) / 60)
 
 
 def test_both_readmes_say_the_same() -> None:

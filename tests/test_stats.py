@@ -25,6 +25,7 @@ from src.stats import (
     paired,
     paired_p_value,
     pooled_half_width,
+    powered_seeds,
     sign_flip,
     summarise,
     t_interval,
@@ -232,6 +233,13 @@ def test_needed_seeds_are_the_fewest() -> None:
         n = needed_seeds(sd, 0.005)
         halves = [stats.stats.t.ppf(0.975, m - 1) * sd / math.sqrt(m) for m in (max(2, n - 1), n)]
         assert halves[1] <= 0.005 and (n == 2 or halves[0] > 0.005)
+
+
+def test_powered_seeds_are_the_fewest_of_the_tables() -> None:
+    """Cohen 1988, table 2.4.1, and G*Power 3.1, by SDs of the differences."""
+    assert [powered_seeds(1.0, effect) for effect in (0.2, 0.4, 0.5, 0.8, 1.0)] == [199, 52, 34, 15, 10]
+    assert powered_seeds(0.5, 0.2) == powered_seeds(5.0, 2.0) == 52
+    assert powered_seeds(0.001, 1.0) == 2
 
 
 def test_null_gives_null_in_a_family() -> None:

@@ -33,7 +33,7 @@ from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.sensitivity import Sensitivity, sensitivity
 from analysis.tables import Table
-from src.stats import ALPHA, EQUIVALENT, UNTESTED, Interval, judge, pooled_half_width
+from src.stats import ALPHA, EQUIVALENT, UNTESTED, Interval, judge, pooled_half_width, powered_seeds
 
 RATES = ("dropout1", "dropout2")
 """Keys of the book's net."""
@@ -89,6 +89,18 @@ class Facts:
     def leading(self) -> Sequence[Result]:
         """What is judged, with that in front of which the sensitivity is told."""
         return self.primary
+
+    @property
+    def lead(self) -> Result:
+        """What the sensitivity is told of."""
+        return next(iter(self.leading), self.first)
+
+    @property
+    def powered(self) -> int | None:
+        """Seeds with which one paired t-test sees a true difference of the margin, see `powered_seeds`, at the SD
+        of the differences; None where they do not vary."""
+        sd, margin = self.lead.paired.sd, self.lead.margin
+        return powered_seeds(sd, margin) if sd and margin else None
 
     @property
     def word(self) -> str:

@@ -1,23 +1,25 @@
 """Exercise 7: our tangent noise against tuned dropout on all images and on few, and a clone that must not win.
 
 Settings are tuned on validation images (`analysis.race`, of all noises shown by `analysis.noises`); the sweeps take
-the best to the test set, with fresh seeds. Their arms were frozen before any run looked at the test set.
+the best to the test set, with fresh seeds. Their arms were frozen before any of their runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import fisher_exact
 
-from analysis import exercises, figures, measures
-from analysis.contrasts import Arm, ArmStats, Result, described
+from analysis import exercises, figures, measures, tables
+from analysis.contrasts import Arm, Arms, ArmStats, Contrast, Result, by_seed, described, rows_of
 from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised, word
+from analysis.measures import Measure
 from analysis.phrases import named
 from analysis.tables import Tables
-from src.stats import ALPHA, BETTER, WORSE
+from src.stats import ALPHA, BETTER, WORSE, common_seeds, judge, paired
 
 NUMBER = 7
 SWEEPS = ALL, FEW, CONTROL = ("new_noise", "new_noise_5000", "new_noise_control")
@@ -25,6 +27,9 @@ NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"
 SAME_RATES = "dropout_same_rates"
 """Dropout at the rates of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
+RACE = "new_noise_race"
+"""What chose the settings on validation images."""
+SOUND = "sound runs"
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 
 RULES = (
@@ -36,7 +41,7 @@ RULES = (
     ),
     Rule(
         "a noise wins",
-        "another noise is better than dropout, and its interval against the clone lies above 0, too",
+        "another noise is better than dropout, and its interval against the clone lies above 0 at that level",
         lambda e: bool(e.winners),
     ),
     Rule(
@@ -61,6 +66,10 @@ class ContestFacts(Facts):
     """In the small training set."""
     positive: Result | None = None
     """The positive control: dropout minus no noise, which has settings of its own, judged by that sweep's block."""
+    alike: Sequence[Result] = ()
+    """What the sweep's block does not declare, judged as its noise was, see `_alike`."""
+    devices: Mapping[str, Mapping[str, int]]
+    """Of each arm its runs by the device they were trained on."""
 
     def judged(self, noise: str) -> Result | None:
         return pick(self.primary, a=noise)
@@ -73,7 +82,10 @@ class ContestFacts(Facts):
     @property
     def beyond_rates(self) -> Result | None:
         """Of the best noise: its difference to dropout with its own settings."""
-        return self.versus(self.others[0].contrast.a, SAME_RATES, self.first.measure) if self.others else None
+        return self._alike(self.others[0].contrast.a, SAME_RATES, self.first.measure) if self.others else None
+
+    def _alike(self, noise: str, reference: str, measure: Measure) -> Result | None:
+        return pick(self.alike, a=noise, b=reference, measure=measure, setting=("test",))
 
     @property
     def others(self) -> Sequence[Result]:
@@ -90,9 +102,9 @@ class ContestFacts(Facts):
 
     @property
     def winners(self) -> Sequence[Result]:
-        """Better than dropout, and than its clone (described)."""
+        """Better than dropout, and than its clone at the same level."""
         better = [r for r in self.others if word(r) == BETTER]
-        clones = [self.versus(r.contrast.a, CLONE, r.measure) for r in better]
+        clones = [self._alike(r.contrast.a, CLONE, r.measure) for r in better]
         return [r for r, clone in zip(better, clones, strict=True) if clone is None or clone.gain > 0]
 
     @property
@@ -107,19 +119,30 @@ class ContestFacts(Facts):
         """The counts of an arm of which runs diverged or broke down; None where all went well."""
         return next((arm for arm in self.bad if arm.name == noise), None)
 
+    def unsteadier(self, noise: str) -> float | None:
+        """p of as many runs going wrong with this noise as with dropout, two-sided (Fisher's exact test); None
+        where no more of them did."""
+        counts = {arm.name: (arm.bad, arm.planned - arm.bad) for arm in self.arms}
+        if not {noise, DROPOUT} <= counts.keys() or counts[noise][0] <= counts[DROPOUT][0]:
+            return None
+        return float(fisher_exact([counts[noise], counts[DROPOUT]]).pvalue)
+
     @property
     def steadies(self) -> bool:
-        """Whether more runs went wrong without noise than with dropout, by a two-sided exact test at 5%."""
-        counts = {arm.name: (arm.bad, arm.planned - arm.bad) for arm in self.arms}
-        if not {NONE, DROPOUT} <= counts.keys():
-            return False
-        none, dropout = counts[NONE], counts[DROPOUT]
-        return none[0] > dropout[0] and float(fisher_exact([none, dropout]).pvalue) < ALPHA
+        """Whether more runs went wrong without noise than with dropout, at 5%."""
+        p = self.unsteadier(NONE)
+        return p is not None and p < ALPHA
 
-    def lower_loss(self) -> Sequence[Result]:
-        """Noises with a lower cross-entropy than dropout (described)."""
-        lower = [r for r in self.described if r.contrast.b == DROPOUT and r.measure is measures.TEST_LOSS]
-        return [r for r in lower if r.gain > 0 and r.contrast.a not in GUARDS]
+    def beaten(self, measure: Measure) -> Sequence[str]:
+        """Noises that are better in this measure than dropout and its clone, by what the block does not declare."""
+        noises = [r.contrast.a for r in self.others]
+        results = {noise: [self._alike(noise, of, measure) for of in (DROPOUT, CLONE)] for noise in noises}
+        return [noise for noise, of in results.items() if all(r is not None and r.gain > 0 for r in of)]
+
+    @property
+    def mixed(self) -> Sequence[str]:
+        """Arms with runs of several devices."""
+        return [arm for arm, runs in self.devices.items() if len(runs) > 1]
 
 
 def analyse(tables: Tables) -> ContestFacts:
@@ -142,8 +165,52 @@ def analyse(tables: Tables) -> ContestFacts:
         few=few,
         images=promised(FEW)[0].fixed["data.train"],
         positive=control[0] if control else None,
+        devices={name: _devices(arms, name) for name in arms.named},
     )
-    return decided(RULES, facts, arms)
+    facts = replace(facts, alike=[alike for result in facts.others for alike in _alike(arms, result)])
+    return decided(RULES, facts, arms, _on_splits(facts.others))
+
+
+def _alike(arms: Arms, result: Result) -> Iterator[Result]:
+    """A noise against dropout, its clone and dropout with its settings, also on sound runs, and in cross-entropy
+    and calibration: over the seeds and at the level of the look at `result`, its difference to dropout. Only the
+    declared measure has a margin."""
+    noise, look = result.contrast.a, result.contrast.look
+    level = look.level if look else ALPHA / result.family
+    sound = Arms(arms.table.without(arms.broken), arms.named)
+    contrasts = [
+        *(arms.contrast(noise, of, result.measure, "test") for of in (CLONE, SAME_RATES)),
+        *(sound.contrast(noise, of, result.measure, "test", SOUND) for of in (DROPOUT, CLONE)),
+        *(arms.contrast(noise, of, measure, "test") for measure in JUDGED[1:] for of in (DROPOUT, CLONE)),
+    ]
+    for contrast in contrasts:
+        sides = ({s: of[s] for s in of if look is None or s in look.seeds} for of in contrast.sides)
+        samples = common_seeds(*sides)
+        if not len(samples[0]):
+            continue
+        comparison = paired(*samples, alpha=level)
+        p = None if comparison.p is None else min(1.0, comparison.p * ALPHA / level)
+        margin = result.margin if contrast.measure is result.measure else None
+        verdict = judge(comparison.interval, p, margin or 0.0, contrast.measure.sign > 0)
+        yield Result(replace(contrast, look=None), samples, replace(comparison, p=p), p, 1, margin, verdict)
+
+
+def _devices(arms: Arms, name: str) -> dict[str, int]:
+    runs = arms.table.runs
+    return runs[runs["id"].isin(arms.rows(name)["id"])]["device"].value_counts().to_dict()
+
+
+def _on_splits(others: Sequence[Result]) -> Contrast | None:
+    """The first noise minus dropout in the race that chose both, a validation split a seed."""
+    path = tables.NOISES / f"{RACE}.csv"
+    if not others or not path.exists():
+        return None
+    raced, fixed = pd.read_csv(path), promised(ALL)[0].fixed
+    steps, measure = raced[raced["budget"] == "steps"], measures.VAL_ACC
+    arms, noise = _named(ALL), others[0].contrast.a
+    lr = {"optimizer.lr": fixed["optimizer.lr"]}
+    values = [by_seed(rows_of(steps, {**lr, **arms[name]}), measure) for name in (noise, DROPOUT)]
+    return Contrast(noise, DROPOUT, ("validation",), measure, (values[0], values[1]))
 
 
 def _contestants(judged: Sequence[Result]) -> list[Result]:

@@ -172,7 +172,7 @@ def test_page_and_text_hold_every_answer(tmp_path: Path, sweep: Make, run: Calla
             "margin ±0.20 pp",
             "| always |" if said == text else "always",
             "python -m src.train sweep=second_test",
-            "10 runs, 1 min 0 s of training",
+            "10 runs, 40 run-epochs. Training time: cpu 1 min 0 s (10 runs)",
             "python -m analysis.report --from FOLDER",
             "torch 2.13.0",
             tables.machine(),
@@ -200,7 +200,7 @@ def test_facts_count_a_shared_run_once_and_json_says_what_was_answered(
     assert told["event"] == "end" and len(told["problems"]) <= 1
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| Runs of the exercises | 10; 10 of them serve several sweeps |" in text
-    assert "| Training time, all runs | 1 min 0 s |" in text
+    assert "| `make reproduce` | 10 | 40 | cpu 1 min 0 s (10 runs) | 30.0 s |" in text
 
 
 @pytest.mark.usefixtures("with_figures")

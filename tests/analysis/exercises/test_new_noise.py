@@ -12,8 +12,9 @@ import pytest
 from omegaconf import OmegaConf
 from tables import made
 
-from analysis import design, noises, race
+from analysis import design, measures, noises, race, tables
 from analysis.exercises import new_noise, word
+from src.stats import paired
 
 ARMS = design.read("new_noise").arms
 NOISES = ["none", "dropout", "dropout_clone", "tangent", "dropout_same_rates"]
@@ -104,10 +105,48 @@ def test_a_noise_must_beat_the_clone_as_well() -> None:
     assert beaten.judged(FIRST).side > 0 and not beaten.winners
 
 
-def test_a_lower_cross_entropy_is_described_and_wins_nothing() -> None:
-    found = facts(HELPS, losses={FIRST: -0.01, "dropout_clone": -0.01})
-    assert [r.contrast.a for r in found.lower_loss()] == [FIRST]
+def test_a_lower_cross_entropy_must_be_below_the_clones_too_and_wins_nothing() -> None:
+    found = facts(HELPS, losses={FIRST: -0.01})
+    assert found.beaten(measures.TEST_LOSS) == [FIRST] and found.beaten(measures.TEST_ECE) == []
     assert not found.winners
+    assert facts(HELPS, losses={FIRST: -0.01, "dropout_clone": -0.01}).beaten(measures.TEST_LOSS) == []
+
+
+def test_what_the_block_does_not_declare_is_judged_at_the_level_of_the_noise() -> None:
+    found = facts({**HELPS, FIRST: 0.006})
+    level = 0.05 / found.first.family
+    for r in found.alike:
+        plain = paired(*r.samples, alpha=level)
+        assert (r.contrast.a, r.paired.interval) == (FIRST, plain.interval)
+        assert plain.p is not None and r.p == pytest.approx(min(1, plain.p * 0.05 / level))
+        assert r.margin == (found.first.margin if r.measure is measures.TEST_ACC else None)
+    rows = [(r.contrast.b, r.measure.column, r.contrast.setting[1:]) for r in found.alike]
+    assert rows == [
+        ("dropout_clone", "test_acc", ()),
+        ("dropout_same_rates", "test_acc", ()),
+        ("dropout", "test_acc", ("sound runs",)),
+        ("dropout_clone", "test_acc", ("sound runs",)),
+        *((of, column, ()) for column in ("test_loss", "test_ece") for of in ("dropout", "dropout_clone")),
+    ]
+
+
+def test_the_committed_clone_is_beaten_at_the_level_of_the_look_and_over_its_seeds() -> None:
+    results = tables.NOISES.parent
+    found = new_noise.analyse({sweep: tables.load(results, sweep) for sweep in new_noise.SWEEPS})
+    look = found.others[0].contrast.look
+    assert look is not None and (look.level, len(look.seeds)) == (0.003948, 20)
+    clone, _, _, sound, *_ = found.alike
+    assert clone.paired.interval is not None and found.winners
+    values = (clone.paired.difference, clone.paired.interval.lower, clone.paired.interval.upper)
+    assert [round(100 * value, 2) for value in values] == [0.36, 0.04, 0.69]
+    assert (clone.paired.n, sound.paired.n) == (20, 18)
+    # 9 of 45 and 2 of 45, by summing the hypergeometric distribution
+    assert found.unsteadier("dropout_clone") == pytest.approx(0.04956, abs=1e-5)
+    assert found.unsteadier("tangent") is None
+    assert found.mixed == ["none"] and sorted(found.devices["none"].values()) == [10, 34]
+    splits = found.sensitivity.splits
+    assert splits is not None and splits.paired.n == 6
+    assert splits.paired.sd / 6**0.5 == pytest.approx(0.00044, abs=5e-6)
 
 
 def test_dropout_at_the_noises_rates_is_a_control_and_cannot_win() -> None:
