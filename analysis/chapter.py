@@ -208,7 +208,7 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
         "book": given.get(exercises.BOOK),
         "noises": (noises / page.name(page.TEXT, language)).as_posix(),
     }
-    sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
+    sections = [_said(section, chapter.source.unreadable, language) for section in chapter.sections]
     for section in sections:
         template = environment.get_template(f"exercises/{section['name']}.md")
         blocks = environment.get_template("exercise.md").blocks | template.blocks
@@ -220,7 +220,7 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
     return {**shared, "sections": sections}
 
 
-def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
+def _said(section: Section, unreadable: Mapping[str, str], language: str) -> dict[str, Any]:
     """What the templates are given of one exercise."""
     module, first = section.module, section.tables.get(section.module.SWEEPS[0])
     designs, read = _designs(section), section.tables.values()
@@ -238,7 +238,7 @@ def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
         "figures": section.figures,
         "card": section.card,
         "rules": module.RULES,
-        "designs": list(designs.values()),
+        "designs": [page.translated(of, language) for of in designs.values()],
         "trimmed": [table for table in read if is_small(table)],
         "missing": {sweep: lack for sweep, lack in missing.items() if lack},
         "not_run": {name: unreadable.get(name, "") for name in module.SWEEPS if name not in section.tables},
