@@ -187,3 +187,19 @@ def test_a_click_sorts_a_table_and_a_dot_says_its_seed() -> None:
     values = [float(text.split()[0].replace("−", "-")) for text in column]
     assert len(values) > 20 and values == sorted(values, reverse=True)
     assert seed == "seed 3" and marked == alike > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "noises"])
+def test_no_column_of_a_chinese_page_is_one_character_wide(folder: Path) -> None:
+    """Chinese may break between any two characters: a table too wide for a phone would shrink its columns to one."""
+    narrow = evaluate(
+        (folder / page.name(page.PAGE, "zh")).read_text(encoding="utf-8"),
+        """
+        document.body.style.width = "370px";
+        document.querySelectorAll("details").forEach(fold => fold.open = true);
+        return [...document.querySelectorAll("th, td")]
+          .filter(cell => cell.textContent.length > 3 && cell.clientWidth < 40).map(cell => cell.textContent);
+        """,
+    )
+    assert narrow == []
