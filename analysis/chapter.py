@@ -208,10 +208,11 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
         "book": given.get(exercises.BOOK),
         "noises": (noises / page.name(page.TEXT, language)).as_posix(),
     }
-    sections = [_said(section, chapter.source.unreadable, language) for section in chapter.sections]
+    sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
     for section in sections:
         template = environment.get_template(f"exercises/{section['name']}.md")
         blocks = environment.get_template("exercise.md").blocks | template.blocks
+        section["designs"] = [page.translated(design, language) for design in section["designs"]]
         context = template.new_context({**shared, **section})
         is_tested = section["f"] is not None and section["f"].tested
         for block in ("title", "question", *["answer"] * is_tested):
@@ -220,7 +221,7 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
     return {**shared, "sections": sections}
 
 
-def _said(section: Section, unreadable: Mapping[str, str], language: str) -> dict[str, Any]:
+def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
     """What the templates are given of one exercise."""
     module, first = section.module, section.tables.get(section.module.SWEEPS[0])
     designs, read = _designs(section), section.tables.values()
@@ -238,7 +239,7 @@ def _said(section: Section, unreadable: Mapping[str, str], language: str) -> dic
         "figures": section.figures,
         "card": section.card,
         "rules": module.RULES,
-        "designs": [page.translated(of, language) for of in designs.values()],
+        "designs": list(designs.values()),
         "trimmed": [table for table in read if is_small(table)],
         "missing": {sweep: lack for sweep, lack in missing.items() if lack},
         "not_run": {name: unreadable.get(name, "") for name in module.SWEEPS if name not in section.tables},
