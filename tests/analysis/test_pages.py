@@ -192,7 +192,7 @@ def test_a_click_sorts_a_table_and_a_dot_says_its_seed() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", [RESULTS, RESULTS / "noises"])
 def test_no_column_of_a_chinese_page_is_one_character_wide(folder: Path) -> None:
-    """Chinese may break between any two characters: a table too wide for a phone would shrink its columns to one."""
+    """Chinese may break between any two characters: a table too wide for a phone would shrink its columns."""
     narrow = evaluate(
         (folder / page.name(page.PAGE, "zh")).read_text(encoding="utf-8"),
         """
