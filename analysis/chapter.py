@@ -214,6 +214,7 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
     for section in sections:
         template = environment.get_template(f"exercises/{section['name']}.md")
         blocks = environment.get_template("exercise.md").blocks | template.blocks
+        section["designs"] = [page.translated(design, language) for design in section["designs"]]
         context = template.new_context({**shared, **section})
         is_tested = section["f"] is not None and section["f"].tested
         for block in ("title", "question", *["answer"] * is_tested):

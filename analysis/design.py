@@ -87,6 +87,8 @@ class Design:
     primary: Primary | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """What is the same in all runs."""
+    language: str = "en"
+    """Of question and text."""
 
     def missing(self, table: Table) -> Missing:
         """What of it the table lacks."""

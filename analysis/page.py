@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
+from analysis.design import Design
 from analysis.phrases import Phrases, plain
 from src.runs import store
 
@@ -52,6 +54,16 @@ def environment(language: str = "en") -> Environment:
     )
     templates.filters.update(phrases(language).filters)
     return templates
+
+
+def translated(design: Design, language: str) -> Design:
+    """A sweep's design with question and text in a language: the two paragraphs of `designs/SWEEP.md` beside its
+    templates; where there is no such file, as the sweep's own file has them."""
+    path = TEMPLATES / language / "designs" / f"{design.sweep}.md"
+    if not path.is_file():
+        return design
+    question, text = map(Markup, path.read_text(encoding="utf-8").strip().split("\n\n"))
+    return replace(design, question=question, text=text, language=language)
 
 
 def render(template: str, content: Mapping[str, Any], language: str = "en") -> str:

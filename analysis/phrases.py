@@ -110,8 +110,8 @@ class Phrases:
         """The language's word for an English one, such as a measure's name or "100 epochs"."""
         if text in self._words:
             return self._words[text]
-        numbers = NUMBER.findall(text)
-        return self._words.get(NUMBER.sub("{}", text), text).format(*numbers) if numbers else text
+        words = self._words.get(NUMBER.sub("{}", text))
+        return words.format(*NUMBER.findall(text)) if words else text
 
     def where(self, setting: Sequence[str]) -> str:
         """The parts of a contrast's setting."""

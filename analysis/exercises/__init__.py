@@ -1,8 +1,9 @@
 """The chapter's exercises: each a sweep file that poses the question, a file here that answers it in numbers, and a
 template that says the answer in words.
 
-`sweeps/NAME.yaml` has the question, the design and the primary contrast; `templates/LANGUAGE/exercises/NAME.md`
-every sentence; `analysis/exercises/NAME.py`
+`sweeps/NAME.yaml` has the question, the design and the primary contrast; `templates/LANGUAGE/designs/NAME.md`
+question and design in another language; `templates/LANGUAGE/exercises/NAME.md` every sentence;
+`analysis/exercises/NAME.py`
 
     NUMBER      of the exercise in the book
     SWEEPS      names of the sweep files it reads; the first one must be there

@@ -25,12 +25,13 @@ for (const table of document.querySelectorAll("table")) {
     head.addEventListener("keydown", event => event.key === "Enter" && sort());
   });
 }
+const seedWord = document.documentElement.lang === "zh" ? "种子" : "seed";
 for (const svg of document.querySelectorAll("svg")) {
   const dots = [...svg.querySelectorAll("[id*='-seed-']")];
   const seed = dot => dot.id.match(/-seed-(-?\d+)/)[1];
   for (const dot of dots) {
     const title = document.createElementNS(svg.namespaceURI, "title");
-    title.textContent = `seed ${seed(dot)}`;
+    title.textContent = `${seedWord} ${seed(dot)}`;
     dot.append(title);
     dot.addEventListener("pointerenter", () =>
       dots.forEach(other => other.classList.toggle("same", seed(other) === seed(dot))));

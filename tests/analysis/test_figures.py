@@ -227,6 +227,7 @@ def test_another_languages_texts_stay_texts_and_need_no_font(
         ("(0, 0.2) first", "(0, 0.2) 在前"),
         ("0.5", "0.5"),
         ("no such\nthing", "no such\nthing"),
+        ("no {such} 1", "no {such} 1"),
     ],
 )
 def test_a_figures_texts_are_said_part_by_part(text: str, said: str) -> None:

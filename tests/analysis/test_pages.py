@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 from browser import evaluate
 from configs import REPOSITORY
 
-from analysis import page
+from analysis import design, exercises, page
 from analysis.report import LANGUAGES
 
 CHINESE = r"[\u4e00-\u9fff]"
+ENGLISH = re.compile(r"\b[a-z]+(?: [a-z]+){3}\b")
+"""Of a sentence four words in a row; names of machines and papers have capitals or signs between."""
 RESULTS = REPOSITORY / "analysis" / "results"
 NAMED = re.compile(
     r"\(0(?:\.\d+)?, 0(?:\.\d+)?\)|95%|\blayer \d|\bexercise \d|\blr [\d.]+|第 \d 层|练习 \d|学习率 [\d.]+",
@@ -42,6 +45,11 @@ def open_text(text: str) -> str:
     return re.sub(r"!\[.*?\]\(.*?\)|<[^>]*>|\]\([^)]*\)", "", found)
 
 
+def figures_of(part: str) -> list[str]:
+    """Every number of a text, sorted."""
+    return sorted(re.findall(r"[−+±]?\d[\d,.]*(?<![,.])", part))
+
+
 def numbers(sentence: str) -> list[str]:
     return re.findall(r"(?<![A-Za-z_.\d])[−+±]?\d[\d,.]*", NAMED.sub("", sentence))
 
@@ -57,8 +65,29 @@ def words(open_text: str) -> int:
 def test_both_languages_say_the_same_numbers() -> None:
     sections = [re.split(r"^## ", read(language), flags=re.M) for language in LANGUAGES]
     for english, chinese in zip(*sections, strict=True):
-        found = [sorted(re.findall(r"[−+±]?\d[\d,.]*(?<![,.])", part)) for part in (english, chinese)]
-        assert found[0] == found[1], english.partition("\n")[0]
+        assert figures_of(english) == figures_of(chinese), english.partition("\n")[0]
+
+
+SHOWN = {sweep for name in exercises.names() for sweep in exercises.load(name).SWEEPS}
+"""The sweeps whose designs the report shows."""
+TRANSLATED = {path.stem for path in (page.TEMPLATES / "zh" / "designs").iterdir()}
+
+
+@pytest.mark.parametrize("sweep", sorted(SHOWN | TRANSLATED))
+def test_every_design_is_there_in_chinese_with_the_same_numbers(sweep: str) -> None:
+    """Who edits a number of a sweep's comment edits `templates/zh/designs/SWEEP.md`, too."""
+    english = design.read(sweep)
+    chinese = page.translated(english, "zh")
+    assert chinese.language == "zh", f"analysis/templates/zh/designs/{sweep}.md is missing"
+    for said, here in ((english.question, chinese.question), (english.text, chinese.text)):
+        assert figures_of(said) == figures_of(here)
+        assert re.search(CHINESE, here) and not ENGLISH.search(here)
+
+
+@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "noises"])
+def test_no_fold_of_a_chinese_page_has_an_english_sentence(folder: Path) -> None:
+    text = (folder / page.name(page.TEXT, "zh")).read_text(encoding="utf-8")
+    assert ENGLISH.findall(re.sub(r"```.*?```", "", text, flags=re.S)) == []
 
 
 def test_the_chinese_page_is_chinese() -> None:
@@ -156,3 +185,19 @@ def test_a_click_sorts_a_table_and_a_dot_says_its_seed() -> None:
     values = [float(text.split()[0].replace("−", "-")) for text in column]
     assert len(values) > 20 and values == sorted(values, reverse=True)
     assert seed == "seed 3" and marked == alike > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "noises"])
+def test_no_column_of_a_chinese_page_is_one_character_wide(folder: Path) -> None:
+    """Chinese may break between any two characters: a table too wide for a phone would shrink its columns."""
+    narrow = evaluate(
+        (folder / page.name(page.PAGE, "zh")).read_text(encoding="utf-8"),
+        """
+        document.body.style.width = "370px";
+        document.querySelectorAll("details").forEach(fold => fold.open = true);
+        return [...document.querySelectorAll("th, td")]
+          .filter(cell => cell.textContent.length > 3 && cell.clientWidth < 40).map(cell => cell.textContent);
+        """,
+    )
+    assert narrow == []

@@ -185,6 +185,24 @@ def test_page_and_text_hold_every_answer(tmp_path: Path, sweep: Make, run: Calla
     assert "a &lt;b&gt; \\| 'c'" in text
 
 
+def test_a_design_is_quoted_where_the_language_has_none(
+    tmp_path: Path, sweep: Make, run: Callable[..., int]
+) -> None:
+    for name in ("first", "second"):
+        sweep(RATES, flat, name=name)
+    words = "第一次扫描问什么？\n\n两组设置，见 `sweeps/first.yaml`。\n"
+    designs = page.TEMPLATES / "zh" / "designs"
+    (designs / "first.md").write_text(words, encoding="utf-8")
+    assert run() == 0
+    text = (tmp_path / "report" / "report.zh.md").read_text(encoding="utf-8")
+    assert (
+        text.count("第一次扫描问什么？") == 2 and "What of first?" not in text
+    )  # on the card and in the section
+    assert "\n\n两组设置，见 `sweeps/first.yaml`。\n\n```sh" in text
+    assert "\n\n摘自扫描文件（英文）：Of second, two arms.\n\n" in text
+    assert "\n\n摘自扫描文件（英文）：然后：What of second_test? Of second_test, two arms.\n\n" in text
+
+
 def test_facts_count_a_shared_run_once_and_json_says_what_was_answered(
     tmp_path: Path, sweep: Make, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,6 +284,8 @@ def test_runs_without_a_result_are_named(
         assert lost[0] in text
         assert "second-problems" in text
         assert "first-problems" not in text
+    chinese = (tmp_path / "report" / "report.zh.md").read_text(encoding="utf-8")
+    assert "dropout1=0.5，种子 22 | 未完成 |" in chinese and "，种子 21 | 失败 | " in chinese
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
     assert "out of memory" in errors[0]
