@@ -201,7 +201,6 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
         "small": any(map(is_small, rest)),
         "rests_on": rests_on(rest),
         "lengths": _lengths(chapter, sections),
-        "cores": lengths.CORES,
         "by_name": {section.name: section.facts for section in chapter.sections if section.facts},
         "measures": measures,
         "layer": dropout_layer(),
@@ -246,16 +245,8 @@ def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
         "missing": {sweep: lack for sweep, lack in missing.items() if lack},
         "not_run": {name: unreadable.get(name, "") for name in module.SWEEPS if name not in section.tables},
         "commands": [_training(designs[s].command, section.tables.get(s), first) for s in module.SWEEPS],
-        "trained": lengths.trained(section.tables, _images(section.tables, designs)) if read else None,
+        "trained": lengths.trained(section.tables) if read else None,
         "problems": [(table.sweep, problem) for table in read for problem in table.problems],
-    }
-
-
-def _images(read: Mapping[str, Table], designs: Mapping[str, Design]) -> dict[str, object]:
-    """Size of each sweep's training set, "None" for all that there are."""
-    return {
-        sweep: table.given.get("data.train", designs[sweep].fixed.get("data.train"))
-        for sweep, table in read.items()
     }
 
 
@@ -263,13 +254,9 @@ def _lengths(chapter: Chapter, said: Sequence[Mapping[str, Any]]) -> dict[str, l
     """Of each exercise that was run, by its name, and under "all" of these and the chapter's own nets together."""
     trained = {section["name"]: section["trained"] for section in said if section["trained"] is not None}
     if book := chapter.source.tables.get(exercises.BOOK):
-        read = {exercises.BOOK: book}
-        trained[exercises.BOOK] = lengths.trained(
-            read, _images(read, {exercises.BOOK: design.read(exercises.BOOK)})
-        )
+        trained[exercises.BOOK] = lengths.trained({exercises.BOOK: book})
     every = pd.concat(trained.values()).drop_duplicates(lengths.TRAINING)
-    rates = lengths.core_rates(every)
-    return {name: lengths.length(runs, rates) for name, runs in {**trained, "all": every}.items()}
+    return {name: lengths.length(runs) for name, runs in {**trained, "all": every}.items()}
 
 
 def _designs(section: Section) -> dict[str, Design]:

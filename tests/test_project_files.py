@@ -82,19 +82,6 @@ def test_the_readmes_answers_are_the_reports(readme: str, report: str) -> None:
         assert re.search(r'<span class="badge.*?">(.*?)</span>', opened[0]).group(1) == verdict, title  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("readme", "report", "hours"),
-    [("README.md", "report.md", r"about (\d+) hours"), ("README.zh.md", "report.zh.md", r"约 (\d+) 小时")],
-)
-def test_the_readme_says_how_long_the_report_says(readme: str, report: str, hours: str) -> None:
-    page = (REPOSITORY / "analysis" / "results" / report).read_text(encoding="utf-8")
-    (length,) = re.findall(r"^\| `make reproduce` \| .* \| (\d+) h (\d+) min \|$", page, flags=re.M)
-    line = re.search(
-        rf"^make reproduce .*{hours}", (REPOSITORY / readme).read_text(encoding="utf-8"), flags=re.M
-    )
-    assert line is not None and int(line.group(1)) == round(int(length[0]) + int(length[1]) / 60)
-
-
 def test_both_readmes_say_the_same() -> None:
     """The same commands in their order, the same links and pictures, and in each row the same numbers."""
     english, chinese = ((REPOSITORY / name).read_text() for name in ("README.md", "README.zh.md"))

@@ -26,7 +26,7 @@ from loky import cpu_count
 if __package__ in (None, ""):
     sys.exit("Run it from the repository's root as `python -m tests.benchmarks.throughput`.")
 
-from tests.benchmarks import arms, collect, commands, gpu, scale
+from tests.benchmarks import arms, collect, commands, gpu, reproduce, scale
 from tests.benchmarks.arms import Worker
 from tests.benchmarks.commands import our_runs, recipe_runs, run_epochs, span, start_up
 from tests.benchmarks.options import parse_arguments
@@ -392,6 +392,36 @@ def scaling(runs: int, run_epoch: float | None) -> str:
     )
 
 
+def reproducing() -> list[Line]:
+    """How long each exercise takes on two cores."""
+    say("The exercises' run-epochs, at what an epoch of each kind takes on two workers at once")
+    with workers(1, 1) as both:
+        for worker in both:
+            warm_up(worker)
+
+        def run_epoch(kind: reproduce.Kind) -> float:
+            def side_by_side(epochs: int) -> float:
+                started = time.perf_counter()
+                for call in [worker.begin(arms.ours, epochs, 1, kind) for worker in both]:
+                    call.result()
+                return (time.perf_counter() - started) / (epochs * len(both))
+
+            side_by_side(1)  # loads the images
+            seconds = statistics.median(side_by_side(1) for _ in range(3))
+            say(f"  {seconds:.3f} {EPOCH}: {' '.join(kind)}")
+            return seconds
+
+        return [
+            line(
+                f"`make reproduce ONLY={number}`, {name}: {count:,} run-epochs",
+                [seconds / 3600],
+                "h",
+                at_most=2,
+            )
+            for number, name, count, seconds in reproduce.seconds(run_epoch)
+        ]
+
+
 def one_size(runs: int) -> scale.Measured:
     """A sweep of so many tiny runs in two arms, from its planning to its report, each in a fresh process."""
     say(f"A sweep of {runs:,} tiny runs")
@@ -656,6 +686,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
         or options.until
         or options.engines
         or options.gpu
+        or options.reproduce
     )
     sections: list[tuple[bool, Callable[[], list[Line]]]] = [
         (only_one or options.all, lambda: single_runs(options.epochs, options.repeats)),
@@ -678,6 +709,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
             lambda: engines(options.packs, options.sweep_epochs, options.sweep_repeats),
         ),
         (options.gpu or options.all, lambda: gpus(options.epochs, options.repeats)),
+        (options.reproduce or options.all, reproducing),
     ]
     lines: list[Line] = []
     for wanted, section in sections:
