@@ -98,10 +98,10 @@ def rounds(arms_by_name: dict[str, Callable[[], float]], repeats: int) -> dict[s
     return found
 
 
-def side_by_side(workers: Sequence[Worker], epochs: int) -> float:
+def side_by_side(workers: Sequence[Worker], epochs: int, overrides: Sequence[str] = ()) -> float:
     """Seconds per run-epoch of ours, a run on each worker at once."""
     started = time.perf_counter()
-    for call in [worker.begin(arms.ours, epochs) for worker in workers]:
+    for call in [worker.begin(arms.ours, epochs, 1, overrides) for worker in workers]:
         call.result()
     return (time.perf_counter() - started) / (epochs * len(workers))
 
@@ -396,18 +396,10 @@ def reproducing() -> list[Line]:
     """How long each exercise takes on two cores."""
     say("The exercises' run-epochs, at what an epoch of each kind takes on two workers at once")
     with workers(1, 1) as both:
-        for worker in both:
-            warm_up(worker)
 
         def run_epoch(kind: reproduce.Kind) -> float:
-            def side_by_side(epochs: int) -> float:
-                started = time.perf_counter()
-                for call in [worker.begin(arms.ours, epochs, 1, kind) for worker in both]:
-                    call.result()
-                return (time.perf_counter() - started) / (epochs * len(both))
-
-            side_by_side(1)  # loads the images
-            seconds = statistics.median(side_by_side(1) for _ in range(3))
+            side_by_side(both, 1, kind)  # loads the images
+            seconds = statistics.median(side_by_side(both, 1, kind) for _ in range(3))
             say(f"  {seconds:.3f} {EPOCH}: {' '.join(kind)}")
             return seconds
 
