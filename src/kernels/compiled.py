@@ -13,6 +13,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import tempfile
 from ctypes import CDLL, c_float, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -109,10 +110,11 @@ def _compiled() -> Path:
     path = SOURCE.parent / "__pycache__" / f"compiled.{sys.platform}-{platform.machine()}-{digest}.so"
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
-        private = path.with_suffix(f".{os.getpid()}")
-        command = [*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, "-o", str(private), str(SOURCE)]
-        subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_S)
-        private.replace(path)  # whole at once: other processes may be looking for it
+        with tempfile.TemporaryDirectory(dir=path.parent) as private:
+            made = Path(private, path.name)
+            command = [*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, "-o", str(made), str(SOURCE)]
+            subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_S)
+            made.replace(path)  # whole at once: other processes may be looking for it
     return path
 
 
