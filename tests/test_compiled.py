@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from src.config import parse
 from src.data import Dataset
-from src.kernels import compiled
+from src.kernels import compiled, sum_rows
 from src.streams import AT_ONCE, Draws
 from src.training.images import Images
 from src.training.trainer import train
@@ -79,6 +79,25 @@ def test_dropping(key: int, step: int, values: list[float], rate: float) -> None
 
 
 @given(st.data())
+def test_a_hidden_layer(data: st.DataObject) -> None:
+    """Into it and back, beside torch, with the biases' gradients of `sum_rows`."""
+    n, m = data.draw(st.integers(1, 300)), data.draw(st.integers(2, 40))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    z, delta, b = (torch.randn(shape, generator=generator) for shape in ((n, m), (n, m), (m,)))
+    for tensor in (z, delta):
+        row, column = data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, m - 1))
+        tensor[row, column] = data.draw(NUMBERS)
+    activations = (z + b).relu()
+    gradient, sums, passes = torch.where(activations <= 0, 0.0, delta), torch.empty(m), compiled.passes()
+    assert passes is not None
+    passes.add_relu_(z, b)
+    assert torch.equal(bits(z), bits(activations))
+    passes.relu_backward_(delta, z, sums)
+    assert torch.equal(bits(delta), bits(gradient))
+    assert torch.equal(bits(sums), bits(sum_rows(gradient, torch.empty(m))))
+
+
+@given(st.data())
 def test_batches(data: st.DataObject) -> None:
     features, images = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 20))
     index = torch.tensor(data.draw(st.lists(st.integers(0, images - 1), min_size=1, max_size=30)))
@@ -98,9 +117,12 @@ def test_images_of_any_kind_are_cut_alike(digits: Dataset, kind: torch.dtype) ->
     assert torch.equal(images.batch(index), digits.train_images[index].to(torch.float32) / digits.scale)
 
 
-@pytest.mark.parametrize("noise", ["dropout", "gaussian", "dropconnect_example"])
-def test_a_run_is_the_same_with_and_without_it(compose: Compose, digits: Dataset, noise: str) -> None:
-    run = parse(compose("data=digits", f"noise={noise}", "epochs=2", "model.hidden1=32"))
+@pytest.mark.parametrize("units", [32, 1])
+@pytest.mark.parametrize("noise", ["dropout", "gaussian", "dropconnect", "dropconnect_example", "tangent"])
+def test_a_run_is_the_same_with_and_without_it(
+    compose: Compose, digits: Dataset, noise: str, units: int
+) -> None:
+    run = parse(compose("data=digits", f"noise={noise}", "epochs=2", f"model.hidden1={units}"))
 
     def rows() -> list[Any]:
         reported: list[Any] = []
@@ -165,6 +187,9 @@ def test_a_folder_that_cannot_be_written_to(elsewhere: Path) -> None:
         ("/ scale", "* (1 / scale)"),
         ("< threshold", "<= threshold"),
         ("void keep(", "void kept("),
+        ("sum < 0 ? 0", "sum < -1 ? 0"),
+        ("active[j] <= 0", "active[j] < 0"),
+        ("sums[j] += passed", "sums[j] += delta[j] * 1.0000001f"),
     ],
 )
 def test_other_numbers_are_not_taken(elsewhere: Path, part: str, other: str) -> None:

@@ -145,6 +145,19 @@ def multiply(out: Tensor, left: Tensor, right: Tensor, beta: float = 0.0, alpha:
     return _on_cpu(out, left, right, beta, alpha)
 
 
+def sum_rows(rows: Tensor, out: Tensor) -> Tensor:
+    """out ← the sum over the rows, of one run on a CPU one after the other, as `compiled` has it: the same numbers.
+
+    Args:
+        rows: (n, m) or (R, n, m).
+        out: (m,) or (R, m).
+    """
+    if rows.dim() == 3 or rows.device.type != "cpu":
+        return torch.sum(rows, -2, out=out)
+    np.add.reduce(rows.numpy(), axis=0, out=out.numpy())
+    return out
+
+
 def _by_torch(out: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> Tensor:
     return torch.addmm(out, left, right, beta=beta, alpha=alpha, out=out)
 

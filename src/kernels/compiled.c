@@ -3,6 +3,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Compiled for wider registers, too, which a processor takes where it has them; no number depends on it. */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
 enum {
     WORDS = 4,                     /* of a counter, 64 bits each */
     NUMBERS = 16,                  /* of a counter, 16 bits each, lowest first */
@@ -37,7 +44,7 @@ void philox(uint64_t *out, size_t blocks, uint64_t k0, uint64_t k1, uint64_t ste
 }
 
 /* 1 where the next 16-bit number is below the threshold, else 0. */
-void keep(uint8_t *out, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, uint32_t threshold)
+WIDE void keep(uint8_t *out, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, uint32_t threshold)
 {
     Drawn drawn;
     for (size_t first = 0; first < count; first += AT_ONCE, start += BLOCKS) {
@@ -49,7 +56,7 @@ void keep(uint8_t *out, size_t count, uint64_t k0, uint64_t k1, uint64_t step, u
 }
 
 /* h = h * keep * scale. */
-void drop(float *h, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, uint32_t threshold,
+WIDE void drop(float *h, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, uint32_t threshold,
           float scale)
 {
     uint8_t kept[AT_ONCE]; /* a step of its own, or the compiler branches at each number */
@@ -61,8 +68,31 @@ void drop(float *h, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint6
     }
 }
 
+/* z = ReLU(z + b), rows of so many units; a NaN passes. */
+WIDE void add_relu(float *z, const float *b, size_t count, size_t units)
+{
+    for (size_t i = 0; i < count; i++, z += units)
+        for (size_t j = 0; j < units; j++) {
+            float sum = z[j] + b[j];
+            z[j] = sum < 0 ? 0 : sum;
+        }
+}
+
+/* delta = delta where a unit is active, else 0; sums = its sum over the rows, one after the other. */
+WIDE void relu_backward(float *delta, const float *active, float *sums, size_t count, size_t units)
+{
+    for (size_t j = 0; j < units; j++)
+        sums[j] = 0;
+    for (size_t i = 0; i < count; i++, delta += units, active += units)
+        for (size_t j = 0; j < units; j++) {
+            float passed = active[j] <= 0 ? 0 : delta[j];
+            delta[j] = passed;
+            sums[j] += passed;
+        }
+}
+
 /* out[i] = images[index[i]] / scale, rows of so many features. */
-void batch(float *out, const uint8_t *images, const int64_t *index, size_t count, size_t features, float scale)
+WIDE void batch(float *out, const uint8_t *images, const int64_t *index, size_t count, size_t features, float scale)
 {
     for (size_t i = 0; i < count; i++, out += features) {
         const uint8_t *image = images + (size_t)index[i] * features;

@@ -38,6 +38,8 @@ _ARGUMENTS = {
     "philox": (c_void_p, c_size_t, *_COUNTER),
     "keep": (c_void_p, c_size_t, *_COUNTER, c_uint32),
     "drop": (c_void_p, c_size_t, *_COUNTER, c_uint32, c_float),
+    "add_relu": (c_void_p, c_void_p, c_size_t, c_size_t),
+    "relu_backward": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t),
     "batch": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t, c_float),
 }
 
@@ -73,6 +75,17 @@ class Passes:
         """h ← h · keep · scale in place; float32."""
         _check(h, torch.float32)
         self._library.drop(h.data_ptr(), h.numel(), *at, threshold, scale)
+
+    def add_relu_(self, z: Tensor, b: Tensor) -> None:
+        """z ← ReLU(z + b) in place; (n, m) and (m,), float32."""
+        _check(z, torch.float32)
+        self._library.add_relu(z.data_ptr(), b.data_ptr(), *z.shape)
+
+    def relu_backward_(self, delta: Tensor, active: Tensor, sums: Tensor) -> None:
+        """delta ← 0 where `active` is not above 0, in place; sums ← its sum over the rows; (n, m) and (m,)."""
+        _check(delta, torch.float32)
+        _check(active, torch.float32)
+        self._library.relu_backward(delta.data_ptr(), active.data_ptr(), sums.data_ptr(), *delta.shape)
 
     def batch(self, out: Tensor, images: Tensor, index: Tensor, scale: float) -> None:
         """out ← images[index] / scale.
@@ -131,6 +144,16 @@ def _agrees(passes: Passes) -> bool:
     images, index = torch.arange(256, dtype=torch.uint8).view(4, 64), torch.tensor([3, 0, 2])
     scaled = torch.empty(3, 64)
     dropped = h * right * scale
+    z, delta, b, sums = (
+        h.view(31, 10).clone(),
+        h.view(31, 10).flip(0),
+        torch.linspace(-1, 1, 10),
+        torch.empty(10),
+    )
+    activations = (z + b).relu()
+    gradient = torch.where(activations <= 0, 0.0, delta)
+    passes.add_relu_(z, b)
+    passes.relu_backward_(delta, z, sums)
     passes.keep(kept, at, threshold)
     passes.drop_(h, at, threshold, scale)
     passes.batch(scaled, images, index, 255)
@@ -139,4 +162,7 @@ def _agrees(passes: Passes) -> bool:
         and torch.equal(kept, right.to(torch.uint8))
         and torch.equal(h, dropped)
         and torch.equal(scaled, images[index] / 255)
+        and torch.equal(z, activations)
+        and torch.equal(delta, gradient)
+        and np.array_equal(sums, np.add.accumulate(gradient.numpy())[-1])
     )

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from src.kernels import gpu, multiply
+from src.kernels import compiled, gpu, multiply, sum_rows
 from src.noise import HOOKS, Backward, Site, _trial, pair
 from src.stacks import PLACES, DrawsAt, Stack, learned_views, views
 from src.stacks.objective import gradient_at_logits, repeated
@@ -41,6 +41,7 @@ class MLP(Stack):
         self._scale: Rate = 1.0
         self._descending = self._reaches_input = False
         self._fused = gpu.fused(device)
+        self._passes = compiled.passes() if device.type == "cpu" and len(nets) == 1 else None
 
     def _hold(self, parameters: Tensor) -> None:
         self.parameters, self.gradients = parameters, torch.empty_like(parameters)
@@ -97,6 +98,7 @@ class MLP(Stack):
                 active = z
                 h, into_noise = self._noised(layer, z, rates, draws)
         log_p, delta = gradient_at_logits(z, y, self.noise, self._objective, workspace, scale)
+        torch.sum(delta, -2, out=self.bias_gradients[2])
         for layer, h, into_product, into_noise, active in reversed(tape):
             if into_product:
                 delta = into_product(delta)
@@ -105,14 +107,10 @@ class MLP(Stack):
                 delta = self._affine_backward(layer, h, delta, factor)
             if active is None:  # the input
                 continue
-            if isinstance(into_noise, Tensor) and self._fused:
-                self._fused.relu_backward_(delta, active, into_noise)
-                continue
-            if isinstance(into_noise, Tensor):
-                delta.mul_(into_noise)
-            elif callable(into_noise):
+            if callable(into_noise):
                 delta = into_noise(delta)
-            _threshold_backward(delta, active, 0, grad_input=delta)
+            scales = into_noise if isinstance(into_noise, Tensor) else None
+            self._relu_backward(layer - 1, delta, active, scales)
         if self._reaches_input and callable(into_input):
             into_input(delta)
         return log_p
@@ -127,8 +125,8 @@ class MLP(Stack):
     def hidden(self, x: Tensor, rates: Sequence[Rate] = (), draws: DrawsAt | None = None) -> list[Tensor]:
         with torch.no_grad(), self._probing():
             if draws is None:
-                first = self._evaluate(1, x).relu_()
-                return [first, self._evaluate(2, first).relu_()]
+                first = self._evaluate(1, x)
+                return [first, self._evaluate(2, first)]
             x = x.expand(*self.parameters.shape[:-1], *x.shape[-2:])
             h, layers = self._noised(0, x, rates, draws)[0], []
             for layer in (1, 2):
@@ -151,28 +149,48 @@ class MLP(Stack):
                 site.learning = True
 
     def _evaluate(self, layer: int, x: Tensor) -> Tensor:
-        """x Wᵀ + b in a new tensor; x may be shared by all runs."""
-        W, b = self._transposed[layer - 1], self.biases[layer - 1].unsqueeze(-2)
+        """What `_affine` gives, in a new tensor; x may be shared by all runs."""
+        W = self._transposed[layer - 1]
         x = x.expand(*W.shape[:-2], *x.shape[-2:])
-        return multiply(b.expand(*x.shape[:-1], -1).contiguous(), x, W, beta=1)
+        return self._activate(layer, multiply(x.new_empty(*x.shape[:-1], W.shape[-1]), x, W))
 
     def _affine(self, layer: int, x: Tensor, transposed: Tensor | None = None) -> Tensor:
         """The activations x Wᵀ + b of a layer, a hidden one's after ReLU."""
         W = self._transposed[layer - 1] if transposed is None else transposed
-        out, b = self._workspace(x).outputs[layer - 1], self.biases[layer - 1]
-        if self._fused and layer < 3:
-            activations: Tensor = self._fused.add_relu_(multiply(out, x, W), b)
-            return activations
-        return _activated(layer, multiply(out.copy_(b.unsqueeze(-2)), x, W, beta=1))
+        return self._activate(layer, multiply(self._workspace(x).outputs[layer - 1], x, W))
+
+    def _activate(self, layer: int, z: Tensor) -> Tensor:
+        """z ← z + b, of a hidden layer ReLU(z + b), in place."""
+        b = self.biases[layer - 1]
+        if layer < 3 and self._fused:
+            self._fused.add_relu_(z, b)
+        elif layer < 3 and self._passes:
+            self._passes.add_relu_(z, b)
+        else:
+            _activated(layer, z.add_(b.unsqueeze(-2)))
+        return z
+
+    def _relu_backward(self, layer: int, delta: Tensor, active: Tensor, scales: Tensor | None) -> None:
+        """delta ← delta · scales where a unit is active, else 0, in place; stores the gradient at the biases."""
+        db = self.bias_gradients[layer - 1]
+        if self._fused and scales is not None:
+            torch.sum(self._fused.relu_backward_(delta, active, scales), -2, out=db)
+            return
+        if scales is not None:
+            delta.mul_(scales)
+        if self._passes and delta.is_contiguous() and len(db) > 1:  # numpy adds up a single column in pairs
+            self._passes.relu_backward_(delta, active, db)
+            return
+        _threshold_backward(delta, active, 0, grad_input=delta)
+        sum_rows(delta, db)
 
     def _affine_backward(self, layer: int, x: Tensor, delta: Tensor, factor: float = 1.0) -> Tensor:
         """Learns from delta, the gradient at the layer's output; returns `factor` times that at its input."""
         W = self.weights[layer - 1]
         into = self._into(layer, delta, W, factor)
-        db = torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
         if self._descending:
             multiply(W, delta.mT, x, beta=1)
-            self.biases[layer - 1].add_(db)
+            self.biases[layer - 1].add_(self.bias_gradients[layer - 1])
         else:
             multiply(self.weight_gradients[layer - 1], delta.mT, x)
         return into
@@ -247,7 +265,7 @@ class MLP(Stack):
                 def through_weights(delta: Tensor) -> Tensor:
                     into = self._into(layer, delta, noisy)
                     dW = multiply(self.weight_gradients[layer - 1], delta.mT, x)
-                    db = torch.sum(delta, -2, out=self.bias_gradients[layer - 1])
+                    db = self.bias_gradients[layer - 1]
                     self._learn(layer, to_weight(dW) if to_weight else dW, db)
                     return into
 
