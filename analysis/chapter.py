@@ -196,11 +196,10 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
     given = chapter.source.tables
     of_exercises = [table for name, table in given.items() if name != exercises.BOOK]
     rest = of_exercises or list(given.values())
-    sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
     shared: dict[str, Any] = {
         "small": any(map(is_small, rest)),
         "rests_on": rests_on(rest),
-        "lengths": _lengths(chapter, sections),
+        "lengths": _lengths(chapter),
         "by_name": {section.name: section.facts for section in chapter.sections if section.facts},
         "measures": measures,
         "layer": dropout_layer(),
@@ -210,6 +209,7 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
         "book": given.get(exercises.BOOK),
         "noises": (noises / page.name(page.TEXT, language)).as_posix(),
     }
+    sections = [_said(section, chapter.source.unreadable) for section in chapter.sections]
     for section in sections:
         template = environment.get_template(f"exercises/{section['name']}.md")
         blocks = environment.get_template("exercise.md").blocks | template.blocks
@@ -245,18 +245,14 @@ def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
         "missing": {sweep: lack for sweep, lack in missing.items() if lack},
         "not_run": {name: unreadable.get(name, "") for name in module.SWEEPS if name not in section.tables},
         "commands": [_training(designs[s].command, section.tables.get(s), first) for s in module.SWEEPS],
-        "trained": lengths.trained(section.tables) if read else None,
         "problems": [(table.sweep, problem) for table in read for problem in table.problems],
     }
 
 
-def _lengths(chapter: Chapter, said: Sequence[Mapping[str, Any]]) -> dict[str, lengths.Length]:
-    """Of each exercise that was run, by its name, and under "all" of these and the chapter's own nets together."""
-    trained = {section["name"]: section["trained"] for section in said if section["trained"] is not None}
-    if book := chapter.source.tables.get(exercises.BOOK):
-        trained[exercises.BOOK] = lengths.trained({exercises.BOOK: book})
-    every = pd.concat(trained.values()).drop_duplicates(lengths.TRAINING)
-    return {name: lengths.length(runs) for name, runs in {**trained, "all": every}.items()}
+def _lengths(chapter: Chapter) -> dict[str, lengths.Length]:
+    """Of each exercise that was run, by its name, and under "all" of every sweep of the report."""
+    read = {section.name: section.tables for section in chapter.sections if section.tables}
+    return {name: lengths.length(of.values()) for name, of in {**read, "all": chapter.source.tables}.items()}
 
 
 def _designs(section: Section) -> dict[str, Design]:

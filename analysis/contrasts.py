@@ -85,6 +85,12 @@ class Result:
         return self.contrast.measure
 
     @property
+    def level(self) -> float:
+        """Nominal, of the interval: of the look that decided, or of one contrast of the family."""
+        look = self.contrast.look
+        return look.level if look else stats.ALPHA / self.family
+
+    @property
     def differences(self) -> Sample:
         """a - b, shape (n,)."""
         return rounded_differences(*self.samples)

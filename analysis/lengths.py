@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,7 +15,7 @@ TRAINING = ["id", "seconds"]
 
 @dataclass(frozen=True)
 class Length:
-    """Of some runs."""
+    """How long some runs took."""
 
     runs: int
     run_epochs: int
@@ -23,17 +23,12 @@ class Length:
     """Runs and their seconds by the kind of device: those of a CPU and of a GPU have no common sum."""
 
 
-def trained(read: Mapping[str, Table]) -> pd.DataFrame:
-    """Every training of some sweeps once, with its kind of device in a column kind."""
-    runs = pd.concat([table.runs for table in read.values()])
+def length(read: Iterable[Table]) -> Length:
+    """Of the runs of some tables, each training once."""
+    runs = pd.concat([table.runs for table in read], ignore_index=True).drop_duplicates(TRAINING)
     kinds = runs["device"].fillna("").astype(str).str.partition(" ")[0]
-    return runs.assign(kind=kinds).drop_duplicates(TRAINING)
-
-
-def length(runs: pd.DataFrame) -> Length:
-    """Of these runs, as `trained` gives them."""
     return Length(
         runs=len(runs),
         run_epochs=int(runs["epochs"].sum()),
-        times={kind: (len(of), float(of["seconds"].sum())) for kind, of in runs.groupby("kind")},
+        times={kind: (len(of), float(of["seconds"].sum())) for kind, of in runs.groupby(kinds)},
     )

@@ -28,6 +28,8 @@ from src.runs.broken import CLASSES, broke_down
 from src.stats import Summary, summarise
 
 SHOWN = (measures.VAL_ACC, measures.VAL_LOSS, measures.TEST_ECE)
+GUARDS = ("none", REFERENCE, "dropout_clone")
+"""What the noises are held against, and which is not ranked with them."""
 IMAGES = "images"
 """The family that knows what the input shows: augmentation."""
 FAMILIES = {
@@ -39,9 +41,9 @@ FAMILIES = {
     IMAGES: ("dropblock", "neighbours", "tangent"),
 }
 PIXEL_RATES = {"neighbours": "noise.pixel_rate", "tangent": "noise.input_rate"}
-"""Of the images' noises, the rate at which dropout drops pixels beside; of others none are."""
+"""Of the noises that know the image, the key of the rate at which they drop pixels; the others drop none."""
 EXAMPLE, EXAMPLE_SWEEP = "dropconnect_example", "drop_weights_test"
-"""A noise that is too slow for the race, and where it trains beside dropout."""
+"""A noise that is too slow for the race, and the sweep that trains it and dropout."""
 RUN = ["arm", "seed", "budget"]
 """What tells a run of the race from all others."""
 
@@ -96,7 +98,7 @@ class Winner:
 
 
 def table_of(folder: Path) -> pd.DataFrame:
-    """The runs of all parts there are: noise, the other keys, seed, what the race tells, part, arm and device.
+    """The runs of all parts there are: noise, the other keys, seed, what the race records, part, arm and device.
 
     Raises:
         InputError: if there is none, or `_check` finds a row that contradicts another.
@@ -122,17 +124,19 @@ def table_of(folder: Path) -> pd.DataFrame:
 
 
 def _check(table: pd.DataFrame) -> None:
-    """Raises InputError for a budget that there is not, for two runs of one setting, seed and budget with other
-    numbers, and for runs at equal steps that have fewer or more epochs than most: no row is dropped in silence."""
+    """Raises InputError for an unknown budget, a run at equal steps with fewer or more epochs than most, and two
+    runs of one setting, seed and budget with different numbers: no row is dropped in silence."""
 
     def refuse(rows: pd.DataFrame, why: str) -> None:
-        for row in rows.head(1).to_dict("records"):
+        if len(rows):
+            row = rows.iloc[0]
             which = " ".join(f"{key}={row[key]}" for key in ("seed", "budget", "epochs"))
             raise InputError(f"{row['part']}.csv: {row['arm']} {which}: {why}")
 
     refuse(table[~table["budget"].isin([STEPS, TIME])], f"{STEPS} or {TIME} is right for budget")
     steps = table[table["budget"] == STEPS]
-    for epochs in steps["epochs"].mode().head(1):
+    if len(steps):
+        epochs = steps["epochs"].mode()[0]
         why = f"{epochs:.0f} epochs are right, as of most runs at equal steps, or budget={TIME}"
         refuse(steps[steps["epochs"] != epochs], why)
     numbers = ["epochs", "state", *(key for key in table if key.rpartition("_")[2] in ("acc", "loss", "ece"))]
@@ -142,7 +146,7 @@ def _check(table: pd.DataFrame) -> None:
 
 
 def _check_time(again: pd.DataFrame, epochs: int, ratios: Mapping[str, float]) -> None:
-    """Raises InputError where a run at equal time has other epochs than the ratios give."""
+    """Raises InputError where a run at equal time does not have the epochs that the ratios give."""
     for row in again[["part", "arm", "noise", "epochs"]].drop_duplicates().to_dict("records"):
         slower = race.slowness(ratios, row["noise"])
         right = row["epochs"] if slower is None else race.at_equal_time(epochs, slower)
@@ -182,8 +186,9 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: no table has {REFERENCE}, which all others are compared with")
     others = [winner for winner in raced if winner is not reference]
     results = {m: described(_contrast(w, w.rows, reference.rows, m) for w in others) for m in SHOWN}
+    accuracy = results[measures.VAL_ACC]
     # over common seeds: one with fewer of them may have had the easier ones
-    ahead = {r.contrast.a: r.paired.difference for r in results[measures.VAL_ACC]}
+    ahead = {r.contrast.a: r.paired.difference for r in accuracy}
     # augmentation stands apart, behind all that are ranked
     places = {winner.noise: (winner.apart, -ahead.get(winner.noise, 0.0)) for winner in raced}
     raced.sort(key=lambda winner: places[winner.noise])
@@ -195,20 +200,29 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     dropout = steps[steps["noise"] == REFERENCE]
     planned = {arm["noise"] for part in parts() for arm, _ in design.read(part).runs}
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
-    kept = folder.parent
+    same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
+    again = described(_contrast(w, w.again, reference.rows, measures.VAL_ACC) for w in others)
+    at_equal_time = [*again, *(r for r in accuracy if r.contrast.a in same_time)]
+    contestants = [r for r in accuracy if r.contrast.a not in GUARDS]
+    ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
+    theirs = {winner.noise for winner in raced} - {*GUARDS} - {r.contrast.a for r in ours}
+    tested = _tested(folder.parent)
+    apart = [winner for winner in raced if winner.apart]
     return {
         "raced": raced,
         "dropout": reference,
         "results": results,
-        "control": described(
-            _contrast(w, w.rows, _control(w, dropout), measures.VAL_ACC) for w in others if w.apart
-        ),
-        "control_of": {w.noise: runs.arm_name(_control_setting(w)) for w in others if w.apart},
+        "others": contestants,
+        "ranked": [r for r in contestants if r.contrast.a not in FAMILIES[IMAGES]],
+        "apart": apart,
+        "faster": [r for r in at_equal_time if r.contrast.a not in GUARDS and r.paired.difference > 0],
+        "control": described(_contrast(w, w.rows, _control(w, dropout), measures.VAL_ACC) for w in apart),
+        "control_of": {w.noise: runs.arm_name(_control_setting(w)) for w in apart},
         "averaged": described(_contrast(w, w.rows, reference.rows, measures.EMA_VAL_ACC) for w in others),
         "averaging": described(_averaging(w) for w in raced if w.noise in ("none", REFERENCE)),
-        "again": described(_contrast(w, w.again, reference.rows, measures.VAL_ACC) for w in others),
+        "again": again,
         "slower": slower,
-        "same_time": [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)],
+        "same_time": same_time,
         "timed_on": race.timed_on(folder / RATIOS),
         "regime": design.read(next(iter(parts()))).fixed,
         "epochs": epochs,
@@ -220,21 +234,19 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "parts": table.groupby(["part", "device"], as_index=False)
         .agg(noises=("noise", "unique"), runs=("seed", "size"), seconds=("seconds", "sum"))
         .to_dict("records"),
-        "ours": sorted(
-            (r for r in results[measures.VAL_ACC] if said(r.contrast.a)["source"] == "ours"),
-            key=lambda r: -r.paired.difference,
-        ),
-        "tested": _tested(kept),
-        "example": _example_cost(kept),
+        "ours": sorted(ours, key=lambda r: -r.paired.difference),
+        "tested": tested,
+        "beside_ours": [(images, r) for images, of in tested if images for r in of if r.contrast.a in theirs],
+        "example": _example_cost(folder.parent),
         "families": FAMILIES,
         "measures": measures,
-        "said": said,
+        "description": description,
         "root": Path(os.path.relpath(REPOSITORY, to)).as_posix(),
     }
 
 
 def _rungs(steps: pd.DataFrame) -> tuple[int, int, int]:
-    """Seeds of a setting that went on least and most often, and of how many settings of a noise the latter are."""
+    """The fewest and the most seeds of a setting, and the most settings of one noise that have the latter."""
     seeds = steps.groupby(["noise", "arm"])["seed"].nunique()
     return int(seeds.min()), int(seeds.max()), int((seeds == seeds.max()).groupby("noise").sum().max())
 
@@ -251,8 +263,8 @@ def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
 
 
 def _example_cost(kept: Path) -> tuple[float, str] | None:
-    """What a run of exercise 6 with a mask on the weights for each example takes over one with dropout, evaluation
-    included, and on what; None without its table."""
+    """Ratio of the times of a run of exercise 6 with `EXAMPLE` and one with dropout, evaluation included, and the
+    device; None without its table."""
     if not (kept / f"{EXAMPLE_SWEEP}.json").exists():
         return None
     table = tables.load(kept, EXAMPLE_SWEEP)
@@ -275,7 +287,7 @@ def _averaging(winner: Winner) -> Contrast:
 
 
 def _control_setting(winner: Winner) -> dict[str, Any]:
-    """The rates that the noise has beside what it does to the image, which are its control's."""
+    """The noise's own rates of dropping, without what it does to the image."""
     rates = {key: winner.setting[key] for key in RATES if key in winner.setting}
     return {**rates, "noise.input_rate": winner.setting.get(PIXEL_RATES.get(winner.noise, ""), 0)}
 
@@ -286,7 +298,7 @@ def _control(winner: Winner, dropout: pd.DataFrame) -> pd.DataFrame:
     return dropout[(dropout[[*rates]] == pd.Series(rates)).all(axis=1)].drop_duplicates("seed")
 
 
-def said(noise: str) -> dict[str, str]:
+def description(noise: str) -> dict[str, str]:
     """What the noise's file says of it: in words, and its source."""
     module = ast.parse((REPOSITORY / "src" / "noise" / f"{noise}.py").read_text(encoding="utf-8"))
     (of,) = [node for node in module.body if isinstance(node, ast.ClassDef)]

@@ -83,11 +83,6 @@ def recorded(runs: pd.DataFrame) -> dict[str, Any]:
     return {**texts, **numbers, "seconds": float(runs["seconds"].sum())}
 
 
-def percent(share: float) -> str:
-    """ "0.39%"."""
-    return f"{share:.2%}"
-
-
 def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -218,7 +213,6 @@ class Phrases:
             "p": p_value,
             "correlation": correlation,
             "count": count,
-            "percent": percent,
             "duration": duration,
         }
         return {name: getattr(self, name) for name in names.split()} | wordless

@@ -96,12 +96,12 @@ def read_ratios(path: Path) -> dict[str, float] | None:
 
 
 def timed_on(path: Path) -> list[str]:
-    """Machines and days on which the ratios were measured; none where the table does not tell, or is not there."""
+    """Machines and days of the measurement; none where the table lacks them, or is not there."""
     table = pd.read_csv(path) if path.exists() else pd.DataFrame()
     if not {"machine", "date"} <= {*table}:
         return []
-    told = table[["machine", "date"]].dropna().itertuples(index=False)
-    return sorted({f"{machine}, {date}" for machine, date in told})
+    rows = table[["machine", "date"]].dropna().itertuples(index=False)
+    return sorted({f"{machine}, {date}" for machine, date in rows})
 
 
 def check(sweep: str, trim: Sequence[str]) -> None:
@@ -146,7 +146,7 @@ def slowness(ratios: Mapping[str, float] | None, noise: str) -> float | None:
 
 
 def at_equal_time(epochs: int, slower: float) -> int:
-    """Epochs that take as long as so many with dropout."""
+    """Epochs of a noise that take as long as these with dropout."""
     return max(1, round(epochs / slower))
 
 

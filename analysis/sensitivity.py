@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.contrasts import Arms, Contrast, Result, Sample, Values, by_seed, described, rows_of, with_gaps
 from src import stats
-from src.stats import common_seeds, paired, rounded_differences
+from src.stats import common_seeds, rounded_differences
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,10 @@ def sensitivity(
         return None
     words: dict[str, str] = {}
     verdict, measure, margin = result.verdict.word, result.measure, result.margin
-    higher, look = measure.sign > 0, result.contrast.look
-    level = look.level if look else stats.ALPHA / result.family
+    higher, look, level = measure.sign > 0, result.contrast.look, result.level
 
     def word(first: Sample, second: Sample) -> str:
-        comparison = paired(first, second, level)
-        p = None if comparison.p is None else comparison.p * stats.ALPHA / level
-        return stats.judge(comparison.interval, p, margin, higher).word
+        return stats.judged_at(first, second, level, margin, higher)[1].word
 
     def values(name: str, epochs: int, whole: bool) -> Values:
         assert arms is not None

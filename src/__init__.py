@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """While much is imported: that makes no garbage, and to look for it, now or later, takes a tenth of it."""
+    """For many imports: they make no garbage, and looking for it, then or later, takes a tenth of their time."""
     gc.disable()
     try:
         yield

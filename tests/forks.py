@@ -31,7 +31,7 @@ from typing import Any
 
 LIBRARIES = (
     "torch", "sklearn.datasets", "sklearn.model_selection", "pandas", "seaborn", "scipy.stats",
-    "statsmodels.stats.multitest", "matplotlib.pyplot", "rich.progress", "rich.table", "rich.live", "jinja2",
+    "matplotlib.pyplot", "rich.progress", "rich.table", "rich.live", "jinja2",
     "markdown_it", "psutil", "filelock", "threadpoolctl", "yaml", "hydra.main", "hydra._internal.hydra",
     "hydra._internal.utils", "hydra._internal.config_loader_impl", "hydra._internal.core_plugins.basic_launcher",
     "hydra.core.override_parser.overrides_parser", "loky.process_executor", "loky.backend.popen_loky_posix",

@@ -71,15 +71,15 @@ def test_the_readmes_answers_are_the_reports(readme: str, report: str) -> None:
     assert [number for number, _ in rows] == [section[0] for section in sections] == list("1234567")
     for (_, row), section in zip(rows, sections, strict=True):
         title, answer, verdict = row.split(" | ")
-        opened = re.findall(r"^\*\*(?:Answer\.|答案。|How sure\.|有多确定。).*", section, flags=re.M)
-        assert len(opened) == 2
-        numbers = re.findall(r"[-+]?\d+\.\d+", " ".join(opened))
+        paragraphs = re.findall(r"^\*\*(?:Answer\.|答案。|How sure\.|有多确定。).*", section, flags=re.M)
+        assert len(paragraphs) == 2
+        numbers = re.findall(r"[-+]?\d+\.\d+", " ".join(paragraphs))
         for number in re.findall(r"-?\d+\.\d+", answer):
             assert number in numbers or f"+{number}" in numbers, (title, number)
-        seeds = re.findall(r"(\d+) common seeds|共同的种子 (\d+) 个", opened[1])
-        said = re.findall(r"\((\d+) seeds\)|（(\d+) 个种子）", answer)
-        assert said and [*map(max, said)] == [*map(max, seeds)], title
-        assert re.search(r'<span class="badge.*?">(.*?)</span>', opened[0]).group(1) == verdict, title  # type: ignore[union-attr]
+        seeds = re.findall(r"(\d+) common seeds|共同的种子 (\d+) 个", paragraphs[1])
+        answered = re.findall(r"\((\d+) seeds\)|（(\d+) 个种子）", answer)
+        assert answered and [*map(max, answered)] == [*map(max, seeds)], title
+        assert re.search(r'<span class="badge.*?">(.*?)</span>', paragraphs[0]).group(1) == verdict, title  # type: ignore[union-attr]
 
 
 def test_both_readmes_say_the_same() -> None:

@@ -543,13 +543,5 @@ def test_the_command_begins_without_heavy_imports() -> None:
 
 def test_a_single_run_imports_no_more_than_it_needs(single: Single) -> None:
     assert {"src.sweeping.single", "torch"} <= single.imported
-    heavy = {
-        "torchvision",
-        "torchvision.models",
-        "pandas",
-        "seaborn",
-        "sklearn",
-        "statsmodels",
-        "torch._dynamo",
-    }
+    heavy = {"torchvision", "torchvision.models", "pandas", "seaborn", "sklearn", "torch._dynamo"}
     assert not single.imported & heavy

@@ -75,7 +75,7 @@ class Facts:
     verdict: str = ""
     """Name of the rule that holds."""
     sensitivity: Sensitivity | None = None
-    """Of the first primary result."""
+    """Of `lead`."""
     arms: Sequence[ArmStats] = ()
     described: Sequence[Result] = ()
     """What is shown and not judged."""
@@ -88,18 +88,18 @@ class Facts:
 
     @property
     def leading(self) -> Sequence[Result]:
-        """What is judged, with that in front of which the sensitivity is told."""
+        """What is judged, the one first whose sensitivity and power are shown."""
         return self.primary
 
     @property
     def lead(self) -> Result:
-        """What the sensitivity is told of."""
+        """The first of `leading`, or of what is judged where that is empty."""
         return next(iter(self.leading), self.first)
 
     @property
     def powered(self) -> int | None:
-        """Seeds with which one paired t-test sees a true difference of the margin, see `powered_seeds`, at the SD
-        of the differences; None where they do not vary."""
+        """`powered_seeds` for a true difference of the margin, at the SD of the differences; None where they do not
+        vary."""
         sd, margin = self.lead.paired.sd, self.lead.margin
         return powered_seeds(sd, margin) if sd and margin else None
 

@@ -19,7 +19,7 @@ from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised
 from analysis.measures import Measure
 from analysis.phrases import named
 from analysis.tables import Tables
-from src.stats import ALPHA, BETTER, WORSE, common_seeds, judge, paired
+from src.stats import ALPHA, BETTER, WORSE, common_seeds, judged_at
 
 NUMBER = 7
 SWEEPS = ALL, FEW, CONTROL = ("new_noise", "new_noise_5000", "new_noise_control")
@@ -29,7 +29,6 @@ SAME_RATES = "dropout_same_rates"
 GUARDS = (NONE, CLONE, SAME_RATES)
 RACE = "new_noise_race"
 """What chose the settings on validation images."""
-SOUND = "sound runs"
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 
 RULES = (
@@ -66,8 +65,8 @@ class ContestFacts(Facts):
     """In the small training set."""
     positive: Result | None = None
     """The positive control: dropout minus no noise, which has settings of its own, judged by that sweep's block."""
-    alike: Sequence[Result] = ()
-    """What the sweep's block does not declare, judged as its noise was, see `_alike`."""
+    undeclared: Sequence[Result] = ()
+    """What the sweep's block does not declare, judged as the noise was against dropout, see `_undeclared`."""
     devices: Mapping[str, Mapping[str, int]]
     """Of each arm its runs by the device they were trained on."""
 
@@ -82,10 +81,11 @@ class ContestFacts(Facts):
     @property
     def beyond_rates(self) -> Result | None:
         """Of the best noise: its difference to dropout with its own settings."""
-        return self._alike(self.others[0].contrast.a, SAME_RATES, self.first.measure) if self.others else None
+        return self._against(SAME_RATES, self.others[0].contrast.a) if self.others else None
 
-    def _alike(self, noise: str, reference: str, measure: Measure) -> Result | None:
-        return pick(self.alike, a=noise, b=reference, measure=measure, setting=("test",))
+    def _against(self, reference: str, noise: str, measure: Measure = JUDGED[0]) -> Result | None:
+        """What the block does not declare of these two arms, on all runs."""
+        return pick(self.undeclared, a=noise, b=reference, measure=measure, setting=("test",))
 
     @property
     def others(self) -> Sequence[Result]:
@@ -104,7 +104,7 @@ class ContestFacts(Facts):
     def winners(self) -> Sequence[Result]:
         """Better than dropout, and than its clone at the same level."""
         better = [r for r in self.others if word(r) == BETTER]
-        clones = [self._alike(r.contrast.a, CLONE, r.measure) for r in better]
+        clones = [self._against(CLONE, r.contrast.a) for r in better]
         return [r for r, clone in zip(better, clones, strict=True) if clone is None or clone.gain > 0]
 
     @property
@@ -119,8 +119,8 @@ class ContestFacts(Facts):
         """The counts of an arm of which runs diverged or broke down; None where all went well."""
         return next((arm for arm in self.bad if arm.name == noise), None)
 
-    def unsteadier(self, noise: str) -> float | None:
-        """p of as many runs going wrong with this noise as with dropout, two-sided (Fisher's exact test); None
+    def p_of_bad(self, noise: str) -> float | None:
+        """Two-sided p-value (Fisher's exact test) of more runs going wrong with this noise than with dropout; None
         where no more of them did."""
         counts = {arm.name: (arm.bad, arm.planned - arm.bad) for arm in self.arms}
         if not {noise, DROPOUT} <= counts.keys() or counts[noise][0] <= counts[DROPOUT][0]:
@@ -130,13 +130,13 @@ class ContestFacts(Facts):
     @property
     def steadies(self) -> bool:
         """Whether more runs went wrong without noise than with dropout, at 5%."""
-        p = self.unsteadier(NONE)
+        p = self.p_of_bad(NONE)
         return p is not None and p < ALPHA
 
-    def beaten(self, measure: Measure) -> Sequence[str]:
+    def better_in(self, measure: Measure) -> Sequence[str]:
         """Noises that are better in this measure than dropout and its clone, by what the block does not declare."""
         noises = [r.contrast.a for r in self.others]
-        results = {noise: [self._alike(noise, of, measure) for of in (DROPOUT, CLONE)] for noise in noises}
+        results = {noise: [self._against(of, noise, measure) for of in (DROPOUT, CLONE)] for noise in noises}
         return [noise for noise, of in results.items() if all(r is not None and r.gain > 0 for r in of)]
 
     @property
@@ -165,37 +165,36 @@ def analyse(tables: Tables) -> ContestFacts:
         few=few,
         images=promised(FEW)[0].fixed["data.train"],
         positive=control[0] if control else None,
+        undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
         devices={name: _devices(arms, name) for name in arms.named},
     )
-    facts = replace(facts, alike=[alike for result in facts.others for alike in _alike(arms, result)])
     return decided(RULES, facts, arms, _on_splits(facts.others))
 
 
-def _alike(arms: Arms, result: Result) -> Iterator[Result]:
-    """A noise against dropout, its clone and dropout with its settings, also on sound runs, and in cross-entropy
-    and calibration: over the seeds and at the level of the look at `result`, its difference to dropout. Only the
+def _undeclared(arms: Arms, result: Result) -> Iterator[Result]:
+    """A noise against dropout, its clone and dropout with its settings, on sound runs alone, and in cross-entropy
+    and calibration: over the seeds and at the level of `result`, its declared difference to dropout. Only the
     declared measure has a margin."""
-    noise, look = result.contrast.a, result.contrast.look
-    level = look.level if look else ALPHA / result.family
+    noise = result.contrast.a
     sound = Arms(arms.table.without(arms.broken), arms.named)
     contrasts = [
         *(arms.contrast(noise, of, result.measure, "test") for of in (CLONE, SAME_RATES)),
-        *(sound.contrast(noise, of, result.measure, "test", SOUND) for of in (DROPOUT, CLONE)),
+        *(sound.contrast(noise, of, result.measure, "test", "sound runs") for of in (DROPOUT, CLONE)),
         *(arms.contrast(noise, of, measure, "test") for measure in JUDGED[1:] for of in (DROPOUT, CLONE)),
     ]
     for contrast in contrasts:
-        sides = ({s: of[s] for s in of if look is None or s in look.seeds} for of in contrast.sides)
-        samples = common_seeds(*sides)
-        if not len(samples[0]):
-            continue
-        comparison = paired(*samples, alpha=level)
-        p = None if comparison.p is None else min(1.0, comparison.p * ALPHA / level)
-        margin = result.margin if contrast.measure is result.measure else None
-        verdict = judge(comparison.interval, p, margin or 0.0, contrast.measure.sign > 0)
-        yield Result(replace(contrast, look=None), samples, replace(comparison, p=p), p, 1, margin, verdict)
+        measure = contrast.measure
+        margin = result.margin if measure is result.measure else None
+        # the look itself is left out: the sweep did not take it at this contrast
+        contrast = replace(contrast.looked_at(result.contrast.look), look=None)
+        samples = common_seeds(*contrast.sides)
+        if len(samples[0]):
+            comparison, verdict = judged_at(*samples, result.level, margin or 0.0, measure.sign > 0)
+            yield Result(contrast, samples, comparison, comparison.p, 1, margin, verdict)
 
 
 def _devices(arms: Arms, name: str) -> dict[str, int]:
+    """An arm's runs by the device they were trained on."""
     runs = arms.table.runs
     return runs[runs["id"].isin(arms.rows(name)["id"])]["device"].value_counts().to_dict()
 

@@ -13,10 +13,10 @@
 enum {
     WORDS = 4,                     /* of a counter, 64 bits each */
     NUMBERS = 16,                  /* of a counter, 16 bits each, lowest first */
-    BLOCKS = 16,                   /* counters that are drawn at once: their numbers stay in the nearest cache */
+    BLOCKS = 16,                   /* counters drawn at once: their numbers stay in the nearest cache */
     AT_ONCE = BLOCKS * NUMBERS,
-    AHEAD = 2,                     /* images that are asked for before they are needed */
-    LINE = 64                      /* bytes of a line of a cache */
+    AHEAD = 2,                     /* images by which the cache is filled before they are read */
+    LINE = 64                      /* of the cache, in bytes */
 };
 
 typedef union {
@@ -59,7 +59,7 @@ WIDE void keep(uint8_t *out, size_t count, uint64_t k0, uint64_t k1, uint64_t st
 WIDE void drop(float *h, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, uint32_t threshold,
           float scale)
 {
-    uint8_t kept[AT_ONCE]; /* a step of its own, or the compiler branches at each number */
+    uint8_t kept[AT_ONCE]; /* in one loop with the product the compiler would branch at each number */
     for (size_t first = 0; first < count; first += AT_ONCE, start += BLOCKS) {
         size_t part = count - first < AT_ONCE ? count - first : AT_ONCE;
         keep(kept, AT_ONCE, k0, k1, step, start, threshold);

@@ -1,4 +1,4 @@
-"""What a CPU does in one pass over its memory, and numpy and torch in several: random numbers, masks, batches.
+"""Random numbers, masks and batches on a CPU in one pass over the memory, where numpy and torch take several.
 
 The machine's own C compiler compiles `compiled.c` once, in a quarter of a second. Its numbers are numpy's and
 torch's to the last bit, which each process checks: without a compiler a run takes longer, and nothing else changes.
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_suffix(".c")
 
 FLAGS = ("-O3", "-ffp-contract=off", "-fPIC", "-shared")
-"""Not for this processor alone: nodes of several kinds may share a folder. No product and sum in one rounding."""
+"""No -march=native: nodes with other processors may share the folder. No product and sum in one rounding."""
 
 COMPILE_S = 60
 """Longest wait for the compiler; seconds."""
@@ -43,12 +43,8 @@ _ARGUMENTS = {
     "batch": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t, c_float),
 }
 
-Place = tuple[int, int, int, int]
-"""Where in a stream to begin: the key's two words, the step, and the counters of this step that are used up."""
-
-
-def place(key: int, step: int, start: int) -> Place:
-    return key & (2**64 - 1), key >> 64, step, start
+Place = tuple[int, int, int]
+"""Where to draw: a stream's key of 128 bits, the step, and how many counters of this step are used up."""
 
 
 class Passes:
@@ -63,28 +59,29 @@ class Passes:
     def words(self, count: int, at: Place) -> np.ndarray:
         """The next 64-bit words, a multiple of four: (count,) uint64."""
         out = np.empty(count, np.uint64)
-        self._library.philox(out.ctypes.data, count // 4, *at)
+        self._library.philox(out.ctypes.data, count // 4, *_counter(at))
         return out
 
     def keep(self, out: Tensor, at: Place, threshold: int) -> None:
         """out ← 1 where the next 16-bit number is below the threshold, else 0; uint8."""
         _check(out, torch.uint8)
-        self._library.keep(out.data_ptr(), out.numel(), *at, threshold)
+        self._library.keep(out.data_ptr(), out.numel(), *_counter(at), threshold)
 
     def drop_(self, h: Tensor, at: Place, threshold: int, scale: float) -> None:
         """h ← h · keep · scale in place; float32."""
         _check(h, torch.float32)
-        self._library.drop(h.data_ptr(), h.numel(), *at, threshold, scale)
+        self._library.drop(h.data_ptr(), h.numel(), *_counter(at), threshold, scale)
 
     def add_relu_(self, z: Tensor, b: Tensor) -> None:
         """z ← ReLU(z + b) in place; (n, m) and (m,), float32."""
-        _check(z, torch.float32)
+        for tensor in (z, b):
+            _check(tensor, torch.float32)
         self._library.add_relu(z.data_ptr(), b.data_ptr(), *z.shape)
 
     def relu_backward_(self, delta: Tensor, active: Tensor, sums: Tensor) -> None:
         """delta ← 0 where `active` is not above 0, in place; sums ← its sum over the rows; (n, m) and (m,)."""
-        _check(delta, torch.float32)
-        _check(active, torch.float32)
+        for tensor in (delta, active, sums):
+            _check(tensor, torch.float32)
         self._library.relu_backward(delta.data_ptr(), active.data_ptr(), sums.data_ptr(), *delta.shape)
 
     def batch(self, out: Tensor, images: Tensor, index: Tensor, scale: float) -> None:
@@ -104,11 +101,17 @@ class Passes:
 def passes() -> Passes | None:
     """The compiled passes; None where they cannot be compiled, or do not give numpy's numbers."""
     try:
-        passes = Passes(CDLL(str(_compiled())))
-    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        loaded = Passes(CDLL(str(_compiled())))
+    except (OSError, AttributeError, ValueError, subprocess.SubprocessError) as error:
         log.debug("masks and batches take longer than they could: %s", error)
         return None
-    return passes if _agrees(passes) else None
+    return loaded if _agrees(loaded) else None
+
+
+def _counter(at: Place) -> tuple[int, int, int, int]:
+    """In words of 64 bits, as the library takes it."""
+    key, step, start = at
+    return key & (2**64 - 1), key >> 64, step, start
 
 
 def _check(tensor: Tensor, dtype: torch.dtype) -> None:
@@ -118,7 +121,7 @@ def _check(tensor: Tensor, dtype: torch.dtype) -> None:
 
 
 def _compiled() -> Path:
-    """The library of this source, beside what Python compiles."""
+    """The library of this source, in the folder of what Python compiles; compiled if it is not there."""
     digest = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
     path = SOURCE.parent / "__pycache__" / f"compiled.{sys.platform}-{platform.machine()}-{digest}.so"
     if not path.is_file():
@@ -133,35 +136,28 @@ def _compiled() -> Path:
 
 def _agrees(passes: Passes) -> bool:
     """Whether each pass gives what numpy and torch give."""
-    at, words = (
-        place(2**100 + 3, 5, 7),
-        np.random.Philox(key=2**100 + 3, counter=(5 << 64) + 7).random_raw(80),
-    )
-    numbers = words.view(np.uint16)[:310]
+    key, step, start = at = 2**100 + 3, 5, 7
+    words = np.random.Philox(key=key, counter=(step << 64) + start).random_raw(80)
+    numbers = words.view(np.uint16)[:310]  # more than the library draws at once, and part of a counter
     threshold = int(np.median(numbers[1:]))  # one of the numbers, which is not below it
-    right, scale = torch.from_numpy(numbers < threshold), 65_536 / threshold
+    mask, scale = torch.from_numpy(numbers < threshold), 65_536 / threshold
     kept, h = torch.empty(310, dtype=torch.uint8), torch.linspace(-3, 3, 310)
     images, index = torch.arange(256, dtype=torch.uint8).view(4, 64), torch.tensor([3, 0, 2])
-    scaled = torch.empty(3, 64)
-    dropped = h * right * scale
-    z, delta, b, sums = (
-        h.view(31, 10).clone(),
-        h.view(31, 10).flip(0),
-        torch.linspace(-1, 1, 10),
-        torch.empty(10),
-    )
+    batch, dropped = torch.empty(3, 64), h * mask * scale
+    z, delta = h.view(31, 10).clone(), h.view(31, 10).flip(0)
+    b, sums = torch.linspace(-1, 1, 10), torch.empty(10)
     activations = (z + b).relu()
     gradient = torch.where(activations <= 0, 0.0, delta)
     passes.add_relu_(z, b)
     passes.relu_backward_(delta, z, sums)
     passes.keep(kept, at, threshold)
     passes.drop_(h, at, threshold, scale)
-    passes.batch(scaled, images, index, 255)
+    passes.batch(batch, images, index, 255)
     return (
         np.array_equal(passes.words(80, at), words)
-        and torch.equal(kept, right.to(torch.uint8))
+        and torch.equal(kept, mask.to(torch.uint8))
         and torch.equal(h, dropped)
-        and torch.equal(scaled, images[index] / 255)
+        and torch.equal(batch, images[index] / 255)
         and torch.equal(z, activations)
         and torch.equal(delta, gradient)
         and np.array_equal(sums, np.add.accumulate(gradient.numpy())[-1])

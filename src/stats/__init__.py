@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +31,7 @@ OPEN = "open"
 DECIDED = (BETTER, WORSE, LARGER, SMALLER, EQUIVALENT)
 
 POWER = 0.8
-"""Probability of seeing a true difference, see `powered_seeds`."""
+"""Probability with which a test shows a true difference, see `powered_seeds`."""
 FLIPS = 2**12
 """Most sign patterns that are gone through one by one, those of 12 seeds; of more, as many are drawn."""
 
@@ -266,6 +266,15 @@ def judge(
     return Verdict(UNDECIDED, excluded=excluded)
 
 
+def judged_at(
+    a: ArrayLike, b: ArrayLike, level: float, margin: float, higher_is_better: bool = True
+) -> tuple[Paired, Verdict]:
+    """`paired` at a nominal level, with p adjusted so that 0.05 stands for the level, and `judge` of both."""
+    comparison = paired(a, b, level)
+    p = None if comparison.p is None else min(1.0, comparison.p * ALPHA / level)
+    return replace(comparison, p=p), judge(comparison.interval, p, margin, higher_is_better)
+
+
 def sign_flip(
     differences: ArrayLike, margin: float, higher_is_better: bool = True, alpha: float = ALPHA
 ) -> str:
@@ -301,7 +310,7 @@ def needed_seeds(sd: float, half_width: float) -> int:
 
 
 def powered_seeds(sd: float, difference: float) -> int:
-    """Fewest seeds with which the paired t-test (two-sided, 5 %) leaves out 0 with 80 % probability.
+    """Fewest seeds with which the paired t-test (two-sided, 5%) shows a true difference with probability 80%.
 
     Args:
         sd: of the paired differences, above 0.
@@ -317,7 +326,7 @@ def powered_seeds(sd: float, difference: float) -> int:
 
 
 def _power(n: int, effect: float) -> float:
-    """Of the paired t-test with n pairs, whose true mean difference is so many SDs."""
+    """Of the paired t-test with n pairs, whose true mean difference is `effect` SDs."""
     critical, shift = stats.t.ppf(1 - ALPHA / 2, n - 1), effect * math.sqrt(n)
     return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
 

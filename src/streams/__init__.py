@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from src.kernels import compiled, gpu
+from src.kernels.compiled import Place
 from src.streams import philox
 
 LEVELS = 1 << 16
@@ -72,18 +73,17 @@ def _scale(threshold: int | Tensor) -> Rate:
     return LEVELS / threshold if threshold else 0.0
 
 
-def _numbers(key: int, step: int, start: int, count: int) -> np.ndarray:
-    """The next 16-bit numbers of a stream, from a counter of this step on: (count,) uint16."""
+def _numbers(count: int, at: Place) -> np.ndarray:
+    """The next 16-bit numbers: (count,) uint16."""
     words = 4 * -(-count // 16)
-    if passes := compiled.passes():
-        raw = passes.words(words, compiled.place(key, step, start))
-    else:
-        raw = _philox_at(key, step, start).random_raw(words)
+    passes = compiled.passes()
+    raw = passes.words(words, at) if passes else _philox_at(at).random_raw(words)
     return raw.view(np.uint16)[:count]
 
 
-def _philox_at(key: int, step: int, start: int) -> np.random.Philox:
+def _philox_at(at: Place) -> np.random.Philox:
     """This thread's one generator, set to a counter: ten times cheaper than making another."""
+    key, step, start = at
     state = _MEMORY.state(key)
     counter = state["state"]["counter"]
     counter[0], counter[1] = start, step
@@ -97,11 +97,12 @@ class _Memory:
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
 
-    def parts(self, key: int, step: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def parts(self, at: Place) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Each part with as many 16-bit numbers; who holds them while the next are drawn takes twice the cache."""
+        key, step, start = at
         for first in range(0, len(self._array), AT_ONCE):
             part = self._array[first : first + AT_ONCE]
-            yield part, _numbers(key, step, start + first // 16, len(part))
+            yield part, _numbers(len(part), (key, step, start + first // 16))
 
 
 class _Numbers(_Memory):
@@ -121,16 +122,16 @@ class _Mask(_Memory):
         with torch.inference_mode(False):  # it outlives the run that is first to use it
             self._as_numbers = torch.empty(count)
 
-    def draw(self, key: int, step: int, start: int, threshold: int) -> Tensor:
+    def draw(self, at: Place, threshold: int) -> Tensor:
         """1 where the next 16-bit number is below the threshold, else 0: (count,) float32."""
-        return self._as_numbers.copy_(self.draw_bytes(key, step, start, threshold))
+        return self._as_numbers.copy_(self.draw_bytes(at, threshold))
 
-    def draw_bytes(self, key: int, step: int, start: int, threshold: int) -> Tensor:
+    def draw_bytes(self, at: Place, threshold: int) -> Tensor:
         """The same as uint8."""
         if passes := compiled.passes():
-            passes.keep(self._kept, compiled.place(key, step, start), threshold)
+            passes.keep(self._kept, at, threshold)
             return self._kept
-        for part, numbers in self.parts(key, step, start):
+        for part, numbers in self.parts(at):
             # numpy compares 16-bit numbers six times faster than torch
             np.less(numbers, threshold, out=part)
         return self._kept
@@ -208,15 +209,15 @@ class Draws:
         """Bits on any device: int32 tensor in [0, 65536)."""
         start, count = self._take(shape)
         if self._device.type == "cpu" and self._fused is None:
-            numbers = [_numbers(key, self._step, start, count) for key in self._keys]
+            numbers = [_numbers(count, (key, self._step, start)) for key in self._keys]
             levels = torch.from_numpy(np.stack(numbers).astype(np.int32))
         else:
             draw = self._fused.levels if self._fused else philox.levels
             levels = draw(self._key_words, self._step, start, count)
         return levels.view(tuple(shape))
 
-    def _memory_of(self, kind: type[M], shape: Sequence[int]) -> tuple[M, tuple[int, int, int]]:
-        """Memory for the next numbers of one run on a CPU, and where they begin: key, step and counter."""
+    def _memory_of(self, kind: type[M], shape: Sequence[int]) -> tuple[M, Place]:
+        """Memory for the next numbers of one run on a CPU, and where they begin."""
         start, count = self._take(shape)
         memory = self._memory.get((kind, start, count))
         if memory is None:
@@ -245,7 +246,7 @@ class Draws:
         threshold = keep_threshold(rate)
         if self._is_fast and isinstance(threshold, int):
             mask, at = self._memory_of(_Mask, shape)
-            return mask.draw(*at, threshold).view(tuple(shape))
+            return mask.draw(at, threshold).view(tuple(shape))
         return (self._levels(shape) < threshold).to(torch.float32)
 
     def keep_bytes(self, shape: Sequence[int], rate: Rate) -> Tensor:
@@ -253,7 +254,7 @@ class Draws:
         if self._fused or not self._is_fast or isinstance(rate, Tensor):
             return self.keep(shape, rate)
         mask, at = self._memory_of(_Mask, shape)
-        return mask.draw_bytes(*at, int(keep_threshold(rate))).view(tuple(shape))
+        return mask.draw_bytes(at, int(keep_threshold(rate))).view(tuple(shape))
 
     def drop_(self, h: Tensor, rate: Rate) -> Rate:
         """h · Bernoulli(q)/q in place, q = 1 - rate rounded to 1/65536: the same numbers as `keep` gives.
@@ -274,12 +275,13 @@ class Draws:
             h.mul_(self.keep(h.shape, rate)).mul_(scale)
             return scale
         start, count = self._take(h.shape)
+        at = self._keys[0], self._step, start
         if passes := compiled.passes():
-            passes.drop_(h, compiled.place(self._keys[0], self._step, start), int(threshold), scale)
+            passes.drop_(h, at, int(threshold), scale)
             return scale
-        mask = _MEMORY.mask(count).draw(self._keys[0], self._step, start, int(threshold))
-        # both products in one pass, with the same digits as one after the other
-        torch.addcmul(_MEMORY.zero, h, mask.view_as(h), value=scale, out=h)
+        mask = _MEMORY.mask(count).draw(at, int(threshold))
+        # both products in one pass, with the same digits as one after the other; scale · h alone could overflow
+        torch.addcmul(_MEMORY.zero, mask.view_as(h), h, value=scale, out=h)
         return scale
 
     def uniform(self, shape: Sequence[int], high: Rate = 1.0) -> Tensor:
@@ -290,7 +292,7 @@ class Draws:
         """
         if self._is_fast:
             memory, at = self._memory_of(_Numbers, shape)
-            for part, numbers in memory.parts(*at):
+            for part, numbers in memory.parts(at):
                 np.copyto(part, numbers)
             levels = memory.numbers.view(tuple(shape))
         else:
@@ -303,7 +305,7 @@ class Draws:
         if self._is_fast:
             memory, at = self._memory_of(_Numbers, shape)
             quantiles = table.numpy()
-            for part, numbers in memory.parts(*at):
+            for part, numbers in memory.parts(at):
                 np.take(quantiles, numbers, out=part, mode="clip")
             return memory.numbers.view(tuple(shape))
         return table.index_select(0, self._levels(shape).reshape(-1)).reshape(tuple(shape))

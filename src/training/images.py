@@ -19,7 +19,7 @@ class Images:
     def __init__(self, data: Dataset, device: torch.device) -> None:
         self.device, self.scale = device, data.scale
         self.train_labels = data.train_labels.to(device)
-        self.train = data.train_images.to(device).contiguous()
+        self.train = data.train_images.to(device).contiguous()  # as the compiled pass reads it
         self.val, self.val_labels = self._scaled(data.val_images), data.val_labels.to(device)
         self.test, self.test_labels = self._scaled(data.test_images), data.test_labels.to(device)
         self.probe = self._scaled(data.train_images[:PROBE_IMAGES])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +113,3 @@ def write_sweep(
 def sweep(tmp_path: Path) -> Callable[..., Path]:
     """`write_sweep` into the test's own output folder, `tmp_path`."""
     return functools.partial(write_sweep, tmp_path)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _no_garbage_collection() -> Iterator[None]:
-    """statsmodels' Holm collects garbage in every call: 0.2 s each beside the test tools, half of all time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gc.collect", lambda *arguments: 0)
-        yield

@@ -19,10 +19,10 @@ def table(name: str, **columns: Any) -> Table:
 
 def test_a_run_that_sweeps_share_counts_once_and_one_trained_again_twice() -> None:
     first, again = table("first"), table("again", seconds=[3.0, 4.0])
-    found = lengths.length(lengths.trained({"first": first, "again": again}))
-    assert (found.runs, found.run_epochs, found.times) == (3, 6, {"cpu": (3, 10.0)})
+    length = lengths.length([first, again])
+    assert (length.runs, length.run_epochs, length.times) == (3, 6, {"cpu": (3, 10.0)})
 
 
 def test_devices_have_no_common_sum() -> None:
-    found = lengths.length(lengths.trained({"a": table("a", device=["cpu (AMD)", "cuda (NVIDIA H200)"])}))
-    assert found.times == {"cpu": (1, 3.0), "cuda": (1, 3.0)}
+    length = lengths.length([table("a", device=["cpu (AMD)", "cuda (NVIDIA H200)"])])
+    assert length.times == {"cpu": (1, 3.0), "cuda": (1, 3.0)}

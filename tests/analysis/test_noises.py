@@ -241,9 +241,9 @@ def test_every_noise_says_what_it_does_in_both_languages() -> None:
     }
     say = page.phrases("zh").say
     for noise in raced:
-        told = noises.said(noise)
-        assert say(told["words"]) != told["words"], f"words.yaml lacks {told['words']!r}"
-    assert noises.said("random_rate") == {
+        words = noises.description(noise)["words"]
+        assert say(words) != words, f"words.yaml lacks {words!r}"
+    assert noises.description("random_rate") == {
         "words": "dropout at a rate that is drawn for each image",
         "source": "Bouthillier et al. 2015",
     }

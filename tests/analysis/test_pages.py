@@ -15,7 +15,7 @@ from analysis.report import LANGUAGES
 
 CHINESE = r"[\u4e00-\u9fff]"
 ENGLISH = re.compile(r"\b[a-z]+(?: [a-z]+){3}\b")
-"""Of a sentence four words in a row; names of machines and papers have capitals or signs between."""
+"""Four words in a row, as in a sentence; names of machines and papers have capitals or signs between them."""
 RESULTS = REPOSITORY / "analysis" / "results"
 NAMED = re.compile(
     r"\(0(?:\.\d+)?, 0(?:\.\d+)?\)|95%|\blayer \d|\bexercise \d|\blr [\d.]+|第 \d 层|练习 \d|学习率 [\d.]+",
@@ -45,7 +45,7 @@ def open_text(text: str) -> str:
     return re.sub(r"!\[.*?\]\(.*?\)|<[^>]*>|\]\([^)]*\)", "", found)
 
 
-def figures_of(part: str) -> list[str]:
+def all_numbers(part: str) -> list[str]:
     """Every number of a text, sorted."""
     return sorted(re.findall(r"[−+±]?\d[\d,.]*(?<![,.])", part))
 
@@ -65,7 +65,7 @@ def words(open_text: str) -> int:
 def test_both_languages_say_the_same_numbers() -> None:
     sections = [re.split(r"^## ", read(language), flags=re.M) for language in LANGUAGES]
     for english, chinese in zip(*sections, strict=True):
-        assert figures_of(english) == figures_of(chinese), english.partition("\n")[0]
+        assert all_numbers(english) == all_numbers(chinese), english.partition("\n")[0]
 
 
 SHOWN = {sweep for name in exercises.names() for sweep in exercises.load(name).SWEEPS}
@@ -79,9 +79,9 @@ def test_every_design_is_there_in_chinese_with_the_same_numbers(sweep: str) -> N
     english = design.read(sweep)
     chinese = page.translated(english, "zh")
     assert chinese.language == "zh", f"analysis/templates/zh/designs/{sweep}.md is missing"
-    for said, here in ((english.question, chinese.question), (english.text, chinese.text)):
-        assert figures_of(said) == figures_of(here)
-        assert re.search(CHINESE, here) and not ENGLISH.search(here)
+    for original, translation in ((english.question, chinese.question), (english.text, chinese.text)):
+        assert all_numbers(original) == all_numbers(translation)
+        assert re.search(CHINESE, translation) and not ENGLISH.search(translation)
 
 
 @pytest.mark.parametrize("folder", [RESULTS, RESULTS / "noises"])

@@ -395,23 +395,19 @@ def scaling(runs: int, run_epoch: float | None) -> str:
 def reproducing() -> list[Line]:
     """How long each exercise takes on two cores."""
     say("The exercises' run-epochs, at what an epoch of each kind takes on two workers at once")
+    lines = []
     with workers(1, 1) as both:
-
-        def run_epoch(kind: reproduce.Kind) -> float:
-            side_by_side(both, 1, kind)  # loads the images
-            seconds = statistics.median(side_by_side(both, 1, kind) for _ in range(3))
-            say(f"  {seconds:.3f} {EPOCH}: {' '.join(kind)}")
-            return seconds
-
-        return [
-            line(
-                f"`make reproduce ONLY={number}`, {name}: {count:,} run-epochs",
-                [seconds / 3600],
-                "h",
-                at_most=2,
-            )
-            for number, name, count, seconds in reproduce.seconds(run_epoch)
-        ]
+        for number, name, kinds in reproduce.by_exercise():
+            seconds = 0.0
+            for kind, count in kinds:
+                side_by_side(both, 1, kind)  # loads the images
+                run_epoch = statistics.median(side_by_side(both, 1, kind) for _ in range(3))
+                say(f"  {run_epoch:.3f} {EPOCH}: {' '.join(kind)}")
+                seconds += count * run_epoch
+            total = sum(count for _, count in kinds)
+            title = f"`make reproduce ONLY={number}`, {name}: {total:,} run-epochs"
+            lines.append(line(title, [seconds / 3600], "h", at_most=2))
+    return lines
 
 
 def one_size(runs: int) -> scale.Measured:

@@ -107,20 +107,20 @@ def test_a_noise_must_beat_the_clone_as_well() -> None:
 
 def test_a_lower_cross_entropy_must_be_below_the_clones_too_and_wins_nothing() -> None:
     found = facts(HELPS, losses={FIRST: -0.01})
-    assert found.beaten(measures.TEST_LOSS) == [FIRST] and found.beaten(measures.TEST_ECE) == []
+    assert found.better_in(measures.TEST_LOSS) == [FIRST] and found.better_in(measures.TEST_ECE) == []
     assert not found.winners
-    assert facts(HELPS, losses={FIRST: -0.01, "dropout_clone": -0.01}).beaten(measures.TEST_LOSS) == []
+    assert facts(HELPS, losses={FIRST: -0.01, "dropout_clone": -0.01}).better_in(measures.TEST_LOSS) == []
 
 
 def test_what_the_block_does_not_declare_is_judged_at_the_level_of_the_noise() -> None:
     found = facts({**HELPS, FIRST: 0.006})
     level = 0.05 / found.first.family
-    for r in found.alike:
+    for r in found.undeclared:
         plain = paired(*r.samples, alpha=level)
         assert (r.contrast.a, r.paired.interval) == (FIRST, plain.interval)
         assert plain.p is not None and r.p == pytest.approx(min(1, plain.p * 0.05 / level))
         assert r.margin == (found.first.margin if r.measure is measures.TEST_ACC else None)
-    rows = [(r.contrast.b, r.measure.column, r.contrast.setting[1:]) for r in found.alike]
+    rows = [(r.contrast.b, r.measure.column, r.contrast.setting[1:]) for r in found.undeclared]
     assert rows == [
         ("dropout_clone", "test_acc", ()),
         ("dropout_same_rates", "test_acc", ()),
@@ -135,14 +135,14 @@ def test_the_committed_clone_is_beaten_at_the_level_of_the_look_and_over_its_see
     found = new_noise.analyse({sweep: tables.load(results, sweep) for sweep in new_noise.SWEEPS})
     look = found.others[0].contrast.look
     assert look is not None and (look.level, len(look.seeds)) == (0.003948, 20)
-    clone, _, _, sound, *_ = found.alike
+    clone, _, _, sound, *_ = found.undeclared
     assert clone.paired.interval is not None and found.winners
     values = (clone.paired.difference, clone.paired.interval.lower, clone.paired.interval.upper)
     assert [round(100 * value, 2) for value in values] == [0.36, 0.04, 0.69]
     assert (clone.paired.n, sound.paired.n) == (20, 18)
     # 9 of 45 and 2 of 45, by summing the hypergeometric distribution
-    assert found.unsteadier("dropout_clone") == pytest.approx(0.04956, abs=1e-5)
-    assert found.unsteadier("tangent") is None
+    assert found.p_of_bad("dropout_clone") == pytest.approx(0.04956, abs=1e-5)
+    assert found.p_of_bad("tangent") is None
     assert found.mixed == ["none"] and sorted(found.devices["none"].values()) == [10, 34]
     splits = found.sensitivity.splits
     assert splits is not None and splits.paired.n == 6
