@@ -136,20 +136,46 @@ def passes_anew() -> compiled.Passes | None:
     return compiled.passes.__wrapped__()
 
 
+def libraries(source: Path) -> list[Path]:
+    """What lies where libraries are kept."""
+    return list((source.parent / "__pycache__").iterdir())
+
+
 def test_it_is_compiled_once(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert passes_anew() is not None
-    (library,) = (elsewhere.parent / "__pycache__").iterdir()
+    kept = libraries(elsewhere)
     monkeypatch.setenv("CC", "no-such-compiler")
     assert passes_anew() is not None
-    assert [library] == list((elsewhere.parent / "__pycache__").iterdir())
+    assert len(kept) == 1 and libraries(elsewhere) == kept
 
 
-@pytest.mark.parametrize("compiler", ["no-such-compiler", "false", "true"])
-def test_a_compiler_that_makes_nothing(
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false", "true", "cc -DBATCH='", "cc -w -E"])
+def test_a_compiler_that_makes_no_library_leaves_nothing(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, compiler: str
 ) -> None:
     monkeypatch.setenv("CC", compiler)
     assert passes_anew() is None
+    monkeypatch.delenv("CC")
+    assert libraries(elsewhere) == [] and passes_anew() is not None
+
+
+@pytest.mark.parametrize("kept", [0, 0.3, 0.7])  # a library that lacks its end would end the process: SIGBUS
+def test_a_library_that_is_not_whole_is_compiled_anew(elsewhere: Path, kept: float) -> None:
+    assert passes_anew() is not None
+    (library,) = libraries(elsewhere)
+    whole = library.read_bytes()
+    library.unlink()  # this process has it in memory
+    library.write_bytes(whole[: int(kept * len(whole))])
+    assert passes_anew() is not None
+    assert libraries(elsewhere) == [library] and library.read_bytes() == whole
+
+
+def test_arguments_of_the_compiler_leave_the_smallest_numbers_alone(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "cc -ffast-math -w")
+    assert passes_anew() is not None
+    assert float(torch.tensor([1e-40]).mul(0.5)) > 0
 
 
 def test_a_folder_that_cannot_be_written_to(elsewhere: Path) -> None:
@@ -172,6 +198,7 @@ def test_other_numbers_are_not_taken(elsewhere: Path, part: str, other: str) -> 
     assert part in source
     elsewhere.write_text(source.replace(part, other))
     assert passes_anew() is None
+    assert libraries(elsewhere) == []
 
 
 def test_processes_that_compile_at_once(elsewhere: Path) -> None:
@@ -183,4 +210,4 @@ assert compiled.passes() is not None
 """
     started = [subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY) for _ in range(3)]
     assert [process.wait() for process in started] == [0, 0, 0]
-    assert len(list((elsewhere.parent / "__pycache__").iterdir())) == 1
+    assert len(libraries(elsewhere)) == 1
