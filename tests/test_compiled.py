@@ -157,18 +157,46 @@ def load() -> compiled.Passes | None:
     return compiled.passes.__wrapped__()
 
 
+def libraries(source: Path) -> list[Path]:
+    """What lies where libraries are kept."""
+    return list((source.parent / "__pycache__").iterdir())
+
+
 def test_it_is_compiled_once(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load() is not None
-    (library,) = (source.parent / "__pycache__").iterdir()
+    kept = libraries(source)
     monkeypatch.setenv("CC", "no-such-compiler")
     assert load() is not None
-    assert [library] == list((source.parent / "__pycache__").iterdir())
+    assert len(kept) == 1 and libraries(source) == kept
 
 
-@pytest.mark.parametrize("compiler", ["no-such-compiler", "false", "true", '"'])
-def test_a_compiler_that_makes_nothing(source: Path, monkeypatch: pytest.MonkeyPatch, compiler: str) -> None:
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false", "true", "cc -DBATCH='", "cc -w -E"])
+def test_a_compiler_that_makes_no_library_leaves_nothing(
+    source: Path, monkeypatch: pytest.MonkeyPatch, compiler: str
+) -> None:
     monkeypatch.setenv("CC", compiler)
     assert load() is None
+    monkeypatch.delenv("CC")
+    assert libraries(source) == [] and load() is not None
+
+
+@pytest.mark.parametrize("kept", [0, 0.3, 0.7])  # a library that lacks its end would end the process: SIGBUS
+def test_a_library_that_is_not_whole_is_compiled_anew(source: Path, kept: float) -> None:
+    assert load() is not None
+    (library,) = libraries(source)
+    whole = library.read_bytes()
+    library.unlink()  # this process has it in memory
+    library.write_bytes(whole[: int(kept * len(whole))])
+    assert load() is not None
+    assert libraries(source) == [library] and library.read_bytes() == whole
+
+
+def test_arguments_of_the_compiler_leave_the_smallest_numbers_alone(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "cc -ffast-math -w")
+    assert load() is not None
+    assert float(torch.tensor([1e-40]).mul(0.5)) > 0
 
 
 def test_a_folder_that_cannot_be_written_to(source: Path) -> None:
@@ -194,6 +222,7 @@ def test_other_numbers_are_not_taken(source: Path, part: str, other: str) -> Non
     assert part in text
     source.write_text(text.replace(part, other))
     assert load() is None
+    assert libraries(source) == []
 
 
 def test_processes_that_compile_at_once(source: Path) -> None:
@@ -205,4 +234,4 @@ assert compiled.passes() is not None
 """
     started = [subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY) for _ in range(3)]
     assert [process.wait() for process in started] == [0, 0, 0]
-    assert len(list((source.parent / "__pycache__").iterdir())) == 1
+    assert len(libraries(source)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -215,6 +216,32 @@ def test_the_fast_way_draws_the_same_numbers(key: int, step: int, count: int, ra
         scale = dropping.drop_(h, rate)
         assert torch.equal(h, 3 * (kept * scale))
         assert scale == LEVELS / streams.keep_threshold(rate)
+
+
+def _columns(h: torch.Tensor) -> torch.Tensor:
+    return torch.cat([h, h], 1)[:, : h.shape[1]]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [_columns, lambda h: h.mT.contiguous().mT, torch.Tensor.double],
+    ids=["columns", "turned", "float64"],
+)
+def test_dropping_in_any_tensor(kind: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    plain = torch.linspace(-2, 2, 12 * 7).view(12, 7)
+    given = kind(plain)
+    for h in (plain, given):
+        Draws([streams.key(3, "test")], 5, CPU).drop_(h, 0.5)
+    assert torch.equal(given.float(), plain)
+
+
+def test_autograd_sees_what_is_dropped() -> None:
+    leaf = torch.linspace(0.1, 2, 40).view(5, 8).requires_grad_()
+    h = leaf.clone()
+    scale = Draws([streams.key(3, "test")], 5, CPU).drop_(h, 0.4)
+    h.sum().backward()
+    assert isinstance(scale, float) and leaf.grad is not None
+    assert torch.equal(leaf.grad, (h != 0) * torch.tensor(scale))
 
 
 # The path of a GPU

@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_suffix(".c")
 
-FLAGS = ("-O3", "-ffp-contract=off", "-fPIC", "-shared")
-"""No -march=native: nodes with other processors may share the folder. No product and sum in one rounding."""
+FLAGS = ("-O3", "-ffp-contract=off", "-fno-fast-math", "-fPIC", "-shared")
+"""No -march=native: nodes with other processors may share the folder. No product and sum in one rounding. With
+-ffast-math, which CC may name, a library sets the smallest numbers of whoever loads it to 0."""
 
 COMPILE_S = 60
 """Longest wait for the compiler; seconds."""
@@ -101,11 +102,10 @@ class Passes:
 def passes() -> Passes | None:
     """The compiled passes; None where they cannot be compiled, or do not give numpy's numbers."""
     try:
-        loaded = Passes(CDLL(str(_compiled())))
-    except (OSError, AttributeError, ValueError, subprocess.SubprocessError) as error:
+        return _passes()
+    except (OSError, AttributeError, ValueError, ArithmeticError, subprocess.SubprocessError) as error:
         log.debug("masks and batches take longer than they could: %s", error)
         return None
-    return loaded if _agrees(loaded) else None
 
 
 def _counter(at: Place) -> tuple[int, int, int, int]:
@@ -120,18 +120,39 @@ def _check(tensor: Tensor, dtype: torch.dtype) -> None:
         raise ValueError(f"{tensor.dtype} with strides {tensor.stride()}, and not {dtype} without gaps")
 
 
-def _compiled() -> Path:
-    """The library of this source, in the folder of what Python compiles; compiled if it is not there."""
-    digest = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
-    path = SOURCE.parent / "__pycache__" / f"compiled.{sys.platform}-{platform.machine()}-{digest}.so"
-    if not path.is_file():
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as private:
-            made = Path(private, path.name)
-            command = [*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, "-o", str(made), str(SOURCE)]
-            subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_S)
-            made.replace(path)  # whole at once: other processes may be looking for it
-    return path
+def _passes() -> Passes:
+    """From the library of this source, beside what Python compiles. Its name ends in its own checksum: to load one
+    that is not whole would end the process."""
+    folder = SOURCE.parent / "__pycache__"
+    stem = f"compiled.{sys.platform}-{platform.machine()}-{_checksum(SOURCE.read_bytes(), *FLAGS)}"
+    for path in folder.glob(f"{stem}-*.so"):
+        if path.stem == f"{stem}-{_checksum(path.read_bytes())}":
+            return _loaded(path)
+    return _compiled(folder, stem)
+
+
+def _compiled(folder: Path, stem: str) -> Passes:
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as private:
+        made = Path(private, f"{stem}.so")
+        command = [*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, "-o", str(made), str(SOURCE)]
+        subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_S)
+        passes = _loaded(made)
+        # whole at once, and only what is right: other processes may be looking for it
+        made.replace(folder / f"{stem}-{_checksum(made.read_bytes())}.so")
+    return passes
+
+
+def _checksum(content: bytes, *flags: str) -> str:
+    return hashlib.sha256(content + " ".join(flags).encode()).hexdigest()[:16]
+
+
+def _loaded(path: Path) -> Passes:
+    """Raises OSError or AttributeError if it is no such library, ArithmeticError if it gives other numbers."""
+    passes = Passes(CDLL(str(path)))
+    if not _agrees(passes):
+        raise ArithmeticError(f"{path} gives other numbers than numpy and torch")
+    return passes
 
 
 def _agrees(passes: Passes) -> bool:

@@ -260,18 +260,20 @@ class Draws:
         """h · Bernoulli(q)/q in place, q = 1 - rate rounded to 1/65536: the same numbers as `keep` gives.
 
         Args:
-            h: contiguous float32, (n, units) or (R, n, units), that requires no gradient.
+            h: (n, units) or (R, n, units); fastest if it is contiguous float32 that requires no gradient.
 
         Returns:
             1/q, by which what was kept is multiplied; 0 where the rate is 1. A float, or (R, 1, 1).
         """
-        if self._fused:
+        # what reads memory as it lies would miss gaps, and autograd what it does there
+        plain = h.is_contiguous() and h.dtype == torch.float32 and not h.requires_grad
+        if self._fused and plain:
             start, _ = self._take(h.shape)
             scales = self._fused.drop_(h, self._key_words, self._step, start, self._by_run(rate))
             return scales.view(rate.shape) if isinstance(rate, Tensor) else _scale(keep_threshold(rate))
         threshold = keep_threshold(rate)
         scale = _scale(threshold)
-        if not self._is_fast or isinstance(scale, Tensor) or threshold in (0, LEVELS):
+        if not plain or not self._is_fast or isinstance(scale, Tensor) or threshold in (0, LEVELS):
             h.mul_(self.keep(h.shape, rate)).mul_(scale)
             return scale
         start, count = self._take(h.shape)
