@@ -153,6 +153,14 @@ def test_the_chinese_pages_figures_are_chinese() -> None:
     assert set(re.findall(r"[A-Za-z]{2,}", said)) <= {"DropConnect", "jumpout", "blend", "shakeout"}
 
 
+@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "noises"])
+def test_no_markup_is_left_in_the_page(folder: Path, language: str) -> None:
+    """A link, a bold or a code that was escaped on its way through the template."""
+    shown = (folder / page.name(page.PAGE, language)).read_text(encoding="utf-8")
+    plain = re.sub(r"<(script|style|svg|pre)\b.*?</\1>|<[^>]*>", "", shown, flags=re.S)
+    assert re.findall(r".*(?:\]\(|\*\*|`|\{[{%]).*", plain) == []
+
+
 def test_headings_go_down_one_step_at_a_time(text: str) -> None:
     plain = re.sub(r"```.*?```", "", text, flags=re.S)
     levels = [len(mark) for mark in re.findall(r"^(#+) ", plain, re.M)]
