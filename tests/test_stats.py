@@ -21,15 +21,14 @@ from src.stats import (
     correlation,
     judge,
     mean_interval,
-    needed_seeds,
     paired,
     paired_p_value,
     pooled_half_width,
-    powered_seeds,
     sign_flip,
     summarise,
     t_interval,
 )
+from src.stats.seeds import needed_seeds, powered_seeds
 
 MARGIN = 0.002
 

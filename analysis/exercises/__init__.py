@@ -34,7 +34,8 @@ from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.sensitivity import Sensitivity, sensitivity
 from analysis.tables import Table
-from src.stats import ALPHA, EQUIVALENT, UNTESTED, Interval, judge, pooled_half_width, powered_seeds
+from src.stats import ALPHA, EQUIVALENT, UNTESTED, Interval, judge, pooled_half_width
+from src.stats.seeds import powered_seeds
 
 RATES = ("dropout1", "dropout2")
 """Keys of the book's net."""

@@ -13,7 +13,8 @@ from analysis.contrasts import Arm, Arms, Contrast, Result, described
 from analysis.exercises import RATES, Facts, Rule, decided, pick, rates_name
 from analysis.runs import InputError
 from analysis.tables import Table, Tables
-from src.stats import BETTER, UNDECIDED, needed_seeds
+from src.stats import BETTER, UNDECIDED
+from src.stats.seeds import needed_seeds
 
 NUMBER = 5
 SWEEPS = ("weight_decay", "weight_decay_test")

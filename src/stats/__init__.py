@@ -30,8 +30,6 @@ OPEN = "open"
 """Word of a pair that is not decided before the last look."""
 DECIDED = (BETTER, WORSE, LARGER, SMALLER, EQUIVALENT)
 
-POWER = 0.8
-"""Probability with which a test shows a true difference, see `powered_seeds`."""
 FLIPS = 2**12
 """Most sign patterns that are gone through one by one, those of 12 seeds; of more, as many are drawn."""
 
@@ -299,36 +297,6 @@ def sign_flip(
     if above(-sample) < half:
         return WORSE
     return EQUIVALENT if max(above(sample + margin), above(margin - sample)) < half else UNDECIDED
-
-
-def needed_seeds(sd: float, half_width: float) -> int:
-    """Fewest seeds whose 95% t interval is ±half_width or shorter at this SD of the differences."""
-    n = max(2, math.ceil((stats.norm.ppf(1 - ALPHA / 2) * sd / half_width) ** 2))
-    while stats.t.ppf(1 - ALPHA / 2, n - 1) * sd / math.sqrt(n) > half_width:
-        n += 1
-    return n
-
-
-def powered_seeds(sd: float, difference: float) -> int:
-    """Fewest seeds with which the paired t-test (two-sided, 5%) shows a true difference with probability 80%.
-
-    Args:
-        sd: of the paired differences, above 0.
-        difference: the true one, above 0.
-
-    Source: Cohen 1988, "Statistical power analysis for the behavioral sciences", chapter 2; by the noncentral t.
-    """
-    ends = stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)
-    n = max(2, math.ceil((ends * sd / difference) ** 2))
-    while _power(n, difference / sd) < POWER:
-        n += 1
-    return n
-
-
-def _power(n: int, effect: float) -> float:
-    """Of the paired t-test with n pairs, whose true mean difference is `effect` SDs."""
-    critical, shift = stats.t.ppf(1 - ALPHA / 2, n - 1), effect * math.sqrt(n)
-    return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
 
 
 def pooled_half_width(
