@@ -69,6 +69,15 @@ def test_evaluate_equals_a_plain_computation(model: str, runs: int, n: int) -> N
         )
 
 
+@given(
+    st.lists(st.lists(st.sampled_from([-3.0, -1.0, -0.5]), min_size=3, max_size=3), min_size=1, max_size=40)
+)
+def test_of_several_highest_the_first_is_the_answer(values: list[list[float]]) -> None:
+    log_p, labels = torch.tensor(values), torch.arange(len(values)) % 3
+    right = [row.index(max(row)) == int(label) for row, label in zip(values, labels, strict=True)]
+    assert float(mean_metrics(log_p, labels)[1]) == sum(right) / len(right)
+
+
 def test_evaluation_of_nothing_is_not_a_number() -> None:
     _, stack = stack_of("scratch", 2)
     loss, accuracy = evaluate(stack, torch.empty(0, 5), torch.empty(0, dtype=torch.long))

@@ -154,7 +154,10 @@ def sum_rows(rows: Tensor, out: Tensor) -> Tensor:
     """
     if rows.dim() == 3 or rows.device.type != "cpu":
         return torch.sum(rows, -2, out=out)
-    np.add.reduce(rows.numpy(), axis=0, out=out.numpy())
+    if rows.is_contiguous() and rows.shape[1] > 1:
+        np.add.reduce(rows.numpy(), axis=0, out=out.numpy())
+    else:  # numpy would add up in pairs what lies side by side
+        out.numpy()[:] = np.add.accumulate(rows.numpy(), axis=0)[-1]
     return out
 
 

@@ -59,12 +59,15 @@ WIDE void keep(uint8_t *out, size_t count, uint64_t k0, uint64_t k1, uint64_t st
 WIDE void drop(float *h, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, uint32_t threshold,
           float scale)
 {
-    uint8_t kept[AT_ONCE]; /* in one loop with the product the compiler would branch at each number */
+    Drawn drawn;
+    float factors[AT_ONCE]; /* in one loop with the product the compiler would branch at each number */
     for (size_t first = 0; first < count; first += AT_ONCE, start += BLOCKS) {
         size_t part = count - first < AT_ONCE ? count - first : AT_ONCE;
-        keep(kept, AT_ONCE, k0, k1, step, start, threshold);
+        philox(drawn.words, BLOCKS, k0, k1, step, start);
+        for (size_t i = 0; i < AT_ONCE; i++)
+            factors[i] = drawn.numbers[i] < threshold ? scale : 0;
         for (size_t i = 0; i < part; i++)
-            h[first + i] = h[first + i] * (float)kept[i] * scale;
+            h[first + i] *= factors[i];
     }
 }
 
@@ -89,6 +92,18 @@ WIDE void relu_backward(float *delta, const float *active, float *sums, size_t c
             delta[j] = passed;
             sums[j] += passed;
         }
+}
+
+/* p = (p - 1 at each image's label) * scale, a row a class; sums = each row's sum, one after the other. */
+WIDE void at_labels(float *p, const int64_t *labels, float *sums, size_t classes, size_t count, float scale)
+{
+    for (size_t j = 0; j < classes; j++, p += count) {
+        for (size_t i = 0; i < count; i++)
+            p[i] = (p[i] - (float)(labels[i] == (int64_t)j)) * scale;
+        sums[j] = 0;
+        for (size_t i = 0; i < count; i++)
+            sums[j] += p[i];
+    }
 }
 
 /* out[i] = images[index[i]] / scale, rows of so many features. */

@@ -31,7 +31,7 @@ FLAGS = ("-O3", "-ffp-contract=off", "-fno-fast-math", "-fPIC", "-shared")
 """No -march=native: nodes with other processors may share the folder. No product and sum in one rounding. With
 -ffast-math, which CC may name, a library sets the smallest numbers of whoever loads it to 0."""
 
-COMPILE_S = 60
+COMPILE_S = 15
 """Longest wait for the compiler; seconds."""
 
 _COUNTER = (c_uint64,) * 4
@@ -41,6 +41,7 @@ _ARGUMENTS = {
     "drop": (c_void_p, c_size_t, *_COUNTER, c_uint32, c_float),
     "add_relu": (c_void_p, c_void_p, c_size_t, c_size_t),
     "relu_backward": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t),
+    "at_labels": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t, c_float),
     "batch": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t, c_float),
 }
 
@@ -65,25 +66,35 @@ class Passes:
 
     def keep(self, out: Tensor, at: Place, threshold: int) -> None:
         """out ← 1 where the next 16-bit number is below the threshold, else 0; uint8."""
-        _check(out, torch.uint8)
+        _check(torch.uint8, out)
         self._library.keep(out.data_ptr(), out.numel(), *_counter(at), threshold)
 
     def drop_(self, h: Tensor, at: Place, threshold: int, scale: float) -> None:
         """h ← h · keep · scale in place; float32."""
-        _check(h, torch.float32)
+        _check(torch.float32, h)
         self._library.drop(h.data_ptr(), h.numel(), *_counter(at), threshold, scale)
 
     def add_relu_(self, z: Tensor, b: Tensor) -> None:
         """z ← ReLU(z + b) in place; (n, m) and (m,), float32."""
-        for tensor in (z, b):
-            _check(tensor, torch.float32)
+        _check(torch.float32, z, b)
         self._library.add_relu(z.data_ptr(), b.data_ptr(), *z.shape)
 
     def relu_backward_(self, delta: Tensor, active: Tensor, sums: Tensor) -> None:
         """delta ← 0 where `active` is not above 0, in place; sums ← its sum over the rows; (n, m) and (m,)."""
-        for tensor in (delta, active, sums):
-            _check(tensor, torch.float32)
+        _check(torch.float32, delta, active, sums)
         self._library.relu_backward(delta.data_ptr(), active.data_ptr(), sums.data_ptr(), *delta.shape)
+
+    def at_labels_(self, p: Tensor, labels: Tensor, sums: Tensor, scale: float) -> None:
+        """p ← (p - 1 at each image's label) · scale in place; sums ← its sum over the images.
+
+        Args:
+            p: (classes, n), float32.
+            labels: (n,), int64.
+            sums: (classes,), float32.
+        """
+        _check(torch.float32, p, sums)
+        _check(torch.int64, labels)
+        self._library.at_labels(p.data_ptr(), labels.data_ptr(), sums.data_ptr(), *p.shape, scale)
 
     def batch(self, out: Tensor, images: Tensor, index: Tensor, scale: float) -> None:
         """out ← images[index] / scale.
@@ -93,8 +104,9 @@ class Passes:
             images: (any number, features), uint8.
             index: (n,), int64, of images that there are.
         """
-        for tensor, dtype in ((out, torch.float32), (images, torch.uint8), (index, torch.int64)):
-            _check(tensor, dtype)
+        _check(torch.float32, out)
+        _check(torch.uint8, images)
+        _check(torch.int64, index)
         self._library.batch(out.data_ptr(), images.data_ptr(), index.data_ptr(), *out.shape, scale)
 
 
@@ -114,10 +126,11 @@ def _counter(at: Place) -> tuple[int, int, int, int]:
     return key & (2**64 - 1), key >> 64, step, start
 
 
-def _check(tensor: Tensor, dtype: torch.dtype) -> None:
+def _check(dtype: torch.dtype, *tensors: Tensor) -> None:
     """The library reads memory as it lies: of another tensor it would compute other numbers, silently."""
-    if tensor.dtype != dtype or not tensor.is_contiguous():
-        raise ValueError(f"{tensor.dtype} with strides {tensor.stride()}, and not {dtype} without gaps")
+    for tensor in tensors:
+        if tensor.dtype is not dtype or not tensor.is_contiguous():
+            raise ValueError(f"{tensor.dtype} with strides {tensor.stride()}, and not {dtype} without gaps")
 
 
 def _passes() -> Passes:
@@ -167,10 +180,13 @@ def _agrees(passes: Passes) -> bool:
     batch, dropped = torch.empty(3, 64), h * mask * scale
     z, delta = h.view(31, 10).clone(), h.view(31, 10).flip(0)
     b, sums = torch.linspace(-1, 1, 10), torch.empty(10)
+    p, labels, sums_of_p = h[:300].view(10, 30).square(), torch.arange(30) % 10, torch.empty(10)
+    at_logits = (p - (labels == torch.arange(10).unsqueeze(-1)).float()) * -0.3
     activations = (z + b).relu()
     gradient = torch.where(activations <= 0, 0.0, delta)
     passes.add_relu_(z, b)
     passes.relu_backward_(delta, z, sums)
+    passes.at_labels_(p, labels, sums_of_p, -0.3)
     passes.keep(kept, at, threshold)
     passes.drop_(h, at, threshold, scale)
     passes.batch(batch, images, index, 255)
@@ -182,4 +198,6 @@ def _agrees(passes: Passes) -> bool:
         and torch.equal(z, activations)
         and torch.equal(delta, gradient)
         and np.array_equal(sums, np.add.accumulate(gradient.numpy())[-1])
+        and torch.equal(p, at_logits)
+        and np.array_equal(sums_of_p, np.add.accumulate(at_logits.numpy(), 1)[:, -1])
     )

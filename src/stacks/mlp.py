@@ -8,7 +8,7 @@ still autograd's, unless the noise is a plain factor.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class MLP(Stack):
         self._sites = [Site(place, first=place == first) for place in range(PLACES)]
         self._hooks = {hook for hook in HOOKS if self.noise.has(hook)}
         self.autograd = not _trial.by_hand(self.noise, *self._shapes[0])
+        # nothing here requires a gradient unless autograd computes some; to say so costs 2 µs a step
+        self._untracked = torch.no_grad if self.autograd else nullcontext
         self._scale: Rate = 1.0
         self._descending = self._reaches_input = False
         self._fused = gpu.fused(device)
@@ -63,7 +65,7 @@ class MLP(Stack):
 
     def differentiate(self, x: Tensor, y: Tensor, rates: Sequence[Rate], draws: DrawsAt) -> Tensor:
         self._descending = False
-        with torch.no_grad():
+        with self._untracked():
             return self._backpropagate(x, y, rates, draws, 1.0)
 
     def descend(
@@ -73,7 +75,7 @@ class MLP(Stack):
         # writing those and reading them again was 3 % of an epoch
         self._descending = True
         scale = -lr if isinstance(lr, float) else -lr.unsqueeze(-1)
-        with torch.no_grad():
+        with self._untracked():
             return self._backpropagate(x, y, rates, draws, scale)
 
     def _backpropagate(
@@ -81,7 +83,8 @@ class MLP(Stack):
     ) -> Tensor:
         """Log-probabilities; what flows back is the gradient of the mean loss times `scale`, a number a run."""
         self._scale = scale
-        self._learned_tail.zero_()
+        if self.noise.learns:
+            self._learned_tail.zero_()
         workspace = self._workspace(x, masks := self.noise.masks)
         if masks > 1:
             shape = (*x.shape[:-2], masks * x.shape[-2], x.shape[-1])
@@ -97,8 +100,10 @@ class MLP(Stack):
             if layer < 3:
                 active = z
                 h, into_noise = self._noised(layer, z, rates, draws)
-        log_p, delta = gradient_at_logits(z, y, self.noise, self._objective, workspace, scale)
-        torch.sum(delta, -2, out=self.bias_gradients[2])
+        sums = self.bias_gradients[2]
+        log_p, delta = gradient_at_logits(
+            z, y, self.noise, self._objective, workspace, scale, sums, self._passes
+        )
         for layer, h, into_product, into_noise, active in reversed(tape):
             if into_product:
                 delta = into_product(delta)
@@ -178,7 +183,7 @@ class MLP(Stack):
             return
         if scales is not None:
             delta.mul_(scales)
-        if self._passes and delta.is_contiguous() and len(db) > 1:  # numpy adds up a single column in pairs
+        if self._passes and delta.is_contiguous():
             self._passes.relu_backward_(delta, active, db)
             return
         _threshold_backward(delta, active, 0, grad_input=delta)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from src.kernels import sum_rows
+from src.kernels.compiled import Passes
 from src.noise import Noise
 from src.stacks.workspace import Workspace
 from src.streams import Rate
@@ -56,22 +58,38 @@ def by_mask(log_p: Tensor, masks: int) -> Tensor:
 
 
 def gradient_at_logits(
-    z: Tensor, labels: Tensor, noise: Noise, objective: Objective, workspace: Workspace, scale: Rate
+    z: Tensor,
+    labels: Tensor,
+    noise: Noise,
+    objective: Objective,
+    workspace: Workspace,
+    scale: Rate,
+    sums: Tensor,
+    passes: Passes | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities, of several masks merged, and `scale` times the gradient of the mean loss at the logits.
 
     Args:
         z: logits (..., n, classes), of several masks (..., masks · n, classes).
         labels: (..., n).
+        sums: stores the gradient's sum over the images and masks, (..., classes).
+        passes: of one run on a CPU.
     """
     log_p = torch.log_softmax(z.mT, -2)
     if noise.masks > 1:
-        return merged_gradient(log_p.mT, labels, noise, objective, scale)
-    columns, on_label = torch.exp(log_p, out=workspace.columns), workspace.minus_one
+        merged, delta = merged_gradient(log_p.mT, labels, noise, objective, scale)
+        sum_rows(delta, sums)
+        return merged, delta
+    columns, per_image = torch.exp(log_p, out=workspace.columns), scale / z.shape[-2]
+    if passes and not objective.label_smoothing and isinstance(per_image, float):
+        passes.at_labels_(columns, labels, sums, per_image)
+        return log_p.mT, columns.mT
+    on_label = workspace.minus_one
     if smoothing := objective.label_smoothing:
         columns.sub_(smoothing / columns.shape[-2])
         on_label = (1 - smoothing) * on_label
-    columns.scatter_add_(-2, labels.unsqueeze(-2), on_label).mul_(scale / z.shape[-2])
+    columns.scatter_add_(-2, labels.unsqueeze(-2), on_label).mul_(per_image)
+    sum_rows(columns.mT, sums)
     return log_p.mT, columns.mT
 
 

@@ -48,7 +48,7 @@ def mean_metrics(log_p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     answer = labels.expand(log_p.shape[:-1])
     loss = -log_p.gather(-1, answer.unsqueeze(-1)).squeeze(-1).mean(-1, dtype=torch.float64)
-    return loss, (log_p.argmax(-1) == answer).to(torch.float64).mean(-1)
+    return loss, (log_p.max(-1).indices == answer).to(torch.float64).mean(-1)
 
 
 def calibration_error(log_p: Tensor, labels: Tensor) -> Tensor:
@@ -85,4 +85,5 @@ def log_probabilities(
     """
     chunks = enumerate(images.split(EVALUATION_BATCH), first)
     logits = [stack.logits(x, rates, draws and draws(chunk)) for chunk, x in chunks]
-    return torch.log_softmax(torch.cat(logits, -2), -1)
+    # the images of each class side by side: see `stacks.workspace`
+    return torch.log_softmax(torch.cat(logits, -2).mT, -2).mT.contiguous()
