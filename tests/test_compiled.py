@@ -29,7 +29,10 @@ pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="this machine
 
 KEYS = st.integers(0, 2**128 - 1)
 STEPS = st.integers(0, 2**50)
-NUMBERS = st.floats(width=32, allow_subnormal=True) | st.sampled_from([float("nan"), float("inf"), -0.0])
+LARGEST = torch.finfo(torch.float32).max
+NUMBERS = st.floats(width=32, allow_subnormal=True) | st.sampled_from(
+    [float("nan"), float("inf"), -0.0, LARGEST, -LARGEST]
+)
 
 
 def without_library(compute: Callable[[], Any]) -> Any:
