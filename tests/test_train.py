@@ -176,6 +176,19 @@ WRONG: list[tuple[str, str]] = [
     ("tags=[${nope}]", r"tags\[0\]=\$\{nope\}: there is no key nope; "),
     ("dropout1=${dropout2} dropout2=${dropout1}", r"dropout1=\$\{dropout2\}: its value would be its own"),
     ("--foo", "unrecognized arguments: --foo; `python -m src.train --help` lists what there is"),
+    (
+        "hydra.verbose=[1]",
+        r"hydra.verbose=\[1\]: must be true, false, or a list of names of loggers, such as",
+    ),
+    ("hydra.verbose=1", "hydra.verbose=1: must be true, false, or a list of names of loggers, such as"),
+    ("-m hydra.verbose={a:1} seed=0,1", "hydra.verbose={a:1}: must be true, false, or a list of names of lo"),
+    ("hydra.job_logging=nonsense", "hydra.job_logging=nonsense: "),
+    (
+        "hydra/hydra_logging=default hydra.hydra_logging.root.level=LOUD",
+        "hydra.hydra_logging.root.level=LOUD: Unknown level: 'LOUD'; must be what Python's logging.config",
+    ),
+    ("hydra.run.dir=[1]", r"hydra.run.dir=\[1\]: "),
+    ("-m hydra.sweep.dir={} seed=0,1", "hydra.sweep.dir={}: "),
 ]
 
 
