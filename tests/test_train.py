@@ -15,6 +15,7 @@ import sys
 import termios
 import threading
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,6 +207,12 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert "Traceback" not in err
     assert files_in(tmp_path) == before
     assert not list(tmp_path.glob("outputs/*"))  # neither a sweep's folder nor a run's
+
+
+def test_the_version_is_that_of_this_project(train_here: Train) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    code, out, err = train_here("--version")
+    assert (code, err) == (0, "") and out.startswith(f"{project['name']} {project['version']} (Hydra 1.")
 
 
 def test_full_error_shows_the_trace_above_the_same_line_and_code(command: Command) -> None:
