@@ -24,6 +24,7 @@ from analysis.race import RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
 from src.config import RATES
 from src.errors import DONE, REPOSITORY, InputError, Parser, command
+from src.runs import store
 from src.runs.broken import CLASSES, broke_down
 from src.stats import Summary, summarise
 
@@ -101,11 +102,11 @@ def table_of(folder: Path) -> pd.DataFrame:
     """The runs of all parts there are: noise, the other keys, seed, what the race records, part, arm and device.
 
     Raises:
-        InputError: if there is none, or `_check` finds a row that contradicts another.
+        InputError: if there is none, one is no table of a race, or `_check` finds a row that contradicts another.
     """
     of_parts = []
     for path in sorted(folder.glob("noises_*.csv")):
-        part = pd.read_csv(path, dtype={"id": str})
+        part = race.read_table(path)
         # a rate that all settings of a part share is not among its columns
         fixed = design.read(path.stem).fixed if path.stem in parts() else {}
         for key in RATES:
@@ -117,6 +118,8 @@ def table_of(folder: Path) -> pd.DataFrame:
     others = {key for part in of_parts for key in list(part)[: list(part).index("seed")]} - {"noise"}
     keys = ["noise", *sorted(others)]
     table = pd.concat(of_parts, ignore_index=True)
+    if (table["state"] == store.DIVERGED).all():
+        raise InputError(f"{folder}: each run has diverged; tables with runs that have finished are right")
     table = table[[*keys, *table.columns.difference(keys, sort=False)]]
     table = table.assign(arm=race.arm_names(table, keys))
     _check(table)
@@ -139,7 +142,7 @@ def _check(table: pd.DataFrame) -> None:
         epochs = steps["epochs"].mode()[0]
         why = f"{epochs:.0f} epochs are right, as of most runs at equal steps, or budget={TIME}"
         refuse(steps[steps["epochs"] != epochs], why)
-    numbers = ["epochs", "state", *(key for key in table if key.rpartition("_")[2] in ("acc", "loss", "ece"))]
+    numbers = ["epochs", "state", *filter(race.is_metric, table)]
     distinct = table.drop_duplicates([*RUN, *numbers])
     why = "it is there twice, with other numbers; one run of a setting, seed and budget is right"
     refuse(distinct[distinct.duplicated(RUN)], why)
@@ -169,7 +172,8 @@ def winners(table: pd.DataFrame) -> list[Winner]:
 
 
 def _edges(setting: Mapping[str, Any], tried: pd.DataFrame) -> dict[str, str]:
-    ends = {key: (tried[key].min(), tried[key].max()) for key in setting}
+    numbers = [key for key in setting if pd.api.types.is_numeric_dtype(tried[key])]
+    ends = {key: (tried[key].min(), tried[key].max()) for key in numbers}
     return {
         key: "↑" if setting[key] == high else "↓"
         for key, (low, high) in ends.items()

@@ -1,12 +1,79 @@
-"""CSV files as frames: those of many runs as one, and columns of text as numbers."""
+"""CSV files as frames: a list of runs as text, those of many runs as one, and columns of text as numbers."""
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from src.checks import Check
+from src.errors import InputError
+
+
+def read(path: Path, right: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A file with every cell as text: "null" and "none" are words, no missing values.
+
+    Args:
+        right: what file would be right, in words.
+        columns: that it must have.
+
+    Raises:
+        InputError: if it cannot be read, lacks a column or has one twice, or a row is too short or too long.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            rows = [(lines.line_num, cells) for cells in lines if cells]
+    except (ValueError, OSError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read ({error}); {right}") from None
+    if not rows:
+        raise InputError(f"{path} is empty; {right}")
+    (_, header), *rows = rows
+    for column in header:
+        if header.count(column) > 1:
+            raise InputError(f"{path}: the column {column} is there twice; {right}")
+    for column in columns:
+        if column not in header:
+            raise InputError(f"{path}: the column {column} is missing; {right}")
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise InputError(
+                f"{path}, line {line}: must have {len(header)} cells, and has {len(cells)}; {right}"
+            )
+    return pd.DataFrame([cells for _, cells in rows], columns=header, dtype=str)
+
+
+def checked(column: pd.Series, path: Path, right: Check, may_be_empty: bool = False) -> pd.Series:
+    """A column of `read` as the values that a check gives; a cell that may be empty is then a missing number.
+
+    Raises:
+        InputError: for the first cell that it refuses, with file, line, column, value and what would be right.
+    """
+    values = []
+    for place, text in enumerate(column):
+        try:
+            values.append(None if may_be_empty and not text else right(value(text)))
+        except ValueError as error:
+            raise InputError(f"{path}, line {place + 2}: {column.name}", text, str(error)) from None
+    return pd.Series(values, column.index, dtype=float if may_be_empty else None)
+
+
+def value(text: str) -> Any:
+    """A cell as a number where it is one.
+
+    >>> value("5"), value("0.5"), value("cosine")
+    (5, 0.5, 'cosine')
+    """
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def parse(texts: Sequence[tuple[str, str]], words: Sequence[str] = ()) -> tuple[pd.DataFrame, list[str]]:

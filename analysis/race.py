@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import design, exercises, runs
+from analysis import design, exercises, parsing, runs
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
+from src import components
+from src.checks import integer, one_of, real
+from src.config import RATES
 from src.errors import DONE, REPOSITORY, SOME_RUNS_LOST, InputError, Parser, command
 from src.errors.messages import key_of
 from src.runs import store, sweep_folder
@@ -25,6 +28,8 @@ RATIOS = "ratios.csv"
 """What an epoch with each noise takes over one without any, columns noise, ratio, machine and date: of a quiet core
 (`python -m tests.benchmarks.throughput --noises --to FILE`). Older ones lack the last two."""
 
+RATIOS_RIGHT = "columns noise and ratio, and a row a noise, dropout among them, are right"
+
 SAME_TIME = 1.05
 """An epoch that takes up to so many times another's, or it so many times this one, takes as long: of 45 epochs that
 is two, less than what a second race would tell apart. Such a noise is at equal time where it is at equal steps."""
@@ -37,6 +42,13 @@ FURTHER = 4
 
 REFERENCE = "dropout"
 """Its time is what each noise gets."""
+
+RECORDED = ("epochs", "state", "seconds", "budget", "device")
+"""Columns of each race's table behind the seed, beside the metrics."""
+
+SHARES = ("train_acc", "val_acc", "test_acc", "test_ece")
+METRICS = (*SHARES, "val_loss")
+"""Those that are shown; a table of nothing but diverged runs has none."""
 
 
 def parts() -> list[str]:
@@ -84,24 +96,69 @@ def read_ratios(path: Path) -> dict[str, float] | None:
     """What an epoch takes by noise; None without such a table.
 
     Raises:
-        InputError: if it says nothing of dropout, or a ratio that is none.
+        InputError: if it cannot be read, says nothing of dropout, or has a noise twice or a ratio that is none.
     """
     if not path.exists():
         return None
-    table = pd.read_csv(path)
-    ratios = dict(zip(table["noise"], table["ratio"], strict=True))
-    if REFERENCE not in ratios or not all(ratio > 0 for ratio in ratios.values()):
-        raise InputError(f"{path}: a ratio above 0 for each noise, {REFERENCE} among them, is right")
+    table = parsing.read(path, RATIOS_RIGHT, ["noise", "ratio"])
+    values = parsing.checked(table["ratio"], path, real(0, above=True))
+    for noise in table["noise"][table["noise"].duplicated()]:
+        raise InputError(f"{path}: noise={noise} is there twice; {RATIOS_RIGHT}")
+    ratios = dict(zip(table["noise"], values, strict=True))
+    if REFERENCE not in ratios:
+        raise InputError(f"{path}: noise={REFERENCE} is not there; {RATIOS_RIGHT}")
     return ratios
 
 
 def timed_on(path: Path) -> list[str]:
     """Machines and days of the measurement; none where the table lacks them, or is not there."""
-    table = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    table = parsing.read(path, RATIOS_RIGHT) if path.exists() else pd.DataFrame()
     if not {"machine", "date"} <= {*table}:
         return []
-    rows = table[["machine", "date"]].dropna().itertuples(index=False)
-    return sorted({f"{machine}, {date}" for machine, date in rows})
+    pairs = zip(table["machine"], table["date"], strict=True)
+    return sorted({f"{machine}, {date}" for machine, date in pairs if machine and date})
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that a race has written: noise, the other keys, seed, `RECORDED`, metrics; an empty cell is missing.
+
+    Raises:
+        InputError: if it cannot be read, lacks a column, or has a cell that cannot be right.
+    """
+    right = "a table of python -m analysis.race is right"
+    table = parsing.read(path, right, ["noise", "seed", *RECORDED])
+    if table.empty:
+        raise InputError(f"{path}: no run is listed; {right}")
+    for column in METRICS if store.FINISHED in set(table["state"]) else ():
+        if column not in table:
+            raise InputError(f"{path}: the column {column} is missing; {right}")
+    keys = list(table)[: list(table).index("seed")]
+    for column in keys:
+        if column in RECORDED or is_metric(column):
+            raise InputError(f"{path}: {column} is no setting, and must stand behind seed; {right}")
+    needed = {
+        "noise": one_of(*components.names("noise")),
+        "seed": integer(0),
+        "epochs": integer(1),
+        "state": one_of(store.FINISHED, store.DIVERGED),
+        "seconds": real(0),
+    }
+
+    def takes_numbers(key: str) -> bool:
+        return key in RATES or any(not isinstance(parsing.value(text), str) for text in table[key])
+
+    numbers = list(filter(takes_numbers, keys))
+    numbers += [column for column in table if is_metric(column)]
+    checks = {column: real(0, 1) if column in (*RATES, *SHARES) else real() for column in numbers}
+    typed = {column: parsing.checked(table[column], path, of) for column, of in needed.items()}
+    typed |= {column: parsing.checked(table[column], path, of, True) for column, of in checks.items()}
+    words = {key: table[key].where(table[key] != "") for key in keys if key not in typed}
+    return table.assign(**words, **typed)
+
+
+def is_metric(column: str) -> bool:
+    """Whether a table of a race has it of a run's last metrics."""
+    return column.rpartition("_")[2] in ("acc", "loss", "ece")
 
 
 def check(sweep: str, trim: Sequence[str]) -> None:
@@ -192,7 +249,7 @@ def rows(folder: Path, keys: Sequence[str], budget: str) -> pd.DataFrame:
             {key: setting(config, key) for key in keys}
             | {key: config[key] for key in ("seed", "epochs")}
             | {key: record[key] for key in ("id", "state", "seconds")}
-            | {key: of for key, of in final.items() if key.rpartition("_")[2] in ("acc", "loss", "ece")}
+            | {key: of for key, of in final.items() if is_metric(key)}
             | {"budget": budget, "device": runs.device(record)}
         )
     return pd.DataFrame(ended)

@@ -288,12 +288,7 @@ def read_table(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         raise InputError(f"{folder} is a file; {right}")
     if not path.exists():
         raise InputError(f"{folder} has no runs.csv; {right}")
-    try:
-        # As text first: "null" and "none" are values that can be swept, not missing ones.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path} cannot be read ({reason}); a CSV file with a row a run is right") from None
+    table = parsing.read(path, "a CSV file with a row a run is right")
     columns = list(table.columns)
     if columns[:2] != ["id", "state"] or "seed" not in columns:
         raise InputError(f"{path} is no list of runs; the columns id, state, the swept keys, seed are right")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -16,6 +17,7 @@ from src.errors import InputError, Parser, command
 from src.runs import store, sweep_folder
 
 TABLE = "runs.csv"
+ID = r"[0-9a-f]{12}"
 
 
 @command
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"{output} holds no runs; the folder that `output` names in the config is right")
     named = named_runs([output, *sweep_folder.elsewhere(output), *map(Path, options.sweeps)])
     # what has no run's name is somebody else's, and left alone
-    runs = [path for path in sorted((output / "runs").iterdir()) if re.fullmatch(r"[0-9a-f]{12}", path.name)]
+    runs = [path for path in sorted((output / "runs").iterdir()) if re.fullmatch(ID, path.name)]
     unnamed = [folder for folder in runs if folder.name not in named]
     count = deleted = 0
     for folder in unnamed:
@@ -74,18 +76,42 @@ def named_runs(folders: Sequence[Path]) -> set[str]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder")
-        for path in folder.rglob(TABLE):
+        for path in tables_below(folder):
             try:
-                with path.open(encoding="utf-8", newline="") as file:
+                with path.open(encoding="utf-8-sig", newline="") as file:
                     rows = csv.DictReader(file, strict=True)
                     if "id" not in (rows.fieldnames or ()):
                         raise ValueError
-                    named |= {row["id"] for row in rows}
+                    ids = [row["id"] if None not in row.values() else "" for row in rows]
+                if not all(re.fullmatch(ID, run) for run in ids):  # where the table was cut short, say
+                    raise ValueError
+                named.update(ids)
             except (OSError, ValueError, csv.Error):
                 raise InputError(
                     f"{path} cannot be read, so its runs are not known; mend or delete it"
                 ) from None
     return named
+
+
+def tables_below(folder: Path) -> Iterator[Path]:
+    """Every table in a folder and below it, also where a link leads, as to sweeps that were moved to another disk.
+
+    Raises:
+        InputError: for a folder that cannot be listed: there may be a table in it.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        right = "the runs of its tables are not known; a folder that can be read is right"
+        raise InputError(f"{error.filename}: {error.strerror}, so {right}") from None
+
+    seen = set()
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        status = Path(place).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()  # a link to a folder above it
+        elif TABLE in (*folders, *files):
+            yield Path(place, TABLE)
+        seen.add((status.st_dev, status.st_ino))
 
 
 def size_of(folder: Path) -> int:

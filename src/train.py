@@ -37,6 +37,11 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
         InputError: if there is no such flag.
     """
     parser = get_args_parser()
+    if any(argument.startswith("--v") for argument in arguments):
+        from importlib.metadata import version
+
+        words = f"dropout-sweeps {version('dropout-sweeps')} (Hydra {hydra.__version__})"
+        parser._option_string_actions["--version"].version = words  # type: ignore[attr-defined]
 
     def refuse(message: str) -> NoReturn:
         raise errors.InputError(f"{message}; {messages.HELP} what there is")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -66,7 +69,8 @@ def test_a_run_that_is_being_trained_stays(output: Path, capsys: pytest.CaptureF
 
 
 def test_tables_count_wherever_they_are_below_the_output_or_named(output: Path, tmp_path: Path) -> None:
-    table(output / "sweeps" / "deep" / "two", OLD)
+    two = table(output / "sweeps" / "deep" / "two", OLD) / "runs.csv"
+    two.write_text(two.read_text(), encoding="utf-8-sig")  # as spreadsheets write it
     elsewhere = table(tmp_path / "elsewhere", OTHER)
     assert clean.main([str(output), "--yes", "--sweeps", str(elsewhere)]) == 0
     assert len(runs_in(output)) == 4
@@ -90,7 +94,45 @@ def test_a_sweep_with_its_folder_elsewhere_is_known(
     assert clean.main([str(output)]) == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"state,seed\nfinished,1\n", b"id,state\n\xff,\n"])
+def test_tables_behind_links_count(output: Path, tmp_path: Path) -> None:
+    """Sweeps that were moved to another disk; a link to a folder above is no endless way."""
+    (output / "sweeps").rename(tmp_path / "moved")
+    (output / "sweeps").symlink_to(tmp_path / "moved")
+    (output / "sweeps" / "all").symlink_to(output)
+    elsewhere = table(tmp_path / "elsewhere", OTHER)
+    (output / "sweeps" / "two").symlink_to(elsewhere)
+    assert clean.main([str(output), "--yes"]) == 0
+    assert runs_in(output) == [NAMED, OTHER, "notes"]
+
+
+def test_a_folder_that_cannot_be_listed_deletes_nothing(
+    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scandir, closed = os.scandir, str(output / "sweeps")
+
+    def list_folder(path: str) -> Any:
+        if str(path) == closed:  # as for a user who is not root
+            raise PermissionError(errno.EACCES, "Permission denied", closed)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", list_folder)
+    assert clean.main([str(output), "--yes"]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: {closed}: Permission denied, so the runs of its tables"
+    )
+    assert len(runs_in(output)) == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"state,seed\nfinished,1\n",
+        b"id,state\n\xff,\n",
+        b"id,state\n" + NAMED.encode() + b",finished\n" + OLD[:7].encode(),
+        b"id,state\n" + OLD.encode(),
+    ],
+)
 def test_a_table_that_cannot_be_read_deletes_nothing(
     output: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,14 @@ def in_a_sweeps_file(block: str) -> Callable[[Any, Any], None]:
     return compose
 
 
+def with_verbose(value: Any) -> Callable[[Any, Any], None]:
+    """As a file of conf/ may have it, where nothing was typed."""
+    from hydra.core.utils import configure_log
+    from omegaconf import OmegaConf
+
+    return lambda loader, mode: configure_log(OmegaConf.create({"root": None}), OmegaConf.create([value])[0])
+
+
 SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
     (composing("noise=nope"), [], "noise=nope: there is no such choice; choose one of additive, "),
     (composing("foo=1"), ["foo=1"], "foo=1: there is no such key; `python -m src.train --help` lists the keys"),
@@ -149,6 +157,8 @@ SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
     (composing("optimizer.beta1=0.9"), ["-m", "optimizer=sgd,adam", "optimizer.beta1=0.9"],
      "optimizer.beta1=0.9: not every optimizer has this key; give it to those that do in arms of the sweep, such "),
     (composing("noise.keep=2"), ["-m", "noise=blend,shakeout", "noise.keep=2"], "noise.keep=2: there is no"),
+    (with_verbose([1]), [], "hydra.verbose=[1]: must be true, false, or a list of names of loggers, such as [hy"),
+    (with_verbose(1.5), [], "hydra.verbose=1.5: must be true, false, or a list of names of loggers"),
     (composing("optimizer.beta1=2"), ["optimizer.beta1=2"], "optimizer.beta1=2: there is no such key here, but "),
 ]  # fmt: skip
 """What to do, the command line, and how the line begins."""

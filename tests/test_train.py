@@ -15,6 +15,7 @@ import sys
 import termios
 import threading
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,6 +177,19 @@ WRONG: list[tuple[str, str]] = [
     ("tags=[${nope}]", r"tags\[0\]=\$\{nope\}: there is no key nope; "),
     ("dropout1=${dropout2} dropout2=${dropout1}", r"dropout1=\$\{dropout2\}: its value would be its own"),
     ("--foo", "unrecognized arguments: --foo; `python -m src.train --help` lists what there is"),
+    (
+        "hydra.verbose=[1]",
+        r"hydra.verbose=\[1\]: must be true, false, or a list of names of loggers, such as",
+    ),
+    ("hydra.verbose=1", "hydra.verbose=1: must be true, false, or a list of names of loggers, such as"),
+    ("-m hydra.verbose={a:1} seed=0,1", "hydra.verbose={a:1}: must be true, false, or a list of names of lo"),
+    ("hydra.job_logging=nonsense", "hydra.job_logging=nonsense: "),
+    (
+        "hydra/hydra_logging=default hydra.hydra_logging.root.level=LOUD",
+        "hydra.hydra_logging.root.level=LOUD: Unknown level: 'LOUD'; must be what Python's logging.config",
+    ),
+    ("hydra.run.dir=[1]", r"hydra.run.dir=\[1\]: "),
+    ("-m hydra.sweep.dir={} seed=0,1", "hydra.sweep.dir={}: "),
 ]
 
 
@@ -193,6 +207,12 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert "Traceback" not in err
     assert files_in(tmp_path) == before
     assert not list(tmp_path.glob("outputs/*"))  # neither a sweep's folder nor a run's
+
+
+def test_the_version_is_that_of_this_project(train_here: Train) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    code, out, err = train_here("--version")
+    assert (code, err) == (0, "") and out.startswith(f"{project['name']} {project['version']} (Hydra 1.")
 
 
 def test_full_error_shows_the_trace_above_the_same_line_and_code(command: Command) -> None:

@@ -130,7 +130,7 @@ class ContestFacts(Facts):
         """Better than dropout, and than its clone at the same level."""
         better = [r for r in self.others if word(r) == BETTER]
         clones = [self._against(CLONE, r.contrast.a) for r in better]
-        return [r for r, clone in zip(better, clones, strict=True) if clone is None or clone.gain > 0]
+        return [r for r, clone in zip(better, clones, strict=True) if clone is not None and clone.gain > 0]
 
     @property
     def helps(self) -> bool:

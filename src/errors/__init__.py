@@ -259,7 +259,7 @@ def _is_input(error: BaseException) -> bool:
 
     if isinstance(error, HydraException | OmegaConfBaseException):
         return True
-    if messages.config_file(error) or messages.merging(error):
+    if messages.config_file(error) or messages.merging(error) or messages.logging_of(error):
         return True
     frames = traceback.extract_tb(error.__traceback__)
     is_hydras = bool(frames) and Path(hydra.__file__).parent in Path(frames[-1].filename).parents

@@ -128,6 +128,8 @@ def sentence(error: BaseException) -> tuple[str, str] | None:
     """
     if path := config_file(error):
         return "", unreadable(path, error)
+    if refused := logging_of(error):
+        return refused
     message, cause = plain(error), plain(error.__cause__)
     if (override := getattr(error, "override", None)) and not message.startswith("Error parsing"):
         message = f"Error parsing override '{override}'\n{message}"
@@ -192,6 +194,26 @@ def merging(error: BaseException) -> str | None:
     of_hydra = (f for f in frames if f.f_globals.get("__name__") == "hydra._internal.config_loader_impl")
     overrides = (getattr(f.f_locals.get("override"), "input_line", None) for f in of_hydra)
     return next(filter(None, overrides), None)
+
+
+def logging_of(error: BaseException) -> tuple[str, str] | None:
+    """An argument and what would be right of it, where Python's logging refused what Hydra's config lets pass: any
+    value of `hydra.verbose`, any keys below `hydra.job_logging` and `hydra.hydra_logging`. None of other errors."""
+    if type(error) not in (AssertionError, TypeError, ValueError):
+        return None
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [(frame.f_globals.get("__name__"), frame.f_code.co_name) for frame in frames]
+    if ("hydra.core.utils", "configure_log") not in names:
+        return None
+    given = frames[names.index(("hydra.core.utils", "configure_log"))].f_locals
+    if "hydra._internal.logging_config" in dict(names):
+        key = given["log_config"]._get_full_key(None)
+        where = next((a for a in sys.argv[1:] if f"{key_of(a)}.".startswith(f"{key}.")), key)
+        why = " ".join(str(error.__cause__ or error).split())
+        return where, f"{why}; must be what Python's logging.config.dictConfig takes"
+    key = "hydra.verbose"
+    where = _typed(key) if _typed(key) != key else f"{key}={given['verbose_config']}"
+    return where, "must be true, false, or a list of names of loggers, such as [hydra]"
 
 
 def setting(where: str) -> tuple[str, str | None] | None:

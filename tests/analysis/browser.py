@@ -28,6 +28,9 @@ FLAGS = (
     "--virtual-time-budget=10000",
 )
 
+GLUED = r"<details.*\n(?!\n)|[^\n]\n</details>|</details>\n(?!\n|\Z)"
+"""In a text, a fold without an empty line behind its summary or around its end: the browser gets raw Markdown."""
+
 LISTEN = """<script>
 const errors = [];
 addEventListener("error", event => errors.push(event.message || "cannot load " + event.target.src), true);

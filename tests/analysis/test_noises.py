@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,116 @@ def test_rows_that_contradict_others_are_refused_in_one_line(
     with pytest.raises(InputError, match=rf"^noises_basic\.csv: noise=.*{line}") as refused:
         content(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+def with_cell(column: str, value: str) -> Callable[[str], str]:
+    """Of a table's text, the value in its second row."""
+
+    def change(text: str) -> str:
+        rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        rows.loc[1, column] = value
+        return rows.to_csv(index=False)
+
+    return change
+
+
+def without(column: str) -> Callable[[str], str]:
+    return lambda text: pd.read_csv(io.StringIO(text), dtype=str).drop(columns=column).to_csv(index=False)
+
+
+def line_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command says of bad input."""
+    assert noises.main(["--from", str(folder)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and not (folder / "report.md").exists()
+    return err.strip()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        *((without(column), f": the column {column} is missing; a table of python -m analysis.race is right")
+          for column in ("noise", "seed", "epochs", "budget", "val_acc")),
+        (with_cell("seed", "first"), ", line 3: seed=first: must be a whole number of at least 0"),
+        (with_cell("seed", ""), ", line 3: seed=: must be a whole number of at least 0"),
+        (with_cell("epochs", "45.5"), ", line 3: epochs=45.5: must be a whole number of at least 1"),
+        (with_cell("val_acc", "high"), ", line 3: val_acc=high: must be a finite number from 0 to 1"),
+        (with_cell("val_acc", "87.2"), ", line 3: val_acc=87.2: must be a finite number from 0 to 1"),
+        (with_cell("val_loss", "nan"), ", line 3: val_loss=nan: must be a finite number"),
+        (with_cell("dropout1", "half"), ", line 3: dropout1=half: must be a finite number from 0 to 1"),
+        (with_cell("noise.input_rate", "much"), ", line 3: noise.input_rate=much: must be a finite number"),
+        (with_cell("noise", "drpout"), ", line 3: noise=drpout: must be one of additive, advanced, "),
+        (with_cell("state", "done"), ", line 3: state=done: must be one of finished, diverged"),
+        (lambda text: text.replace("dropout2", "dropout1", 1), ": the column dropout1 is there twice; "),
+        (lambda text: text.replace("seed,epochs", "epochs,seed", 1), ": epochs is no setting, and must stand behi"),
+        (lambda text: text[:-10], ", line 17: must have 16 cells, and has 15; a table of python -m "),
+        (lambda text: re.sub(r"(?m)(?<=\d|U)$", ",1", text), ", line 2: must have 16 cells, and has 17; a table"),
+        (lambda text: text.partition("\n")[0] + "\n", ": no run is listed; a table of python -m analysis.race is"),
+        (lambda text: "", " is empty; a table of python -m analysis.race is right"),
+        (lambda text: text.encode("utf-16"), " cannot be read ('utf-8' codec can't decode byte 0xff"),
+    ],
+)  # fmt: skip
+def test_a_table_that_no_race_wrote_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[str], str | bytes], line: str
+) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    path = tmp_path / "noises_basic.csv"
+    changed = change(path.read_text())
+    path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+    assert line_of(tmp_path, capsys).startswith(f"error: {path}{line}")
+
+
+def test_a_byte_order_mark_and_windows_ends_of_lines_are_no_fault(tmp_path: Path) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    plain = noises.table_of(tmp_path)
+    path = tmp_path / "noises_basic.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    pd.testing.assert_frame_equal(noises.table_of(tmp_path), plain)
+
+
+def test_of_races_in_which_every_run_diverged_there_is_no_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table(tmp_path, "noises_basic", *({**arm, "state": "diverged"} for arm in BASIC))
+    path = tmp_path / "noises_basic.csv"
+    rows = pd.read_csv(path)
+    rows.drop(columns=[*filter(race.is_metric, rows)]).to_csv(path, index=False)
+    assert line_of(tmp_path, capsys).startswith(f"error: {tmp_path}: each run has diverged; ")
+
+
+def test_a_setting_in_words_is_at_no_edge(tmp_path: Path) -> None:
+    arms = [{"noise": "dropout", "acc": acc, "noise.kind": kind} for acc, kind in ((0.86, "a"), (0.85, "b"))]
+    table(tmp_path, "noises_basic", {"noise": "none", "acc": 0.8, "noise.kind": ""}, *arms)
+    best, _ = noises.winners(noises.table_of(tmp_path))
+    assert best.setting["noise.kind"] == "a" and best.edges == {}
+
+
+@pytest.mark.parametrize(
+    ("ratios", "line"),
+    [
+        ("", " is empty; columns noise and ratio, and a row a noise, dropout among them, are right"),
+        ("noise,time\ndropout,1\n", ": the column ratio is missing; columns noise and ratio, and a row a noise, "),
+        ("name,ratio\ndropout,1\n", ": the column noise is missing; "),
+        ("noise,ratio\n", ": noise=dropout is not there; "),
+        ("noise,ratio\ngaussian,1\n", ": noise=dropout is not there; "),
+        ("noise,ratio\ndropout,slow\n", ", line 2: ratio=slow: must be a finite number above 0"),
+        ("noise,ratio\ndropout,1\ngaussian,\n", ", line 3: ratio=: must be a finite number above 0"),
+        ("noise,ratio\ndropout,1\ngaussian,inf\n", ", line 3: ratio=inf: must be a finite number above 0"),
+        ("noise,ratio\ndropout,1\ndropout,2\n", ": noise=dropout is there twice; "),
+        ("noise,ratio\ndropout,1\ngaussian\n", ", line 3: must have 2 cells, and has 1; "),
+        (None, " cannot be read ([Errno 21] Is a directory: "),
+    ],
+)  # fmt: skip
+def test_odd_ratios_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ratios: str | None, line: str
+) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    path = tmp_path / RATIOS
+    if ratios is None:
+        path.mkdir()
+    else:
+        path.write_text(ratios)
+    assert line_of(tmp_path, capsys).startswith(f"error: {path}{line}")
 
 
 def test_no_committed_row_is_dropped() -> None:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from browser import evaluate
+from browser import GLUED, evaluate
 from configs import REPOSITORY
 
 from analysis import design, exercises, page
@@ -159,6 +159,11 @@ def test_no_markup_is_left_in_the_page(folder: Path, language: str) -> None:
     shown = (folder / page.name(page.PAGE, language)).read_text(encoding="utf-8")
     plain = re.sub(r"<(script|style|svg|pre)\b.*?</\1>|<[^>]*>", "", shown, flags=re.S)
     assert re.findall(r".*(?:\]\(|\*\*|`|\{[{%]).*", plain) == []
+
+
+def test_a_fold_has_empty_lines_around_its_markdown(text: str) -> None:
+    assert text.count("<details") == text.count("</details>") > 20
+    assert re.findall(GLUED, text) == []
 
 
 def test_headings_go_down_one_step_at_a_time(text: str) -> None:

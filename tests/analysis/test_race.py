@@ -161,7 +161,7 @@ def test_a_race_of_no_named_sweep_is_refused_before_any_trains(
 
 def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
     (tmp_path / race.RATIOS).write_text("noise,ratio\ngaussian,1.2\n")
-    with pytest.raises(InputError, match="dropout among them"):
+    with pytest.raises(InputError, match="dropout is not there"):
         race.read_ratios(tmp_path / race.RATIOS)
 
 

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browser import show
+from browser import GLUED, show
 from matplotlib.figure import Figure
 
 from analysis import chapter, design, exercises, measures, page, tables
@@ -235,6 +235,7 @@ def test_page_needs_nothing_but_itself(tmp_path: Path, sweep: Make, run: Callabl
     assert len(read.ids) == len(set(read.ids))
     inside = set(re.findall(r'<a id="(.*?)"></a>', text)) | set(re.findall(r'<details id="(.*?)">', text))
     assert set(re.findall(r"\]\(#(.*?)\)", text)) <= inside
+    assert "without a result" in text and not re.findall(GLUED, text)
     shown = ["figures/first_card.png", "figures/first_curve.png"]
     assert re.findall(r"!\[.*?\]\((.*?)\)", text) == shown
     assert (tmp_path / "report/figures/first_curve.svg").exists()
@@ -344,6 +345,7 @@ def test_small_version_is_marked_and_apart(
     full = texts(tmp_path / "report")
     assert run("--small") == 0
     assert texts(tmp_path / "report") == full
+    assert not re.findall(GLUED, texts(tmp_path / "report_small")[1])
     for text in texts(tmp_path / "report_small"):
         assert "Small version: few seeds" in text
         assert "first is a small version (epochs=1 seed=0,1)" in text

@@ -253,7 +253,10 @@ def test_paths_that_are_no_sweep(tmp_path: Path, made: Make) -> None:
         assert "is right" in str(error.value)
         assert "\n" not in str(error.value)
     for text, words in [
-        ("", "cannot be read"),
+        ("", "is empty"),
+        ('id,state,"seed', "cannot be read"),
+        ("id,state,seed\na,finished\n", "line 2: must have 3 cells, and has 2"),
+        ("id,state,dropout1,dropout1,seed\n", "dropout1 is there twice"),
         ("id,state,seed\n", "lists no run"),
         ("a,b\n1,2\n", "no list of runs"),
         ("id,state,seed\na,finished,0\nb,finished,0\n", "two runs of seed 0"),

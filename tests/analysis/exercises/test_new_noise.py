@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from tables import made
 
-from analysis import design, measures, noises, race, tables
+from analysis import design, measures, noises, page, race, tables
 from analysis.exercises import new_noise, word
 from src.stats import paired
 
@@ -103,6 +103,25 @@ def test_a_noise_must_beat_the_clone_as_well() -> None:
     assert found.versus(FIRST, "dropout_clone", found.first.measure).gain > 0
     beaten = facts({**HELPS, FIRST: 0.004, "dropout_clone": 0.004})
     assert beaten.judged(FIRST).side > 0 and not beaten.winners
+
+
+def answer(found: Any, language: str) -> str:
+    template = page.environment(language).get_template("exercises/new_noise.md")
+    return "".join(template.blocks["answer"](template.new_context({"f": found}))).strip()
+
+
+@pytest.mark.parametrize(("helped", "verdict"), [(HELPS, "undecided"), ({}, "no yardstick")])
+def test_without_runs_of_the_clone_no_noise_wins_and_the_answer_says_so(
+    helped: dict[str, float], verdict: str
+) -> None:
+    effects = {**helped, FIRST: 0.006}
+    found = facts(effects, among=[noise for noise in NOISES if noise != "dropout_clone"])
+    assert word(found.judged(FIRST)) == "better" and found.control is None
+    assert (found.winners, found.verdict) == ([], verdict)
+    assert "better than dropout and its clone, of which there are no runs; " in answer(found, "en")
+    assert "（克隆没有运行）；" in answer(found, "zh")
+    whole = facts(effects)
+    assert "no runs" not in answer(whole, "en") and [r.contrast.a for r in whole.winners] == [FIRST]
 
 
 def test_a_lower_cross_entropy_must_be_below_the_clones_too_and_wins_nothing() -> None:
