@@ -22,8 +22,9 @@ from analysis.contrasts import Arm, Arms, Contrast, matches
 from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.tables import Table
-from src.plugins.hydra_plugins.dropout_sweeps import PrimaryConf
+from src.plugins.hydra_plugins.dropout_sweeps import ArmsConf, PrimaryConf
 from src.stats import OPEN
+from src.sweeping.naming import sweep_file, value_at
 from src.sweeping.planning import expand, split_arm
 
 SWEEP_FILES = Path(__file__).resolve().parents[1] / "sweeps"
@@ -112,7 +113,8 @@ class Design:
 @cache
 def _file(path: Path, modified: int) -> tuple[str, Any]:
     """A sweep's file as text and config; `modified` is the time of its last change, after which it is read anew."""
-    return path.read_text(encoding="utf-8"), OmegaConf.load(path)
+    config = sweep_file(path)
+    return path.read_text(encoding="utf-8"), config
 
 
 def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
@@ -122,7 +124,7 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
         chosen: overrides of the arms, where the file leaves them open.
 
     Raises:
-        InputError: if there is no such file, or its primary block is wrong.
+        InputError: if there is no such file, or its arms, its params, a seed or its primary block is wrong.
     """
     path = SWEEP_FILES / f"{sweep}.yaml"
     if not path.is_file():
@@ -130,8 +132,11 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
         raise InputError(f"{sweep} is no named sweep; one of sweeps/ is right: {names}")
     text, config = _file(path, path.stat().st_mtime_ns)
     question, design, command = _paragraphs(text)
-    sweeper = OmegaConf.to_container(config).get("hydra", {}).get("sweeper", {})  # type: ignore[union-attr]
-    jobs = _jobs(sweeper, chosen)
+    sweeper = value_at(OmegaConf.to_container(config), "hydra.sweeper")
+    jobs = _jobs(_swept(sweeper, f"sweeps/{sweep}.yaml"), chosen)
+    for job in jobs:
+        if not isinstance(job.get("seed", 0), int):
+            raise InputError(f"sweeps/{sweep}.yaml: seed", job["seed"], "must be a whole number")
     given = dict.fromkeys(key for job in jobs for key in job)
     differing = [key for key in given if len({str(job.get(key)) for job in jobs}) > 1]
     swept = [key for key in differing if key != "seed"]
@@ -146,7 +151,7 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
         arms,
         runs,
         fixed.get("epochs"),
-        primary(sweeper.get("primary"), f"sweeps/{sweep}.yaml", len(arms)),
+        primary(value_at(sweeper, "primary"), f"sweeps/{sweep}.yaml", len(arms)),
         fixed,
     )
 
@@ -167,13 +172,31 @@ def _paragraphs(text: str) -> tuple[str, str, str]:
     return question, design, command
 
 
+def _swept(sweeper: Any, where: str) -> Mapping[str, Any]:
+    """The arms and params of a file, of the types that Hydra takes.
+
+    Raises:
+        InputError: naming `where` and what would be right.
+    """
+    try:
+        given = {key: of for key, of in dict(sweeper or {}).items() if key in ("arms", "params")}
+        typed: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(ArmsConf), given))
+        for of in (*(typed["arms"] or ()), *typed["params"].values()):
+            if not isinstance(of, str):  # of a list OmegaConf lets lists pass
+                raise ValueError(f"{of} is no text")
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        right = "arms, a list of overrides, and params, keys with their values, are right"
+        raise InputError(f"{where}: hydra.sweeper: {str(error).splitlines()[0]}; {right}") from None
+    return typed
+
+
 def _jobs(sweeper: Mapping[str, Any], chosen: Sequence[str]) -> list[dict[str, Any]]:
     """Of each run the keys that the file sets."""
-    arms = sweeper.get("arms", []) or chosen
-    if not arms and sweeper.get("arms", []) is None:
+    arms = sweeper["arms"] or chosen
+    if not arms and sweeper["arms"] is None:
         return []
     parser = OverridesParser.create()
-    params = parser.parse_overrides([f"{key}={value}" for key, value in sweeper.get("params", {}).items()])
+    params = parser.parse_overrides([f"{key}={value}" for key, value in sweeper["params"].items()])
     return [
         {key: _value(value) for key, _, value in (o.partition("=") for o in job)}
         for job in expand(params, [parser.parse_overrides(split_arm(arm)) for arm in arms])
@@ -202,7 +225,7 @@ def primary(
         return None
     try:
         config: Any = OmegaConf.merge(OmegaConf.structured(PrimaryConf), block)
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, ValueError) as error:
         right = "metric, contrast and margin, such as {metric: test_acc, contrast: [1, 0], margin: 0.2}, are right"
         raise InputError(f"{where}: hydra.sweeper.primary: {str(error).splitlines()[0]}; {right}") from None
     columns = [*measures.METRICS, *(measure.column for measure in measures.VARIANCES), *(declared or {})]

@@ -364,7 +364,10 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
         "validation": value_at(config, "data.validation") or 0,
         "epochs": config["epochs"],
     }
-    for name in ("seconds", "parameters", "epochs"):
+    for name in ("device", "data"):
+        if not isinstance(facts[name], str | None):
+            raise _UnusableError(DAMAGED, f"its run.json has {name}={facts[name]!r}; a name is right")
+    for name in ("seconds", "parameters", "epochs", "validation"):
         value = facts[name]
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (is_number and 0 <= value < math.inf):

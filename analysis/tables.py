@@ -43,6 +43,9 @@ EXTRAS = ("probe", "test_time")
 NAMES_IN_EXTRAS = ("method",)
 """Their columns that hold words."""
 
+OF_EACH_EPOCH = ("epoch", "train_loss", "train_acc", "test_loss", "test_acc")
+"""Columns with a number in each epoch of every sweep."""
+
 SWEEPER = ("hydra/sweeper=", "hydra.sweeper.")
 """Beginnings of the overrides of Hydra's own part that belong to the sweep: how it searches, its arms."""
 
@@ -87,7 +90,7 @@ def recorded(folder: Path, key: str) -> Any:
     """What a sweep's `multirun.yaml` has at a key; None where that is nothing, or the file cannot be read."""
     try:
         return value_at(yaml.safe_load((folder / "multirun.yaml").read_text(encoding="utf-8")), key)
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
 
 
@@ -134,7 +137,7 @@ def load(folder: str | Path, name: str) -> Table:
     try:
         rest = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         extras = {extra: folder / f"{name}.{extra}.csv.gz" for extra in EXTRAS}
-        return Table(
+        table = Table(
             name=name,
             keys=tuple(rest["keys"]),
             epochs=_read(folder / f"{name}.csv.gz", rest["keys"]),
@@ -146,10 +149,29 @@ def load(folder: str | Path, name: str) -> Table:
             commit=rest["commit"],
             looks=tuple(Look(**look) for look in rest.get("looks", ())),
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
+        _check(table)
+        return table
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, EOFError, zlib.error) as error:
         raise InputError(
             f"{folder / name} cannot be read ({error}); the files that analysis.report wrote are right"
         ) from None
+
+
+def _check(table: Table) -> None:
+    """Raises ValueError where a column that each table has is missing, or a run lacks epochs or their order."""
+    numbers = {"epochs": ("seed", *OF_EACH_EPOCH), "runs": ("seconds", "epochs")}
+    words = {"epochs": ("id", *table.keys), "runs": ("id", "device", "data", "versions")}
+    for part, frame in (("epochs", table.epochs), ("runs", table.runs)):
+        for column in (*words[part], *numbers[part]):
+            if column not in frame:
+                raise ValueError(f"its {part} have no column {column}")
+        for column in numbers[part]:
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                raise ValueError(f"of its {part} a cell of {column} is not a number")
+    of_run, trained = table.epochs.groupby("id")["epoch"], table.runs.set_index("id")["epochs"]
+    is_whole = len(trained) == of_run.ngroups and (of_run.max().reindex(trained.index) == trained).all()
+    if not is_whole or (of_run.cumcount() + 1 != table.epochs["epoch"]).any():
+        raise ValueError("its runs do not have all of their epochs, one after the other")
 
 
 def _read(path: Path, keys: Sequence[str]) -> pd.DataFrame:
@@ -163,6 +185,8 @@ def _read(path: Path, keys: Sequence[str]) -> pd.DataFrame:
         keep_default_na=False,
         na_values={column: [""] for column in header if column not in swept},
     )
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(f"{path.name} has rows that are longer than its first one")
     frame = frame.assign(**{key: parsing.typed(frame[key]) for key in swept})
     return frame.astype({column: float for column in frame if frame[column].isna().all()})
 

@@ -83,7 +83,7 @@ def named_runs(folders: Sequence[Path]) -> set[str]:
                     if "id" not in (rows.fieldnames or ()):
                         raise ValueError
                     ids = [row["id"] if None not in row.values() else "" for row in rows]
-                if not all(re.fullmatch(ID, run) for run in ids):  # where the table was cut short, say
+                if not ids or not all(re.fullmatch(ID, run) for run in ids):  # the table was cut short, say
                     raise ValueError
                 named.update(ids)
             except (OSError, ValueError, csv.Error):

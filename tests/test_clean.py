@@ -129,6 +129,7 @@ def test_a_folder_that_cannot_be_listed_deletes_nothing(
         b"",
         b"state,seed\nfinished,1\n",
         b"id,state\n\xff,\n",
+        b"id,state\n",
         b"id,state\n" + NAMED.encode() + b",finished\n" + OLD[:7].encode(),
         b"id,state\n" + OLD.encode(),
     ],

@@ -23,7 +23,10 @@ APART: list[dict[str, Any]] = [
     {"model": {"hidden1": 8}},
     {"model": {"name": "concise", "hidden1": 256, "hidden2": 256}},
     {"noise": {"name": "none"}},
-    {"noise": {"name": "tangent", "input_rate": 0.0, "stretch": 0.1}},
+    *(
+        {"noise": {"name": "tangent", "input_rate": 0.0, "stretch": 0.1, "partner": of}}
+        for of in ("nearest", "any")
+    ),
     {"data": DIGITS},
     {"data": {"validation": 100}},
     {"device": "auto"},

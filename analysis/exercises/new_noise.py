@@ -19,11 +19,15 @@ from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised
 from analysis.measures import Measure
 from analysis.phrases import named
 from analysis.tables import Tables
-from src.stats import ALPHA, BETTER, WORSE, common_seeds, judged_at
+from src.stats import ALPHA, BETTER, EQUIVALENT, WORSE, common_seeds, judged_at
 
 NUMBER = 7
-SWEEPS = ALL, FEW, CONTROL = ("new_noise", "new_noise_5000", "new_noise_control")
+SWEEPS = ALL, FEW, CONTROL, PARTNER, FEWEST = (
+    *("new_noise", "new_noise_5000", "new_noise_control", "new_noise_partner", "new_noise_1000"),
+)
 NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"
+TANGENT, ANY_PARTNER = "tangent", "tangent_any"
+"""Our noise towards the nearest image, and towards any other."""
 SAME_RATES = "dropout_same_rates"
 """Dropout at the rates of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
@@ -63,6 +67,11 @@ class ContestFacts(Facts):
     """The same contrasts on a small training set, judged by that sweep's own block."""
     images: int = 0
     """In the small training set."""
+    partners: Sequence[Result] = ()
+    """Tangent noise towards the nearest image, and dropout, minus tangent noise towards any other, judged by that
+    sweep's own block: its reasoning says what would speak against it."""
+    fewest: Sequence[Result] = ()
+    """Tangent noise minus dropout on the smallest training set, which its reasoning names, too."""
     positive: Result | None = None
     """The positive control: dropout minus no noise, which has settings of its own, judged by that sweep's block."""
     undeclared: Sequence[Result] = ()
@@ -95,6 +104,22 @@ class ContestFacts(Facts):
     @property
     def leading(self) -> Sequence[Result]:
         return self.others
+
+    @property
+    def partner(self) -> Result | None:
+        """The nearest image minus any other."""
+        return pick(self.partners, a=TANGENT)
+
+    @property
+    def any_helps(self) -> bool:
+        """Whether tangent noise towards any other image is shown to be better than dropout."""
+        dropout = pick(self.partners, a=DROPOUT)
+        return dropout is not None and word(dropout) == WORSE
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether any other image is shown to serve as well as the nearest, or better."""
+        return self.partner is not None and word(self.partner) in (EQUIVALENT, WORSE)
 
     @property
     def others_on_few(self) -> Sequence[Result]:
@@ -148,9 +173,9 @@ class ContestFacts(Facts):
 def analyse(tables: Tables) -> ContestFacts:
     """Every other arm minus dropout in test accuracy, one family a training set; all else described."""
     arms, primary = exercises.judged(tables[ALL], _named(ALL), "test")
-    few, control = (
+    few, control, partners, fewest = (
         exercises.judged(tables[sweep], _named(sweep), "test")[1] if sweep in tables else []
-        for sweep in (FEW, CONTROL)
+        for sweep in SWEEPS[1:]
     )
     facts = ContestFacts(
         primary=primary,
@@ -164,6 +189,8 @@ def analyse(tables: Tables) -> ContestFacts:
         ),
         few=few,
         images=promised(FEW)[0].fixed["data.train"],
+        partners=partners,
+        fewest=fewest,
         positive=control[0] if control else None,
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
         devices={name: _devices(arms, name) for name in arms.named},
@@ -220,7 +247,8 @@ def _named(sweep: str) -> dict[str, Arm]:
     """The arms of a sweep's file by their noise; the second one with dropout is the control."""
     named = dict[str, Arm]()
     for arm in promised(sweep)[0].arms:
-        named[SAME_RATES if arm["noise"] in named else arm["noise"]] = arm
+        noise = ANY_PARTNER if arm.get("noise.partner") == "any" else arm["noise"]
+        named[SAME_RATES if noise in named else noise] = arm
     return named
 
 

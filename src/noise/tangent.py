@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from src.checks import real
+from src.checks import one_of, real
 from src.noise import Backward, Noise, Site
 from src.noise.dropout import dropout_factor
 from src.streams import Rate
 
-OPTIONS = {"input_rate": real(0, 1), "stretch": real(0)}
+NEAREST, ANY = "nearest", "any"
+OPTIONS = {"input_rate": real(0, 1), "stretch": real(0), "partner": one_of(NEAREST, ANY)}
 
 
 class Tangent(Noise):
@@ -21,7 +22,8 @@ class Tangent(Noise):
     activations (the pixels, at the input). Train: mean h; the covariance of the first part is stretch²·(h_j -
     h_i)(h_j - h_i)ᵀ, that of the second dropout's. The gradient reaches both images, and takes the choice of j for
     a constant. It acts where the rate is above 0. stretch 0 is dropout; a batch of one image has dropout alone.
-    Test: the identity.
+    Test: the identity. With `partner` any, a control, j is any other image of the batch with equal probability,
+    drawn anew for each image; masks and λ are the same.
 
     Why it should do better than dropout, written down before it was tried. To second order noise of covariance Σ
     adds ½·tr(H·Σ) to the loss, H its Hessian at the activations (Bishop 1995, "Training with noise is equivalent to
@@ -37,7 +39,8 @@ class Tangent(Noise):
     What must be seen if this is right: a lower test cross-entropy than dropout's at its best rate, with a best rate
     that is lower. What would speak against it: no gain where neighbours are far (1,000 training images), or the
     same gain from any image of the batch in place of the nearest. (As first written, 5d8d06f: 5,000 images, where
-    it gains, sweeps/new_noise_5000.yaml. Neither 1,000 images nor any image in place of the nearest was tested.)
+    it gains, sweeps/new_noise_5000.yaml. Tested later: it gains on 1,000, too, sweeps/new_noise_1000.yaml, and any
+    image gains less than the nearest, sweeps/new_noise_partner.yaml.)
 
     Source: ours; kin to tangent propagation (Simard et al. 1992) and SMOTE (Chawla et al. 2002), which need known
     transformations, or labels.
@@ -48,7 +51,9 @@ class Tangent(Noise):
         kept = dropout_factor(h, rate, site)
         # a run of a stack whose rate is 0 is left alone, as it would be by itself
         way = site.normal((*h.shape[:-1], 1)).mul_(self.options["stretch"]).mul_(rate > 0)
-        other = _nearest(h).expand_as(h) if h.shape[-2] > 1 else None
+        other = None
+        if h.shape[-2] > 1:
+            other = (_nearest(h) if self.options["partner"] == NEAREST else _any(h, site)).expand_as(h)
         noised = site.workspace("noised", h)
         if other is None:
             noised.copy_(h)
@@ -78,3 +83,10 @@ def _nearest(h: Tensor) -> Tensor:
     distance = torch.matmul(h, h.mT).mul_(-2).add_(squares.unsqueeze(-2))
     distance.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
     return distance.argmin(-1, keepdim=True)
+
+
+def _any(h: Tensor, site: Site) -> Tensor:
+    """The number of another image for each, all with equal probability: (..., n, 1) int64."""
+    n = h.shape[-2]
+    steps = (site.uniform((*h.shape[:-1], 1)) * (n - 1)).long()  # 0 to n - 2
+    return (torch.arange(1, n + 1, device=h.device).unsqueeze(-1) + steps) % n

@@ -101,6 +101,6 @@ def _read(folder: Path) -> dict[str, Any]:
     """What the folder keeps of its sweep; nothing where it is lost or damaged."""
     try:
         content = json.loads((folder / FILE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -30,7 +30,7 @@ def read(folder: Path) -> Tags:
     try:
         content = json.loads((folder / FILE).read_bytes())
         return Tags(tuple(map(str, content["tags"])), str(content["note"]))
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return Tags()
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from src import loggers
+from src.errors import is_of_the_disk
 from src.errors.messages import key_of
 from src.loggers import LoggedRun, Logger
 from src.runs import store
@@ -39,21 +40,25 @@ def logged_run(folder: Path, sweep: str) -> LoggedRun | None:
     if record is None or not is_final(record):
         return None
     metrics = folder / "metrics.csv"
-    rows = [
-        {name: float(cell) for name, cell in row.items() if cell}
-        for row in csv.DictReader(io.StringIO(metrics.read_text(encoding="utf-8")))
-    ]
-    params = {key: value for key, value in _flat(record["config"]) if key not in WITHOUT_EFFECT}
-    given = [override for override in record["overrides"] if key_of(override) not in WITHOUT_EFFECT]
-    return LoggedRun(
-        id=record["id"],
-        name=(" ".join(given) or "book")[:LONGEST_NAME],
-        sweep=sweep,
-        state=record["state"],
-        params=params,
-        rows=rows,
-        ended=metrics.stat().st_mtime,
-    )
+    try:
+        rows = [
+            {name: float(cell) for name, cell in row.items() if cell}
+            for row in csv.DictReader(io.StringIO(metrics.read_text(encoding="utf-8")))
+        ]
+        given = [override for override in record["overrides"] if key_of(override) not in WITHOUT_EFFECT]
+        return LoggedRun(
+            id=record["id"],
+            name=(" ".join(given) or "book")[:LONGEST_NAME],
+            sweep=sweep,
+            state=record["state"],
+            params={key: value for key, value in _flat(record["config"]) if key not in WITHOUT_EFFECT},
+            rows=rows,
+            ended=metrics.stat().st_mtime,
+        )
+    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, OSError) and is_of_the_disk(error):
+            raise
+        raise store.Damaged(f"{folder} is damaged ({error})") from None
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -38,7 +38,8 @@ def posed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def read(name: str, body: str) -> design.Design:
         text = "# What?\n#\n# Design: so.\n#\n# python -m src.train\nhydra:\n  sweeper:\n"
-        (tmp_path / f"{name}.yaml").write_text(text + "".join(f"    {line}\n" for line in body.split("\n")))
+        text += "".join(f"    {line}\n" for line in body.split("\n"))
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="latin-1")
         return design.read(name)
 
     return read
@@ -88,6 +89,27 @@ def test_arms_are_numbered_seeds_aside(posed: Any) -> None:
 def test_a_wrong_block_is_refused_in_one_line(posed: Any, block: str, words: str) -> None:
     with pytest.raises(InputError, match=r"hydra\.sweeper\.primary") as error:
         posed("wrong", f"{BODY}\nprimary: {block}")
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("arms: [", "wrong.yaml cannot be read: line "),
+        ("\targ: 1", "wrong.yaml cannot be read: line "),
+        ("arms: [noise=\xe9]", "wrong.yaml cannot be read: 'utf-8' codec can't decode byte 0xe9"),
+        ("- noise=none", "sweeps/wrong.yaml: hydra.sweeper: "),
+        ("arms: 5", "sweeps/wrong.yaml: hydra.sweeper: "),
+        ("arms: [[noise=none]]", "sweeps/wrong.yaml: hydra.sweeper: "),
+        ("arms: [noise=none]\nparams: [seed]", "sweeps/wrong.yaml: hydra.sweeper: "),
+        ("arms: [noise=none]\nparams: {seed: [1, 2]}", "sweeps/wrong.yaml: hydra.sweeper: "),
+        ("arms: [noise=none]\nparams: {seed: first}", "sweeps/wrong.yaml: seed=first: must be a whole number"),
+        ("arms: [noise=none]\nprimary: 5", "sweeps/wrong.yaml: hydra.sweeper.primary: "),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_in_one_line(posed: Any, body: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        posed("wrong", body)
     assert words in str(error.value) and "\n" not in str(error.value)
 
 

@@ -110,6 +110,9 @@ def test_damaged_record(made: Make) -> None:
     [
         *({"seconds": seconds} for seconds in ("12.5", -5, float("nan"), float("inf"))),
         {"parameters": [1]},
+        {"device": ["cpu"]},
+        {"device": {"name": "cpu"}},
+        {"config": {"seed": 0, "epochs": 4, "data": ["digits"], "dropout1": 0.2, "dropout2": 0.5}},
         {"metrics": ["gate"]},
         {"metrics": "gate"},
     ],
@@ -266,6 +269,51 @@ def test_paths_that_are_no_sweep(tmp_path: Path, made: Make) -> None:
         with pytest.raises(InputError, match=words) as error:
             read(folder)
         assert "\n" not in str(error.value)
+
+
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+WHOLE = "its runs do not have all of their epochs, one after the other"
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("", lambda rows: rows.drop(columns="test_acc"), "its epochs have no column test_acc"),
+        ("", lambda rows: rows.drop(columns="dropout1"), "its epochs have no column dropout1"),
+        ("", lambda rows: rows.assign(test_acc="high"), "of its epochs a cell of test_acc is not a number"),
+        ("", lambda rows: rows.iloc[:-1], WHOLE),
+        ("", lambda rows: rows.iloc[::-1], WHOLE),
+        ("", lambda rows: pd.concat([rows, rows]), WHOLE),
+        ("", lambda rows: rows.iloc[:0], WHOLE),
+        (".runs", lambda rows: rows.drop(columns="seconds"), "its runs have no column seconds"),
+        (".runs", lambda rows: rows.assign(epochs="all"), "of its runs a cell of epochs is not a number"),
+        (".runs", lambda rows: rows.iloc[1:], WHOLE),
+        (".runs", lambda rows: pd.concat([rows, rows.iloc[:1]]), WHOLE),
+    ],
+)  # fmt: skip
+def test_a_kept_table_that_was_changed_is_refused(
+    made: Make, tmp_path: Path, part: str, change: Change, words: str
+) -> None:
+    folder, kept = made(), tmp_path / "kept"
+    tables.save(tables.collect(folder), kept)
+    path = kept / f"{folder.name}{part}.csv.gz"
+    rows = pd.read_csv(path, dtype=str)
+    change(rows).to_csv(path, index=False)
+    with pytest.raises(InputError) as error:
+        tables.load(kept, folder.name)
+    assert words in str(error.value) and "\n" not in str(error.value)
+    rows.set_index(rows["id"]).to_csv(path, index_label=False)  # a cell more than the header has
+    with pytest.raises(InputError, match="has rows that are longer than its first one"):
+        tables.load(kept, folder.name)
+
+
+def test_brackets_without_end_are_no_record_of_a_sweep(made: Make) -> None:
+    folder = made(overrides=["dropout1=0.2,0.5"])
+    assert tables.overrides(folder) == ["dropout1=0.2,0.5"]
+    for name in ("multirun.yaml", "sweep.json", "tags.json"):
+        (folder / name).write_text("[" * 100_000)
+    assert tables.overrides(folder) is None
+    assert not read(folder).problems
 
 
 def test_a_thousand_runs_in_a_second_or_two(sweep: Make) -> None:

@@ -78,11 +78,11 @@ def small_table(sweep: str, arms: Sequence[str] | None) -> Table:
     """The small version's table of a sweep; `arms` where its file has none."""
     overrides = reproduce.trimming(sweep, True, arms is not None)[1:]
     runs = jobs(sweep, overrides, arms)
-    swept = [key for key in runs[0] if key != "seed" and len({run[key] for run in runs}) > 1]
-    different = [
-        dict(values) for values in dict.fromkeys(tuple((key, run[key]) for key in swept) for run in runs)
-    ]
-    lengths = {tuple(run[key] for key in swept): run["epochs"] for run in runs}
+    keys = dict.fromkeys(key for run in runs for key in run if key != "seed")
+    swept = [key for key in keys if len({run.get(key) for run in runs}) > 1]
+    arms_of = [tuple((key, run.get(key)) for key in swept) for run in runs]
+    different = [dict(values) for values in dict.fromkeys(arms_of)]
+    lengths = {tuple(run.get(key) for key in swept): run["epochs"] for run in runs}
     book = {"dropout1": 0.2, "dropout2": 0.5}
     rates = {rate: runs[0].get(rate, book[rate]) for rate in book}  # a column, swept or not
     table = made(

@@ -146,6 +146,31 @@ def test_a_missing_package_is_named_with_its_extra_before_anything_trains(
     assert capsys.readouterr().err.startswith("error: --to=wandb: the package wandb is not installed; pip")
 
 
+@pytest.mark.parametrize(
+    ("file", "part", "other"),
+    [
+        ("run.json", '"overrides": [', '"overrides": [1, '),
+        ("run.json", '"overrides": [', '"overrides": 5, "before": ['),
+        ("metrics.csv", "0.8", "0.8\xe9"),
+    ],
+)
+def test_a_damaged_run_costs_no_other_and_is_no_fault_of_the_tracker(
+    memory: type[Memory], tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, part: str, other: str
+) -> None:
+    jobs = [write_run(tmp_path, seed, store.DIVERGED)[0] for seed in range(2)]
+    folder = store.sweep_folder(tmp_path, "tried")
+    folder.mkdir(parents=True)
+    lines = [f"{job.id},diverged,{seed}" for seed, job in enumerate(jobs)]
+    (folder / "runs.csv").write_text("\n".join(["id,state,seed", *lines, ""]))
+    path = jobs[0].folder / file
+    text = path.read_text()
+    assert part in text
+    path.write_bytes(text.replace(part, other).encode("latin-1"))
+    assert export.main([str(folder), "--to", "memory"]) == 1
+    assert capsys.readouterr().err.startswith(f"{jobs[0].folder} is damaged (")
+    assert set(memory.held) == {jobs[1].id}
+
+
 def test_export_writes_what_is_not_there(
     memory: type[Memory], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

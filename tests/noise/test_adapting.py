@@ -16,7 +16,7 @@ from torch import Tensor
 from src.data import Dataset
 from src.errors import InputError
 from src.noise import Site, make
-from src.noise.tangent import _nearest
+from src.noise.tangent import _any, _nearest
 from src.streams import Draws
 
 CPU = torch.device("cpu")
@@ -117,10 +117,11 @@ def test_dynamic_dropconnect_remembers_gradients_up_to_scale_and_no_probes() -> 
     assert torch.equal(noise.weight(W, 0.3, here.at(site(1).draws))[0], first)
 
 
-def tangent(h: Tensor, rate: Any, where: Site, stretch: float = 0.4) -> tuple[Tensor, Any]:
-    value, backward = make({"name": "tangent", "input_rate": 0.0, "stretch": stretch}).activation(
-        h, rate, where
-    )
+def tangent(
+    h: Tensor, rate: Any, where: Site, stretch: float = 0.4, partner: str = "nearest"
+) -> tuple[Tensor, Any]:
+    noise = make({"name": "tangent", "input_rate": 0.0, "stretch": stretch, "partner": partner})
+    value, backward = noise.activation(h, rate, where)
     return value.clone(), backward
 
 
@@ -144,6 +145,31 @@ def test_tangent_without_stretch_is_dropout_and_a_rate_of_zero_is_nothing() -> N
     torch.testing.assert_close(tangent(h, rates, site(runs=3), stretch=0.0)[0], h * plain)
     one = make({"name": "dropout", "input_rate": 0.0}).factor(h[0, :1], 0.5, site())
     torch.testing.assert_close(tangent(h[0, :1], 0.5, site())[0], h[0, :1] * one)
+
+
+def test_tangent_with_any_partner_goes_towards_each_other_image_alike() -> None:
+    h, least = torch.eye(4), 1e-9  # it moves, and nothing is dropped
+    moves = [tangent(h, least, site(step), partner="any")[0] - h for step in range(4000)]
+    share = torch.stack([(move.abs() > 1e-6) & ~torch.eye(4, dtype=torch.bool) for move in moves])
+    assert bool((share.sum(-1) <= 1).all())  # one partner, never the image itself
+    right = (1 - torch.eye(4)) / 3
+    torch.testing.assert_close(share.float().mean(0), right, rtol=0, atol=0.04)
+
+
+@pytest.mark.parametrize("n", [2, 3, 256])
+def test_any_partner_is_another_image(n: int) -> None:
+    others = torch.stack([_any(torch.empty(n, 1), site(step)).squeeze(-1) for step in range(300)])
+    assert int(others.min()) >= 0 and int(others.max()) < n
+    assert not bool((others == torch.arange(n)).any())
+
+
+def test_any_partner_comes_with_the_masks_and_the_ways_of_the_nearest() -> None:
+    h = torch.tensor([[0.0, 1.0], [3.0, 1.0]])  # each has one other image
+    nearest, backward = tangent(h, 0.5, site())
+    other, backward_to_any = tangent(h, 0.5, site(), partner="any")
+    assert torch.equal(nearest, other)
+    assert torch.equal(backward(torch.ones(2, 2)).clone(), backward_to_any(torch.ones(2, 2)))
+    assert torch.equal(*(tangent(h[:1], 0.5, site(), partner=partner)[0] for partner in ("nearest", "any")))
 
 
 def test_the_share_of_neighbours_of_the_same_class_is_the_one_that_its_reasoning_names(

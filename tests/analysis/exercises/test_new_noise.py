@@ -200,6 +200,45 @@ def test_few_images_are_judged_by_their_own_sweep() -> None:
 
 
 @pytest.mark.parametrize(
+    ("nearest", "any_other", "against", "helps"),
+    [(0.004, 0.0, False, False), (0.004, 0.004, True, True), (0.0, 0.004, True, True), (0.0, 0.0, True, False)],
+)
+def test_any_other_image_that_serves_as_well_contradicts_the_reasoning(
+    nearest: float, any_other: float, against: bool, helps: bool
+) -> None:
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        gains = {"nearest": nearest, "any": any_other}
+        partner = of.get("noise.partner")
+        acc = 0.85 + gains.get(str(partner), 0) + 0.0001 * chance(of["noise"], partner, seed)
+        return {"test_acc": acc, "test_loss": 0.5, "test_ece": 0.05}
+
+    found = found_with("new_noise_partner", metrics)
+    assert {r.contrast.a for r in found.partners} == {"tangent", "dropout"}
+    assert {r.contrast.b for r in found.partners} == {"tangent_any"}
+    assert (found.contradicted, found.any_helps) == (against, helps)
+    assert not facts(HELPS).contradicted and facts(HELPS).partner is None
+
+
+def test_the_smallest_training_set_is_judged_by_its_own_sweep() -> None:
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        acc = 0.8 + 0.01 * (of["noise"] == "tangent") + 0.0005 * chance(of["noise"], seed)
+        return {"test_acc": acc, "test_loss": 0.5, "test_ece": 0.05}
+
+    (result,) = found_with("new_noise_1000", metrics).fewest
+    assert (result.contrast.a, result.contrast.b, word(result)) == ("tangent", "dropout", "better")
+
+
+def found_with(sweep: str, metrics: Any) -> Any:
+    """The exercise's facts of this sweep beside the main one, of ten seeds."""
+    read = {}
+    for name in (sweep, "new_noise"):
+        arms = design.read(name).arms
+        keys = dict.fromkeys(key for arm in arms for key in arm)
+        read[name] = made(name, [{key: arm.get(key) for key in keys} for arm in arms], range(10), metrics)
+    return new_noise.analyse(read)
+
+
+@pytest.mark.parametrize(
     ("gain", "verdict"), [(0.01, "none better"), (-0.01, "no yardstick"), (0.0, "no yardstick")]
 )
 def test_no_noise_with_settings_of_its_own_is_the_positive_control(gain: float, verdict: str) -> None:
