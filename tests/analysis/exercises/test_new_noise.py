@@ -201,7 +201,12 @@ def test_few_images_are_judged_by_their_own_sweep() -> None:
 
 @pytest.mark.parametrize(
     ("nearest", "any_other", "against", "helps"),
-    [(0.004, 0.0, False, False), (0.004, 0.004, True, True), (0.0, 0.004, True, True), (0.0, 0.0, True, False)],
+    [
+        (0.004, 0.0, False, False),
+        (0.004, 0.004, True, True),
+        (0.0, 0.004, True, True),
+        (0.0, 0.0, True, False),
+    ],
 )
 def test_any_other_image_that_serves_as_well_contradicts_the_reasoning(
     nearest: float, any_other: float, against: bool, helps: bool
