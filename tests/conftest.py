@@ -145,6 +145,8 @@ def component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
 
     names, added = components.names, dict[str, list[str]]()
     monkeypatch.setattr(components, "names", lambda group: (*names(group), *added.get(group, ())))
+    # of two texts of one length, written within a second, Python would take the first one's bytecode
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     components.find.cache_clear()
 
     def make(group: str, name: str, text: str) -> None:
