@@ -257,12 +257,12 @@ def _lengths(chapter: Chapter) -> dict[str, lengths.Length]:
 
 def _designs(section: Section) -> dict[str, Design]:
     """Of each sweep; arms that an earlier one chooses are those that it does choose."""
-    first, *others = section.module.SWEEPS
+    first, second = (*section.module.SWEEPS, None)[:2]
     chosen: Sequence[str] = ()
     if hasattr(section.module, "choose") and first in section.tables:
         with contextlib.suppress(InputError):
             chosen = section.module.choose(section.tables[first])
-    return {sweep: design.read(sweep, chosen if sweep in others else ()) for sweep in section.module.SWEEPS}
+    return {sweep: design.read(sweep, chosen if sweep == second else ()) for sweep in section.module.SWEEPS}
 
 
 def _training(command: str, table: Table | None, first: Table | None) -> str:

@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweeps: list[tuple[str, str | None]] = [] if only else [(exercises.BOOK, None)]
     for name in only or exercises.names():
         module = exercises.load(name)
-        first, *others = module.SWEEPS
-        sweeps += [(first, None), *((sweep, name if hasattr(module, "choose") else None) for sweep in others)]
+        chosen = module.SWEEPS[1] if hasattr(module, "choose") else None
+        sweeps += [(sweep, name if sweep == chosen else None) for sweep in module.SWEEPS]
     code = DONE
     for sweep, chosen_by in sweeps:
         code = max(code, train(sweep, options.output, options.small, chosen_by))

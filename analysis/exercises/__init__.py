@@ -10,7 +10,7 @@ question and design in another language; `templates/LANGUAGE/exercises/NAME.md` 
     RULES       verdicts in order, the first that holds is given
     analyse     tables -> Facts; numbers only
     draw        facts -> figures by name, the most important one first
-    choose      first sweep's table -> arms of the second one, where there is a second one
+    choose      first sweep's table -> arms of the second one, where it chooses them
 
 and is found by its name: nothing else changes for a new one.
 """
@@ -39,6 +39,8 @@ from src.stats.seeds import powered_seeds
 
 RATES = ("dropout1", "dropout2")
 """Keys of the book's net."""
+INPUT = "noise.input_rate"
+"""Key of a noise's rate on the pixels; a noise without it has an empty cell."""
 BOOK = "scratch_concise"
 """The sweep of the chapter's own two implementations, which no exercise reads."""
 
@@ -191,8 +193,9 @@ def load(name: str) -> ModuleType:
 
 
 def rates_name(arm: Arm) -> str:
-    """ "(0.2, 0.5)"."""
-    return f"({runs.shown(arm['dropout1'])}, {runs.shown(arm['dropout2'])})"
+    """ "(0.2, 0.5)", and "(0.1, 0.2, 0.5)" of an arm that has a rate of the input."""
+    keys = [key for key in (INPUT, *RATES) if arm.get(key, "") != ""]
+    return f"({', '.join(runs.shown(arm[key]) for key in keys)})"
 
 
 def promised(sweep: str) -> tuple[design.Design, design.Primary]:
@@ -279,5 +282,5 @@ def mean_error(settings: pd.DataFrame) -> float:
 
 
 def overrides(arm: Arm) -> str:
-    """An arm as `hydra.sweeper.arms` has it: "dropout1=0.2 dropout2=0.5"."""
-    return " ".join(f"{key}={runs.shown(value)}" for key, value in arm.items())
+    """An arm as `hydra.sweeper.arms` has it, without empty cells: "dropout1=0.2 dropout2=0.5"."""
+    return " ".join(f"{key}={runs.shown(value)}" for key, value in arm.items() if value != "")

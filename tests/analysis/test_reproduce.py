@@ -53,7 +53,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[list[st
 
     modules = {
         "one": SimpleNamespace(NUMBER=1, SWEEPS=("one",)),
-        "two": SimpleNamespace(NUMBER=2, SWEEPS=("two", "two_test"), choose=choose),
+        "two": SimpleNamespace(NUMBER=2, SWEEPS=("two", "two_test", "two_more"), choose=choose),
         "three": SimpleNamespace(NUMBER=3, SWEEPS=("three",)),
     }
 
@@ -81,6 +81,7 @@ def test_full_size_in_order(given: Given, capsys: pytest.CaptureFixture) -> None
         ["sweep=one"],
         ["sweep=two"],
         ["sweep=two_test", ARMS],
+        ["sweep=two_more"],
         ["sweep=three"],
         ["report", "outputs", "False"],
     ]
@@ -100,6 +101,7 @@ def test_small_and_elsewhere(
     assert given[1] == [
         ["sweep=two", "epochs=3", "output=here"],
         ["sweep=two_test", "epochs=1", "seed=10,11", arms, "output=here"],
+        ["sweep=two_more", "epochs=1", "seed=0,1", "output=here"],
         ["report", "here", "True"],
     ]
     assert capsys.readouterr().out.splitlines()[-1] == "$ python -m analysis.report --output here --small"
@@ -109,7 +111,7 @@ def test_lost_runs_do_not_stop_it(given: Given) -> None:
     codes, commands = given
     codes["one"] = 1
     assert main([]) == 1
-    assert len(commands) == 6
+    assert len(commands) == 7
     codes.clear()
     codes["report"] = 1
     assert main([]) == 1
@@ -131,8 +133,8 @@ def test_a_choice_that_cannot_be_made_is_left_out(
 
     monkeypatch.setattr(tables, "collect", refuse)
     assert main([]) == 1
-    trained = ["sweep=scratch_concise", "sweep=one", "sweep=two", "sweep=three", "report"]
-    assert [command[0] for command in given[1]] == trained
+    trained = ["sweep=scratch_concise", *(f"sweep={name}" for name in ("one", "two", "two_more", "three"))]
+    assert [command[0] for command in given[1]] == [*trained, "report"]
     assert "two_test is left out: outputs/sweeps/two has no finished run" in capsys.readouterr().err
 
 

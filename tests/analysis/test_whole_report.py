@@ -108,11 +108,12 @@ def test_every_exercise_is_answered(tmp_path: Path, capsys: pytest.CaptureFixtur
     for name in exercises.names():
         exercise = exercises.load(name)
         first, *others = exercise.SWEEPS
+        chosen = others[0] if hasattr(exercise, "choose") else None
         table = small_table(first, None)
         tables.save(table, tmp_path)
         for second in others:
-            chosen = exercise.choose(table) if hasattr(exercise, "choose") else None
-            tables.save(small_table(second, chosen), tmp_path)
+            arms = exercise.choose(table) if second == chosen else None
+            tables.save(small_table(second, arms), tmp_path)
     assert main(["--from", str(tmp_path)]) == 0, capsys.readouterr().err
 
     text = (tmp_path / "report.md").read_text()
