@@ -99,6 +99,11 @@ def test_finished_runs_like_these_tell_the_time(tmp_path: Path, capsys: pytest.C
     for number in range(3):
         written(job(tmp_path, number, epochs=2))  # a second each: half a second an epoch
     written(job(tmp_path, 9, epochs=2, model={"hidden1": 9}))  # another net
+    for number, device in ((6, "cuda"), (7, "xpu")):  # of another machine, with a GPU
+        written(elsewhere := job(tmp_path, number, epochs=2))
+        record = elsewhere.folder / "run.json"
+        record.write_text(record.read_text().replace('"device": "cpu"', f'"device": "{device}"'))
+        assert f'"device": "{device}"' in record.read_text()
     (broken := job(tmp_path, 8, epochs=2)).folder.mkdir()
     (broken.folder / "run.json").write_text("{")
     jobs = [job(tmp_path, number, epochs=2) for number in range(3)]

@@ -22,8 +22,8 @@ from analysis.tables import Tables
 from src.stats import ALPHA, BETTER, EQUIVALENT, WORSE, common_seeds, judged_at
 
 NUMBER = 7
-SWEEPS = ALL, FEW, CONTROL, PARTNER, FEWEST = (
-    *("new_noise", "new_noise_5000", "new_noise_control", "new_noise_partner", "new_noise_1000"),
+SWEEPS = ALL, FEW, MOMENTUM, PARTNER, FEWEST = (
+    *("new_noise", "new_noise_5000", "new_noise_momentum", "new_noise_partner", "new_noise_1000"),
 )
 NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"
 TANGENT, ANY_PARTNER = "tangent", "tangent_any"
@@ -72,8 +72,9 @@ class ContestFacts(Facts):
     sweep's own block: its reasoning says what would speak against it."""
     fewest: Sequence[Result] = ()
     """Tangent noise minus dropout on the smallest training set, which its reasoning names, too."""
-    positive: Result | None = None
-    """The positive control: dropout minus no noise, which has settings of its own, judged by that sweep's block."""
+    momentum: Sequence[Result] = ()
+    """No noise, which has settings of its own, and tangent noise, minus dropout, where all have momentum; judged by
+    that sweep's own block. The first is the positive control."""
     undeclared: Sequence[Result] = ()
     """What the sweep's block does not declare, judged as the noise was against dropout, see `_undeclared`."""
     devices: Mapping[str, Mapping[str, int]]
@@ -122,6 +123,16 @@ class ContestFacts(Facts):
         return self.partner is not None and word(self.partner) in (EQUIVALENT, WORSE)
 
     @property
+    def positive(self) -> Result | None:
+        """The positive control."""
+        return pick(self.momentum, a=NONE)
+
+    @property
+    def with_momentum(self) -> Result | None:
+        """Tangent noise minus dropout where all have momentum."""
+        return pick(self.momentum, a=TANGENT)
+
+    @property
     def others_on_few(self) -> Sequence[Result]:
         return _contestants(self.few)
 
@@ -135,9 +146,7 @@ class ContestFacts(Facts):
     @property
     def helps(self) -> bool:
         """Whether dropout is shown to be better than no noise: with settings of its own where it has them."""
-        if self.positive is not None:
-            return word(self.positive) == BETTER
-        against = self.judged(NONE)
+        against = self.positive or self.judged(NONE)
         return against is not None and word(against) == WORSE
 
     def bad_of(self, noise: str) -> ArmStats | None:
@@ -173,7 +182,7 @@ class ContestFacts(Facts):
 def analyse(tables: Tables) -> ContestFacts:
     """Every other arm minus dropout in test accuracy, one family a training set; all else described."""
     arms, primary = exercises.judged(tables[ALL], _named(ALL), "test")
-    few, control, partners, fewest = (
+    few, momentum, partners, fewest = (
         exercises.judged(tables[sweep], _named(sweep), "test")[1] if sweep in tables else []
         for sweep in SWEEPS[1:]
     )
@@ -191,7 +200,7 @@ def analyse(tables: Tables) -> ContestFacts:
         images=promised(FEW)[0].fixed["data.train"],
         partners=partners,
         fewest=fewest,
-        positive=control[0] if control else None,
+        momentum=momentum,
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
         devices={name: _devices(arms, name) for name in arms.named},
     )

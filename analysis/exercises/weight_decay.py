@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,17 +10,19 @@ from matplotlib.figure import Figure
 
 from analysis import charts, exercises, figures, measures, runs
 from analysis.contrasts import Arm, Arms, Contrast, Result, described
-from analysis.exercises import RATES, Facts, Rule, decided, pick, rates_name
+from analysis.exercises import INPUT, RATES, Facts, Rule, decided, pick, promised, rates_name
 from analysis.runs import InputError
 from analysis.tables import Table, Tables
 from src.stats import BETTER, UNDECIDED
 from src.stats.seeds import needed_seeds
 
 NUMBER = 5
-SWEEPS = ("weight_decay", "weight_decay_test")
+SWEEPS = FIRST, SECOND, FEW = ("weight_decay", "weight_decay_test", "weight_decay_5000")
 
 DECAY = "optimizer.weight_decay"
-KEYS = (*RATES, DECAY)
+STRENGTH = (INPUT, *RATES)
+"""Rates of the input and of both hidden layers."""
+KEYS = (*STRENGTH, DECAY)
 CELLS = ("neither", "dropout", "weight decay", "both")
 PARTS, GAINS = CELLS[1:3], CELLS[1:]
 INTERACTION = ("both", *PARTS, "neither")
@@ -29,6 +31,8 @@ OUTER, INNER = "both + neither", "dropout + weight decay"
 """The two sums that are its difference."""
 FEWEST = 3
 ALONE, TOGETHER = "best alone", "best together"
+OVERLAPS = ("redundant", "diminishing", "less than the sum")
+"""Verdicts by which both give less than the sum, and not less than the better one."""
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.QUIET_GAP, measures.TEST_ECE)
 
 RULES = (
@@ -37,9 +41,7 @@ RULES = (
         "there are fewer than three common seeds",
         lambda e: not e.primary or e.first.paired.n < FEWEST,
     ),
-    Rule(
-        "additive", "the interval of I is inside ±margin", lambda e: e.inside(e.first) and e.word != UNDECIDED
-    ),
+    Rule("additive", "the interval of I is inside ±margin", lambda e: is_additive(e.first)),
     Rule("undecided", "the interval of I holds 0", lambda e: not e.first.side or e.word == UNDECIDED),
     Rule("synergistic", "the interval of I lies above 0", lambda e: e.word == BETTER),
     Rule(
@@ -62,6 +64,10 @@ RULES = (
 class DecayFacts(Facts):
     ranked: pd.DataFrame
     """What was tried, see `exercises.ranked`."""
+    few: Sequence[Result] = ()
+    """The interaction on a small training set, judged by that sweep's own block."""
+    images: int = 0
+    """In the small training set."""
 
     def gain(self, cell: str, over: str = CELLS[0]) -> Result:
         """In test accuracy, at the values best alone."""
@@ -120,7 +126,7 @@ class DecayFacts(Facts):
 
 def analyse(tables: Tables) -> DecayFacts:
     """The interaction, judged on the test set at the values that are best alone; all else described."""
-    table, tested = tables[SWEEPS[0]], tables.get(SWEEPS[1])
+    table, tested = tables[FIRST], tables.get(SECOND)
     ranked = exercises.ranked(exercises.validated(table, KEYS), KEYS)
     settings = choice(ranked)
     if tested is None or ALONE not in settings:
@@ -142,8 +148,23 @@ def analyse(tables: Tables) -> DecayFacts:
         arms=Arms(tested, named).stats(JUDGED),
         described=described(contrasts),
         ranked=ranked,
+        few=on_few(tables[FEW]) if FEW in tables else (),
+        images=promised(FEW)[0].fixed["data.train"],
     )
     return decided(RULES, facts, splits=splits)
+
+
+def is_additive(result: Result) -> bool:
+    """Whether an interaction's interval is inside the margin."""
+    interval = result.paired.interval
+    is_inside = interval is not None and interval.reach < (result.margin or 0.0)
+    return is_inside and exercises.word(result) != UNDECIDED
+
+
+def on_few(table: Table) -> Sequence[Result]:
+    """The interaction at the first four arms of the sweep's file, the values best alone."""
+    cells = dict(zip(CELLS, promised(FEW)[0].arms, strict=False))
+    return exercises.judged(table, cells, ALONE)[1]
 
 
 def choose(table: Table) -> list[str]:
@@ -171,20 +192,21 @@ def choice(ranked: pd.DataFrame) -> dict[str, dict[str, Arm]]:
     best, settings = best_of(ranked), {}
     for title, (dropout, decay) in {ALONE: PARTS, TOGETHER: ("both", "both")}.items():
         if dropout in best and decay in best:
-            first, second = (float(best[dropout][rate]) for rate in RATES)
-            settings[title] = cells_of(first, second, float(best[decay][DECAY]))
+            rates = [float(best[dropout][rate]) for rate in STRENGTH]
+            settings[title] = cells_of(rates, float(best[decay][DECAY]))
     return settings
 
 
-def cells_of(first: float, second: float, decay: float) -> dict[str, Arm]:
-    """With and without rates and weight decay."""
-    values = ((0.0, 0.0, 0.0), (first, second, 0.0), (0.0, 0.0, decay), (first, second, decay))
+def cells_of(rates: Sequence[float], decay: float) -> dict[str, Arm]:
+    """With and without rates, in the order of `STRENGTH`, and weight decay."""
+    off = [0.0] * len(rates)
+    values = ((*off, 0.0), (*rates, 0.0), (*off, decay), (*rates, decay))
     return {cell: dict(zip(KEYS, arm, strict=True)) for cell, arm in zip(CELLS, values, strict=True)}
 
 
 def best_of(ranked: pd.DataFrame) -> dict[str, pd.Series]:
     """The best of the ranked settings by which of the two they have above 0."""
-    dropout, decay = (ranked[list(RATES)] > 0).any(axis=1), ranked[DECAY] > 0
+    dropout, decay = (ranked[list(STRENGTH)] > 0).any(axis=1), ranked[DECAY] > 0
     kinds = ranked.groupby(dropout + 2 * decay.astype(int))
     return {CELLS[kind]: rows.iloc[0] for kind, rows in kinds}
 
@@ -210,7 +232,7 @@ def draw(facts: DecayFacts) -> dict[str, Figure]:
 
 def draw_grid(ranked: pd.DataFrame) -> Figure:
     """Validation accuracy and cross-entropy of every setting tried."""
-    shown = ranked.sort_values(["dropout1", "dropout2"])
+    shown = ranked.sort_values(list(STRENGTH))
     shown = shown.assign(rates=[rates_name(row) for row in shown.to_dict("records")])
     grids = shown.pivot_table(index="rates", columns=DECAY).loc[shown["rates"].unique()]
     names = {"index": "dropout rates", "columns": "weight decay"}

@@ -14,7 +14,7 @@ from src import config
 from src.config import Run
 from src.engines.queue import cores
 from src.engines.settings import Settings
-from src.errors import events
+from src.errors import InputError, events
 from src.runs import store
 from src.runs.job import Job, final_record, ready
 
@@ -76,9 +76,9 @@ def _seconds(waiting: Sequence[Job]) -> tuple[float, str]:
     """Seconds that these jobs take one after the other, and how that is known."""
     kinds = {_kind(job.run): job.run for job in waiting}
     measured: dict[Hashable, list[float]] = {}
-    for run, seconds in _on_disk({job.run.output for job in waiting}):
-        if _kind(run) in kinds:
-            measured.setdefault(_kind(run), []).append(seconds / run.epochs)
+    for kind, seconds in _on_disk({job.run.output for job in waiting}):
+        if kind in kinds:
+            measured.setdefault(kind, []).append(seconds)
     an_epoch = {kind: statistics.median(seconds) for kind, seconds in measured.items()}
     unknown = {kind: _reckoned(run) for kind, run in kinds.items() if kind not in an_epoch}
     total = sum((an_epoch | unknown)[_kind(job.run)] * job.run.epochs for job in waiting)
@@ -95,17 +95,18 @@ def _kind(run: Run) -> Hashable:
     return (repr(parts), run.batch_size, config.resolve_device(run.device))
 
 
-def _on_disk(outputs: Iterable[str]) -> Iterator[tuple[Run, float]]:
-    """Runs that finished, with the seconds that they took; the newest ones."""
+def _on_disk(outputs: Iterable[str]) -> Iterator[tuple[Hashable, float]]:
+    """Kinds of the runs that finished, with the seconds that an epoch took; the newest ones."""
     files = [path for output in outputs for path in Path(output).glob("runs/*/run.json")]
     dated = sorted(((_modified(path), path) for path in files), reverse=True)
     for _, path in dated[:MOST_READ]:
         try:
             record = store.read_record(path.parent)
             if record and record["state"] == store.FINISHED:
-                yield config.parse(record["config"]), float(record["seconds"])
-        except (store.Damaged, OSError, ValueError, KeyError, TypeError):
-            continue  # it says nothing, and is no reason to say nothing
+                run = config.parse(record["config"])
+                yield _kind(run), float(record["seconds"]) / run.epochs
+        except (store.Damaged, InputError, OSError, ValueError, KeyError, TypeError):
+            continue  # it says nothing (its device may be another machine's), and is no reason to say nothing
 
 
 def _modified(path: Path) -> float:

@@ -252,20 +252,36 @@ def test_no_noise_with_settings_of_its_own_is_the_positive_control(gain: float, 
         acc = 0.88 - gain * has_own + 0.0003 * chance(of["noise"], seed)
         return {"test_acc": acc, "test_loss": 0.4, "test_ece": 0.05}
 
-    arms = design.read("new_noise_control").arms
-    keys = dict.fromkeys(key for arm in arms for key in arm)
-    control = made(
-        "new_noise_control", [{key: arm.get(key) for key in keys} for arm in arms], range(10), metrics
-    )
     # at dropout's lr no noise is as good as dropout
-    keys = dict.fromkeys(key for arm in ARMS for key in arm)
-    table = made("new_noise", [{key: arm.get(key) for key in keys} for arm in ARMS], range(10), metrics)
-    found = new_noise.analyse({table.sweep: table for table in (control, table)})
-    assert found.positive is not None and (found.positive.contrast.a, found.positive.contrast.b) == (
-        "dropout",
-        "none",
-    )
+    arms = design.read("new_noise_momentum").arms
+    found = found_with("new_noise_momentum", metrics)
+    assert [(r.contrast.a, r.contrast.b) for r in found.momentum] == [
+        ("none", "dropout"),
+        ("tangent", "dropout"),
+    ]
+    assert (found.positive, found.with_momentum) == tuple(found.momentum)
     assert (found.helps, found.verdict) == (gain > 0, verdict)
+
+
+@pytest.mark.parametrize(
+    ("gain", "ends"),
+    [
+        (0.006, ("; with momentum, too.", "；都用动量时也更好。")),
+        (0.0, ("; with momentum it is equivalent.", "；都用动量时等效。")),
+        (-0.006, ("; with momentum it is worse.", "；都用动量时更差。")),
+    ],
+)
+def test_a_winner_is_named_with_what_becomes_of_it_under_momentum(gain: float, ends: tuple[str, str]) -> None:
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        has_momentum = of.get("schedule") is None or of["optimizer.lr"] < 0.3
+        gains = {"none": -0.02, "tangent": gain if has_momentum else 0.006}
+        acc = 0.88 + gains.get(of["noise"], 0) + 0.0003 * chance(of["noise"], seed)
+        return {"test_acc": acc, "test_loss": 0.4, "test_ece": 0.05}
+
+    found = found_with("new_noise_momentum", metrics)
+    assert found.verdict == "a noise wins"
+    assert (answer(found, "en")[-len(ends[0]) :], answer(found, "zh")[-len(ends[1]) :]) == ends
+    assert answer(facts({**HELPS, FIRST: 0.006}), "en").endswith(" pp.")
 
 
 def test_the_arms_are_winners_of_the_committed_race() -> None:
@@ -281,8 +297,15 @@ def test_the_arms_are_winners_of_the_committed_race() -> None:
     assert chosen[4] == {**rest, "noise": "dropout"}
     recipe = {key: value for key, value in chosen[1].items() if key.startswith("optimizer.")}
     assert chosen[0] == {**recipe, "noise": "none"}
-    control = [without_idle(arm) for arm in design.read("new_noise_control").arms]
-    assert control == [without_idle(of_noise["none"]), chosen[1]]
+
+
+def test_the_arms_with_momentum_are_winners_of_their_committed_race() -> None:
+    table = pd.read_csv(noises.RESULTS / "new_noise_momentum_race.csv")
+    keys = list(table.columns[: list(table.columns).index("seed")])
+    best = [without_idle(values(arm)) for arm in race.best(table, keys, len(table), least=1)]
+    of_noise = {str(arm["noise"]): arm for arm in best}
+    arms = [without_idle(arm) for arm in design.read("new_noise_momentum").arms]
+    assert arms == [of_noise[noise] for noise in ("none", "dropout", "tangent")]
 
 
 def without_idle(arm: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from scipy import stats
 from tables import made
 
 from analysis import measures
-from analysis.exercises import pick
+from analysis.exercises import INPUT, pick
 from analysis.exercises.weight_decay import (
     DECAY,
     INNER,
@@ -31,10 +31,11 @@ from analysis.looks import Look
 from analysis.runs import InputError, Problem
 from analysis.tables import Table, load, save
 
-RATES = ((0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.5, 0.5))
+RATES = ((0.0, 0.0, 0.0), (0.05, 0.1, 0.25), (0.1, 0.2, 0.5), (0.1, 0.5, 0.5))
+"""Of the input and both hidden layers."""
 DECAYS = (0.0, 1e-5, 5e-5, 2e-4, 1e-3)
-ALONE = (0.2, 0.5, 5e-5)
-TOGETHER = (0.1, 0.25, 2e-4)
+ALONE = (RATES[2], 5e-5)
+TOGETHER = (RATES[1], 2e-4)
 FRESH = range(10, 20)
 PATTERN = np.random.default_rng(0).normal(size=10)
 PATTERN = (PATTERN - PATTERN.mean()) / PATTERN.std(ddof=1)
@@ -44,14 +45,17 @@ Gains = tuple[float, float, float]
 """Of dropout alone, of weight decay alone and of both over neither, in percentage points."""
 
 
-def cell(rates: tuple[float, float], decay: float) -> dict[str, float]:
-    return {"dropout1": rates[0], "dropout2": rates[1], DECAY: decay}
+Rates = tuple[float, float, float]
+
+
+def cell(rates: Rates, decay: float) -> dict[str, float]:
+    return dict(zip(KEYS, (*rates, decay), strict=True))
 
 
 def grid(
     accuracy_of: Callable[[Mapping[str, Any]], float] | None = None,
     *,
-    rates: Sequence[tuple[float, float]] = RATES,
+    rates: Sequence[Rates] = RATES,
     decays: Sequence[float] = DECAYS,
     seeds: int = 2,
     **options: Any,
@@ -61,8 +65,8 @@ def grid(
     def peaked(arm: Mapping[str, Any]) -> float:
         has_both = arm["dropout1"] > 0 and arm[DECAY] > 0
         best = TOGETHER if has_both else ALONE
-        distance = RATES.index((arm["dropout1"], arm["dropout2"])) - RATES.index(best[:2])
-        steps = DECAYS.index(arm[DECAY]) - DECAYS.index(best[2])
+        distance = RATES.index((arm[INPUT], arm["dropout1"], arm["dropout2"])) - RATES.index(best[0])
+        steps = DECAYS.index(arm[DECAY]) - DECAYS.index(best[1])
         return 0.88 - 0.001 * abs(distance) - 0.001 * abs(steps) + 0.01 * has_both
 
     def metrics(arm: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
@@ -100,7 +104,7 @@ def measured(alone: Gains, together: Gains = (0.4, 0.2, 0.6), sd: float = 0.1) -
     return made("weight_decay_test", arms, FRESH, metrics)
 
 
-def without(table: Table, setting: tuple[float, float, float], cell_name: str, seeds: Sequence[int]) -> Table:
+def without(table: Table, setting: tuple[Rates, float], cell_name: str, seeds: Sequence[int]) -> Table:
     """The table without these runs."""
     lost = table.epochs["seed"].isin(seeds)
     for key, value in cells_of(*setting)[cell_name].items():
@@ -115,13 +119,13 @@ def facts(first: Table, second: Table | None = None) -> DecayFacts:
 
 def test_choice_is_each_best_arm_once(tmp_path: Path) -> None:
     assert choose(grid()) == [
-        "dropout1=0 dropout2=0 optimizer.weight_decay=0",
-        "dropout1=0.2 dropout2=0.5 optimizer.weight_decay=0",
-        "dropout1=0 dropout2=0 optimizer.weight_decay=5e-05",
-        "dropout1=0.2 dropout2=0.5 optimizer.weight_decay=5e-05",
-        "dropout1=0.1 dropout2=0.25 optimizer.weight_decay=0",
-        "dropout1=0 dropout2=0 optimizer.weight_decay=0.0002",
-        "dropout1=0.1 dropout2=0.25 optimizer.weight_decay=0.0002",
+        "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=0",
+        "noise.input_rate=0.1 dropout1=0.2 dropout2=0.5 optimizer.weight_decay=0",
+        "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=5e-05",
+        "noise.input_rate=0.1 dropout1=0.2 dropout2=0.5 optimizer.weight_decay=5e-05",
+        "noise.input_rate=0.05 dropout1=0.1 dropout2=0.25 optimizer.weight_decay=0",
+        "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=0.0002",
+        "noise.input_rate=0.05 dropout1=0.1 dropout2=0.25 optimizer.weight_decay=0.0002",
     ]
     save(grid(), tmp_path)
     assert choose(load(tmp_path, grid().name)) == choose(grid())
@@ -129,14 +133,16 @@ def test_choice_is_each_best_arm_once(tmp_path: Path) -> None:
 
 def test_ties_go_to_the_lower_loss_and_then_to_the_smaller_values() -> None:
     equal = grid(lambda arm: 0.88)
-    assert choose(equal)[-1] == "dropout1=0.1 dropout2=0.25 optimizer.weight_decay=1e-05"
+    assert (
+        choose(equal)[-1] == "noise.input_rate=0.05 dropout1=0.1 dropout2=0.25 optimizer.weight_decay=1e-05"
+    )
     better = (equal.epochs["dropout1"] == 0.5) & (equal.epochs[DECAY] == 1e-3)
     loss = equal.epochs["val_loss"] - 0.01 * better
     choice = choose(dataclasses.replace(equal, epochs=equal.epochs.assign(val_loss=loss)))
-    assert choice[-1] == "dropout1=0.5 dropout2=0.5 optimizer.weight_decay=0.001"
+    assert choice[-1] == "noise.input_rate=0.1 dropout1=0.5 dropout2=0.5 optimizer.weight_decay=0.001"
     assert choice[1:3] == [
-        "dropout1=0.1 dropout2=0.25 optimizer.weight_decay=0",
-        "dropout1=0 dropout2=0 optimizer.weight_decay=1e-05",
+        "noise.input_rate=0.05 dropout1=0.1 dropout2=0.25 optimizer.weight_decay=0",
+        "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=1e-05",
     ]
 
 
@@ -149,7 +155,9 @@ def test_last_epoch_chooses_not_the_best() -> None:
 
 def test_neither_best_still_takes_the_best_above_0() -> None:
     table = grid(lambda arm: 0.9 - arm["dropout2"] / 100 - arm[DECAY])
-    assert choose(table)[-1] == "dropout1=0.1 dropout2=0.25 optimizer.weight_decay=1e-05"
+    assert (
+        choose(table)[-1] == "noise.input_rate=0.05 dropout1=0.1 dropout2=0.25 optimizer.weight_decay=1e-05"
+    )
     assert len(choose(table)) == 4
 
 
@@ -233,7 +241,7 @@ def test_what_the_choice_cannot_be_made_from_is_refused() -> None:
         with pytest.raises(InputError, match=right):
             facts(table)
     with pytest.raises(InputError, match="too few arms"):
-        choose(grid(rates=[(0.0, 0.0)]))
+        choose(grid(rates=[RATES[0]]))
 
 
 def test_its_figures(chosen: Table) -> None:
