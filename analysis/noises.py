@@ -43,8 +43,8 @@ FAMILIES = {
 }
 PIXEL_RATES = {"neighbours": "noise.pixel_rate", "tangent": "noise.input_rate"}
 """Of the noises that know the image, the key of the rate at which they drop pixels; the others drop none."""
-EXAMPLE, EXAMPLE_SWEEP = "dropconnect_example", "drop_weights_test"
-"""A noise that is too slow for the race, and the sweep that trains it and dropout."""
+EXAMPLE, EXAMPLE_SWEEP = "dropconnect_example", "drop_weights_5000"
+"""A noise that is too slow for the race and for all images, and the sweep that trains it and dropout."""
 RUN = ["arm", "seed", "budget"]
 """What tells a run of the race from all others."""
 
@@ -267,8 +267,8 @@ def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
 
 
 def _example_cost(kept: Path) -> tuple[float, str] | None:
-    """Ratio of the times of a run of exercise 6 with `EXAMPLE` and one with dropout, evaluation included, and the
-    device; None without its table."""
+    """Ratio of the times of a run of exercise 6 on few images with `EXAMPLE` and one with dropout, evaluation
+    included, and the device; None without its table."""
     if not (kept / f"{EXAMPLE_SWEEP}.json").exists():
         return None
     table = tables.load(kept, EXAMPLE_SWEEP)

@@ -1,12 +1,13 @@
 """Exercise 6: weights dropped instead of activations, by DropConnect and its Gaussian form.
 
-Each noise is tried at several strengths, pairs of rates of the two hidden layers; a second sweep trains those with
-the highest mean validation accuracy anew with fresh seeds.
+Each noise is tried at several settings, rates of the two hidden layers and, with dropout, of the input; a second
+sweep trains those with the highest mean validation accuracy anew with fresh seeds. A third one, on few images, has
+DropConnect with a mask for each example, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import exercises, figures, measures
-from analysis.contrasts import Arm, Arms, described
-from analysis.exercises import NOT_DECIDED, NOT_SHOWN, RATES, Facts, Rule, decided
+from analysis.contrasts import Arm, Arms, Result, described
+from analysis.exercises import INPUT, NOT_DECIDED, NOT_SHOWN, RATES, Facts, Rule, decided, pick, promised
 from analysis.figures import PALETTE
 from analysis.measures import Measure
 from analysis.phrases import named
@@ -25,12 +26,13 @@ from analysis.tables import Table, Tables
 from src.stats import BETTER, WORSE
 
 NUMBER = 6
-SWEEPS = FIRST, SECOND = ("drop_weights", "drop_weights_test")
+SWEEPS = FIRST, SECOND, FEW = ("drop_weights", "drop_weights_test", "drop_weights_5000")
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 NONE, DROPOUT = "none", "dropout"
 COUNTED = (NONE, DROPOUT, "dropconnect")
 """The noises whose places among the arms the second sweep's primary contrast counts."""
-KEYS = ("noise", *RATES)
+SETTING = (INPUT, *RATES)
+KEYS = ("noise", *SETTING)
 
 RULES = (
     NOT_DECIDED,
@@ -47,32 +49,68 @@ class NoiseFacts(Facts):
     choice: Mapping[str, Arm]
     """By noise."""
     error: float
-    """Of a strength's mean validation accuracy, see `exercises.mean_error`; without runs that broke down."""
+    """Of a setting's mean validation accuracy, see `exercises.mean_error`; without runs that broke down."""
+    few: Sequence[Result] = ()
+    """The same contrast on a small training set, judged by that sweep's own block."""
+    few_described: Sequence[Result] = ()
+    """What else that sweep compares in test accuracy, not judged."""
+    images: int = 0
+    """In the small training set."""
 
     @property
     def budgets(self) -> set[tuple[int, int]]:
-        """Pairs of rates and runs that went into each noise's choice."""
+        """Settings and runs that went into each noise's choice."""
         of_noises = self.tried[self.tried["noise"] != NONE].groupby("noise")
         return {(len(of.drop_duplicates(KEYS)), len(of)) for _, of in of_noises}
 
     @property
     def edges(self) -> list[str]:
-        """Noises whose choice lies at an end of what was tried."""
-        rates = {noise: ticks(of) for noise, of in self.tried.groupby("noise", sort=False)}
-        ends = {noise: (of[0], of[-1]) for noise, of in rates.items() if len(of) > 1}
-        return [noise for noise, of in ends.items() if rates_of(self.choice[noise]) in of]
+        """Noises of whose choice a rate is the highest or lowest that was tried; 0 has nothing below it."""
+        return [
+            str(noise)
+            for noise, of in self.tried.groupby("noise", sort=False)
+            if any(map(_is_end, rates_of(self.choice[str(noise)]), zip(*settings(of), strict=True)))
+        ]
+
+    @property
+    def drops_pixels(self) -> bool:
+        """Whether dropout's choice has a rate of the input above 0."""
+        return DROPOUT in self.choice and rates_of(self.choice[DROPOUT])[0] > 0
+
+    def on_few(self, a: str, b: str = DROPOUT) -> Result | None:
+        """What is described of these two noises on the small training set."""
+        return pick(self.few_described, a=a, b=b)
+
+
+def _is_end(rate: float, tried: Sequence[float]) -> bool:
+    low, high = min(tried), max(tried)
+    return low < high and (rate == high or rate == low != 0)
 
 
 def analyse(tables: Tables) -> NoiseFacts:
-    """DropConnect minus dropout in test accuracy, each at its chosen rates, judged; all else described."""
+    """DropConnect minus dropout in test accuracy, each at its chosen rates, judged; all else described.
+
+    On few images the same contrast is judged by its own sweep and does not count in the verdict.
+    """
     first, second = tables[FIRST], tables.get(SECOND)
     tried = exercises.validated(first, KEYS)
     choice = chosen(tried)
     tuned = Arms(first, choice)
     error = exercises.mean_error(exercises.ranked(tried[~tried["id"].isin(tuned.broken)], KEYS))
-    facts = NoiseFacts(tried=tried, choice=choice, error=error, validated=second is None)
+    few, few_described = _on_few(tables[FEW]) if FEW in tables else ([], [])
+    facts = NoiseFacts(
+        tried=tried,
+        choice=choice,
+        error=error,
+        validated=second is None,
+        few=few,
+        few_described=few_described,
+        images=promised(FEW)[0].fixed["data.train"],
+    )
     if second is None:
         return decided(RULES, facts)
+    if INPUT not in second.keys:  # of other arms, which these rates of the hidden layers could match
+        raise InputError(f"{second.name} does not sweep {INPUT}; sweep={SECOND} does")
     arms, judged = exercises.judged(second, choice, "test")
     splits = [tuned.contrast(r.contrast.a, r.contrast.b, measures.VAL_ACC, "validation") for r in judged]
     reported = (*JUDGED, measures.QUIET_GAP)
@@ -85,6 +123,14 @@ def analyse(tables: Tables) -> NoiseFacts:
     )
     facts = replace(facts, primary=judged, arms=arms.stats(reported), described=described(contrasts))
     return decided(RULES, facts, arms, next(iter(splits), None))
+
+
+def _on_few(table: Table) -> tuple[list[Result], list[Result]]:
+    """What is judged on few images, and every other noise minus dropout and dropout minus none, described."""
+    named_arms = {arm["noise"]: arm for arm in promised(FEW)[0].arms}
+    arms, judged = exercises.judged(table, named_arms, "test")
+    pairs = [(noise, DROPOUT) for noise in named_arms if noise not in COUNTED] + [(DROPOUT, NONE)]
+    return judged, described(arms.contrast(a, b, measures.TEST_ACC, "test") for a, b in pairs)
 
 
 def choose(table: Table) -> list[str]:
@@ -103,22 +149,23 @@ def choose(table: Table) -> list[str]:
 def chosen(tried: pd.DataFrame) -> dict[str, Arm]:
     """Each noise's best arm, see `exercises.ranked`, by its name.
 
-    A strength that lacks a seed which another one of the same noise has is not chosen: means over different seeds
+    A setting that lacks a seed which another one of the same noise has is not chosen: means over different seeds
     are not compared.
     """
-    settings = exercises.ranked(tried, KEYS)
-    full = settings[settings["seeds"] == settings.groupby("noise")["seeds"].transform("max")]
+    order = exercises.ranked(tried, KEYS)
+    full = order[order["seeds"] == order.groupby("noise")["seeds"].transform("max")]
     best = full.drop_duplicates("noise").set_index("noise")
-    return {noise: {"noise": noise, **best.loc[noise, list(RATES)]} for noise in tried["noise"].unique()}
+    return {noise: {"noise": noise, **best.loc[noise, list(SETTING)]} for noise in tried["noise"].unique()}
 
 
-def rates_of(arm: Arm) -> tuple[float, float]:
-    return float(arm["dropout1"]), float(arm["dropout2"])
+def rates_of(arm: Arm) -> tuple[float, ...]:
+    """Of the input, 0 where the noise has none (an empty cell), and of the hidden layers."""
+    return tuple(float(arm[key] or 0) for key in SETTING)
 
 
-def ticks(tried: pd.DataFrame) -> list[tuple[float, float]]:
-    """Pairs of rates, from the weakest to the strongest."""
-    return sorted(map(rates_of, tried[list(RATES)].drop_duplicates().to_dict("records")))
+def settings(tried: pd.DataFrame) -> list[tuple[float, ...]]:
+    """The settings that were tried, by `rates_of`: by the input's rate, then by the hidden layers'."""
+    return sorted({rates_of(arm) for arm in tried[list(SETTING)].to_dict("records")})
 
 
 def draw(facts: NoiseFacts) -> dict[str, Figure]:
@@ -148,32 +195,40 @@ def window(facts: NoiseFacts, measure: Measure) -> tuple[float, float]:
 
 @figures.styled
 def draw_strengths(facts: NoiseFacts, measure: Measure) -> Figure:
-    """A panel a noise: the measure by strength, beside dropout and no noise; runs beyond `window` at its edge."""
-    is_none = facts.tried["noise"] == NONE
-    level = facts.tried.loc[is_none, measure.column].mean() * measure.scale
-    runs = facts.tried[~is_none]
-    runs = runs.assign(place=runs.groupby(list(RATES)).ngroup(), value=runs[measure.column] * measure.scale)
-    means = {noise: of.groupby("place")["value"].mean() for noise, of in runs.groupby("noise", sort=False)}
+    """A panel a noise: the measure by setting, a line for each rate of the input, beside dropout's choice and no
+    noise; runs beyond `window` at the panel's edge."""
+    runs = facts.tried.assign(
+        rates=[rates_of(arm) for arm in facts.tried[list(SETTING)].to_dict("records")],
+        value=facts.tried[measure.column] * measure.scale,
+    )
+    means = runs.groupby(["noise", "rates"])["value"].mean()
+    best = {noise: means[noise, rates_of(arm)] for noise, arm in facts.choice.items()}
+    shown = [noise for noise in best if noise != NONE]
     low, high = (end * measure.scale for end in window(facts, measure))
-    margin, places = 0.1 * ((high - low) or 1.0), ticks(runs)
-    figure, axes = figures.panels(1, len(means) or 1, 2.4, sharex=True, sharey=True)
+    margin = 0.1 * ((high - low) or 1.0)
+    figure, axes = figures.panels(1, len(shown) or 1, 2.4, sharey=True)
     axes[0, 0].set_ylim(low - 1.2 * margin, high + 1.2 * margin)  # all panels share it
-    for axis, (noise, line) in zip(axes[0], means.items(), strict=False):
-        if is_none.any():
-            axis.axhline(level, color="0.35", linestyle=":", linewidth=1.5, label=named(NONE))
-        if noise != DROPOUT and DROPOUT in means:
-            axis.plot(means[DROPOUT], color="0.6", linestyle="--", label=DROPOUT)
-        axis.plot(line, color=PALETTE[0], linewidth=2, label="the panel's noise")
-        _dots(axis, runs[runs["noise"] == noise], (low, high), margin)
-        best = places.index(rates_of(facts.choice[noise]))
-        axis.plot([best], [line[best]], "D", color=PALETTE[3], label="chosen")
+    for axis, noise in zip(axes[0], shown, strict=False):
+        if NONE in best:
+            axis.axhline(best[NONE], color="0.35", linestyle=":", linewidth=1.5, label=named(NONE))
+        if noise != DROPOUT and DROPOUT in best:
+            axis.axhline(best[DROPOUT], color="0.6", linestyle="--", label="dropout's choice")
+        of_noise = runs[runs["noise"] == noise]
+        tried = settings(of_noise)
+        for rate in sorted({rates[0] for rates in tried}):
+            line = [(place, means[noise, rates]) for place, rates in enumerate(tried) if rates[0] == rate]
+            axis.plot(*zip(*line, strict=True), color=PALETTE[0], linewidth=2, label="the panel's noise")
+        _dots(axis, of_noise.assign(place=of_noise["rates"].map(tried.index)), (low, high), margin)
+        place = tried.index(rates_of(facts.choice[noise]))
+        axis.plot([place], [best[noise]], "D", color=PALETTE[3], label="chosen")
         axis.set_title(named(noise), fontsize=10)
-        axis.set_xticks(range(len(places)), [f"{a:g}\n{b:g}" for a, b in places], fontsize=8.5)
+        begin = 0 if (of_noise[INPUT] != "").any() else 1  # without a rate of the input
+        ticks = ["\n".join(f"{rate:g}" for rate in rates[begin:]) for rates in tried]
+        axis.set_xticks(range(len(tried)), ticks, fontsize=8.5)
         axis.set_xmargin(0.12)
     figure.supylabel(measure.label, fontsize=10)
-    return figures.finish(
-        figure, 5, "below each panel: rates of the first (above) and of the second hidden layer"
-    )
+    title = "below each panel: rates of the input (with dropout), of the first and of the second hidden layer"
+    return figures.finish(figure, 5, title)
 
 
 def _dots(axis: Axes, runs: pd.DataFrame, ends: tuple[float, float], margin: float) -> None:

@@ -177,18 +177,23 @@ def test_all_of_it_and_again(
     monkeypatch.setattr(reproduce, "subprocess", forks.SUBPROCESS)
     tiny = (*TINY, "data.train=500", "probe.train=300")
     monkeypatch.setitem(reproduce.SMALL, "drop_weights", ("data.validation=300", *tiny))
-    monkeypatch.setitem(reproduce.SMALL, "drop_weights_test", tiny)
+    for sweep in ("drop_weights_test", "drop_weights_5000"):
+        monkeypatch.setitem(reproduce.SMALL, sweep, tiny)
     arguments = ["--small", "--output", str(tmp_path), "--only", "drop_weights"]
     assert main(arguments) == 0
     said = capfd.readouterr().out
     shown = re.findall(r"^\$ (.*)$", said, re.M)
-    assert [command.split()[:3] for command in shown] == [["python", "-m", "src.train"]] * 2 + [
+    assert [command.split()[:3] for command in shown] == [["python", "-m", "src.train"]] * 3 + [
         ["python", "-m", "analysis.report"]
     ]
     names = sorted(path.name for path in (tmp_path / "sweeps").iterdir())
     assert names == sorted(
         sweep_name(reproduce.trimming(sweep, True, chosen))
-        for sweep, chosen in (("drop_weights", False), ("drop_weights_test", True))
+        for sweep, chosen in (
+            ("drop_weights", False),
+            ("drop_weights_test", True),
+            ("drop_weights_5000", False),
+        )
     )
     text = (tmp_path / "report_small" / "report.md").read_text()
     assert "Small version" in text

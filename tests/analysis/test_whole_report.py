@@ -109,8 +109,9 @@ def test_every_exercise_is_answered(tmp_path: Path, capsys: pytest.CaptureFixtur
         exercise = exercises.load(name)
         first, *others = exercise.SWEEPS
         chosen = others[0] if hasattr(exercise, "choose") else None
-        table = small_table(first, None)
-        tables.save(table, tmp_path)
+        made_up = small_table(first, None)
+        tables.save(made_up, tmp_path)
+        table = tables.load(tmp_path, made_up.name)  # with empty cells where an arm lacks a key
         for second in others:
             arms = exercise.choose(table) if second == chosen else None
             tables.save(small_table(second, arms), tmp_path)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tables import made
 
-from analysis import chapter, measures
-from analysis.exercises import drop_weights, word
+from analysis import chapter, design, measures
+from analysis.exercises import INPUT, drop_weights, word
 from analysis.exercises.drop_weights import NoiseFacts
 from analysis.looks import Look
 from analysis.runs import InputError, Problem
@@ -20,6 +22,8 @@ from analysis.tables import Table
 
 NOISES = ("dropout", "dropconnect", "dropconnect_gaussian")
 RATES = ((0.05, 0.125), (0.1, 0.25), (0.2, 0.5), (0.3, 0.75))
+PIXELS = ("0", "0.1", "0", "0.1")
+"""Dropout's rates of the input, as a table has them in which other noises have none."""
 BEST = {
     "none": (0.0, 0.0),
     "dropout": (0.2, 0.5),
@@ -29,12 +33,18 @@ BEST = {
 Metrics = Callable[[Mapping[str, Any], int, int], Mapping[str, float]]
 
 
-def arm(noise: str, rates: Sequence[float]) -> dict[str, Any]:
-    return {"noise": noise, "dropout1": rates[0], "dropout2": rates[1]}
+def arm(noise: str, rates: Sequence[float], pixels: str = "0") -> dict[str, Any]:
+    """The cell of the input's rate is empty but for dropout."""
+    hidden = {"dropout1": rates[0], "dropout2": rates[1]}
+    return {"noise": noise, **hidden, INPUT: pixels if noise == "dropout" else ""}
 
 
-ARMS = [arm("none", (0, 0)), *(arm(noise, rates) for rates in RATES for noise in NOISES)]
+ARMS = [
+    arm("none", (0, 0)),
+    *(arm(noise, rates, pixels) for rates, pixels in zip(RATES, PIXELS, strict=True) for noise in NOISES),
+]
 CHOSEN = [arm(noise, rates) for noise, rates in BEST.items()]
+FEW_ARMS = [*design.read("drop_weights_5000").arms]
 
 
 def chance(noise: str, seed: int) -> float:
@@ -70,6 +80,22 @@ def second(metrics: Metrics, seeds: Sequence[int] = range(10, 20), epochs: int =
     return made("drop_weights_test", CHOSEN, seeds, metrics, epochs=epochs)
 
 
+def few(metrics: Metrics) -> Table:
+    return made("drop_weights_5000", FEW_ARMS, range(1000, 1010), metrics)
+
+
+def of_dropout(accuracies: Mapping[tuple[str, float, float], float]) -> Table:
+    """The first sweep with these settings of dropout, rate of the input first, and their validation accuracies."""
+
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        setting = (of[INPUT], of["dropout1"], of["dropout2"])
+        return {"val_acc": accuracies.get(setting, 0.5), "val_loss": 0.3}
+
+    others = [arm("none", (0, 0)), arm("dropconnect", (0.1, 0.1))]
+    arms = [*others, *(arm("dropout", hidden, pixels) for pixels, *hidden in accuracies)]
+    return made("drop_weights", arms, (0, 1), metrics)
+
+
 def facts(*tables: Table) -> NoiseFacts:
     return drop_weights.analyse({table.sweep: table for table in tables})
 
@@ -85,7 +111,7 @@ def without(table: Table, **values: Any) -> Table:
 def test_choice_is_the_best_on_validation() -> None:
     assert drop_weights.choose(first()) == [
         "noise=none dropout1=0 dropout2=0",
-        "noise=dropout dropout1=0.2 dropout2=0.5",
+        "noise=dropout noise.input_rate=0 dropout1=0.2 dropout2=0.5",
         "noise=dropconnect dropout1=0.3 dropout2=0.75",
         "noise=dropconnect_gaussian dropout1=0.1 dropout2=0.25",
     ]
@@ -112,7 +138,59 @@ def test_order_of_the_choice(values: dict[float, tuple[float, float]], best: str
         *(arm("dropout", (rate, 0.5)) for rate in values),
     ]
     choice = drop_weights.choose(made("drop_weights", arms, (0, 1), metrics))
-    assert choice[2] == f"noise=dropout dropout1={best} dropout2=0.5"
+    assert choice[2] == f"noise=dropout noise.input_rate=0 dropout1={best} dropout2=0.5"
+
+
+HIDDEN_ALONE, WEAK, STRONG = ("0", 0.1, 0.3), ("0", 0.02, 0.06), ("0", 0.2, 0.5)
+PIXELS_ALONE, PIXELS_TOO = ("0.1", 0.0, 0.0), ("0.1", 0.1, 0.3)
+SETTINGS = (WEAK, HIDDEN_ALONE, STRONG, PIXELS_ALONE, PIXELS_TOO)
+
+
+@pytest.mark.parametrize(
+    ("best", "overrides", "at_end", "drops_pixels"),
+    [
+        (HIDDEN_ALONE, "noise.input_rate=0 dropout1=0.1 dropout2=0.3", False, False),
+        (STRONG, "noise.input_rate=0 dropout1=0.2 dropout2=0.5", True, False),
+        (PIXELS_ALONE, "noise.input_rate=0.1 dropout1=0 dropout2=0", True, True),
+        (PIXELS_TOO, "noise.input_rate=0.1 dropout1=0.1 dropout2=0.3", True, True),
+    ],
+    ids=["hidden layers alone", "the strongest of them", "pixels alone", "pixels, too"],
+)
+def test_a_choice_with_and_without_a_rate_of_the_input(
+    best: tuple[str, float, float], overrides: str, at_end: bool, drops_pixels: bool
+) -> None:
+    """Settings that differ by the input's rate alone are two; its highest rate is an end, and 0 is none."""
+    table = of_dropout({setting: 0.9 if setting == best else 0.89 for setting in SETTINGS})
+    assert drop_weights.choose(table) == [
+        "noise=none dropout1=0 dropout2=0",
+        "noise=dropconnect dropout1=0.1 dropout2=0.1",
+        f"noise=dropout {overrides}",
+    ]
+    assert facts(table).edges == ["dropout"] * at_end
+    assert facts(table).drops_pixels == drops_pixels
+
+
+def test_the_lowest_rate_is_an_end_but_for_0() -> None:
+    table = of_dropout({("0", 0.02, 0.3): 0.9, ("0", 0.1, 0.1): 0.8, ("0", 0.2, 0.5): 0.8})
+    assert facts(table).edges == ["dropout"]
+    table = of_dropout({("0", 0.0, 0.3): 0.9, ("0", 0.1, 0.1): 0.8, ("0", 0.2, 0.5): 0.8})
+    assert facts(table).edges == []
+
+
+def test_a_table_without_rates_of_the_input_is_refused() -> None:
+    """Tables of before there were some: their arms would be taken for those with the same rates of the hidden
+    layers."""
+
+    def old(table: Table) -> Table:
+        keys = tuple(key for key in table.keys if key != INPUT)
+        return replace(table, keys=keys, epochs=table.epochs.drop(columns=INPUT))
+
+    tests = second(on_test({}))
+    for tables in ((old(first()),), (first(), old(tests)), (old(first()), tests)):
+        with pytest.raises(
+            InputError, match=r"does not sweep noise\.input_rate; sweep=drop_weights(_test)? does"
+        ):
+            facts(*tables)
 
 
 def test_a_strength_that_lacks_a_seed_is_not_chosen() -> None:
@@ -201,9 +279,92 @@ def test_a_choice_at_an_end_of_what_was_tried_is_known() -> None:
     assert facts(first()).edges == ["dropconnect"]
 
 
+def test_few_images_are_judged_by_their_own_sweep() -> None:
+    """Neither sweep moves the other's verdict, and the small one's names are those of its own arms."""
+    small = few(on_test({"dropconnect": -0.01, "dropconnect_example": 0.004, "none": -0.006}, sd=0.0005))
+    all_images = second(on_test({"dropconnect": 0.005}, sd=0.0005))
+    found = facts(first(), all_images, small)
+    (judged,) = found.few
+    assert (found.verdict, word(found.first), word(judged)) == ("better", "better", "worse")
+    assert (judged.contrast.a, judged.contrast.b, judged.margin) == ("dropconnect", "dropout", 0.002)
+    assert found.images == 5000
+    example, control = found.on_few("dropconnect_example"), found.on_few("dropout", "none")
+    assert example is not None and example.paired.difference == pytest.approx(0.004, abs=0.0005)
+    assert control is not None and control.paired.difference == pytest.approx(0.006, abs=0.0005)
+    assert found.versus("dropconnect_example", "dropout", measures.TEST_ACC) is None
+    assert {arm.name for arm in found.arms} == {*BEST}
+    for without_few in (facts(first(), all_images), facts(first())):
+        assert not without_few.few and without_few.on_few("dropconnect_example") is None
+
+
+def test_few_images_are_judged_by_their_own_look() -> None:
+    small = few(on_test({"dropconnect": -0.01}, sd=0.0005))
+    look = Look(FEW_ARMS[2], FEW_ARMS[1], "test_acc", (1000, 1001), (-0.001, 0.0015), 0.02, "equivalent")
+    (judged,) = facts(first(), second(on_test({})), replace(small, looks=(look,))).few
+    assert judged.paired.n == 2 and word(judged) == "equivalent"
+
+
+def said(*tables: Table, language: str = "en") -> str:
+    """What the report says of them, without its figures."""
+    read = {table.sweep: table for table in tables}
+    section = chapter.Section(
+        "drop_weights", drop_weights, read, facts(*tables), ["differences", "validation"]
+    )
+    report = chapter.Chapter(Path(), chapter.Source(read), [section])
+    return str(chapter.content(report, language)["sections"][0]["text"])
+
+
+def numbers(text: str) -> list[str]:
+    return sorted(re.findall(r"[−+±]?\d[\d,.]*(?<![,.])", text))
+
+
+@pytest.mark.parametrize("effect", [-0.005, 0.0, 0.005], ids=str)
+@pytest.mark.parametrize("gaussian", [-0.005, 0.0, 0.005], ids=str)
+def test_both_languages_say_the_same_whatever_comes_out(effect: float, gaussian: float) -> None:
+    effects = {"dropconnect": effect, "dropconnect_gaussian": gaussian}
+    read = (first(), second(on_test(effects, sd=0.0005)), few(on_test({}, sd=0.0005)))
+    english = said(*read)
+    assert numbers(english) == numbers(said(*read, language="zh"))
+    assert "the whole reason" not in english or effect < 0 > gaussian
+    assert "not shown to be worse, as this suggests" not in english or effect < 0 <= gaussian
+
+
+def test_what_is_said_of_few_images_needs_their_table() -> None:
+    small, rest = few(on_test({}, sd=0.0005)), (first(), second(on_test({})))
+    for language, open_text, fold in (
+        ("en", "- On 5,000 images", "On 5,000 training images"),
+        ("zh", "- 在 5,000 张图像上", "在 5,000 张训练图像上"),
+    ):
+        text = said(*rest, small, language=language)
+        assert open_text in text and fold in text
+        text = said(*rest, language=language)
+        assert open_text not in text and fold not in text
+    for language in ("en", "zh"):
+        assert numbers(said(first(), small)) == numbers(said(first(), small, language=language))
+
+
+def test_the_pixels_of_dropouts_choice_are_named() -> None:
+    for best, are_named in ((HIDDEN_ALONE, False), (PIXELS_ALONE, True)):
+        table = of_dropout({setting: 0.9 if setting == best else 0.89 for setting in SETTINGS})
+        assert ("pixels, which dropout's choice drops" in said(table)) == are_named
+
+
 def test_figures() -> None:
     names = list(drop_weights.draw(facts(first(), second(on_test({})))))
     assert names == ["differences", "validation", "validation_loss"]
+
+
+def test_a_panel_has_its_noises_own_settings() -> None:
+    """A line for each rate of the input, and dropout's chosen mean beside the other noises."""
+    found = facts(of_dropout({WEAK: 0.88, HIDDEN_ALONE: 0.89, PIXELS_ALONE: 0.9, PIXELS_TOO: 0.87}))
+    dropconnect, dropout = drop_weights.draw(found)["validation"].axes
+    ticks = [[label.get_text() for label in axis.get_xticklabels()] for axis in (dropout, dropconnect)]
+    assert ticks == [["0\n0.02\n0.06", "0\n0.1\n0.3", "0.1\n0\n0", "0.1\n0.1\n0.3"], ["0.1\n0.1"]]
+    lines = [line.get_xydata() for line in dropout.lines if line.get_label() == "the panel's noise"]
+    assert np.allclose(lines, [[(0, 88), (1, 89)], [(2, 90), (3, 87)]])
+    ((level, _),) = [line.get_ydata() for line in dropconnect.lines if line.get_label() == "dropout's choice"]
+    assert level == pytest.approx(90)
+    assert not [line for line in dropout.lines if line.get_label() == "dropout's choice"]
 
 
 def test_a_sweep_that_looked_is_judged_as_it_judged() -> None:
