@@ -236,7 +236,10 @@ def arm_names(table: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
 
 
 def rows(folder: Path, keys: Sequence[str], budget: str) -> pd.DataFrame:
-    """A sweep's finished and diverged runs, a row each: its settings, seed, epochs, seconds and last metrics."""
+    """A sweep's finished and diverged runs, a row each: its settings, seed, epochs, seconds and last metrics.
+
+    Without noise, whose rates count as 0 whatever they are, they are 0: an arm of the second rung does not name them.
+    """
     listed, _ = runs.read_list(folder)
     ended = []
     for run_id in listed["id"]:
@@ -244,6 +247,8 @@ def rows(folder: Path, keys: Sequence[str], budget: str) -> pd.DataFrame:
         if record is None or record["state"] == store.FAILED:
             continue
         config = record["config"]
+        if config["noise"]["name"] == "none":
+            config = {**config, **dict.fromkeys(RATES, 0.0)}
         final = record["final"] if record["state"] == store.FINISHED else {}
         ended.append(
             {key: setting(config, key) for key in keys}

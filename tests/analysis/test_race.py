@@ -122,6 +122,17 @@ def test_two_rungs_and_then_the_finalists_at_equal_time(
     assert (trained.output / "tables" / "noises_basic.csv").read_bytes() == again
 
 
+@pytest.mark.parametrize(("noise", "rate"), [("none", 0.0), ("a", 0.2)])
+def test_without_noise_a_setting_is_the_same_in_both_rungs(tmp_path: Path, noise: str, rate: float) -> None:
+    train = Trained(tmp_path)
+    # the arm of a second rung does not name rates that have no effect, which then have their usual values
+    arms = [f"noise={noise} dropout1=0.2"]
+    train(["src.train", "sweep=x", "seed=range(4,8)", f"hydra.sweeper.arms={json.dumps(arms)}"])
+    (folder,) = (tmp_path / "sweeps").iterdir()
+    kept = race.rows(folder, ["noise", "dropout1"], race.STEPS)
+    assert list(kept["dropout1"]) == [rate] * 4 and set(kept["noise"]) == {noise}
+
+
 def test_without_ratios_equal_steps_alone_and_bad_input_ends_it(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
