@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from src.config import parse
 from src.data import Dataset
-from src.kernels import compiled, sum_rows
+from src.kernels import compiled, sum_in_order, sum_lanes, sum_rows
+from src.noise import Site, make
 from src.streams import AT_ONCE, Draws
 from src.training.images import Images
 from src.training.trainer import train
@@ -67,6 +68,57 @@ def test_masks_and_numbers(key: int, step: int, count: int, rate: float) -> None
 
     for ours, right in zip(drawn(), without_library(drawn), strict=True):
         assert torch.equal(ours, right)
+
+
+@given(
+    KEYS,
+    STEPS,
+    st.integers(1, 70),
+    st.integers(1, 40),
+    st.sampled_from([0.0, 1e-9, 1 / 65536, 0.2, 1 - 1e-9]),
+)
+def test_masks_as_bits(key: int, step: int, images: int, counters: int, rate: float) -> None:
+    draws, others, shape = Draws([key], step, CPU), Draws([key], step, CPU), (images, counters, 16)
+    for _ in range(2):  # the second goes on where the first stopped
+        bits = draws.keep_bits(shape, rate)
+        assert bits is not None
+        by_image = torch.stack([bits[i // 32] >> i % 32 & 1 for i in range(images)])
+        assert torch.equal(by_image.view(shape), others.keep_bytes(shape, rate).int())
+
+
+@pytest.mark.parametrize(
+    ("shape", "rate", "keys"),
+    [((3, 4, 5), 0.2, 1), ((3, 4, 8), 1.0, 1), ((2, 3, 4, 8), torch.full((2, 1, 1, 1), 0.2), 2)],
+)
+def test_what_is_not_drawn_as_bits_leaves_the_stream_alone(
+    shape: tuple[int, ...], rate: float | torch.Tensor, keys: int
+) -> None:
+    draws, others = Draws([*range(keys)], 0, CPU), Draws([*range(keys)], 0, CPU)
+    assert draws.keep_bits(shape, rate) is None
+    assert without_library(lambda: others.keep_bits((3, 4, 8), 0.2)) is None
+    assert torch.equal(draws.keep(shape, rate), others.keep(shape, rate))
+
+
+@example(n=70, units=16, features=40, first=False, rate=0.3)  # three words, and a sum's end
+@given(
+    n=st.integers(1, 70),
+    units=st.integers(1, 3).map(lambda of_16: 16 * of_16),
+    features=st.integers(1, 100),
+    first=st.booleans(),
+    rate=st.sampled_from([1e-9, 0.3, 0.9]),
+)
+def test_masked_weights(n: int, units: int, features: int, first: bool, rate: float) -> None:
+    generator = torch.Generator().manual_seed(n)
+    shapes = ((n, features), (units, features), (units,), (n, units))
+    x, W, b, delta = (torch.randn(shape, generator=generator) for shape in shapes)
+
+    def computed() -> list[Any]:
+        site = Site(1, Draws([1], 2, CPU), first=first)
+        z, backward = make({"name": "dropconnect_example"}).product(x, W, b, rate, site)
+        return [z, *backward(delta)]
+
+    for ours, right in zip(computed(), without_library(computed), strict=True):
+        assert (ours is right is None) or torch.equal(bits(ours), bits(right))
 
 
 @example(key=0, step=0, values=[3e38] * 100, rate=0.999)  # times the scale it is infinite
@@ -129,6 +181,24 @@ def test_sums_go_from_row_to_row(n: int, units: int, turned: bool) -> None:
     for row in rows:
         sums += row
     assert torch.equal(sum_rows(rows, torch.empty(units)), sums)
+
+
+@given(st.integers(1, 3), st.integers(1, 70), st.integers(1, 5))
+def test_sums_of_each_matrix_go_from_row_to_row(matrices: int, n: int, units: int) -> None:
+    rows = torch.randn(matrices, n, units, generator=torch.Generator().manual_seed(n))
+    sums = torch.zeros(matrices, units)
+    for row in range(n):
+        sums += rows[:, row]
+    assert torch.equal(sum_in_order(rows), sums)
+
+
+@given(st.integers(1, 4), st.integers(1, 9))
+def test_sums_by_lanes(n: int, parts: int) -> None:
+    products = torch.randn(n, 32 * parts, generator=torch.Generator().manual_seed(n))
+    lanes = [sum_in_order(products[:, lane::32].mT.contiguous()) for lane in range(32)]
+    for half in (16, 8, 4, 2, 1):
+        lanes = [lanes[lane] + lanes[lane + half] for lane in range(half)]
+    assert torch.equal(sum_lanes(products), lanes[0])
 
 
 @given(st.data())
@@ -251,6 +321,14 @@ def test_a_folder_that_cannot_be_written_to(source: Path) -> None:
         ("sum < 0 ? 0", "sum < -1 ? 0"),
         ("active[j] <= 0", "active[j] < 0"),
         ("sums[j] += passed", "sums[j] += delta[j] * 1.0000001f"),
+        ("<= highest", "< highest"),
+        ("halves[1][at] << 16", "halves[1][at] << 15"),
+        ("first < images; first += BITS", "first < BITS; first += BITS"),
+        ("l + LANES / 4]", "l]"),
+        ("(sums[0] + sums[2]) + (sums[1] + sums[3])", "(sums[0] + sums[1]) + (sums[2] + sums[3])"),
+        ("into_w[j] += mask * pixels[j] * d", "into_w[j] += pixels[j] * d"),
+        ("into_x[j] += mask * w[j] * d", "into_x[j] += w[j] * d"),
+        ("(words[j] & bit ? 1.0f : 0.0f) * pixels[j] * d", "pixels[j] * d"),
     ],
 )
 def test_other_numbers_are_not_taken(source: Path, part: str, other: str) -> None:
@@ -259,6 +337,13 @@ def test_other_numbers_are_not_taken(source: Path, part: str, other: str) -> Non
     source.write_text(text.replace(part, other))
     assert load() is None
     assert libraries(source) == []
+
+
+def test_random_bits_without_avx512_are_the_same(source: Path) -> None:
+    text, asked = source.read_text(), '__builtin_cpu_supports("avx512f")'
+    assert asked in text
+    source.write_text(text.replace(asked, "0"))
+    assert load() is not None
 
 
 def test_processes_that_compile_at_once(source: Path) -> None:

@@ -23,6 +23,9 @@ from torch import Tensor
 
 from src.errors import InputError
 
+LANES = 32
+"""See `sum_lanes`."""
+
 KERNELS = ("torch", "onednn", "openblas")
 ONEDNN: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
 """Torch's setting of the products that it may hand to oneDNN."""
@@ -159,6 +162,25 @@ def sum_rows(rows: Tensor, out: Tensor) -> Tensor:
     else:  # numpy would add up in pairs what lies side by side
         out.numpy()[:] = np.add.accumulate(rows.numpy(), axis=0)[-1]
     return out
+
+
+def sum_in_order(rows: Tensor) -> Tensor:
+    """The sum over the second last dimension on a CPU, beginning with 0, one row after the other."""
+    if rows.shape[-1] == 1:  # as in `sum_rows`
+        return torch.from_numpy(np.add.accumulate(rows.numpy(), axis=-2)[..., -1, :] + 0)
+    return torch.from_numpy(np.add.reduce(rows.numpy(), axis=-2, initial=0))
+
+
+def sum_lanes(products: Tensor) -> Tensor:
+    """The sum over the last dimension on a CPU, as `compiled` has it: of every 32nd number, then by halves.
+
+    Args:
+        products: (..., a multiple of 32).
+    """
+    sums = sum_in_order(products.unflatten(-1, (-1, LANES)))
+    while sums.shape[-1] > 1:
+        sums = torch.add(*sums.chunk(2, -1))
+    return sums.squeeze(-1)
 
 
 def _by_torch(out: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> Tensor:

@@ -1,6 +1,6 @@
 """Random numbers, masks and batches on a CPU in one pass over the memory, where numpy and torch take several.
 
-The machine's own C compiler compiles `compiled.c` once, in a quarter of a second. Its numbers are numpy's and
+The machine's own C compiler compiles `compiled.c` once, in a second. Its numbers are numpy's and
 torch's to the last bit, which each process checks: without a compiler a run takes longer, and nothing else changes.
 """
 
@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.kernels import LANES, sum_in_order, sum_lanes
+
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_suffix(".c")
@@ -31,18 +33,24 @@ FLAGS = ("-O3", "-ffp-contract=off", "-fno-fast-math", "-fPIC", "-shared")
 """No -march=native: nodes with other processors may share the folder. No product and sum in one rounding. With
 -ffast-math, which CC may name, a library sets the smallest numbers of whoever loads it to 0."""
 
-COMPILE_S = 15
+BITS = 32
+"""Images whose masks share a word."""
+
+COMPILE_S = 30
 """Longest wait for the compiler; seconds."""
 
 _COUNTER = (c_uint64,) * 4
 _ARGUMENTS = {
     "philox": (c_void_p, c_size_t, *_COUNTER),
     "keep": (c_void_p, c_size_t, *_COUNTER, c_uint32),
+    "keep_bits": (c_void_p, c_size_t, c_size_t, *_COUNTER, c_uint32),
     "drop": (c_void_p, c_size_t, *_COUNTER, c_uint32, c_float),
     "add_relu": (c_void_p, c_void_p, c_size_t, c_size_t),
     "relu_backward": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t),
     "at_labels": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t, c_float),
     "batch": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t, c_float),
+    "masked_product": (*(c_void_p,) * 4, *(c_size_t,) * 3),
+    "masked_gradients": (*(c_void_p,) * 6, *(c_size_t,) * 3),
 }
 
 Place = tuple[int, int, int]
@@ -68,6 +76,16 @@ class Passes:
         """out ← 1 where the next 16-bit number is below the threshold, else 0; uint8."""
         _check(torch.uint8, out)
         self._library.keep(out.data_ptr(), out.numel(), *_counter(at), threshold)
+
+    def keep_bits(self, out: Tensor, images: int, at: Place, threshold: int) -> None:
+        """Of each image's next 16-bit numbers, a multiple of 16: bit k of out[g] ← 1 where that of image 32 g + k
+        is below the threshold, which is not 0, else 0.
+
+        Args:
+            out: (images / 32 rounded up, numbers of an image), int32.
+        """
+        _check(torch.int32, out)
+        self._library.keep_bits(out.data_ptr(), images, out.shape[1], *_counter(at), threshold)
 
     def drop_(self, h: Tensor, at: Place, threshold: int, scale: float) -> None:
         """h ← h · keep · scale in place; float32."""
@@ -108,6 +126,37 @@ class Passes:
         _check(torch.uint8, images)
         _check(torch.int64, index)
         self._library.batch(out.data_ptr(), images.data_ptr(), index.data_ptr(), *out.shape, scale)
+
+    def masked_product(self, z: Tensor, kept: Tensor, W: Tensor, x: Tensor) -> None:
+        """z_i ← (M_i ⊙ W) x_i for each image, with the sums of `sum_lanes`.
+
+        Args:
+            z: (n, out), float32.
+            kept: the masks M, see `keep_bits`.
+            W: (out, in), float32.
+            x: (n, in), float32.
+        """
+        _check(torch.float32, z, W, x)
+        _check(torch.int32, kept)
+        tensors = (z, kept, W, x)
+        self._library.masked_product(*(t.data_ptr() for t in tensors), len(x), *W.shape)
+
+    def masked_gradients(
+        self, dx: Tensor | None, dW: Tensor, kept: Tensor, W: Tensor, x: Tensor, delta: Tensor
+    ) -> None:
+        """dx_i ← (M_i ⊙ W)ᵀ δ_i for each image, output by output; dW ← Σ M_i ⊙ (δ_i x_iᵀ), image by image.
+
+        Args:
+            dx: (n, in), float32; None where nobody reads it.
+            dW: (out, in), float32.
+            delta: (n, out), float32; for the others see `masked_product`.
+        """
+        _check(torch.float32, dW, W, x, delta, *([] if dx is None else [dx]))
+        _check(torch.int32, kept)
+        dW.zero_()
+        into = dx.zero_().data_ptr() if dx is not None else None
+        tensors = (dW, kept, W, x, delta)
+        self._library.masked_gradients(into, *(t.data_ptr() for t in tensors), len(x), *W.shape)
 
 
 @cache
@@ -163,7 +212,7 @@ def _checksum(content: bytes, *flags: str) -> str:
 def _loaded(path: Path) -> Passes:
     """Raises OSError or AttributeError if it is no such library, ArithmeticError if it gives other numbers."""
     passes = Passes(CDLL(str(path)))
-    if not _agrees(passes):
+    if not (_agrees(passes) and _masked_agree(passes)):
         raise ArithmeticError(f"{path} gives other numbers than numpy and torch")
     return passes
 
@@ -200,4 +249,33 @@ def _agrees(passes: Passes) -> bool:
         and np.array_equal(sums, np.add.accumulate(gradient.numpy())[-1])
         and torch.equal(p, at_logits)
         and np.array_equal(sums_of_p, np.add.accumulate(at_logits.numpy(), 1)[:, -1])
+    )
+
+
+def _masked_agree(passes: Passes) -> bool:
+    """Whether the passes over masked weights give what numpy and torch give."""
+    n, units, features = (
+        34,
+        8,
+        34,
+    )  # more images than a word has bits, and more than the library adds up at once
+    key, step, start = at = 2**100 + 3, 5, 7
+    words = np.random.Philox(key=key, counter=(step << 64) + start).random_raw(n * units * features // 4)
+    threshold = int(np.median(words.view(np.uint16)[1:]))  # one of the numbers, which is not below it
+    masks = torch.from_numpy(words.view(np.uint16) < threshold).float().view(n, units, features)
+    x, W = torch.linspace(-3, 3, n * features).view(n, features), torch.linspace(-1, 2, units * features)
+    W, delta = W.view(units, features), x[:, :units].cos()
+    kept = torch.empty(-(-n // BITS), units * features, dtype=torch.int32)
+    z, dx, dW, dW_alone = (torch.empty(shape) for shape in (delta.shape, x.shape, W.shape, W.shape))
+    passes.keep_bits(kept, n, at, threshold)
+    passes.masked_product(z, kept, W, x)
+    passes.masked_gradients(dx, dW, kept, W, x, delta)
+    passes.masked_gradients(None, dW_alone, kept, W, x, delta)
+    weights, of_outputs = masks * W, delta.unsqueeze(-1)
+    right_dW = sum_in_order((masks * x.unsqueeze(1) * of_outputs).flatten(1)).view_as(W)
+    return (
+        torch.equal(z, sum_lanes(torch.nn.functional.pad(weights * x.unsqueeze(1), (0, -features % LANES))))
+        and torch.equal(dx, sum_in_order(weights * of_outputs))
+        and torch.equal(dW, right_dW)
+        and torch.equal(dW_alone, right_dW)
     )

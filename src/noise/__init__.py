@@ -79,6 +79,9 @@ class Site:
     def keep_bytes(self, shape: Sequence[int], rate: Rate) -> Tensor:
         return self.draws.keep_bytes(shape, rate)
 
+    def keep_bits(self, shape: Sequence[int], rate: Rate) -> Tensor | None:
+        return self.draws.keep_bits(shape, rate)
+
     def uniform(self, shape: Sequence[int], high: Rate = 1.0) -> Tensor:
         return self.draws.uniform(shape, high)
 

@@ -105,6 +105,13 @@ class _Memory:
             yield part, _numbers(len(part), (key, step, start + first // 16))
 
 
+class _Bits:
+    """Masks as words, whose bits are different images'."""
+
+    def __init__(self, count: int) -> None:
+        self.words = torch.empty(count, dtype=torch.int32)
+
+
 class _Numbers(_Memory):
     def __init__(self, count: int) -> None:
         self.numbers = torch.empty(count)
@@ -137,7 +144,7 @@ class _Mask(_Memory):
         return self._kept
 
 
-M = TypeVar("M", _Numbers, _Mask)
+M = TypeVar("M", _Numbers, _Mask, _Bits)
 
 
 class _ThreadMemory(threading.local):
@@ -177,7 +184,7 @@ class Draws:
         self._drawn = 0
         self._fused = gpu.fused(device)
         self._is_fast = device.type == "cpu" and len(keys) == 1
-        self._memory: dict[tuple[type[_Memory], int, int], Any] = {}
+        self._memory: dict[tuple[type, int, int], Any] = {}
 
     def at(self, step: int) -> Draws:
         """These draws at the beginning of another step; what they gave before may be overwritten."""
@@ -216,9 +223,10 @@ class Draws:
             levels = draw(self._key_words, self._step, start, count)
         return levels.view(tuple(shape))
 
-    def _memory_of(self, kind: type[M], shape: Sequence[int]) -> tuple[M, Place]:
-        """Memory for the next numbers of one run on a CPU, and where they begin."""
+    def _memory_of(self, kind: type[M], shape: Sequence[int], size: int | None = None) -> tuple[M, Place]:
+        """Memory for the next numbers of one run on a CPU, or of another size, and where they begin."""
         start, count = self._take(shape)
+        count = count if size is None else size
         memory = self._memory.get((kind, start, count))
         if memory is None:
             memory = self._memory[kind, start, count] = kind(count)
@@ -255,6 +263,28 @@ class Draws:
             return self.keep(shape, rate)
         mask, at = self._memory_of(_Mask, shape)
         return mask.draw_bytes(at, int(keep_threshold(rate))).view(tuple(shape))
+
+    def keep_bits(self, shape: Sequence[int], rate: Rate) -> Tensor | None:
+        """The mask that `keep` gives, in a bit each; None, with nothing drawn, where no compiled pass draws it.
+
+        Args:
+            shape: (n, ...), of one run on a CPU, with a multiple of 16 numbers an image.
+
+        Returns:
+            (n / 32 rounded up, numbers of an image), int32: image 32 g + k has bit k of row g.
+        """
+        images, count, threshold = shape[0], math.prod(shape[1:]), keep_threshold(rate)
+        passes = compiled.passes()
+        whole = count % 16 == 0  # or an image's numbers would begin amid a counter
+        if not passes or self._fused or not self._is_fast or not whole:
+            return None
+        if not isinstance(threshold, int) or not threshold:
+            return None
+        groups = -(-images // compiled.BITS)
+        bits, at = self._memory_of(_Bits, shape, groups * count)
+        words = bits.words.view(groups, count)
+        passes.keep_bits(words, images, at, threshold)
+        return words
 
     def drop_(self, h: Tensor, rate: Rate) -> Rate:
         """h · Bernoulli(q)/q in place, q = 1 - rate rounded to 1/65536: the same numbers as `keep` gives.

@@ -203,3 +203,35 @@ def test_an_example_has_a_mask_of_its_own(monkeypatch: pytest.MonkeyPatch, cache
     torch.testing.assert_close(dx, torch.einsum("...noi,...oi,...no->...ni", masks, W, delta))
     torch.testing.assert_close(dW, torch.einsum("...noi,...no,...ni->...oi", masks, delta, x))
     torch.testing.assert_close(db, delta.sum(-2))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    n=st.integers(1, 40),
+    units=st.integers(1, 20),
+    features=st.integers(1, 40),
+    kind=st.sampled_from([torch.float32, torch.float64]),
+    first=st.booleans(),
+)
+def test_the_products_of_masks_of_each_example_and_their_gradients(
+    n: int, units: int, features: int, kind: torch.dtype, first: bool
+) -> None:
+    """Beside autograd's of the formula, of layers that the compiled pass takes and of others."""
+    generator, q = torch.Generator().manual_seed(n), 0.75
+    shapes = ((n, features), (units, features), (units,), (n, units))
+    x, W, b, delta = (torch.randn(shape, generator=generator).to(kind) for shape in shapes)
+    here = site(1, step=3)
+    here.first = first
+    z, backward = make({"name": "dropconnect_example"}).product(x, W, b, 1 - q, here)
+    z, (dx, dW, db) = z.clone(), backward(delta)
+    masks = site(1, step=3).keep((n, units, features), 1 - q).double() / q
+    leaves = [leaf.double().requires_grad_() for leaf in (x, W, b)]
+    right = torch.einsum("noi,oi,ni->no", masks, leaves[1], leaves[0]) + leaves[2]
+    right_dx, *others = torch.autograd.grad(right, leaves, delta.double())
+    torch.testing.assert_close(z.double(), right, rtol=1e-4, atol=1e-4)
+    for gradient, formula in zip((dW, db), others, strict=True):
+        torch.testing.assert_close(gradient.double(), formula, rtol=1e-4, atol=1e-4)
+    if first:
+        assert dx is None
+    else:
+        torch.testing.assert_close(dx.double(), right_dx, rtol=1e-4, atol=1e-4)
