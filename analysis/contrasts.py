@@ -169,11 +169,15 @@ def _samples(contrasts: Iterable[Contrast]) -> list[tuple[Contrast, tuple[Sample
 
 
 def rows_of(frame: pd.DataFrame, arm: Arm) -> pd.DataFrame:
-    """The rows whose keys have these values; a key that is no column matches every row."""
+    """The rows whose keys have these values, of which None is an empty cell; a key that is no column matches every
+    row."""
     chosen = np.ones(len(frame), bool)
     for key, value in arm.items():
         if key in frame:
             column = frame[key]
+            if value is None:
+                chosen &= column.isna() | (column.astype(str) == "")
+                continue
             is_number = pd.api.types.is_numeric_dtype(column) and not isinstance(value, str)
             chosen &= (
                 np.isclose(column, value, equal_nan=True) if is_number else (column.astype(str) == str(value))

@@ -21,6 +21,7 @@ from analysis.contrasts import (
     described,
     family,
     matches,
+    rows_of,
 )
 from analysis.exercises import Facts, Rule, decided
 from analysis.looks import Look
@@ -175,3 +176,10 @@ def test_a_number_that_some_arms_lack_is_text_in_a_table(
     values: dict[str, Any], arm: dict[str, Any], same: bool
 ) -> None:
     assert matches(values, arm) == same
+
+
+@pytest.mark.parametrize("cells", [["2", "", "2"], [2.0, float("nan"), 2.0], [2.0, None, 2.0]])
+def test_an_arm_without_a_value_has_the_rows_with_an_empty_cell(cells: list[object]) -> None:
+    frame = pd.DataFrame({"optimizer.max_norm": cells, "seed": [0, 1, 2]})
+    assert list(rows_of(frame, {"optimizer.max_norm": None})["seed"]) == [1]
+    assert list(rows_of(frame, {"optimizer.max_norm": 2})["seed"]) == [0, 2]
