@@ -238,7 +238,7 @@ def arm_names(table: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
 def rows(folder: Path, keys: Sequence[str], budget: str) -> pd.DataFrame:
     """A sweep's finished and diverged runs, a row each: its settings, seed, epochs, seconds and last metrics.
 
-    Without noise, whose rates count as 0 whatever they are, they are 0: an arm of the second rung does not name them.
+    Without noise all rates are 0, as they have no effect: an arm of the second rung does not name them.
     """
     listed, _ = runs.read_list(folder)
     ended = []
