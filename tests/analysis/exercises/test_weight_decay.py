@@ -14,10 +14,11 @@ import pytest
 from scipy import stats
 from tables import made
 
-from analysis import measures
+from analysis import design, exercises, measures, page
 from analysis.exercises import INPUT, pick
 from analysis.exercises.weight_decay import (
     DECAY,
+    FEW,
     INNER,
     KEYS,
     OUTER,
@@ -26,6 +27,7 @@ from analysis.exercises.weight_decay import (
     cells_of,
     choose,
     draw,
+    is_additive,
 )
 from analysis.looks import Look
 from analysis.runs import InputError, Problem
@@ -269,3 +271,37 @@ def test_a_sweep_that_looked_is_judged_as_it_judged(chosen: Table, tmp_path: Pat
         assert judged("undecided, 2 of 40 broke", ends).verdict == "undecided"
     # of another contrast of these arms it says nothing
     assert judged("worse", (-0.009, -0.001), (3, 1, 2, 0)).first.paired.n == len(FRESH)
+
+
+@pytest.mark.parametrize(("interaction", "word"), [(0.0, "equivalent"), (-0.006, "worse"), (0.006, "better")])
+def test_few_images_are_judged_by_their_own_sweep(chosen: Table, interaction: float, word: str) -> None:
+    """At the first four arms of its file; the two that are best together, which are below 0 here, do not count."""
+
+    def metrics(arm: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        is_both = arm["dropout1"] > 0 and arm[DECAY] == 1e-3
+        accuracy = 0.85 + interaction * is_both - 0.1 * (arm[DECAY] == 2e-4) + 0.0003 * math.sin(7 * seed)
+        return {"test_acc": accuracy + 0.0002 * math.cos(5 * seed) * is_both}
+
+    few = made(FEW, design.read(FEW).arms, FRESH, metrics)
+    found = analyse({"weight_decay": chosen, "weight_decay_test": measured((0.5, 0.3, 0.8)), FEW: few})
+    (result,) = found.few
+    assert found.images == 5000 and exercises.word(result) == word
+    assert result.paired.difference == pytest.approx(interaction, abs=2e-4)
+    assert is_additive(result) == (word == "equivalent")
+    assert found.verdict == "additive" and not facts(chosen, measured((0.5, 0.3, 0.8))).few
+
+
+@pytest.mark.parametrize(
+    ("gains", "ends"),
+    [
+        ((0.9, 0.5, 0.9), ("the better one, dropout, gives alone.", "（暂退法）相同。")),
+        ((0.5, 0.9, 0.9), ("the better one, weight decay, gives alone.", "（权重衰减）相同。")),
+    ],
+)
+def test_what_is_redundant_is_said_with_the_better_one(
+    chosen: Table, gains: Gains, ends: tuple[str, str]
+) -> None:
+    found = facts(chosen, measured(gains))
+    for language, end in zip(("en", "zh"), ends, strict=True):
+        template = page.environment(language).get_template("exercises/weight_decay.md")
+        assert "".join(template.blocks["answer"](template.new_context({"f": found}))).strip().endswith(end)
