@@ -17,14 +17,19 @@ from analysis.choose import main
 from src.runs import store
 
 Make = Callable[..., Path]
-SWEPT = {"dropout1": [0, 0.2], "dropout2": [0], "optimizer.weight_decay": [0, 1e-05, 0.0002]}
+SWEPT = {
+    "noise.input_rate": [0],
+    "dropout1": [0, 0.2],
+    "dropout2": [0],
+    "optimizer.weight_decay": [0, 1e-05, 0.0002],
+}
 ARMS = [
-    "dropout1=0 dropout2=0 optimizer.weight_decay=0",
-    "dropout1=0.2 dropout2=0 optimizer.weight_decay=0",
-    "dropout1=0 dropout2=0 optimizer.weight_decay=1e-05",
-    "dropout1=0.2 dropout2=0 optimizer.weight_decay=1e-05",
-    "dropout1=0 dropout2=0 optimizer.weight_decay=0.0002",
-    "dropout1=0.2 dropout2=0 optimizer.weight_decay=0.0002",
+    "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=0",
+    "noise.input_rate=0 dropout1=0.2 dropout2=0 optimizer.weight_decay=0",
+    "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=1e-05",
+    "noise.input_rate=0 dropout1=0.2 dropout2=0 optimizer.weight_decay=1e-05",
+    "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=0.0002",
+    "noise.input_rate=0 dropout1=0.2 dropout2=0 optimizer.weight_decay=0.0002",
 ]
 """Alone 1e-05 is best, with dropout 0.0002."""
 
@@ -71,7 +76,7 @@ def test_hydra_reads_the_line_as_the_arms(made: Make, printed: Any) -> None:
     read = parser.parse_override("hydra.sweeper.arms=" + out.rstrip("\n")).value()
     assert read == ARMS
     values = [[override.value() for override in parser.parse_overrides(arm.split())] for arm in read]
-    assert values[2] == [0, 0, 1e-05]
+    assert values[2] == [0, 0, 0, 1e-05]
     assert values[5] == [0.2, 0, 0.0002]
 
 
@@ -144,8 +149,11 @@ GIVEN = """hydra:
   overrides: {{task: [sweep=mine, dropout1=0.2, "seed=range(2)", data.validation=10000, output=el se,
                       schedule=piecewise, "schedule.points=[[0,1]]", device=cpu, resume=false]}}
 """
-BEST, NEXT = (f"dropout1=0.2 dropout2=0 optimizer.weight_decay={decay}" for decay in ("0.0002", "1e-05"))
-USUAL = "dropout1=0.2 dropout2=0.5 optimizer.weight_decay=0"
+BEST, NEXT = (
+    f"noise.input_rate=0 dropout1=0.2 dropout2=0 optimizer.weight_decay={decay}"
+    for decay in ("0.0002", "1e-05")
+)
+USUAL = "noise.input_rate=0 dropout1=0.2 dropout2=0.5 optimizer.weight_decay=0"
 
 
 @pytest.fixture
@@ -199,7 +207,7 @@ def arms_of(folder: Path, **options: Any) -> list[str]:
 
 
 def test_the_reference_is_what_the_sweep_declares(stage: Any) -> None:
-    first = "dropout1=0 dropout2=0 optimizer.weight_decay=0"
+    first = "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=0"
     folder = stage("{metric: val_acc, contrast: [5, 0], margin: 0.5}")
     assert arms_of(folder) == [first, BEST, NEXT]
     assert second_stage.of(folder).margin == 0.5
