@@ -77,7 +77,7 @@ def test_hydra_reads_the_line_as_the_arms(made: Make, printed: Any) -> None:
     assert read == ARMS
     values = [[override.value() for override in parser.parse_overrides(arm.split())] for arm in read]
     assert values[2] == [0, 0, 0, 1e-05]
-    assert values[5] == [0.2, 0, 0.0002]
+    assert values[5] == [0, 0.2, 0, 0.0002]
 
 
 def test_json_says_the_same(made: Make, printed: Any) -> None:
