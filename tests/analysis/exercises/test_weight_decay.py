@@ -294,8 +294,8 @@ def test_few_images_are_judged_by_their_own_sweep(chosen: Table, interaction: fl
 @pytest.mark.parametrize(
     ("gains", "ends"),
     [
-        ((0.9, 0.5, 0.9), ("the better one, dropout, gives alone.", "（暂退法）相同。")),
-        ((0.5, 0.9, 0.9), ("the better one, weight decay, gives alone.", "（权重衰减）相同。")),
+        ((0.9, 0.5, 0.9), ("of the better one alone, dropout.", "（暂退法）相同。")),
+        ((0.5, 0.9, 0.9), ("of the better one alone, weight decay.", "（权重衰减）相同。")),
     ],
 )
 def test_what_is_redundant_is_said_with_the_better_one(
