@@ -21,8 +21,8 @@ from src.runs import store, sweep_folder
 from src.runs.store import write_whole
 from src.sweeping.naming import setting, sweep_name
 
-STEPS, TIME = "steps", "time"
-"""Budgets: as many epochs for each noise, or as much time."""
+STEPS, FRESH, TIME = "steps", "fresh", "time"
+"""Budgets: as many epochs for each noise, in the race and on `FRESH_SEEDS`; or as much time."""
 
 RATIOS = "ratios.csv"
 """What an epoch with each noise takes over one without any, columns noise, ratio, machine and date: of a quiet core
@@ -39,6 +39,11 @@ ONE_IN = 6
 
 FURTHER = 4
 """Seeds of the second rung."""
+
+FRESH_SEEDS = range(100, 108)
+"""Each with a split into training and validation images of its own: none had a part in the choice of a setting."""
+
+SPLIT = "data.split"
 
 REFERENCE = "dropout"
 """Its time is what each noise gets."""
@@ -59,9 +64,10 @@ def parts() -> list[str]:
 def _parser() -> Parser:
     text = (
         "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by mean "
-        f"validation accuracy on four more. Then the best once more at equal time, where {RATIOS} says that an "
-        "epoch with their noise takes longer or shorter. Writes one table a sweep. Started again it trains only "
-        "what is missing."
+        "validation accuracy on four more. Then the best of each noise on eight fresh seeds with splits into training "
+        "and validation images of their own, unless each seed of the race has its own already; and once more at equal "
+        f"time, where {RATIOS} says that an epoch with their noise takes longer or shorter. Writes one table a sweep. "
+        "Started again it trains only what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
     text = "Sweeps, such as noises_basic. The default is every part of the comparison of noises."
@@ -178,7 +184,11 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         yield STEPS, [first]
         finalists = json.dumps(best(table, keys, ONE_IN))
         yield STEPS, [f"seed=range({seeds},{seeds + FURTHER})", f"hydra.sweeper.arms={finalists}"]
-        for arm in best(table, keys, len(table), least=1) if ratios else []:
+        winners = best(table, keys, len(table), least=1)
+        if SPLIT not in design.read(sweep).fixed:
+            fresh = f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})"
+            yield FRESH, [fresh, f"{SPLIT}=${{seed}}", f"hydra.sweeper.arms={json.dumps(winners)}"]
+        for arm in winners if ratios else []:
             slower = slowness(ratios, dict(part.split("=") for part in arm.split())["noise"])
             if slower is not None and not is_same(slower):
                 epochs = at_equal_time(int(table["epochs"].iloc[0]), slower)
