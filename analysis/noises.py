@@ -20,7 +20,7 @@ from analysis import chapter, design, figures, measures, page, phrases, race, ru
 from analysis.contrasts import Contrast, Result, by_seed, described
 from analysis.exercises import new_noise
 from analysis.measures import Measure
-from analysis.race import RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
+from analysis.race import FRESH, RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
 from src.config import RATES
 from src.errors import DONE, REPOSITORY, InputError, Parser, command
@@ -56,7 +56,9 @@ class Winner:
     noise: str
     setting: Mapping[str, Any]
     rows: pd.DataFrame
-    """Its runs, a row a seed."""
+    """The runs that rank it, a row a seed: on fresh seeds where every noise has them, else those of the race."""
+    raced: pd.DataFrame
+    """Those of the race, at equal steps."""
     again: pd.DataFrame
     """Those at equal time."""
     tried: pd.DataFrame
@@ -90,8 +92,15 @@ class Winner:
         return sum(broke_down([train], test, CLASSES["fashion_mnist"]) for train, test in ends)
 
     @property
-    def devices(self) -> list[str]:
-        return sorted({*self.rows["device"], *self.again["device"]})
+    def devices(self) -> tuple[tuple[str, ...], ...]:
+        """Of the runs that rank it, and of those of the race with those at equal time."""
+        of_race = pd.concat([self.raced, self.again])
+        return tuple(tuple(sorted({*of["device"]})) for of in (self.rows, of_race))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether runs that stand together are of several devices."""
+        return any(len(of) > 1 for of in self.devices)
 
     def summary(self, measure: Measure) -> Summary | None:
         values = by_seed(self.rows, measure)
@@ -136,8 +145,10 @@ def _check(table: pd.DataFrame) -> None:
             which = " ".join(f"{key}={row[key]}" for key in ("seed", "budget", "epochs"))
             raise InputError(f"{row['part']}.csv: {row['arm']} {which}: {why}")
 
-    refuse(table[~table["budget"].isin([STEPS, TIME])], f"{STEPS} or {TIME} is right for budget")
-    steps = table[table["budget"] == STEPS]
+    refuse(
+        table[~table["budget"].isin([STEPS, FRESH, TIME])], f"{STEPS}, {FRESH} or {TIME} is right for budget"
+    )
+    steps = table[table["budget"] != TIME]
     if len(steps):
         epochs = steps["epochs"].mode()[0]
         why = f"{epochs:.0f} epochs are right, as of most runs at equal steps, or budget={TIME}"
@@ -161,13 +172,16 @@ def _check_time(again: pd.DataFrame, epochs: int, ratios: Mapping[str, float]) -
 def winners(table: pd.DataFrame) -> list[Winner]:
     """Every noise's best setting, the highest mean validation accuracy first."""
     keys, raced = list(table)[: list(table).index("seed")], []
-    for arm in race.best(table, keys, len(table), least=1):
+    arms = race.best(table, keys, len(table), least=1)
+    of_fresh = table[table["budget"] == FRESH]
+    ranking = FRESH if set(arms) <= set(of_fresh["arm"]) else STEPS
+    for arm in arms:
         rows = table[table["arm"] == arm]
         noise, first = rows["noise"].iloc[0], rows.iloc[0]
         tried = table[table["noise"] == noise]
         setting = {key: first[key] for key in keys[1:] if noise != "none" and pd.notna(first[key])}
-        steps, again = (rows[rows["budget"] == budget] for budget in (STEPS, TIME))
-        raced.append(Winner(noise, setting, steps, again, tried, _edges(setting, tried)))
+        ranked, steps, again = (rows[rows["budget"] == budget] for budget in (ranking, STEPS, TIME))
+        raced.append(Winner(noise, setting, ranked, steps, again, tried, _edges(setting, tried)))
     return sorted(raced, key=lambda winner: -winner.rows["val_acc"].mean())
 
 
@@ -205,8 +219,13 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     planned = {arm["noise"] for part in parts() for arm, _ in design.read(part).runs}
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
-    again = described(_contrast(w, w.again, reference.rows, measures.VAL_ACC) for w in others)
-    at_equal_time = [*again, *(r for r in accuracy if r.contrast.a in same_time)]
+    in_race, again = (
+        described(
+            _contrast(w, rows, reference.raced, measures.VAL_ACC) for w, rows in zip(others, of, strict=True)
+        )
+        for of in ([w.raced for w in others], [w.again for w in others])
+    )
+    at_equal_time = [*again, *(r for r in in_race if r.contrast.a in same_time)]
     contestants = [r for r in accuracy if r.contrast.a not in GUARDS]
     ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
     theirs = {winner.noise for winner in raced} - {*GUARDS} - {r.contrast.a for r in ours}
@@ -220,10 +239,12 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "ranked": [r for r in contestants if r.contrast.a not in FAMILIES[IMAGES]],
         "apart": apart,
         "faster": [r for r in at_equal_time if r.contrast.a not in GUARDS and r.paired.difference > 0],
-        "control": described(_contrast(w, w.rows, _control(w, dropout), measures.VAL_ACC) for w in apart),
+        "control": described(_contrast(w, w.raced, _control(w, dropout), measures.VAL_ACC) for w in apart),
         "control_of": {w.noise: runs.arm_name(_control_setting(w)) for w in apart},
         "averaged": described(_contrast(w, w.rows, reference.rows, measures.EMA_VAL_ACC) for w in others),
         "averaging": described(_averaging(w) for w in raced if w.noise in ("none", REFERENCE)),
+        "fresh": int((reference.rows["budget"] == FRESH).sum()),
+        "in_race": in_race,
         "again": again,
         "slower": slower,
         "same_time": same_time,
@@ -234,6 +255,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "missing": [part for part in parts() if part not in set(table["part"])],
         "not_raced": sorted(planned - {winner.noise for winner in raced}),
         "devices": sorted(table["device"].unique()),
+        "several_devices": len({winner.devices for winner in raced}) > 1 or any(w.mixed for w in raced),
         "runs": len(table),
         "parts": table.groupby(["part", "device"], as_index=False)
         .agg(noises=("noise", "unique"), runs=("seed", "size"), seconds=("seconds", "sum"))

@@ -64,10 +64,10 @@ def parts() -> list[str]:
 def _parser() -> Parser:
     text = (
         "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by mean "
-        "validation accuracy on four more. Then the best of each noise on eight fresh seeds with splits into training "
-        "and validation images of their own, unless each seed of the race has its own already; and once more at equal "
-        f"time, where {RATIOS} says that an epoch with their noise takes longer or shorter. Writes one table a sweep. "
-        "Started again it trains only what is missing."
+        "validation accuracy on four more. Then the best one of each noise trains on eight fresh seeds, each with "
+        "a split into training and validation images of its own, unless the race's seeds have that already; and "
+        f"once more at equal time, where {RATIOS} says that an epoch with the noise takes longer or shorter. "
+        "Writes one table a sweep. Started again it trains only what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
     text = "Sweeps, such as noises_basic. The default is every part of the comparison of noises."

@@ -6,30 +6,27 @@ the best to the test set, with fresh seeds. Their arms were frozen before any of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import fisher_exact
 
 from analysis import exercises, figures, measures, tables
-from analysis.contrasts import Arm, Arms, ArmStats, Contrast, Result, by_seed, described, rows_of
+from analysis.contrasts import Arm, Arms, Contrast, Result, by_seed, described, rows_of
 from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised, word
 from analysis.measures import Measure
 from analysis.phrases import named
 from analysis.tables import Tables
-from src.stats import ALPHA, BETTER, EQUIVALENT, WORSE, common_seeds, judged_at
+from src.stats import BETTER, EQUIVALENT, WORSE, common_seeds, judged_at
 
 NUMBER = 7
-SWEEPS = ALL, FEW, MOMENTUM, PARTNER, FEWEST = (
-    *("new_noise", "new_noise_5000", "new_noise_momentum", "new_noise_partner", "new_noise_1000"),
-)
+SWEEPS = ALL, FEW, PARTNER, FEWEST = ("new_noise", "new_noise_5000", "new_noise_partner", "new_noise_1000")
 NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"
 TANGENT, ANY_PARTNER = "tangent", "tangent_any"
 """Our noise towards the nearest image, and towards any other."""
 SAME_RATES = "dropout_same_rates"
-"""Dropout at the rates of the noise that is judged: what is left is what the noise does beside."""
+"""Dropout with the settings of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
 RACE = "new_noise_race"
 """What chose the settings on validation images."""
@@ -72,13 +69,8 @@ class ContestFacts(Facts):
     sweep's own block: its reasoning says what would speak against it."""
     fewest: Sequence[Result] = ()
     """Tangent noise minus dropout on the smallest training set, which its reasoning names, too."""
-    momentum: Sequence[Result] = ()
-    """No noise, which has settings of its own, and tangent noise, minus dropout, where all have momentum; judged by
-    that sweep's own block. The first is the positive control."""
     undeclared: Sequence[Result] = ()
     """What the sweep's block does not declare, judged as the noise was against dropout, see `_undeclared`."""
-    devices: Mapping[str, Mapping[str, int]]
-    """Of each arm its runs by the device they were trained on."""
 
     def judged(self, noise: str) -> Result | None:
         return pick(self.primary, a=noise)
@@ -123,16 +115,6 @@ class ContestFacts(Facts):
         return self.partner is not None and word(self.partner) in (EQUIVALENT, WORSE)
 
     @property
-    def positive(self) -> Result | None:
-        """The positive control."""
-        return pick(self.momentum, a=NONE)
-
-    @property
-    def with_momentum(self) -> Result | None:
-        """Tangent noise minus dropout where all have momentum."""
-        return pick(self.momentum, a=TANGENT)
-
-    @property
     def others_on_few(self) -> Sequence[Result]:
         return _contestants(self.few)
 
@@ -145,27 +127,9 @@ class ContestFacts(Facts):
 
     @property
     def helps(self) -> bool:
-        """Whether dropout is shown to be better than no noise: with settings of its own where it has them."""
-        against = self.positive or self.judged(NONE)
-        return against is not None and word(against) == WORSE
-
-    def bad_of(self, noise: str) -> ArmStats | None:
-        """The counts of an arm of which runs diverged or broke down; None where all went well."""
-        return next((arm for arm in self.bad if arm.name == noise), None)
-
-    def p_of_bad(self, noise: str) -> float | None:
-        """Two-sided p-value (Fisher's exact test) of more runs going wrong with this noise than with dropout; None
-        where no more of them did."""
-        counts = {arm.name: (arm.bad, arm.planned - arm.bad) for arm in self.arms}
-        if not {noise, DROPOUT} <= counts.keys() or counts[noise][0] <= counts[DROPOUT][0]:
-            return None
-        return float(fisher_exact([counts[noise], counts[DROPOUT]]).pvalue)
-
-    @property
-    def steadies(self) -> bool:
-        """Whether more runs went wrong without noise than with dropout, at 5%."""
-        p = self.p_of_bad(NONE)
-        return p is not None and p < ALPHA
+        """The positive control: whether dropout is shown to be better than no noise, which has its own settings."""
+        without = self.judged(NONE)
+        return without is not None and word(without) == WORSE
 
     def better_in(self, measure: Measure) -> Sequence[str]:
         """Noises that are better in this measure than dropout and its clone, by what the block does not declare."""
@@ -173,16 +137,11 @@ class ContestFacts(Facts):
         results = {noise: [self._against(of, noise, measure) for of in (DROPOUT, CLONE)] for noise in noises}
         return [noise for noise, of in results.items() if all(r is not None and r.gain > 0 for r in of)]
 
-    @property
-    def mixed(self) -> Sequence[str]:
-        """Arms with runs of several devices."""
-        return [arm for arm, runs in self.devices.items() if len(runs) > 1]
-
 
 def analyse(tables: Tables) -> ContestFacts:
     """Every other arm minus dropout in test accuracy, one family a training set; all else described."""
     arms, primary = exercises.judged(tables[ALL], _named(ALL), "test")
-    few, momentum, partners, fewest = (
+    few, partners, fewest = (
         exercises.judged(tables[sweep], _named(sweep), "test")[1] if sweep in tables else []
         for sweep in SWEEPS[1:]
     )
@@ -200,24 +159,25 @@ def analyse(tables: Tables) -> ContestFacts:
         images=promised(FEW)[0].fixed["data.train"],
         partners=partners,
         fewest=fewest,
-        momentum=momentum,
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
-        devices={name: _devices(arms, name) for name in arms.named},
     )
     return decided(RULES, facts, arms, _on_splits(facts.others))
 
 
 def _undeclared(arms: Arms, result: Result) -> Iterator[Result]:
-    """A noise against dropout, its clone and dropout with its settings, on sound runs alone, and in cross-entropy
-    and calibration: over the seeds and at the level of `result`, its declared difference to dropout. Only the
-    declared measure has a margin."""
+    """A noise against dropout, its clone and dropout with its settings, in cross-entropy and calibration, and on
+    sound runs alone where some broke down: over the seeds and at the level of `result`, its declared difference to
+    dropout. Only the declared measure has a margin."""
     noise = result.contrast.a
     sound = Arms(arms.table.without(arms.broken), arms.named)
     contrasts = [
         *(arms.contrast(noise, of, result.measure, "test") for of in (CLONE, SAME_RATES)),
-        *(sound.contrast(noise, of, result.measure, "test", "sound runs") for of in (DROPOUT, CLONE)),
         *(arms.contrast(noise, of, measure, "test") for measure in JUDGED[1:] for of in (DROPOUT, CLONE)),
     ]
+    if arms.broken:
+        contrasts += [
+            sound.contrast(noise, of, result.measure, "test", "sound runs") for of in (DROPOUT, CLONE)
+        ]
     for contrast in contrasts:
         measure = contrast.measure
         margin = result.margin if measure is result.measure else None
@@ -229,22 +189,16 @@ def _undeclared(arms: Arms, result: Result) -> Iterator[Result]:
             yield Result(contrast, samples, comparison, comparison.p, 1, margin, verdict)
 
 
-def _devices(arms: Arms, name: str) -> dict[str, int]:
-    """An arm's runs by the device they were trained on."""
-    runs = arms.table.runs
-    return runs[runs["id"].isin(arms.rows(name)["id"])]["device"].value_counts().to_dict()
-
-
 def _on_splits(others: Sequence[Result]) -> Contrast | None:
     """The first noise minus dropout in the race that chose both, a validation split a seed."""
     path = tables.NOISES / f"{RACE}.csv"
     if not others or not path.exists():
         return None
-    raced, fixed = pd.read_csv(path), promised(ALL)[0].fixed
+    raced = pd.read_csv(path)
     steps, measure = raced[raced["budget"] == "steps"], measures.VAL_ACC
-    arms, noise = _named(ALL), others[0].contrast.a
-    lr = {"optimizer.lr": fixed["optimizer.lr"]}
-    values = [by_seed(rows_of(steps, {**lr, **arms[name]}), measure) for name in (noise, DROPOUT)]
+    # what all arms share is not among their keys
+    arms, shared, noise = _named(ALL), promised(ALL)[0].fixed, others[0].contrast.a
+    values = [by_seed(rows_of(steps, {**shared, **arms[name]}), measure) for name in (noise, DROPOUT)]
     return Contrast(noise, DROPOUT, ("validation",), measure, (values[0], values[1]))
 
 

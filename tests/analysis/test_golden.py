@@ -35,7 +35,7 @@ def test_every_arm_has_its_count_mean_and_sd(kept: dict[str, Table]) -> None:
     assert len(GOLDEN["arms"]) > 1000
     for sweep, *arm, column, n, mean, sd in GOLDEN["arms"]:
         keys = zip(kept[sweep].keys, arm, strict=True)
-        rows = rows_of(final[sweep], {key: value for key, value in keys if value is not None})
+        rows = rows_of(final[sweep], dict(keys))
         found = summarise(list(by_seed(rows, columns[column]).values()))
         assert (found.n, found.mean, found.sd) == (
             n,

@@ -14,7 +14,7 @@ from browser import show
 
 from analysis import design, noises, page, race
 from analysis.exercises import new_noise
-from analysis.race import RATIOS, STEPS, TIME
+from analysis.race import FRESH, RATIOS, STEPS, TIME
 from src import components
 from src.errors import InputError
 
@@ -120,9 +120,9 @@ def test_machines_are_told_apart_and_runs_that_went_wrong_are_counted(tmp_path: 
     )
     found = content(tmp_path)
     by_noise = {winner.noise: winner for winner in found["raced"]}
-    assert found["devices"] == ["CPU", CARD] and by_noise["dropout"].devices == ["CPU"]
+    assert found["devices"] == ["CPU", CARD] and by_noise["dropout"].devices == (("CPU",), ("CPU",))
     masks, importance = by_noise["dropout_masks"], by_noise["dropout_importance"]
-    assert (masks.setting["dropout1"], masks.diverged, masks.devices) == (0.1, 4, [CARD])
+    assert (masks.setting["dropout1"], masks.diverged, masks.devices) == (0.1, 4, ((CARD,), (CARD,)))
     assert (importance.diverged, importance.at_chance) == (0, 4)
     rows = pd.read_csv(tmp_path / "noises_masks.csv")
     rows.assign(device=rows["device"].where(rows["seed"] > 0, "CPU")).to_csv(
@@ -147,6 +147,44 @@ def test_equal_time_stands_beside_equal_steps(tmp_path: Path) -> None:
     assert "| 1.50 | 30 轮：−0.50（−0.50" in chinese and "| 1.00 | 与同样步数时相同 |" in chinese
 
 
+WINNERS = [{**arm, "budget": FRESH} for arm in BASIC if arm.get("dropout1") is None]
+"""Of `BASIC` each noise's best."""
+
+
+def test_fresh_seeds_rank_the_noises_and_the_race_stands_beside(tmp_path: Path) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    fresh = [
+        run(seed=seed, **{**arm, "acc": 1.73 - arm["acc"]}) for arm in WINNERS for seed in range(100, 106)
+    ]
+    raced = pd.read_csv(tmp_path / "noises_basic.csv")
+    pd.concat([raced, pd.DataFrame(fresh)]).to_csv(tmp_path / "noises_basic.csv", index=False)
+    found = content(tmp_path)
+    assert [winner.noise for winner in found["raced"]] == ["none", "dropout", "gaussian"]
+    assert [winner.setting.get("dropout1") for winner in found["raced"]] == [None, 0.1, 0.1]
+    differences = {r.contrast.a: (r.paired.n, r.paired.difference) for r in found["ranked"]}
+    assert differences == {"gaussian": (6, pytest.approx(-0.01))}
+    in_race = {r.contrast.a: (r.paired.n, r.paired.difference) for r in found["in_race"]}
+    assert in_race == {"none": (4, pytest.approx(-0.02)), "gaussian": (4, pytest.approx(0.01))}
+    noises.write(tmp_path, tmp_path)
+    text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
+    assert "best then trains on 6 fresh seeds" in text and "用 6 个新的种子训练" in chinese
+    for shown in (text, chinese):
+        assert "| −1.00" in shown and "| +1.00" in shown
+
+
+def test_where_a_noise_lacks_fresh_seeds_the_race_ranks_all(tmp_path: Path) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    fresh = pd.DataFrame([run(seed=seed, **arm) for arm in WINNERS[:-1] for seed in range(100, 106)])
+    raced = pd.read_csv(tmp_path / "noises_basic.csv")
+    pd.concat([raced, fresh]).to_csv(tmp_path / "noises_basic.csv", index=False)
+    found = content(tmp_path)
+    assert found["fresh"] == 0 and {r.paired.n for r in found["ranked"]} == {4}
+    noises.write(tmp_path, tmp_path)
+    assert "fresh" not in (tmp_path / page.name(page.TEXT, "en")).read_text().partition("## Ranking")[
+        0
+    ].replace("with fresh seeds", "")
+
+
 def relabelled(folder: Path, part: str, rows: str, **values: object) -> None:
     """Change columns of the rows that a query picks."""
     kept = pd.read_csv(folder / f"{part}.csv")
@@ -166,7 +204,7 @@ AGAIN = {"noise": "gaussian", "acc": 0.855, "epochs": 30, "budget": TIME}
         ("budget == 'time'", {"epochs": 45, "budget": STEPS}, "seed=0 budget=steps epochs=45: it is there twice"),
         ("budget == 'time'", {"epochs": 31}, r"budget=time epochs=31: 30 epochs are right by ratios\.csv"),
         ("noise == 'dropout' and dropout1 == 0.2", {"dropout1": 0.1}, "dropout1=0.1 .*seed=0 .*there twice"),
-        ("noise == 'none'", {"budget": "step"}, "seed=0 budget=step epochs=45: steps or time is right for budget"),
+        ("noise == 'none'", {"budget": "step"}, "seed=0 budget=step epochs=45: steps, fresh or time is right"),
     ],
 )  # fmt: skip
 def test_rows_that_contradict_others_are_refused_in_one_line(
@@ -313,9 +351,11 @@ def test_the_page_says_where_its_ratios_were_measured(tmp_path: Path) -> None:
 def test_parts_tell_their_time_and_our_candidates_their_numbers() -> None:
     found = noises.content(noises.RESULTS, noises.RESULTS)
     learned = pd.read_csv(noises.RESULTS / "noises_learned.csv")
-    (part,) = (part for part in found["parts"] if part["part"] == "noises_learned")
-    assert (part["runs"], part["seconds"]) == (len(learned), pytest.approx(learned["seconds"].sum()))
-    assert part["device"] == "cuda (NVIDIA H200)" and set(part["noises"]) == {"concrete", "variational"}
+    of_part = [part for part in found["parts"] if part["part"] == "noises_learned"]
+    assert sum(part["runs"] for part in of_part) == len(learned)
+    assert sum(part["seconds"] for part in of_part) == pytest.approx(learned["seconds"].sum())
+    assert {part["device"] for part in of_part} == {*learned["device"]}
+    assert all(set(part["noises"]) == {"concrete", "variational"} for part in of_part)
     assert [r.contrast.a for r in found["ours"]] == ["tangent", "neighbours", "balanced", "blend"]
     (everything, best), (few, judged) = found["tested"]
     assert (everything, few) == (None, 5000)

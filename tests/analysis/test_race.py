@@ -62,7 +62,7 @@ class Trained:
         folder = self.output / "sweeps" / sweep_name(named)
         folder.mkdir(parents=True, exist_ok=True)
         lines = ["id,state,noise,dropout1,seed,epoch"]
-        seeds = {"range(4,8)": range(4, 8), "range(4)": range(4)}[values["seed"]]
+        seeds = range(*map(int, values["seed"].removeprefix("range(").removesuffix(")").split(",")))
         for arm in arms:
             setting = dict(part.split("=") for part in arm.split())
             for seed in seeds:
@@ -99,7 +99,7 @@ def arguments(trained: Trained, *more: str) -> list[str]:
     return ["noises_basic", "--output", str(trained.output), "--to", str(trained.output / "tables"), *more]
 
 
-def test_two_rungs_and_then_the_finalists_at_equal_time(
+def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (trained.output / "tables").mkdir(parents=True)
@@ -109,17 +109,23 @@ def test_two_rungs_and_then_the_finalists_at_equal_time(
     assert trained.commands == [
         ["sweep=noises_basic", "seed=range(4)"],
         ["sweep=noises_basic", "seed=range(4,8)", arms],
+        ["sweep=noises_basic", "seed=range(100,108)", "data.split=${seed}", arms],
         # twice dropout's time: half the epochs; b takes dropout's own time
         ["sweep=noises_basic", "seed=range(4)", "epochs=50", 'hydra.sweeper.arms=["noise=a dropout1=0.1"]'],
     ]
     kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
-    assert len(kept) == 2 * 8 + 4 and not kept["id"].duplicated().any()
-    assert dict(kept.groupby("budget")["epochs"].max()) == {"steps": 100, "time": 50}
+    assert len(kept) == 2 * 8 + 2 * 8 + 4 and not kept["id"].duplicated().any()
+    assert dict(kept.groupby("budget")["epochs"].max()) == {"steps": 100, "fresh": 100, "time": 50}
     assert "ema_test_acc" in kept and "var1" not in kept
     assert list(kept)[-2:] == ["budget", "device"] and set(kept["device"]) == {"cuda (a card)"}
     again = (trained.output / "tables" / "noises_basic.csv").read_bytes()
     assert race.main(arguments(trained)) == 0
     assert (trained.output / "tables" / "noises_basic.csv").read_bytes() == again
+
+
+def test_a_race_whose_seeds_have_splits_of_their_own_needs_no_fresh_ones(trained: Trained) -> None:
+    assert race.main(["new_noise_race", *arguments(trained)[1:]]) == 0
+    assert [command[1] for command in trained.commands] == ["seed=range(2)", "seed=range(2,6)"]
 
 
 @pytest.mark.parametrize(("noise", "rate"), [("none", 0.0), ("a", 0.2)])
@@ -137,7 +143,7 @@ def test_without_ratios_equal_steps_alone_and_bad_input_ends_it(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert race.main(arguments(trained, "--trim", "data=digits")) == 0
-    assert len(trained.commands) == 2 and trained.commands[0] == [
+    assert len(trained.commands) == 3 and trained.commands[0] == [
         "sweep=noises_basic",
         "data=digits",
         "seed=range(4)",
