@@ -18,6 +18,7 @@ from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised
 from analysis.measures import Measure
 from analysis.phrases import named
 from analysis.tables import Tables
+from src.config import RATES
 from src.stats import BETTER, EQUIVALENT, WORSE, common_seeds, judged_at
 
 NUMBER = 7
@@ -69,6 +70,8 @@ class ContestFacts(Facts):
     sweep's own block: its reasoning says what would speak against it."""
     fewest: Sequence[Result] = ()
     """Tangent noise minus dropout on the smallest training set, which its reasoning names, too."""
+    input_alone: bool = False
+    """Whether all arms have their noise on the input and none in the hidden layers."""
     undeclared: Sequence[Result] = ()
     """What the sweep's block does not declare, judged as the noise was against dropout, see `_undeclared`."""
 
@@ -157,6 +160,7 @@ def analyse(tables: Tables) -> ContestFacts:
         ),
         few=few,
         images=promised(FEW)[0].fixed["data.train"],
+        input_alone=not any(_with_shared(ALL, name).get(rate) for name in arms.named for rate in RATES),
         partners=partners,
         fewest=fewest,
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
@@ -196,10 +200,14 @@ def _on_splits(others: Sequence[Result]) -> Contrast | None:
         return None
     raced = pd.read_csv(path)
     steps, measure = raced[raced["budget"] == "steps"], measures.VAL_ACC
-    # what all arms share is not among their keys
-    arms, shared, noise = _named(ALL), promised(ALL)[0].fixed, others[0].contrast.a
-    values = [by_seed(rows_of(steps, {**shared, **arms[name]}), measure) for name in (noise, DROPOUT)]
+    noise = others[0].contrast.a
+    values = [by_seed(rows_of(steps, _with_shared(ALL, name)), measure) for name in (noise, DROPOUT)]
     return Contrast(noise, DROPOUT, ("validation",), measure, (values[0], values[1]))
+
+
+def _with_shared(sweep: str, name: str) -> Arm:
+    """An arm with what all arms of its sweep share, which is not among their keys."""
+    return {**promised(sweep)[0].fixed, **_named(sweep)[name]}
 
 
 def _contestants(judged: Sequence[Result]) -> list[Result]:
