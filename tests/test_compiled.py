@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,17 @@ NUMBERS = st.floats(width=32, allow_subnormal=True) | st.sampled_from(
 
 def without_library(compute: Callable[[], Any]) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled, "passes", lambda: None)
+        for name in ("passes", "descent"):
+            patch.setattr(compiled, name, lambda: None)
         return compute()
+
+
+def rows_of_training(compose: Compose, digits: Dataset, *overrides: str) -> list[Any]:
+    """Metrics of two epochs, without the time that they took."""
+    reported: list[Any] = []
+    run = parse(compose("data=digits", "epochs=2", *overrides))
+    train([run], Images(digits, CPU), 10, reported.extend)
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in reported]
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -48,7 +57,7 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def test_this_machines_compiler_is_used() -> None:
-    assert compiled.passes() is not None
+    assert compiled.passes() is not None and compiled.descent() is not None
 
 
 @given(
@@ -202,6 +211,42 @@ def test_sums_by_lanes(n: int, parts: int) -> None:
 
 
 @given(st.data())
+def test_a_step_with_momentum(data: st.DataObject) -> None:
+    """Beside torch."""
+    n = data.draw(st.integers(1, 5000))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    w, v, gradients = torch.randn(3, n, generator=generator)
+    for tensor in (w, v, gradients):
+        tensor[data.draw(st.integers(0, n - 1))] = data.draw(NUMBERS)
+    momentum, decay, lr = (data.draw(st.floats(least, 1)) for least in (0.0, 1e-9, -1.0))
+    decay = data.draw(st.sampled_from([0.0, decay]))
+    decayed = gradients.add(w, alpha=decay) if decay else gradients
+    velocity = v.mul(momentum).add_(decayed)
+    right = w.add(velocity, alpha=-lr)
+    descend = compiled.descent()
+    assert descend is not None
+    descend(w, v, gradients.clone(), momentum, decay, lr)
+    assert torch.equal(bits(v), bits(velocity)) and torch.equal(bits(w), bits(right))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("optimizer.momentum=0.9",),
+        ("optimizer.momentum=0.5", "optimizer.weight_decay=1e-3", "optimizer.max_norm=1"),
+        ("optimizer.momentum=0.9", "optimizer.weight_decay=1e-3", "optimizer.decay_biases=false"),
+        ("optimizer.momentum=0.9", "optimizer.nesterov=true"),
+    ],
+    ids=" ".join,
+)
+def test_momentum_is_the_same_with_and_without_the_library(
+    compose: Compose, digits: Dataset, options: Sequence[str]
+) -> None:
+    rows = rows_of_training(compose, digits, "optimizer.lr=0.1", *options)
+    assert rows == without_library(lambda: rows_of_training(compose, digits, "optimizer.lr=0.1", *options))
+
+
+@given(st.data())
 def test_batches(data: st.DataObject) -> None:
     features, images = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 20))
     index = torch.tensor(data.draw(st.lists(st.integers(0, images - 1), min_size=1, max_size=30)))
@@ -226,12 +271,8 @@ def test_images_with_gaps_and_of_another_type(digits: Dataset, kind: torch.dtype
 def test_a_run_is_the_same_with_and_without_the_library(
     compose: Compose, digits: Dataset, noise: str, units: int
 ) -> None:
-    run = parse(compose("data=digits", f"noise={noise}", "epochs=2", f"model.hidden1={units}"))
-
     def rows() -> list[Any]:
-        reported: list[Any] = []
-        train([run], Images(digits, CPU), 10, reported.extend)
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in reported]
+        return rows_of_training(compose, digits, f"noise={noise}", f"model.hidden1={units}")
 
     assert repr(rows()) == repr(without_library(rows))  # as text, where a NaN equals itself
 
@@ -337,6 +378,15 @@ def test_other_numbers_are_not_taken(source: Path, part: str, other: str) -> Non
     source.write_text(text.replace(part, other))
     assert load() is None
     assert libraries(source) == []
+
+
+@pytest.mark.parametrize("part", ["part, decay)", "part, momentum)", "part, -lr)"])
+def test_a_step_with_other_numbers_than_torchs_is_left_to_torch(source: Path, part: str) -> None:
+    text = source.read_text()
+    assert text.count(part) == 1
+    source.write_text(text.replace(part, part.replace(")", " * 1.0000002f)")))
+    library = load()
+    assert library is not None and not compiled._descends(library)
 
 
 def test_random_bits_without_avx512_are_the_same(source: Path) -> None:

@@ -8,9 +8,12 @@
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #define WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
 #define AVX512 __attribute__((target("avx512f")))
+/* A product and its sum in one rounding where the processor can, as torch has it. */
+#define ONE_ROUNDING __attribute__((target_clones("fma", "default"), optimize("fp-contract=fast")))
 #else
 #define WIDE
 #define WIDEST
+#define ONE_ROUNDING
 #endif
 
 static const uint64_t M0 = 0xD2E7470EE14C6C93u, M1 = 0xCA5A826395121157u; /* of Philox: factors, */
@@ -22,6 +25,7 @@ enum {
     BLOCKS = 16,                   /* counters drawn at once: their numbers stay in the nearest cache */
     AT_ONCE = BLOCKS * NUMBERS,
     BITS = 32,                     /* images whose masks share a word */
+    NEAR = 2048,                   /* floats of which three arrays stay in the nearest cache */
     LANES = 32,                    /* sums of which a product of masked weights is made */
     AHEAD = 2,                     /* images by which the cache is filled before they are read */
     LINE = 64                      /* of the cache, in bytes */
@@ -212,6 +216,30 @@ WIDE void batch(float *out, const uint8_t *images, const int64_t *index, size_t 
                 __builtin_prefetch(images + (size_t)index[i + AHEAD] * features + j);
         for (size_t j = 0; j < features; j++)
             out[j] = (float)image[j] / scale;
+    }
+}
+
+ONE_ROUNDING static void add_scaled(float *restrict y, const float *restrict x, size_t count, float factor)
+{
+    for (size_t i = 0; i < count; i++)
+        y[i] += factor * x[i];
+}
+
+WIDEST static void add_to_scaled(float *restrict v, const float *restrict g, size_t count, float factor)
+{
+    for (size_t i = 0; i < count; i++)
+        v[i] = factor * v[i] + g[i];
+}
+
+/* g += decay * w, unless decay is 0; v = momentum * v + g; w -= lr * v. */
+void descend(float *w, float *v, float *g, size_t count, float momentum, float decay, float lr)
+{
+    for (size_t first = 0; first < count; first += NEAR, w += NEAR, v += NEAR, g += NEAR) {
+        size_t part = count - first < NEAR ? count - first : NEAR;
+        if (decay != 0)
+            add_scaled(g, w, part, decay);
+        add_to_scaled(v, g, part, momentum);
+        add_scaled(w, v, part, -lr);
     }
 }
 

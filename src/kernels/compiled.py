@@ -7,6 +7,7 @@ torch's to the last bit, which each process checks: without a compiler a run tak
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -14,6 +15,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from ctypes import CDLL, c_float, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -49,6 +51,7 @@ _ARGUMENTS = {
     "relu_backward": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t),
     "at_labels": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t, c_float),
     "batch": (c_void_p, c_void_p, c_void_p, c_size_t, c_size_t, c_float),
+    "descend": (*(c_void_p,) * 3, c_size_t, *(c_float,) * 3),
     "masked_product": (*(c_void_p,) * 4, *(c_size_t,) * 3),
     "masked_gradients": (*(c_void_p,) * 6, *(c_size_t,) * 3),
 }
@@ -127,6 +130,14 @@ class Passes:
         _check(torch.int64, index)
         self._library.batch(out.data_ptr(), images.data_ptr(), index.data_ptr(), *out.shape, scale)
 
+    def descend_(
+        self, w: Tensor, v: Tensor, gradients: Tensor, momentum: float, decay: float, lr: float
+    ) -> None:
+        """g ← g + decay · w;  v ← momentum · v + g;  w ← w - lr · v, in place; (n,) each, float32."""
+        _check(torch.float32, w, v, gradients)
+        pointers = (tensor.data_ptr() for tensor in (w, v, gradients))
+        self._library.descend(*pointers, w.numel(), momentum, decay, lr)
+
     def masked_product(self, z: Tensor, kept: Tensor, W: Tensor, x: Tensor) -> None:
         """z_i ← (M_i ⊙ W) x_i for each image, with the sums of `sum_lanes`.
 
@@ -167,6 +178,13 @@ def passes() -> Passes | None:
     except (OSError, AttributeError, ValueError, ArithmeticError, subprocess.SubprocessError) as error:
         log.debug("masks and batches take longer than they could: %s", error)
         return None
+
+
+@cache
+def descent() -> Callable[[Tensor, Tensor, Tensor, float, float, float], None] | None:
+    """`Passes.descend_`; None where it does not give torch's numbers, which hang on how torch was compiled."""
+    library = passes()
+    return library.descend_ if library and _descends(library) else None
 
 
 def _counter(at: Place) -> tuple[int, int, int, int]:
@@ -250,6 +268,19 @@ def _agrees(passes: Passes) -> bool:
         and torch.equal(p, at_logits)
         and np.array_equal(sums_of_p, np.add.accumulate(at_logits.numpy(), 1)[:, -1])
     )
+
+
+def _descends(passes: Passes) -> bool:
+    """Whether a step gives what torch gives, with and without decay, whatever is left beside whole registers."""
+    for size, decay in itertools.product((5003, *range(1, 40)), (0.0, 3e-4)):
+        w, gradients = torch.linspace(-3, 3, size).cos(), torch.linspace(-2, 5, size).sin()
+        v = gradients * w
+        ours, velocity = w.clone(), v.clone()
+        passes.descend_(ours, velocity, gradients.clone(), 0.9, decay, 0.07)
+        v.mul_(0.9).add_(gradients.add_(w, alpha=decay))
+        if not (torch.equal(velocity, v) and torch.equal(ours, w.add_(v, alpha=-0.07))):
+            return False
+    return True
 
 
 def _masked_agree(passes: Passes) -> bool:

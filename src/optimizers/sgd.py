@@ -10,6 +10,7 @@ from torch import Tensor
 
 from src.checks import boolean, real
 from src.errors import InputError
+from src.kernels import compiled
 from src.optimizers import COMMON, Hyper, Optimizer, add_scaled
 
 OPTIONS = {**COMMON, "momentum": real(0, 1, below=True), "nesterov": boolean}
@@ -34,6 +35,10 @@ class SGD(Optimizer):
         self.momentum = self.hyper("momentum")
         self.nesterov = self.hyper("nesterov") if any(own["nesterov"] for own in options) else None
         self._velocity = torch.zeros_like(parameters) if any(own["momentum"] for own in options) else None
+        # one pass over the memory for what are four below
+        is_simple = self.nesterov is None and not isinstance(self.weight_decay, Tensor)
+        is_one = parameters.dim() == 1 and parameters.device.type == "cpu" and self._velocity is not None
+        self._descent = compiled.descent() if is_one and is_simple else None
 
     @property
     def plain(self) -> bool:
@@ -42,6 +47,11 @@ class SGD(Optimizer):
         return bare and self._velocity is None and self.weight_decay is None and self._cap is None
 
     def update(self, gradients: Tensor, lr: Hyper) -> None:
+        if self._descent and isinstance(lr, float):
+            self._descent(
+                self.parameters, self._velocity, gradients, self.momentum, self.weight_decay or 0.0, lr
+            )
+            return
         if self.weight_decay is not None:
             add_scaled(gradients, self.parameters, self.weight_decay)
         update = gradients
