@@ -122,6 +122,32 @@ def test_two_rungs_and_then_the_finalists_at_equal_time(
     assert (trained.output / "tables" / "noises_basic.csv").read_bytes() == again
 
 
+@pytest.mark.parametrize("name", ["run.json", "metrics.csv"])
+@pytest.mark.parametrize("text", [None, "no JSON"])
+def test_a_damaged_run_is_left_out_and_costs_no_other(
+    trained: Trained,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    text: str | None,
+) -> None:
+    path = trained.output / "runs" / "a0.1_2_100" / name
+
+    def damaging(command: Sequence[str]) -> int:
+        code = trained(command)
+        if len(trained.commands) == 1:
+            path.write_text(text) if text else path.unlink()
+        return code
+
+    monkeypatch.setattr(race, "run", damaging)
+    monkeypatch.setattr(race, "SPLIT", "epochs")  # which the file sets: no rung on fresh seeds
+    assert race.main(arguments(trained)) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert line.startswith(f"left out: {path} is ")
+    kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
+    assert len(kept) == 2 * 8 - 1 and "a0.1_2_100" not in set(kept["id"])
+
+
 @pytest.mark.parametrize(("noise", "rate"), [("none", 0.0), ("a", 0.2)])
 def test_without_noise_a_setting_is_the_same_in_both_rungs(tmp_path: Path, noise: str, rate: float) -> None:
     train = Trained(tmp_path)
