@@ -200,8 +200,12 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         if code > SOME_RUNS_LOST:
             break
         folder = output / "sweeps" / sweep_name(named)
-        keys = keys or runs.read_list(folder)[1]
-        table = pd.concat([table, rows(folder, keys, budget)], ignore_index=True)
+        listed, swept = runs.read_list(folder)
+        keys = keys or swept
+        ended = rows(folder, keys, budget)
+        if len(ended) < len(listed):
+            code = max(code, SOME_RUNS_LOST)
+        table = pd.concat([table, ended], ignore_index=True)
         to.mkdir(parents=True, exist_ok=True)
         write_whole(to / f"{sweep}.csv", table.to_csv(index=False))
     return code
@@ -248,13 +252,22 @@ def arm_names(table: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
 def rows(folder: Path, keys: Sequence[str], budget: str) -> pd.DataFrame:
     """A sweep's finished and diverged runs, a row each: its settings, seed, epochs, seconds and last metrics.
 
-    Without noise all rates are 0, as they have no effect: an arm of the second rung does not name them.
+    A run that is damaged or gone is left out, which one line says. Without noise all rates are 0, as they have no
+    effect: an arm of the second rung does not name them.
     """
     listed, _ = runs.read_list(folder)
     ended = []
     for run_id in listed["id"]:
-        record = store.read_record(sweep_folder.runs_of(folder) / run_id)
-        if record is None or record["state"] == store.FAILED:
+        path = sweep_folder.runs_of(folder) / run_id
+        try:
+            record = store.read_record(path)
+        except store.Damaged as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        if record is None:
+            print(f"left out: {path / 'run.json'} is missing", file=sys.stderr)
+            continue
+        if record["state"] == store.FAILED:
             continue
         config = record["config"]
         if config["noise"]["name"] == "none":

@@ -126,7 +126,10 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "a file": lambda path: path.write_text("x"),
     "a symlink loop": loop,
     "a dangling symlink": lambda path: path.symlink_to("nowhere"),
-    **{f"{name} a folder": folder_of(name) for name in ("run.json", "metrics.csv", "train.log", "model.pt")},
+    **{
+        f"{name} a folder": folder_of(name)
+        for name in ("run.json", "metrics.csv", "train.log", "model.pt", *store.PROBES)
+    },
     ".hydra a file": lambda path: (path.mkdir(), (path / ".hydra").write_text("x")),
     "its lock a folder": lambda path: (path.parents[1] / ".locks" / path.name).mkdir(parents=True),
 }
@@ -135,7 +138,10 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_folder_fails_its_run_and_no_other_each_time(tmp_path: Path, kind: str) -> None:
     jobs = [
-        replace(job(tmp_path, seed=seed, save_model=True), hydra={"overrides": {}, "runtime": {}, "job": {}})
+        replace(
+            job(tmp_path, seed=seed, save_model=True, probe=PROBES),
+            hydra={"overrides": {}, "runtime": {}, "job": {}},
+        )
         for seed in range(3)
     ]
     bad = jobs[1].folder

@@ -98,6 +98,10 @@ SENTENCES: tuple[tuple[str, str], ...] = (
         r"Error parsing override '(?P<typed>.*?)'\n\w+ while evaluating '(?P<call>.*?)': (?P<why>[^\n]+)",
         "{typed}: in {call}, {why}",
     ),
+    (
+        r"Error parsing override '(?P<typed>\+*hydra\.sweeper\.arms=[^'\"\n]*=.*?)'\n",  # the shell took the quotes
+        '{typed}: must be texts in quotes, such as \'hydra.sweeper.arms=["noise=dropout,gaussian","noise=none"]\'',
+    ),
     (r"Error parsing override '(?P<typed>.*?)'\nmissing EQUAL", "{typed}: must be KEY=VALUE"),
     (
         r"Error parsing override '(?P<typed>.*?)'\nno viable alternative at input '(?P<read>.*)'",

@@ -90,12 +90,17 @@ def check_range(override: Override, is_hydras: bool = False) -> None:
 
 def check_glob(override: Override) -> None:
     """Raises InputError for a glob() that no choice of the config's group matches."""
-    pattern: Any = override.value()
     key = override.get_key_element()
-    names = [path.stem for path in (messages.CONF / key).glob("*.yaml")]
     # Hydra's own groups, and those of its plugins, have no folder here
-    if isinstance(pattern, Glob) and not key.startswith("hydra/") and not pattern.filter(names):
+    if isinstance(override.value(), Glob) and not key.startswith("hydra/") and not matches(override):
         raise InputError(key, value_text(override), NO_VALUE)
+
+
+def matches(override: Override) -> list[str]:
+    """Choices of the config's group that a glob() matches, sorted."""
+    pattern: Any = override.value()
+    names = (path.stem for path in (messages.CONF / override.get_key_element()).glob("[!.]*.yaml"))
+    return pattern.filter(sorted(names))
 
 
 def sweep_name(overrides: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep, Transformer
+from hydra.core.override_parser.types import Glob, Override, RangeSweep, Transformer
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import InputError, shown
@@ -29,6 +29,7 @@ from src.sweeping.naming import (
     WITHOUT_EFFECT,
     check_range,
     check_swept,
+    matches,
     sets_hydra,
     value_at,
     value_text,
@@ -150,6 +151,8 @@ def swept_values(override: Override) -> list[Any]:
     """The values of an override that sweeps. A range of decimals gives them as one would type them: Hydra adds up
     binary fractions, which makes 0.15000000000000002 of 0.1 + 0.05, and may pass over its end."""
     value: Any = override.value()
+    if isinstance(value, Glob) and override.config_loader is None:  # parsed where Hydra has not been started
+        return matches(override)
     numbers = (value.start, value.stop, value.step) if isinstance(value, RangeSweep) else ()
     if all(isinstance(number, int) for number in numbers):
         return list(override.sweep_iterator())

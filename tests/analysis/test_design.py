@@ -56,6 +56,17 @@ def test_a_file_that_is_edited_is_read_anew(posed: Any) -> None:
     assert len(posed("edited", BODY.replace("range(2)", "range(4)")).runs) == 2 * len(first.runs)
 
 
+def test_a_pattern_stands_for_the_choices_that_it_matches(posed: Any) -> None:
+    found = posed(
+        "all",
+        "arms: ['noise=glob(dropout*,exclude=*_*)', 'noise=glob([none,add*])']\nparams: {model: glob(c*)}",
+    )
+    assert [arm["noise"] for arm in found.arms] == ["dropout", "additive", "none"]
+    assert found.fixed == {"model": "concise"}
+    with pytest.raises(InputError, match=r"^noise=glob\(no\): holds no value"):
+        posed("nothing", "arms: ['noise=glob(no)']")
+
+
 def test_arms_are_numbered_seeds_aside(posed: Any) -> None:
     found = posed("a", BODY + "\nprimary: {metric: test_loss, contrast: [2, 0], margin: 0.01}")
     assert found.arms == [

@@ -128,6 +128,31 @@ def test_a_race_whose_seeds_have_splits_of_their_own_needs_no_fresh_ones(trained
     assert [command[1] for command in trained.commands] == ["seed=range(2)", "seed=range(2,6)"]
 
 
+@pytest.mark.parametrize("name", ["run.json", "metrics.csv"])
+@pytest.mark.parametrize("text", [None, "no JSON"])
+def test_a_damaged_run_is_left_out_and_costs_no_other(
+    trained: Trained,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    text: str | None,
+) -> None:
+    path = trained.output / "runs" / "a0.1_2_100" / name
+
+    def damaging(command: Sequence[str]) -> int:
+        code = trained(command)
+        if len(trained.commands) == 1:
+            path.write_text(text) if text else path.unlink()
+        return code
+
+    monkeypatch.setattr(race, "run", damaging)
+    assert race.main(arguments(trained)) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert line.startswith(f"left out: {path} is ")
+    kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
+    assert len(kept) == 2 * 8 + 2 * 8 - 1 and "a0.1_2_100" not in set(kept["id"])
+
+
 @pytest.mark.parametrize(("noise", "rate"), [("none", 0.0), ("a", 0.2)])
 def test_without_noise_a_setting_is_the_same_in_both_rungs(tmp_path: Path, noise: str, rate: float) -> None:
     train = Trained(tmp_path)

@@ -32,6 +32,12 @@ def test_values_with_commas_make_a_panel_each_and_none_twice() -> None:
         (0.5, 0.1),
         (0.5, 0.4),
     ]
+    assert [run.schedule["name"] for run in composed(["schedule=glob([c*,early])"])] == [
+        "constant",
+        "cosine",
+        "curriculum",
+        "early",
+    ]
     points = composed(["schedule=piecewise", "schedule.points=[[0,1],[1,0]],[[0.5,1]]"])
     assert [run.schedule["points"] for run in points] == [[[0, 1], [1, 0]], [[0.5, 1]]]
 
