@@ -6,6 +6,7 @@ It writes index.html, report.md and figures/ beside the tables, in English and C
 from __future__ import annotations
 
 import ast
+import math
 import os
 import re
 import sys
@@ -51,7 +52,7 @@ RUN = ["arm", "seed", "budget"]
 
 @dataclass(frozen=True)
 class Winner:
-    """A noise's best setting in a race at equal steps."""
+    """A noise's best setting, as the race at equal steps chose it, and its runs."""
 
     noise: str
     setting: Mapping[str, Any]
@@ -182,7 +183,7 @@ def winners(table: pd.DataFrame) -> list[Winner]:
         setting = {key: first[key] for key in keys[1:] if noise != "none" and pd.notna(first[key])}
         ranked, steps, again = (rows[rows["budget"] == budget] for budget in (ranking, STEPS, TIME))
         raced.append(Winner(noise, setting, ranked, steps, again, tried, _edges(setting, tried)))
-    return sorted(raced, key=lambda winner: -winner.rows["val_acc"].mean())
+    return sorted(raced, key=lambda winner: -winner.raced["val_acc"].mean())
 
 
 def _edges(setting: Mapping[str, Any], tried: pd.DataFrame) -> dict[str, str]:
@@ -208,7 +209,9 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     # over common seeds: one with fewer of them may have had the easier ones
     ahead = {r.contrast.a: r.paired.difference for r in accuracy}
     # augmentation stands apart, behind all that are ranked
-    places = {winner.noise: (winner.apart, -ahead.get(winner.noise, 0.0)) for winner in raced}
+    # and one without a run that ended, behind those with some
+    ahead = {REFERENCE: 0.0, **ahead}
+    places = {winner.noise: (winner.apart, -ahead.get(winner.noise, -math.inf)) for winner in raced}
     raced.sort(key=lambda winner: places[winner.noise])
     for differences in results.values():
         differences.sort(key=lambda r: places[r.contrast.a])
@@ -219,12 +222,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     planned = {arm["noise"] for part in parts() for arm, _ in design.read(part).runs}
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
-    in_race, again = (
-        described(
-            _contrast(w, rows, reference.raced, measures.VAL_ACC) for w, rows in zip(others, of, strict=True)
-        )
-        for of in ([w.raced for w in others], [w.again for w in others])
-    )
+    in_race = described(_contrast(w, w.raced, reference.raced, measures.VAL_ACC) for w in others)
+    again = described(_contrast(w, w.again, reference.raced, measures.VAL_ACC) for w in others)
     at_equal_time = [*again, *(r for r in in_race if r.contrast.a in same_time)]
     contestants = [r for r in accuracy if r.contrast.a not in GUARDS]
     ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
@@ -255,7 +254,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "missing": [part for part in parts() if part not in set(table["part"])],
         "not_raced": sorted(planned - {winner.noise for winner in raced}),
         "devices": sorted(table["device"].unique()),
-        "several_devices": len({winner.devices for winner in raced}) > 1 or any(w.mixed for w in raced),
+        "several_devices": any(w.mixed or w.devices != reference.devices for w in raced),
         "runs": len(table),
         "parts": table.groupby(["part", "device"], as_index=False)
         .agg(noises=("noise", "unique"), runs=("seed", "size"), seconds=("seconds", "sum"))

@@ -1,4 +1,7 @@
-"""The command `python -m analysis.race`: settings of noises race over seeds, so that poor ones cost one run."""
+"""The command `python -m analysis.race`: settings of noises race over seeds, so that poor ones cost few runs.
+
+The best train once more, on fresh seeds and for as much time as dropout takes.
+"""
 
 from __future__ import annotations
 

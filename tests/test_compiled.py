@@ -57,7 +57,12 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def test_this_machines_compiler_is_used() -> None:
-    assert compiled.passes() is not None and compiled.descent() is not None
+    assert compiled.passes() is not None
+
+
+needs_descent = pytest.mark.skipif(
+    compiled.descent() is None, reason="torch rounds otherwise than the pass here"
+)
 
 
 @given(
@@ -210,6 +215,7 @@ def test_sums_by_lanes(n: int, parts: int) -> None:
     assert torch.equal(sum_lanes(products), lanes[0])
 
 
+@needs_descent
 @given(st.data())
 def test_a_step_with_momentum(data: st.DataObject) -> None:
     """Beside torch."""
@@ -227,6 +233,10 @@ def test_a_step_with_momentum(data: st.DataObject) -> None:
     assert descend is not None
     descend(w, v, gradients.clone(), momentum, decay, lr)
     assert torch.equal(bits(v), bits(velocity)) and torch.equal(bits(w), bits(right))
+    for wrong in (w[:-1], w.double(), torch.stack([w, w], -1)[:, 0]):
+        if n > 1:
+            with pytest.raises(ValueError, match="and not"):
+                descend(w, v, wrong, momentum, decay, lr)
 
 
 @pytest.mark.parametrize(
@@ -380,10 +390,13 @@ def test_other_numbers_are_not_taken(source: Path, part: str, other: str) -> Non
     assert libraries(source) == []
 
 
+@needs_descent
 @pytest.mark.parametrize("part", ["part, decay)", "part, momentum)", "part, -lr)"])
 def test_a_step_with_other_numbers_than_torchs_is_left_to_torch(source: Path, part: str) -> None:
     text = source.read_text()
     assert text.count(part) == 1
+    library = load()
+    assert library is not None and compiled._descends(library)
     source.write_text(text.replace(part, part.replace(")", " * 1.0000002f)")))
     library = load()
     assert library is not None and not compiled._descends(library)

@@ -107,12 +107,6 @@ class ContestFacts(Facts):
         return pick(self.partners, a=TANGENT)
 
     @property
-    def any_helps(self) -> bool:
-        """Whether tangent noise towards any other image is shown to be better than dropout."""
-        dropout = pick(self.partners, a=DROPOUT)
-        return dropout is not None and word(dropout) == WORSE
-
-    @property
     def contradicted(self) -> bool:
         """Whether any other image is shown to serve as well as the nearest, or better."""
         return self.partner is not None and word(self.partner) in (EQUIVALENT, WORSE)
@@ -160,7 +154,7 @@ def analyse(tables: Tables) -> ContestFacts:
         ),
         few=few,
         images=promised(FEW)[0].fixed["data.train"],
-        input_alone=not any(_with_shared(ALL, name).get(rate) for name in arms.named for rate in RATES),
+        input_alone=not any(_setting(name).get(rate) for name in arms.named for rate in RATES),
         partners=partners,
         fewest=fewest,
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
@@ -173,12 +167,12 @@ def _undeclared(arms: Arms, result: Result) -> Iterator[Result]:
     sound runs alone where some broke down: over the seeds and at the level of `result`, its declared difference to
     dropout. Only the declared measure has a margin."""
     noise = result.contrast.a
-    sound = Arms(arms.table.without(arms.broken), arms.named)
     contrasts = [
         *(arms.contrast(noise, of, result.measure, "test") for of in (CLONE, SAME_RATES)),
         *(arms.contrast(noise, of, measure, "test") for measure in JUDGED[1:] for of in (DROPOUT, CLONE)),
     ]
     if arms.broken:
+        sound = Arms(arms.table.without(arms.broken), arms.named)
         contrasts += [
             sound.contrast(noise, of, result.measure, "test", "sound runs") for of in (DROPOUT, CLONE)
         ]
@@ -201,13 +195,13 @@ def _on_splits(others: Sequence[Result]) -> Contrast | None:
     raced = pd.read_csv(path)
     steps, measure = raced[raced["budget"] == "steps"], measures.VAL_ACC
     noise = others[0].contrast.a
-    values = [by_seed(rows_of(steps, _with_shared(ALL, name)), measure) for name in (noise, DROPOUT)]
+    values = [by_seed(rows_of(steps, _setting(name)), measure) for name in (noise, DROPOUT)]
     return Contrast(noise, DROPOUT, ("validation",), measure, (values[0], values[1]))
 
 
-def _with_shared(sweep: str, name: str) -> Arm:
-    """An arm with what all arms of its sweep share, which is not among their keys."""
-    return {**promised(sweep)[0].fixed, **_named(sweep)[name]}
+def _setting(name: str) -> Arm:
+    """An arm of the main sweep with what all of them share, which is not among their keys."""
+    return {**promised(ALL)[0].fixed, **_named(ALL)[name]}
 
 
 def _contestants(judged: Sequence[Result]) -> list[Result]:

@@ -8,7 +8,8 @@
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #define WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
 #define AVX512 __attribute__((target("avx512f")))
-/* A product and its sum in one rounding where the processor can, as torch has it. */
+/* A product and its sum in one rounding where the processor can, as torch has it. By other compilers and on other
+   processors they have two, which `descent` of compiled.py notices. */
 #define ONE_ROUNDING __attribute__((target_clones("fma", "default"), optimize("fp-contract=fast")))
 #else
 #define WIDE

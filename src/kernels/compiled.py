@@ -1,4 +1,4 @@
-"""Random numbers, masks and batches on a CPU in one pass over the memory, where numpy and torch take several.
+"""What a CPU does in one pass over its memory, where numpy and torch take several: masks, batches, steps.
 
 The machine's own C compiler compiles `compiled.c` once, in a second. Its numbers are numpy's and
 torch's to the last bit, which each process checks: without a compiler a run takes longer, and nothing else changes.
@@ -133,8 +133,10 @@ class Passes:
     def descend_(
         self, w: Tensor, v: Tensor, gradients: Tensor, momentum: float, decay: float, lr: float
     ) -> None:
-        """g ← g + decay · w;  v ← momentum · v + g;  w ← w - lr · v, in place; (n,) each, float32."""
+        """g ← g + decay · w, unless decay is 0;  v ← momentum · v + g;  w ← w - lr · v, in place; (n,), float32."""
         _check(torch.float32, w, v, gradients)
+        if not w.shape == v.shape == gradients.shape:
+            raise ValueError(f"shapes {w.shape}, {v.shape} and {gradients.shape}, and not one")
         pointers = (tensor.data_ptr() for tensor in (w, v, gradients))
         self._library.descend(*pointers, w.numel(), momentum, decay, lr)
 
@@ -184,7 +186,10 @@ def passes() -> Passes | None:
 def descent() -> Callable[[Tensor, Tensor, Tensor, float, float, float], None] | None:
     """`Passes.descend_`; None where it does not give torch's numbers, which hang on how torch was compiled."""
     library = passes()
-    return library.descend_ if library and _descends(library) else None
+    if library and _descends(library):
+        return library.descend_
+    log.debug("SGD with momentum takes longer than it could: no compiled pass has torch's numbers here")
+    return None
 
 
 def _counter(at: Place) -> tuple[int, int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,10 +35,18 @@ class SGD(Optimizer):
         self.momentum = self.hyper("momentum")
         self.nesterov = self.hyper("nesterov") if any(own["nesterov"] for own in options) else None
         self._velocity = torch.zeros_like(parameters) if any(own["momentum"] for own in options) else None
-        # one pass over the memory for what are four below
-        is_simple = self.nesterov is None and not isinstance(self.weight_decay, Tensor)
-        is_one = parameters.dim() == 1 and parameters.device.type == "cpu" and self._velocity is not None
-        self._descent = compiled.descent() if is_one and is_simple else None
+        self._descend = self._compiled()
+
+    def _compiled(self) -> Callable[[Tensor, float], None] | None:
+        """The step of one run with momentum in one pass over the memory, for what are four in `update`; None for
+        others. In one thread, as runs on a CPU have."""
+        w, v, momentum = self.parameters, self._velocity, self.momentum
+        decay = 0.0 if self.weight_decay is None else self.weight_decay
+        is_flat = w.device.type == "cpu" and w.dtype is torch.float32 and w.is_contiguous()
+        descend = compiled.descent() if is_flat and self.nesterov is None else None
+        if descend is None or v is None or not isinstance(momentum, float) or not isinstance(decay, float):
+            return None
+        return lambda gradients, lr: descend(w, v, gradients, momentum, decay, lr)
 
     @property
     def plain(self) -> bool:
@@ -47,10 +55,8 @@ class SGD(Optimizer):
         return bare and self._velocity is None and self.weight_decay is None and self._cap is None
 
     def update(self, gradients: Tensor, lr: Hyper) -> None:
-        if self._descent and isinstance(lr, float):
-            self._descent(
-                self.parameters, self._velocity, gradients, self.momentum, self.weight_decay or 0.0, lr
-            )
+        if self._descend and isinstance(lr, float) and gradients.is_contiguous():
+            self._descend(gradients, lr)
             return
         if self.weight_decay is not None:
             add_scaled(gradients, self.parameters, self.weight_decay)

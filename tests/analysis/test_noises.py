@@ -180,9 +180,32 @@ def test_where_a_noise_lacks_fresh_seeds_the_race_ranks_all(tmp_path: Path) -> N
     found = content(tmp_path)
     assert found["fresh"] == 0 and {r.paired.n for r in found["ranked"]} == {4}
     noises.write(tmp_path, tmp_path)
-    assert "fresh" not in (tmp_path / page.name(page.TEXT, "en")).read_text().partition("## Ranking")[
-        0
-    ].replace("with fresh seeds", "")
+    text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
+    assert "| in the race (pp) |" not in text and "best then trains on" not in text
+    assert "竞赛中（百分点）" not in chinese
+
+
+@pytest.mark.parametrize("lost", [3, 6])
+def test_a_winner_that_diverges_on_fresh_seeds_counts_what_ended_and_stands_last_without_any(
+    tmp_path: Path, lost: int
+) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    fresh = pd.DataFrame([run(seed=seed, **arm) for arm in WINNERS for seed in range(100, 106)])
+    diverged = fresh.index[fresh["noise"] == "gaussian"][:lost]
+    fresh.loc[diverged, "state"] = "diverged"
+    fresh.loc[diverged, [column for column in fresh if race.is_metric(column)]] = None
+    raced = pd.read_csv(tmp_path / "noises_basic.csv")
+    pd.concat([raced, fresh]).to_csv(tmp_path / "noises_basic.csv", index=False)
+    found = content(tmp_path)
+    order = ["gaussian", "dropout", "none"] if lost < 6 else ["dropout", "none", "gaussian"]
+    assert [winner.noise for winner in found["raced"]] == order
+    assert {r.contrast.a: r.paired.n for r in found["ranked"]} == ({"gaussian": 3} if lost < 6 else {})
+    noises.write(tmp_path, tmp_path)
+    text = (tmp_path / page.name(page.TEXT, "en")).read_text()
+    (row,) = [
+        line for line in text.splitlines() if line.startswith("| Gaussian dropout |") and "dropout1=" in line
+    ]
+    assert f" {6 - lost} | " in row and f"Gaussian dropout: {lost} runs diverged" in text
 
 
 def relabelled(folder: Path, part: str, rows: str, **values: object) -> None:
@@ -356,7 +379,7 @@ def test_parts_tell_their_time_and_our_candidates_their_numbers() -> None:
     assert sum(part["seconds"] for part in of_part) == pytest.approx(learned["seconds"].sum())
     assert {part["device"] for part in of_part} == {*learned["device"]}
     assert all(set(part["noises"]) == {"concrete", "variational"} for part in of_part)
-    assert [r.contrast.a for r in found["ours"]] == ["tangent", "neighbours", "balanced", "blend"]
+    assert [r.contrast.a for r in found["ours"]] == ["tangent", "balanced", "neighbours", "blend"]
     (everything, best), (few, judged) = found["tested"]
     assert (everything, few) == (None, 5000)
     assert "tangent" in {r.contrast.a for r in best} and "balanced" in {r.contrast.a for r in judged}

@@ -116,6 +116,7 @@ def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
     kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
     assert len(kept) == 2 * 8 + 2 * 8 + 4 and not kept["id"].duplicated().any()
     assert dict(kept.groupby("budget")["epochs"].max()) == {"steps": 100, "fresh": 100, "time": 50}
+    assert set(kept["seed"][kept["budget"] == "fresh"]) == {*range(100, 108)}
     assert "ema_test_acc" in kept and "var1" not in kept
     assert list(kept)[-2:] == ["budget", "device"] and set(kept["device"]) == {"cuda (a card)"}
     again = (trained.output / "tables" / "noises_basic.csv").read_bytes()

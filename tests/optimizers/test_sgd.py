@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from src import optimizers
+from src.kernels import compiled
 from src.optimizers import Hyper
 from src.optimizers.sgd import SGD
 
@@ -118,3 +119,40 @@ def test_a_run_that_diverges_touches_no_other() -> None:
     for bad in (float("inf"), float("nan")):
         optimizer.step(torch.stack([torch.full((P,), bad), torch.ones(P)]), torch.full((2, 1), 0.1))
     assert w[1].isfinite().all()
+
+
+@pytest.mark.skipif(compiled.descent() is None, reason="torch rounds otherwise than the pass here")
+@pytest.mark.parametrize(
+    ("options", "runs", "compiled_pass"),
+    [
+        ({"momentum": 0.9}, 1, True),
+        ({"momentum": 0.9, "weight_decay": 1e-3, "max_norm": 1.0}, 1, True),
+        ({"momentum": 0.9}, 2, False),
+        ({"momentum": 0.9, "nesterov": True}, 1, False),
+        ({"momentum": 0.9, "weight_decay": 1e-3, "decay_biases": False}, 1, False),
+        ({"momentum": 0.0}, 1, False),
+    ],
+)
+def test_one_run_with_momentum_takes_the_compiled_pass(
+    options: dict[str, Any], runs: int, compiled_pass: bool
+) -> None:
+    parameters = start(0) if runs == 1 else torch.stack([start(run) for run in range(runs)])
+    sgd = SGD(parameters, [{**PLAIN, **options}] * runs, SHAPES)
+    assert (sgd._descend is not None) == compiled_pass
+
+
+def test_gradients_with_gaps_and_parameters_of_float64_are_torchs() -> None:
+    options = {**PLAIN, "momentum": 0.9, "weight_decay": 1e-3}
+    gaps = torch.stack([start(1), start(2)], -1)[:, 0]
+    ended = []
+    for parameters, gradients in (
+        (start(0), gaps),
+        (start(0), gaps.clone()),
+        (start(0).double(), gaps.double()),
+    ):
+        sgd = SGD(parameters, [options], SHAPES)
+        for _ in range(2):
+            sgd.update(gradients.clone(memory_format=torch.preserve_format), 0.1)
+        ended.append(parameters)
+    assert torch.equal(ended[0], ended[1])
+    assert torch.allclose(ended[0].double(), ended[2], atol=1e-6)
