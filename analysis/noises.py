@@ -30,7 +30,8 @@ from src.runs.broken import CLASSES, broke_down
 from src.stats import Summary, summarise
 
 SHOWN = (measures.VAL_ACC, measures.VAL_LOSS, measures.TEST_ECE)
-GUARDS = ("none", REFERENCE, "dropout_clone")
+CLONE = "dropout_clone"
+GUARDS = ("none", REFERENCE, CLONE)
 """What the noises are held against, and which is not ranked with them."""
 IMAGES = "images"
 """The family that knows what the input shows: augmentation."""
@@ -42,8 +43,8 @@ FAMILIES = {
     "learned": ("concrete", "variational", "advanced"),
     IMAGES: ("dropblock", "neighbours", "tangent"),
 }
-PIXEL_RATES = {"neighbours": "noise.pixel_rate", "tangent": "noise.input_rate"}
-"""Of the noises that know the image, the key of the rate at which they drop pixels; the others drop none."""
+PIXEL_RATES = {"neighbours": "noise.pixel_rate"}
+"""Of noises that know the image, the key of the rate at which they drop pixels, where it is not the input's own."""
 EXAMPLE, EXAMPLE_SWEEP = "dropconnect_example", "drop_weights_5000"
 """A noise that is too slow for the race and for all images, and the sweep that trains it and dropout."""
 RUN = ["arm", "seed", "budget"]
@@ -218,7 +219,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     steps = table[table["budget"] == STEPS]
     epochs = int(steps["epochs"].iloc[0])
     _check_time(table[table["budget"] == TIME], epochs, ratios or {})
-    dropout = steps[steps["noise"] == REFERENCE]
+    dropout = table[(table["noise"] == REFERENCE) & (table["budget"] != TIME)]
     planned = {arm["noise"] for part in parts() for arm, _ in design.read(part).runs}
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
@@ -226,6 +227,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     again = described(_contrast(w, w.again, reference.raced, measures.VAL_ACC) for w in others)
     at_equal_time = [*again, *(r for r in in_race if r.contrast.a in same_time)]
     contestants = [r for r in accuracy if r.contrast.a not in GUARDS]
+    ranked = [r for r in contestants if r.contrast.a not in FAMILIES[IMAGES]]
+    clone = ahead.get(CLONE)
     ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
     theirs = {winner.noise for winner in raced} - {*GUARDS} - {r.contrast.a for r in ours}
     tested = _tested(folder.parent)
@@ -235,10 +238,13 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "dropout": reference,
         "results": results,
         "others": contestants,
-        "ranked": [r for r in contestants if r.contrast.a not in FAMILIES[IMAGES]],
+        "ranked": ranked,
+        "above_clone": [r for r in ranked if r.paired.difference > max(0, clone)]
+        if clone is not None
+        else None,
         "apart": apart,
         "faster": [r for r in at_equal_time if r.contrast.a not in GUARDS and r.paired.difference > 0],
-        "control": described(_contrast(w, w.raced, _control(w, dropout), measures.VAL_ACC) for w in apart),
+        "control": described(_control(w, dropout) for w in apart),
         "control_of": {w.noise: runs.arm_name(_control_setting(w)) for w in apart},
         "averaged": described(_contrast(w, w.rows, reference.rows, measures.EMA_VAL_ACC) for w in others),
         "averaging": described(_averaging(w) for w in raced if w.noise in ("none", REFERENCE)),
@@ -271,9 +277,10 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
 
 
 def _rungs(steps: pd.DataFrame) -> tuple[int, int, int]:
-    """The fewest and the most seeds of a setting, and the most settings of one noise that have the latter."""
+    """The fewest and the most seeds of a setting, and how many settings of most noises have the latter."""
     seeds = steps.groupby(["noise", "arm"])["seed"].nunique()
-    return int(seeds.min()), int(seeds.max()), int((seeds == seeds.max()).groupby("noise").sum().max())
+    finalists = (seeds == seeds.max()).groupby("noise").sum()
+    return int(seeds.min()), int(seeds.max()), int(finalists.mode().iloc[-1])
 
 
 def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
@@ -314,13 +321,19 @@ def _averaging(winner: Winner) -> Contrast:
 def _control_setting(winner: Winner) -> dict[str, Any]:
     """The noise's own rates of dropping, without what it does to the image."""
     rates = {key: winner.setting[key] for key in RATES if key in winner.setting}
-    return {**rates, "noise.input_rate": winner.setting.get(PIXEL_RATES.get(winner.noise, ""), 0)}
+    return {
+        **rates,
+        "noise.input_rate": winner.setting.get(PIXEL_RATES.get(winner.noise, "noise.input_rate"), 0),
+    }
 
 
-def _control(winner: Winner, dropout: pd.DataFrame) -> pd.DataFrame:
-    """Dropout's runs at these rates."""
+def _control(winner: Winner, dropout: pd.DataFrame) -> Contrast:
+    """The noise minus dropout at these rates: on fresh seeds where dropout trained on them, else on the race's."""
     rates = _control_setting(winner)
-    return dropout[(dropout[[*rates]] == pd.Series(rates)).all(axis=1)].drop_duplicates("seed")
+    runs_there = dropout[(dropout[[*rates]] == pd.Series(rates)).all(axis=1)]
+    ranked = runs_there[runs_there["budget"] == winner.rows["budget"].iloc[0]]
+    rows = winner.rows if len(ranked) else winner.raced
+    return _contrast(winner, rows, ranked if len(ranked) else runs_there, measures.VAL_ACC)
 
 
 def description(noise: str) -> dict[str, str]:

@@ -29,6 +29,7 @@ TANGENT, ANY_PARTNER = "tangent", "tangent_any"
 SAME_RATES = "dropout_same_rates"
 """Dropout with the settings of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
+INPUT_RATE = "noise.input_rate"
 RACE = "new_noise_race"
 """What chose the settings on validation images."""
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
@@ -72,6 +73,8 @@ class ContestFacts(Facts):
     """Tangent noise minus dropout on the smallest training set, which its reasoning names, too."""
     input_alone: bool = False
     """Whether all arms have their noise on the input and none in the hidden layers."""
+    lower_rate: bool = False
+    """Whether tangent noise's best rate at the input is below dropout's, as its reasoning predicts."""
     undeclared: Sequence[Result] = ()
     """What the sweep's block does not declare, judged as the noise was against dropout, see `_undeclared`."""
 
@@ -128,6 +131,10 @@ class ContestFacts(Facts):
         without = self.judged(NONE)
         return without is not None and word(without) == WORSE
 
+    def differs(self, noise: str, measure: Measure) -> Result | None:
+        """Its described difference to dropout."""
+        return pick(self.described, a=noise, b=DROPOUT, measure=measure, setting=("test",))
+
     def better_in(self, measure: Measure) -> Sequence[str]:
         """Noises that are better in this measure than dropout and its clone, by what the block does not declare."""
         noises = [r.contrast.a for r in self.others]
@@ -155,6 +162,7 @@ def analyse(tables: Tables) -> ContestFacts:
         few=few,
         images=promised(FEW)[0].fixed["data.train"],
         input_alone=not any(_setting(name).get(rate) for name in arms.named for rate in RATES),
+        lower_rate=_setting(TANGENT)[INPUT_RATE] < _setting(DROPOUT)[INPUT_RATE],
         partners=partners,
         fewest=fewest,
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],

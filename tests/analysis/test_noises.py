@@ -70,18 +70,33 @@ def test_the_best_setting_of_all_parts_and_the_edges_of_what_was_tried(tmp_path:
     assert "dropout_masks" in found["not_raced"] and "gaussian" not in found["not_raced"]
 
 
-@pytest.mark.parametrize(("noise", "pixels"), [("neighbours", 0.1), ("tangent", 0.0), ("dropblock", None)])
+@pytest.mark.parametrize(("noise", "pixels"), [("neighbours", 0.1), ("tangent", 0.0), ("dropblock", 0.1)])
 def test_the_control_of_augmentation_is_dropout_at_its_rates(
-    tmp_path: Path, noise: str, pixels: float | None
+    tmp_path: Path, noise: str, pixels: float
 ) -> None:
     table(tmp_path, "noises_basic", *BASIC, {"noise": "dropout", "acc": 0.83, "noise.input_rate": 0.1})
     own = {"noise.pixel_rate": pixels} if noise == "neighbours" else {}
-    rate = 0.0 if noise == "tangent" else 0.2
+    rate = 0.2 if noise == "neighbours" else pixels
     table(tmp_path, "noises_pixels", {"noise": noise, "acc": 0.88, "noise.input_rate": rate, **own})
     (result,) = content(tmp_path)["control"]
     assert result.paired.difference == pytest.approx(0.05 if pixels == 0.1 else 0.02)
     table(tmp_path, "noises_pixels", {"noise": noise, "acc": 0.88, "dropout2": 0.45, **own})
     assert content(tmp_path)["control"] == []
+
+
+@pytest.mark.parametrize(("rate", "n", "difference"), [(0.1, 6, 0.03), (0.0, 4, 0.04)])
+def test_a_control_with_fresh_seeds_is_compared_on_them(
+    tmp_path: Path, rate: float, n: int, difference: float
+) -> None:
+    """Dropout at input rate 0.1 has fresh seeds, though it did not win; at 0 its race's seeds alone."""
+    dropouts = {0.0: 0.84, 0.1: 0.85, 0.3: 0.86}
+    raced = [{"noise": "dropout", "acc": acc, "noise.input_rate": of} for of, acc in dropouts.items()]
+    tangent = {"noise": "tangent", "acc": 0.88, "noise.input_rate": rate}
+    fresh = [{**arm, "budget": FRESH} for arm in (*raced[1:], tangent)]
+    table(tmp_path, "noises_basic", *raced, tangent)
+    table(tmp_path, "noises_pixels", *fresh, seeds=range(100, 106))
+    (result,) = content(tmp_path)["control"]
+    assert (result.paired.n, result.paired.difference) == (n, pytest.approx(difference))
 
 
 def test_augmentation_stands_behind_all_that_are_ranked(tmp_path: Path) -> None:
