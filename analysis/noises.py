@@ -5,10 +5,8 @@ It writes index.html, report.md and figures/ beside the tables, in English and C
 
 from __future__ import annotations
 
-import ast
 import math
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import pandas as pd
 from analysis import chapter, design, figures, measures, page, phrases, race, runs, tables
 from analysis.contrasts import Contrast, Result, by_seed, described
 from analysis.exercises import new_noise
+from analysis.families import CLONE, FAMILIES, GUARDS, IMAGES, PIXEL_RATES, description
 from analysis.measures import Measure
 from analysis.race import FRESH, RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
@@ -30,21 +29,6 @@ from src.runs.broken import CLASSES, broke_down
 from src.stats import Summary, summarise
 
 SHOWN = (measures.VAL_ACC, measures.VAL_LOSS, measures.TEST_ECE)
-CLONE = "dropout_clone"
-GUARDS = ("none", REFERENCE, CLONE)
-"""What the noises are held against, and which is not ranked with them."""
-IMAGES = "images"
-"""The family that knows what the input shows: augmentation."""
-FAMILIES = {
-    "factors on activations": ("dropout", "dropout_clone", "gaussian", "uniform", "random_rate", "standout"),
-    "by batch or step": ("additive", "jumpout", "blend", "balanced", "correlated"),
-    "weights": ("shakeout", *(f"dropconnect{kind}" for kind in ("", "_gaussian", "_dynamic", "_example"))),
-    "several masks": ("dropout_masks", "dropout_importance"),
-    "learned": ("concrete", "variational", "advanced"),
-    IMAGES: ("dropblock", "neighbours", "tangent"),
-}
-PIXEL_RATES = {"neighbours": "noise.pixel_rate"}
-"""Of noises that know the image, the key of the rate at which they drop pixels, where it is not the input's own."""
 EXAMPLE, EXAMPLE_SWEEP = "dropconnect_example", "drop_weights_5000"
 """A noise that is too slow for the race and for all images, and the sweep that trains it and dropout."""
 RUN = ["arm", "seed", "budget"]
@@ -208,10 +192,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     results = {m: described(_contrast(w, w.rows, reference.rows, m) for w in others) for m in SHOWN}
     accuracy = results[measures.VAL_ACC]
     # over common seeds: one with fewer of them may have had the easier ones
-    ahead = {r.contrast.a: r.paired.difference for r in accuracy}
-    # augmentation stands apart, behind all that are ranked
-    # and one without a run that ended, behind those with some
-    ahead = {REFERENCE: 0.0, **ahead}
+    ahead = {REFERENCE: 0.0} | {r.contrast.a: r.paired.difference for r in accuracy}
+    # augmentation stands apart, behind all that are ranked, and a noise without a run that ended behind the others
     places = {winner.noise: (winner.apart, -ahead.get(winner.noise, -math.inf)) for winner in raced}
     raced.sort(key=lambda winner: places[winner.noise])
     for differences in results.values():
@@ -228,7 +210,6 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     at_equal_time = [*again, *(r for r in in_race if r.contrast.a in same_time)]
     contestants = [r for r in accuracy if r.contrast.a not in GUARDS]
     ranked = [r for r in contestants if r.contrast.a not in FAMILIES[IMAGES]]
-    clone = ahead.get(CLONE)
     ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
     theirs = {winner.noise for winner in raced} - {*GUARDS} - {r.contrast.a for r in ours}
     tested = _tested(folder.parent)
@@ -239,8 +220,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "results": results,
         "others": contestants,
         "ranked": ranked,
-        "above_clone": [r for r in ranked if r.paired.difference > max(0, clone)]
-        if clone is not None
+        "above_clone": [r for r in ranked if r.paired.difference > max(0, ahead[CLONE])]
+        if CLONE in ahead
         else None,
         "apart": apart,
         "faster": [r for r in at_equal_time if r.contrast.a not in GUARDS and r.paired.difference > 0],
@@ -334,18 +315,6 @@ def _control(winner: Winner, dropout: pd.DataFrame) -> Contrast:
     ranked = runs_there[runs_there["budget"] == winner.rows["budget"].iloc[0]]
     rows = winner.rows if len(ranked) else winner.raced
     return _contrast(winner, rows, ranked if len(ranked) else runs_there, measures.VAL_ACC)
-
-
-def description(noise: str) -> dict[str, str]:
-    """What the noise's file says of it: in words, and its source."""
-    module = ast.parse((REPOSITORY / "src" / "noise" / f"{noise}.py").read_text(encoding="utf-8"))
-    (of,) = [node for node in module.body if isinstance(node, ast.ClassDef)]
-    head, text = (" ".join((ast.get_docstring(node) or "").split()) for node in (module, of))
-    source = re.search(r"Source: (ours|.*?\d{4})", text)
-    return {
-        "words": (head.partition(": ")[2] or head).removesuffix("."),
-        "source": source[1] if source else "",
-    }
 
 
 def _look(result: Result) -> tuple[Any, str]:

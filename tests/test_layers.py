@@ -27,7 +27,7 @@ src.runs
 src.clean src.engines
 src.sweeping
 src.plugins src.schedules.__main__ src.train
-analysis.agreement analysis.measures analysis.parsing
+analysis.agreement analysis.families analysis.measures analysis.parsing
 analysis.looks
 analysis.runs
 analysis.check analysis.export

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from browser import show
 
-from analysis import design, noises, page, race
+from analysis import design, families, noises, page, race
 from analysis.exercises import new_noise
 from analysis.race import FRESH, RATIOS, STEPS, TIME
 from src import components
@@ -423,20 +423,18 @@ def test_bad_tables_are_one_line(tmp_path: Path) -> None:
 
 
 def test_every_noise_says_what_it_does_in_both_languages() -> None:
-    families = [noise for of in noises.FAMILIES.values() for noise in of]
+    known = [noise for of in families.FAMILIES.values() for noise in of]
     raced = {arm["noise"] for part in race.parts() for arm, _ in design.read(part).runs}
-    assert len(families) == len({*families}) and raced - {"none"} <= {*families} <= {
-        *components.names("noise")
-    }
+    assert len(known) == len({*known}) and raced - {"none"} <= {*known} <= {*components.names("noise")}
     say = page.phrases("zh").say
     for noise in raced:
-        words = noises.description(noise)["words"]
+        words = families.description(noise)["words"]
         assert say(words) != words, f"words.yaml lacks {words!r}"
-    assert noises.description("random_rate") == {
+    assert families.description("random_rate") == {
         "words": "dropout at a rate that is drawn for each image",
         "source": "Bouthillier et al. 2015",
     }
-    assert all(say(family) != family for family in noises.FAMILIES)
+    assert all(say(family) != family for family in families.FAMILIES)
 
 
 @pytest.mark.slow
