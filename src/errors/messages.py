@@ -1,4 +1,8 @@
-"""What Hydra says of a command line or a config file, in one line that names key, value and what would be right."""
+"""What Hydra says of a command line or a config file, in one line that names key, value and what would be right.
+
+It is longer than other files, as one table holds a third of it: what Hydra says of each kind of fault, and our line
+for it. The functions find the key, the value and what is right for these lines.
+"""
 
 from __future__ import annotations
 
