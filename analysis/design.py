@@ -88,6 +88,8 @@ class Design:
     primary: Primary | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """What is the same in all runs."""
+    arm_keys: Sequence[str] = ()
+    """All keys that the arms set, also those that are the same in all of them."""
     language: str = "en"
     """Of question and text."""
 
@@ -133,7 +135,8 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
     text, config = _file(path, path.stat().st_mtime_ns)
     question, design, command = _paragraphs(text)
     sweeper = value_at(OmegaConf.to_container(config), "hydra.sweeper")
-    jobs = _jobs(_swept(sweeper, f"sweeps/{sweep}.yaml"), chosen)
+    of_file = _swept(sweeper, f"sweeps/{sweep}.yaml")
+    jobs = _jobs(of_file, chosen)
     for job in jobs:
         if not isinstance(job.get("seed", 0), int):
             raise InputError(f"sweeps/{sweep}.yaml: seed", job["seed"], "must be a whole number")
@@ -153,6 +156,7 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
         fixed.get("epochs"),
         primary(value_at(sweeper, "primary"), f"sweeps/{sweep}.yaml", len(arms)),
         fixed,
+        arm_keys=[key for key in given if key not in of_file["params"]],
     )
 
 

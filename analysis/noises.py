@@ -202,7 +202,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     epochs = int(steps["epochs"].iloc[0])
     _check_time(table[table["budget"] == TIME], epochs, ratios or {})
     dropout = table[(table["noise"] == REFERENCE) & (table["budget"] != TIME)]
-    planned = {arm["noise"] for part in parts() for arm, _ in design.read(part).runs}
+    designs = [design.read(part) for part in parts()]
+    planned = {{**planned.fixed, **arm}["noise"] for planned in designs for arm in planned.arms}
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
     in_race = described(_contrast(w, w.raced, reference.raced, measures.VAL_ACC) for w in others)

@@ -172,23 +172,27 @@ def is_metric(column: str) -> bool:
 
 def check(sweep: str, trim: Sequence[str]) -> None:
     """Raises InputError for a sweep that is no race, before any of them trains."""
-    if not all("noise" in arm for arm in design.read(sweep).arms) or "noise" in map(key_of, trim):
+    planned = design.read(sweep)
+    has_noises = "noise" in planned.arm_keys and all("noise" in {**planned.fixed, **a} for a in planned.arms)
+    if not has_noises or "noise" in map(key_of, trim):
         raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
 
 
 def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mapping[str, float] | None) -> int:
     """One sweep's rungs, and its table after each; the exit code of the worst."""
-    table, keys, code = pd.DataFrame(), tuple[str, ...](), DONE
+    planned, table, code = design.read(sweep), pd.DataFrame(), DONE
+    # those that all arms share, too: arms on the command line take the place of the file's
+    keys = ["noise", *(key for key in planned.arm_keys if key != "noise")]
 
     def rungs() -> Iterator[tuple[str, list[str]]]:
         """Budget and overrides of each rung, by the table that those before it have left."""
-        seeds = len({seed for _, seed in design.read(sweep).runs})
+        seeds = len({seed for _, seed in planned.runs})
         first = f"seed=range({seeds})"
         yield STEPS, [first]
         finalists = json.dumps(best(table, keys, ONE_IN))
         yield STEPS, [f"seed=range({seeds},{seeds + FURTHER})", f"hydra.sweeper.arms={finalists}"]
         winners = best(table, keys, len(table), least=1)
-        if SPLIT not in design.read(sweep).fixed:
+        if SPLIT not in planned.fixed:
             fresh = f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})"
             yield FRESH, [fresh, f"{SPLIT}=${{seed}}", f"hydra.sweeper.arms={json.dumps(winners)}"]
         for arm in winners if ratios else []:
@@ -203,8 +207,7 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         if code > SOME_RUNS_LOST:
             break
         folder = output / "sweeps" / sweep_name(named)
-        listed, swept = runs.read_list(folder)
-        keys = keys or swept
+        listed, _ = runs.read_list(folder)
         ended = rows(folder, keys, budget)
         if len(ended) < len(listed):
             code = max(code, SOME_RUNS_LOST)

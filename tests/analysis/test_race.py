@@ -77,7 +77,8 @@ class Trained:
         run = self.output / "runs" / name
         run.mkdir(parents=True, exist_ok=True)
         rate = float(setting["dropout1"])
-        config = {"noise": {"name": setting["noise"]}, "dropout1": rate, "seed": seed, "epochs": epochs}
+        config = {"noise": {"name": setting["noise"]}, "dropout1": rate, "dropout2": 0.0}
+        config |= {"seed": seed, "epochs": epochs}
         final = {"epoch": epochs, "val_acc": rate, "val_loss": 1.0, "ema_test_acc": 0.5, "var1": 3.0}
         header = ",".join(final)
         rows = ({**final, "epoch": epoch} for epoch in range(1, epochs + 1))
@@ -105,13 +106,15 @@ def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
     (trained.output / "tables").mkdir(parents=True)
     (trained.output / "tables" / race.RATIOS).write_text("noise,ratio\ndropout,1.2\na,2.4\nb,1.2\n")
     assert race.main(arguments(trained)) == 0
-    arms = 'hydra.sweeper.arms=["noise=a dropout1=0.1", "noise=b dropout1=0.2"]'
+    # dropout2, which its arms set, goes on though it is the same in all of them
+    arms = 'hydra.sweeper.arms=["noise=a dropout1=0.1 dropout2=0", "noise=b dropout1=0.2 dropout2=0"]'
+    a = 'hydra.sweeper.arms=["noise=a dropout1=0.1 dropout2=0"]'
     assert trained.commands == [
         ["sweep=noises_basic", "seed=range(4)"],
         ["sweep=noises_basic", "seed=range(4,8)", arms],
         ["sweep=noises_basic", "seed=range(100,108)", "data.split=${seed}", arms],
         # twice dropout's time: half the epochs; b takes dropout's own time
-        ["sweep=noises_basic", "seed=range(4)", "epochs=50", 'hydra.sweeper.arms=["noise=a dropout1=0.1"]'],
+        ["sweep=noises_basic", "seed=range(4)", "epochs=50", a],
     ]
     kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
     assert len(kept) == 2 * 8 + 2 * 8 + 4 and not kept["id"].duplicated().any()

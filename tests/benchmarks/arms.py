@@ -188,7 +188,8 @@ def raced() -> dict[str, list[str]]:
     from analysis import design, noises, race, runs
 
     designs = [design.read(part) for part in race.parts()]
-    jobs = {arm["noise"]: {**each.fixed, **arm} for each in designs for arm, _ in each.runs}
+    settings = [{**planned.fixed, **arm} for planned in designs for arm in planned.arms]
+    jobs = {job["noise"]: job for job in settings}
     for winner in noises.winners(noises.table_of(noises.RESULTS)):
         jobs[winner.noise] |= winner.setting
     return {
