@@ -73,6 +73,7 @@ def test_masks_and_numbers(key: int, step: int, count: int, rate: float) -> None
         draws = Draws([key], step, CPU)
         values = [
             draws.keep((count, 1), rate),
+            draws.factor((count, 1), rate),
             draws.keep_bytes((count, 1), rate),  # goes on where the mask before it stopped
             draws.uniform((count, 1)),
             draws.normal((count, 1)),
@@ -368,7 +369,8 @@ def test_a_folder_that_cannot_be_written_to(source: Path) -> None:
         ("sums[j] += p[i]", "sums[j] += p[i] * 1.0000001f"),
         ("/ scale", "* (1 / scale)"),
         ("< threshold", "<= threshold"),
-        ("void keep(", "void kept("),
+        ("void factors(", "void factor("),
+        ("table[drawn.numbers[i]]", "table[drawn.numbers[i] | 1]"),
         ("sum < 0 ? 0", "sum < -1 ? 0"),
         ("active[j] <= 0", "active[j] < 0"),
         ("sums[j] += passed", "sums[j] += delta[j] * 1.0000001f"),

@@ -56,18 +56,6 @@ void philox(uint64_t *out, size_t blocks, uint64_t k0, uint64_t k1, uint64_t ste
     }
 }
 
-/* 1 where the next 16-bit number is below the threshold, else 0. */
-WIDE void keep(uint8_t *out, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, uint32_t threshold)
-{
-    Drawn drawn;
-    for (size_t first = 0; first < count; first += AT_ONCE, start += BLOCKS) {
-        size_t part = count - first < AT_ONCE ? count - first : AT_ONCE;
-        philox(drawn.words, BLOCKS, k0, k1, step, start);
-        for (size_t i = 0; i < part; i++)
-            out[first + i] = drawn.numbers[i] < threshold;
-    }
-}
-
 #ifdef AVX512
 typedef uint64_t Eight __attribute__((vector_size(64)));
 
@@ -113,6 +101,20 @@ AVX512 static void philox_avx512(Eight out[WORDS][2], uint64_t k0, uint64_t k1, 
     for (int word = 0; word < WORDS; word++)
         out[word][0] = c[word][0], out[word][1] = c[word][1];
 }
+
+/* What `philox` gives, from the words that `philox_avx512` has side by side. */
+AVX512 static void draw_avx512(Drawn *out, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start)
+{
+    Eight c[WORDS][2], *next = (Eight *)out->words;
+    philox_avx512(c, k0, k1, step, start);
+    for (int i = 0; i < 2; i++)
+        for (int half = 0; half < 2; half++) {
+            const Eight pairs = (Eight){0, 8, 1, 9, 2, 10, 3, 11} + 4 * half;
+            Eight first = __builtin_shuffle(c[0][i], c[1][i], pairs), second = __builtin_shuffle(c[2][i], c[3][i], pairs);
+            *next++ = __builtin_shuffle(first, second, (Eight){0, 1, 8, 9, 2, 3, 10, 11});
+            *next++ = __builtin_shuffle(first, second, (Eight){4, 5, 12, 13, 6, 7, 14, 15});
+        }
+}
 #endif
 
 /* What `philox` gives, all counters' first words first. */
@@ -128,6 +130,43 @@ static void philox_by_word(uint64_t *out, uint64_t k0, uint64_t k1, uint64_t ste
     philox(words, BLOCKS, k0, k1, step, start);
     for (size_t i = 0; i < BLOCKS * WORDS; i++)
         out[i % WORDS * BLOCKS + i / WORDS] = words[i];
+}
+
+/* What `philox` gives for BLOCKS counters, in the order in which numpy has it. */
+static void draw(Drawn *out, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start)
+{
+#ifdef AVX512
+    if (__builtin_cpu_supports("avx512f")) {
+        draw_avx512(out, k0, k1, step, start);
+        return;
+    }
+#endif
+    philox(out->words, BLOCKS, k0, k1, step, start);
+}
+
+/* `scale` where the next 16-bit number is below the threshold, else 0. */
+WIDE void factors(float *out, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start,
+                  uint32_t threshold, float scale)
+{
+    for (size_t first = 0; first < count; first += AT_ONCE, start += BLOCKS) {
+        _Alignas(LINE) Drawn drawn;
+        size_t part = count - first < AT_ONCE ? count - first : AT_ONCE;
+        draw(&drawn, k0, k1, step, start);
+        for (size_t i = 0; i < part; i++)
+            out[first + i] = drawn.numbers[i] < threshold ? scale : 0;
+    }
+}
+
+/* Of the next 16-bit numbers what the table has in their place. */
+WIDE void look_up(float *out, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, const float *table)
+{
+    for (size_t first = 0; first < count; first += AT_ONCE, start += BLOCKS) {
+        _Alignas(LINE) Drawn drawn;
+        size_t part = count - first < AT_ONCE ? count - first : AT_ONCE;
+        draw(&drawn, k0, k1, step, start);
+        for (size_t i = 0; i < part; i++)
+            out[first + i] = table[drawn.numbers[i]];
+    }
 }
 
 /* Bit k of row g = 1 where the number of image 32 g + k is below the threshold, which is not 0, else 0; each image has
@@ -160,15 +199,12 @@ WIDE void keep_bits(uint32_t *out, size_t images, size_t count, uint64_t k0, uin
 WIDE void drop(float *h, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, uint32_t threshold,
           float scale)
 {
-    Drawn drawn;
-    float factors[AT_ONCE]; /* in one loop with the product the compiler would branch at each number */
+    float factor[AT_ONCE]; /* in one loop with the product the compiler would branch at each number */
     for (size_t first = 0; first < count; first += AT_ONCE, start += BLOCKS) {
         size_t part = count - first < AT_ONCE ? count - first : AT_ONCE;
-        philox(drawn.words, BLOCKS, k0, k1, step, start);
-        for (size_t i = 0; i < AT_ONCE; i++)
-            factors[i] = drawn.numbers[i] < threshold ? scale : 0;
+        factors(factor, AT_ONCE, k0, k1, step, start, threshold, scale);
         for (size_t i = 0; i < part; i++)
-            h[first + i] *= factors[i];
+            h[first + i] *= factor[i];
     }
 }
 

@@ -44,7 +44,8 @@ COMPILE_S = 30
 _COUNTER = (c_uint64,) * 4
 _ARGUMENTS = {
     "philox": (c_void_p, c_size_t, *_COUNTER),
-    "keep": (c_void_p, c_size_t, *_COUNTER, c_uint32),
+    "factors": (c_void_p, c_size_t, *_COUNTER, c_uint32, c_float),
+    "look_up": (c_void_p, c_size_t, *_COUNTER, c_void_p),
     "keep_bits": (c_void_p, c_size_t, c_size_t, *_COUNTER, c_uint32),
     "drop": (c_void_p, c_size_t, *_COUNTER, c_uint32, c_float),
     "add_relu": (c_void_p, c_void_p, c_size_t, c_size_t),
@@ -75,10 +76,17 @@ class Passes:
         self._library.philox(out.ctypes.data, count // 4, *_counter(at))
         return out
 
-    def keep(self, out: Tensor, at: Place, threshold: int) -> None:
-        """out ← 1 where the next 16-bit number is below the threshold, else 0; uint8."""
-        _check(torch.uint8, out)
-        self._library.keep(out.data_ptr(), out.numel(), *_counter(at), threshold)
+    def factors(self, out: Tensor, at: Place, threshold: int, scale: float) -> None:
+        """out ← scale where the next 16-bit number is below the threshold, else 0; float32."""
+        _check(torch.float32, out)
+        self._library.factors(out.data_ptr(), out.numel(), *_counter(at), threshold, scale)
+
+    def look_up(self, out: Tensor, at: Place, table: Tensor) -> None:
+        """out ← table[number] of the next 16-bit numbers; float32, the table (65536,)."""
+        _check(torch.float32, out, table)
+        if len(table) != 1 << 16:
+            raise ValueError(f"a table of {len(table)} numbers, and not of 65536")
+        self._library.look_up(out.data_ptr(), out.numel(), *_counter(at), table.data_ptr())
 
     def keep_bits(self, out: Tensor, images: int, at: Place, threshold: int) -> None:
         """Of each image's next 16-bit numbers, a multiple of 16: bit k of out[g] ← 1 where that of image 32 g + k
@@ -247,7 +255,7 @@ def _agrees(passes: Passes) -> bool:
     numbers = words.view(np.uint16)[:310]  # more than the library draws at once, and part of a counter
     threshold = int(np.median(numbers[1:]))  # one of the numbers, which is not below it
     mask, scale = torch.from_numpy(numbers < threshold), 65_536 / threshold
-    kept, h = torch.empty(310, dtype=torch.uint8), torch.linspace(-3, 3, 310)
+    factors, h = torch.empty(310), torch.linspace(-3, 3, 310)
     images, index = torch.arange(256, dtype=torch.uint8).view(4, 64), torch.tensor([3, 0, 2])
     batch, dropped = torch.empty(3, 64), h * mask * scale
     z, delta = h.view(31, 10).clone(), h.view(31, 10).flip(0)
@@ -259,12 +267,15 @@ def _agrees(passes: Passes) -> bool:
     passes.add_relu_(z, b)
     passes.relu_backward_(delta, z, sums)
     passes.at_labels_(p, labels, sums_of_p, -0.3)
-    passes.keep(kept, at, threshold)
+    table, looked_up = torch.arange(65_536.0), torch.empty(310)
+    passes.factors(factors, at, threshold, scale)
+    passes.look_up(looked_up, at, table)
     passes.drop_(h, at, threshold, scale)
     passes.batch(batch, images, index, 255)
     return (
         np.array_equal(passes.words(80, at), words)
-        and torch.equal(kept, mask.to(torch.uint8))
+        and torch.equal(factors, mask * scale)
+        and np.array_equal(looked_up, numbers)
         and torch.equal(h, dropped)
         and torch.equal(batch, images[index] / 255)
         and torch.equal(z, activations)

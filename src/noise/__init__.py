@@ -76,6 +76,9 @@ class Site:
         """See `Draws.keep`, as for the others."""
         return self.draws.keep(shape, rate)
 
+    def factor(self, shape: Sequence[int], rate: Rate) -> Tensor:
+        return self.draws.factor(shape, rate)
+
     def keep_bytes(self, shape: Sequence[int], rate: Rate) -> Tensor:
         return self.draws.keep_bytes(shape, rate)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from src.checks import real
 from src.noise import Noise, Site
-from src.streams import LEVELS, Rate, keep_threshold
+from src.streams import Rate
 
 OPTIONS = {"input_rate": real(0, 1)}
 
@@ -58,10 +58,4 @@ class Dropout(Noise):
 
 def dropout_factor(like: Tensor, rate: Rate, site: Site) -> Tensor | None:
     """Bernoulli(q)/q of a tensor's shape, q = 1 - p rounded to 1/65536; None for the factor 1."""
-    if isinstance(rate, float) and rate == 0:
-        return None
-    threshold = keep_threshold(rate)
-    keep = site.keep(like.shape, rate)
-    if isinstance(threshold, int):
-        return keep.mul_(LEVELS / threshold) if threshold else keep
-    return keep.mul_(torch.where(threshold > 0, LEVELS / threshold, 0.0).to(keep.dtype))
+    return None if isinstance(rate, float) and rate == 0 else site.factor(like.shape, rate)

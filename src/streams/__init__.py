@@ -129,15 +129,16 @@ class _Mask(_Memory):
         with torch.inference_mode(False):  # it outlives the run that is first to use it
             self._as_numbers = torch.empty(count)
 
-    def draw(self, at: Place, threshold: int) -> Tensor:
-        """1 where the next 16-bit number is below the threshold, else 0: (count,) float32."""
-        return self._as_numbers.copy_(self.draw_bytes(at, threshold))
+    def draw(self, at: Place, threshold: int, scale: float = 1.0) -> Tensor:
+        """`scale` where the next 16-bit number is below the threshold, else 0: (count,) float32."""
+        if passes := compiled.passes():
+            passes.factors(self._as_numbers, at, threshold, scale)
+            return self._as_numbers
+        kept = self._as_numbers.copy_(self.draw_bytes(at, threshold))
+        return kept if scale == 1 else kept.mul_(scale)
 
     def draw_bytes(self, at: Place, threshold: int) -> Tensor:
-        """The same as uint8."""
-        if passes := compiled.passes():
-            passes.keep(self._kept, at, threshold)
-            return self._kept
+        """1 for `scale`, as uint8."""
         for part, numbers in self.parts(at):
             # numpy compares 16-bit numbers six times faster than torch
             np.less(numbers, threshold, out=part)
@@ -257,6 +258,15 @@ class Draws:
             return mask.draw(at, threshold).view(tuple(shape))
         return (self._levels(shape) < threshold).to(torch.float32)
 
+    def factor(self, shape: Sequence[int], rate: Rate) -> Tensor:
+        """Bernoulli(q)/q, q = 1 - rate rounded to 1/65536: `keep`'s mask times 1/q, and valid as long; 0 at rate 1."""
+        threshold = keep_threshold(rate)
+        scale = _scale(threshold)
+        if self._is_fast and not isinstance(scale, Tensor):
+            mask, at = self._memory_of(_Mask, shape)
+            return mask.draw(at, int(threshold), scale).view(tuple(shape))
+        return self.keep(shape, rate).mul_(scale)
+
     def keep_bytes(self, shape: Sequence[int], rate: Rate) -> Tensor:
         """The mask that `keep` gives; of one run on a CPU as uint8, in a quarter of the memory."""
         if self._fused or not self._is_fast or isinstance(rate, Tensor):
@@ -304,7 +314,7 @@ class Draws:
         threshold = keep_threshold(rate)
         scale = _scale(threshold)
         if not plain or not self._is_fast or isinstance(scale, Tensor) or threshold in (0, LEVELS):
-            h.mul_(self.keep(h.shape, rate)).mul_(scale)
+            h.mul_(self.factor(h.shape, rate))
             return scale
         start, count = self._take(h.shape)
         at = self._keys[0], self._step, start
@@ -336,8 +346,10 @@ class Draws:
         table = _normal_quantiles(self._device)
         if self._is_fast:
             memory, at = self._memory_of(_Numbers, shape)
-            quantiles = table.numpy()
-            for part, numbers in memory.parts(at):
-                np.take(quantiles, numbers, out=part, mode="clip")
+            if passes := compiled.passes():
+                passes.look_up(memory.numbers, at, table)
+            else:
+                for part, numbers in memory.parts(at):
+                    np.take(table.numpy(), numbers, out=part, mode="clip")
             return memory.numbers.view(tuple(shape))
         return table.index_select(0, self._levels(shape).reshape(-1)).reshape(tuple(shape))
