@@ -27,7 +27,8 @@ PIXEL_RATES = {"neighbours": "noise.pixel_rate"}
 def description(noise: str) -> dict[str, str]:
     """What the noise's file says of it: in words, and its source."""
     module = ast.parse((REPOSITORY / "src" / "noise" / f"{noise}.py").read_text(encoding="utf-8"))
-    (of,) = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    classes = (node for node in module.body if isinstance(node, ast.ClassDef))
+    (of,) = [node for node in classes if not node.name.startswith("_")]
     head, text = (" ".join((ast.get_docstring(node) or "").split()) for node in (module, of))
     source = re.search(r"Source: (ours|.*?\d{4})", text)
     return {

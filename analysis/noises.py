@@ -29,8 +29,6 @@ from src.runs.broken import CLASSES, broke_down
 from src.stats import Summary, summarise
 
 SHOWN = (measures.VAL_ACC, measures.VAL_LOSS, measures.TEST_ECE)
-EXAMPLE, EXAMPLE_SWEEP = "dropconnect_example", "drop_weights_5000"
-"""A noise that is too slow for the race and for all images, and the sweep that trains it and dropout."""
 RUN = ["arm", "seed", "budget"]
 """What tells a run of the race from all others."""
 
@@ -250,7 +248,6 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "ours": sorted(ours, key=lambda r: -r.paired.difference),
         "tested": tested,
         "beside_ours": [(images, r) for images, of in tested if images for r in of if r.contrast.a in theirs],
-        "example": _example_cost(folder.parent),
         "families": FAMILIES,
         "measures": measures,
         "description": description,
@@ -274,18 +271,6 @@ def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
     return [
         (images, judged) for images, judged in ((None, facts.primary), (facts.images, facts.few)) if judged
     ]
-
-
-def _example_cost(kept: Path) -> tuple[float, str] | None:
-    """Ratio of the times of a run of exercise 6 on few images with `EXAMPLE` and one with dropout, evaluation
-    included, and the device; None without its table."""
-    if not (kept / f"{EXAMPLE_SWEEP}.json").exists():
-        return None
-    table = tables.load(kept, EXAMPLE_SWEEP)
-    rows = table.final[["id", "noise"]].merge(table.runs[["id", "seconds", "device"]], on="id")
-    rows = rows[rows["noise"].isin([EXAMPLE, REFERENCE])]
-    means = rows.groupby("noise")["seconds"].mean()
-    return float(means[EXAMPLE] / means[REFERENCE]), phrases.distinct(rows["device"])
 
 
 def _contrast(winner: Winner, rows: pd.DataFrame, other: pd.DataFrame, measure: Measure) -> Contrast:

@@ -119,13 +119,14 @@ def read_ratios(path: Path) -> dict[str, float] | None:
     return ratios
 
 
-def timed_on(path: Path) -> list[str]:
-    """Machines and days of the measurement; none where the table lacks them, or is not there."""
-    table = parsing.read(path, RATIOS_RIGHT) if path.exists() else pd.DataFrame()
-    if not {"machine", "date"} <= {*table}:
-        return []
-    pairs = zip(table["machine"], table["date"], strict=True)
-    return sorted({f"{machine}, {date}" for machine, date in pairs if machine and date})
+def timed_on(path: Path) -> dict[str, list[str]]:
+    """By machine and day of the measurement the noises that were measured then; last those without, under ""."""
+    table = parsing.read(path, RATIOS_RIGHT) if path.exists() else pd.DataFrame(columns=["noise"])
+    table = table.reindex(columns=["noise", "machine", "date"], fill_value="")
+    named = (table["machine"] != "") & (table["date"] != "")
+    table["on"] = (table["machine"] + ", " + table["date"]).where(named, "")
+    by_machine = {str(on): list(of) for on, of in table.groupby("on")["noise"]}
+    return dict(sorted(by_machine.items(), key=lambda item: (not item[0], item[0])))
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -259,7 +259,7 @@ class Draws:
         return (self._levels(shape) < threshold).to(torch.float32)
 
     def factor(self, shape: Sequence[int], rate: Rate) -> Tensor:
-        """Bernoulli(q)/q, q = 1 - rate rounded to 1/65536: `keep`'s mask times 1/q, and valid as long; 0 at rate 1."""
+        """Bernoulli(q)/q, q = 1 - rate rounded to 1/65536: the mask of `keep` times 1/q; 0 where the rate is 1."""
         threshold = keep_threshold(rate)
         scale = _scale(threshold)
         if self._is_fast and not isinstance(scale, Tensor):

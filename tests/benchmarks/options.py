@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from src import components
+
 
 def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options; `purpose` opens the help. A wrong value ends the process with one line."""
@@ -85,6 +87,7 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "--only",
         nargs="+",
         default=[],
+        choices=components.names("noise"),
         help="With --noises, measures these alone, beside none.",
         metavar="NOISE",
     )

@@ -40,7 +40,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_the_ratios_are_those_of_the_race_as_it_trains(tmp_path: Path, measured: dict[str, Any]) -> None:
     lines = throughput.noises(1, 1, tmp_path / race.RATIOS, ("dropout", "tangent"))
     assert race.read_ratios(tmp_path / race.RATIOS) == {"none": 1, "dropout": 2, "tangent": 3}
-    assert race.timed_on(tmp_path / race.RATIOS) == [f"AuthenticAMD, or so AVX2, {datetime.now(UTC).date()}"]
+    machine = f"AuthenticAMD, or so AVX2, {datetime.now(UTC).date()}"
+    assert race.timed_on(tmp_path / race.RATIOS) == {machine: ["none", "dropout", "tangent"]}
     assert [line.name for line in lines] == [
         "noise=none",
         "noise=dropout over none",
@@ -57,15 +58,23 @@ def test_every_noise_of_the_race_is_measured_and_without_a_file_every_noise(
     tmp_path: Path, measured: dict[str, Any]
 ) -> None:
     throughput.noises(1, 1, tmp_path / "ratios.csv")
-    assert {*measured} == {*components.names("noise")} - {"dropconnect_example"}
+    assert {*measured} == {*components.names("noise")}
     measured.clear()
     throughput.noises(1, 1)
     assert {*measured} == {*components.names("noise")}
     assert measured["tangent"] == {"noise": "tangent", "evaluated": None}
 
 
-@pytest.mark.parametrize("option", ["--to", "--only"])
-def test_a_file_and_a_choice_are_for_noises_alone(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("option", "value"), [("--to", "x"), ("--only", "tangent")])
+def test_a_file_and_a_choice_are_for_noises_alone(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        options.parse_arguments("", [option, "x"])
+        options.parse_arguments("", [option, value])
     assert f"{option} is an option of --noises" in capsys.readouterr().err
+
+
+def test_an_unknown_noise_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options.parse_arguments("", ["--noises", "--only", "dropout", "tangents"])
+    assert "argument --only: invalid choice: 'tangents'" in capsys.readouterr().err
