@@ -49,6 +49,7 @@ class Trained:
 
     def __init__(self, output: Path) -> None:
         self.output, self.commands, self.code = output, list[list[str]](), 0
+        self.arms = ["noise=a dropout1=0.1", "noise=b dropout1=0.2"]
 
     def __call__(self, command: Sequence[str]) -> int:
         named = [part for part in command[1:] if not part.startswith("output=")]
@@ -56,19 +57,20 @@ class Trained:
         if self.code > 1:
             return self.code
         values = dict(part.split("=", 1) for part in named)
-        arms = json.loads(
-            values.get("hydra.sweeper.arms", '["noise=a dropout1=0.1", "noise=b dropout1=0.2"]')
-        )
+        arms = json.loads(values.get("hydra.sweeper.arms", json.dumps(self.arms)))
         folder = self.output / "sweeps" / sweep_name(named)
         folder.mkdir(parents=True, exist_ok=True)
-        lines = ["id,state,noise,dropout1,seed,epoch"]
+        # as a sweep has it: what all runs share is no column
+        is_swept = len({arm.split()[0] for arm in arms}) > 1
+        lines = [f"id,state,{'noise,' * is_swept}dropout1,seed,epoch"]
         seeds = range(*map(int, values["seed"].removeprefix("range(").removesuffix(")").split(",")))
         for arm in arms:
             setting = dict(part.split("=") for part in arm.split())
             for seed in seeds:
                 epochs = int(values.get("epochs", 100))
                 name = f"{setting['noise']}{setting['dropout1']}_{seed}_{epochs}"
-                lines.append(f"{name},finished,{setting['noise']},{setting['dropout1']},{seed},{epochs}")
+                noise = f"{setting['noise']}," * is_swept
+                lines.append(f"{name},finished,{noise}{setting['dropout1']},{seed},{epochs}")
                 self._leave(name, setting, seed, epochs)
         (folder / "runs.csv").write_text("\n".join(lines) + "\n")
         return self.code
@@ -125,6 +127,42 @@ def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
     again = (trained.output / "tables" / "noises_basic.csv").read_bytes()
     assert race.main(arguments(trained)) == 0
     assert (trained.output / "tables" / "noises_basic.csv").read_bytes() == again
+
+
+def race_of(folder: Path, monkeypatch: pytest.MonkeyPatch, arms: list[str], **params: str) -> None:
+    """A race's file, sweeps/mine.yaml."""
+    sweeper = {"arms": arms, "params": {"seed": "range(2)", **params}}
+    text = "# Which?\n#\n# Design: mine.\n#\n# python\n" + yaml.safe_dump({"hydra": {"sweeper": sweeper}})
+    (folder / "mine.yaml").write_text(text)
+    monkeypatch.setattr(race.design, "SWEEP_FILES", folder)
+
+
+def test_what_all_arms_share_goes_on_to_each_rung(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = ["noise=a dropout1=0.1,0.2 dropout2=0"]
+    race_of(tmp_path, monkeypatch, arms)
+    trained.arms = ["noise=a dropout1=0.1", "noise=a dropout1=0.2"]
+    to = tmp_path / "tables"
+    assert race.main(["mine", "--output", str(trained.output), "--to", str(to)]) == 0
+    both = 'hydra.sweeper.arms=["noise=a dropout1=0.2 dropout2=0", "noise=a dropout1=0.1 dropout2=0"]'
+    best = 'hydra.sweeper.arms=["noise=a dropout1=0.2 dropout2=0"]'
+    assert [command[-1] for command in trained.commands] == ["seed=range(2)", both, best]
+    kept = pd.read_csv(to / "mine.csv")
+    assert list(kept)[:4] == ["noise", "dropout1", "dropout2", "seed"] and set(kept["noise"]) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("arms", "params"),
+    [(["dropout1=0.1,0.2"], {"noise": "a"}), (["noise=a", "dropout1=0.2"], {}), (["dropout1=0.1,0.2"], {})],
+    ids=["noise among params", "an arm without", "none"],
+)
+def test_each_arm_of_a_race_sets_noise(
+    arms: list[str], params: dict[str, str], tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    race_of(tmp_path, monkeypatch, arms, **params)
+    assert race.main(["mine", "--output", str(trained.output), "--to", str(tmp_path)]) == 2
+    assert not trained.commands
 
 
 def test_a_race_whose_seeds_have_splits_of_their_own_needs_no_fresh_ones(trained: Trained) -> None:
