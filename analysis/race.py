@@ -59,6 +59,10 @@ METRICS = (*SHARES, "val_loss")
 """Those that are shown; a table of nothing but diverged runs has none."""
 
 
+TUNED = "tuned_dropout"
+"""Dropout and no noise with all that a run has tuned; it races apart from the noises, which have their rates alone."""
+
+
 def parts() -> list[str]:
     """Sweeps of the comparison of noises."""
     return sorted(path.stem for path in design.SWEEP_FILES.glob("noises_*.yaml"))
@@ -73,7 +77,9 @@ def _parser() -> Parser:
         "Writes one table a sweep. Started again it trains only what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
-    text = "Sweeps, such as noises_basic. The default is every part of the comparison of noises."
+    text = (
+        f"Sweeps, such as noises_basic. The default is every part of the comparison of noises, and {TUNED}."
+    )
     parser.add_argument("sweeps", nargs="*", metavar="NAME", help=text)
     text = "The folder of the runs. The default is %(default)s."
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=text)
@@ -91,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ratios = read_ratios(options.to / RATIOS)
     if ratios is None:
         print(f"no table at equal time, as there is no {options.to / RATIOS}", file=sys.stderr)
-    code, sweeps = DONE, options.sweeps or parts()
+    code, sweeps = DONE, options.sweeps or [*parts(), TUNED]
     for sweep in sweeps:
         check(sweep, options.trim)
     for sweep in sweeps:

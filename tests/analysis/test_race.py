@@ -251,12 +251,17 @@ def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
 
 def test_the_parts_are_the_sweeps_of_noises_and_share_one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted((REPOSITORY / "sweeps").glob("noises_*.yaml"))
+    tuned = yaml.safe_load((REPOSITORY / "sweeps" / f"{race.TUNED}.yaml").read_text())["hydra"]["sweeper"][
+        "params"
+    ]
     params: list[Any] = [yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"] for path in files]
     assert all(other == params[0] for other in params)
+    # but for the seeds and what is tuned there
+    assert {**tuned, "seed": "range(4)", "optimizer.lr": 0.05} == params[0]
     began: list[str] = []
     monkeypatch.setattr(race, "race", lambda sweep, *_: began.append(sweep) or 0)
     assert race.main([]) == 0
-    assert began == [path.stem for path in files] and len(began) >= 7
+    assert began == [*(path.stem for path in files), race.TUNED] and len(began) >= 8
 
 
 @pytest.mark.parametrize(
