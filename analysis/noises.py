@@ -5,11 +5,11 @@ It writes index.html, report.md and figures/ beside the tables, in English and C
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,161 +22,11 @@ from analysis.families import CLONE, FAMILIES, GUARDS, IMAGES, PIXEL_RATES, desc
 from analysis.measures import Measure
 from analysis.race import FRESH, RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
+from analysis.winners import Winner, check_time, table_of, winners
 from src.config import RATES
 from src.errors import DONE, REPOSITORY, InputError, Parser, command
-from src.runs import store
-from src.runs.broken import CLASSES, broke_down
-from src.stats import Summary, summarise
 
 SHOWN = (measures.VAL_ACC, measures.VAL_LOSS, measures.TEST_ECE)
-RUN = ["arm", "seed", "budget"]
-"""What tells a run of the race from all others."""
-
-
-@dataclass(frozen=True)
-class Winner:
-    """A noise's best setting, as the race at equal steps chose it, and its runs."""
-
-    noise: str
-    setting: Mapping[str, Any]
-    rows: pd.DataFrame
-    """The runs that rank it, a row a seed: on fresh seeds where every noise has them, else those of the race."""
-    raced: pd.DataFrame
-    """Those of the race, at equal steps."""
-    again: pd.DataFrame
-    """Those at equal time."""
-    tried: pd.DataFrame
-    """Every run of the noise, the settings in a column `arm`."""
-    edges: Mapping[str, str]
-    """An arrow for each value that is the highest or lowest that was tried; a rate of 0 has nothing below it."""
-
-    @property
-    def arms(self) -> int:
-        """Settings that were tried."""
-        return int(self.tried["arm"].nunique())
-
-    @property
-    def words(self) -> str:
-        """The setting, with its edges."""
-        return " ".join(f"{k}={runs.shown(v)}{self.edges.get(k, '')}" for k, v in self.setting.items())
-
-    @property
-    def apart(self) -> bool:
-        """Whether it is augmentation, which is not ranked with the others."""
-        return self.noise in FAMILIES[IMAGES]
-
-    @property
-    def diverged(self) -> int:
-        return int((self.tried["state"] != "finished").sum())
-
-    @property
-    def at_chance(self) -> int:
-        """Runs that ended near chance; a fall in between is not in the tables."""
-        ends = zip(self.tried["train_acc"], self.tried["test_acc"], strict=True)
-        return sum(broke_down([train], test, CLASSES["fashion_mnist"]) for train, test in ends)
-
-    @property
-    def devices(self) -> tuple[tuple[str, ...], ...]:
-        """Of the runs that rank it, and of those of the race with those at equal time."""
-        of_race = pd.concat([self.raced, self.again])
-        return tuple(tuple(sorted({*of["device"]})) for of in (self.rows, of_race))
-
-    @property
-    def mixed(self) -> bool:
-        """Whether runs that stand together are of several devices."""
-        return any(len(of) > 1 for of in self.devices)
-
-    def summary(self, measure: Measure) -> Summary | None:
-        values = by_seed(self.rows, measure)
-        return summarise(list(values.values())) if values else None
-
-
-def table_of(folder: Path) -> pd.DataFrame:
-    """The runs of all parts there are: noise, the other keys, seed, what the race records, part, arm and device.
-
-    Raises:
-        InputError: if there is none, one is no table of a race, or `_check` finds a row that contradicts another.
-    """
-    of_parts = []
-    for path in sorted(folder.glob("noises_*.csv")):
-        part = race.read_table(path)
-        # a rate that all settings of a part share is not among its columns
-        fixed = design.read(path.stem).fixed if path.stem in parts() else {}
-        for key in RATES:
-            if key in fixed and key not in part:
-                part.insert(1, key, fixed[key])
-        of_parts.append(part.assign(part=path.stem))
-    if not of_parts:
-        raise InputError(f"{folder} has no noises_*.csv; the tables of python -m analysis.race are right")
-    others = {key for part in of_parts for key in list(part)[: list(part).index("seed")]} - {"noise"}
-    keys = ["noise", *sorted(others)]
-    table = pd.concat(of_parts, ignore_index=True)
-    if (table["state"] == store.DIVERGED).all():
-        raise InputError(f"{folder}: each run has diverged; tables with runs that have finished are right")
-    table = table[[*keys, *table.columns.difference(keys, sort=False)]]
-    table = table.assign(arm=race.arm_names(table, keys))
-    _check(table)
-    return table.drop_duplicates(RUN)
-
-
-def _check(table: pd.DataFrame) -> None:
-    """Raises InputError for an unknown budget, a run at equal steps with fewer or more epochs than most, and two
-    runs of one setting, seed and budget with different numbers: no row is dropped in silence."""
-
-    def refuse(rows: pd.DataFrame, why: str) -> None:
-        if len(rows):
-            row = rows.iloc[0]
-            which = " ".join(f"{key}={row[key]}" for key in ("seed", "budget", "epochs"))
-            raise InputError(f"{row['part']}.csv: {row['arm']} {which}: {why}")
-
-    refuse(
-        table[~table["budget"].isin([STEPS, FRESH, TIME])], f"{STEPS}, {FRESH} or {TIME} is right for budget"
-    )
-    steps = table[table["budget"] != TIME]
-    if len(steps):
-        epochs = steps["epochs"].mode()[0]
-        why = f"{epochs:.0f} epochs are right, as of most runs at equal steps, or budget={TIME}"
-        refuse(steps[steps["epochs"] != epochs], why)
-    numbers = ["epochs", "state", *filter(race.is_metric, table)]
-    distinct = table.drop_duplicates([*RUN, *numbers])
-    why = "it is there twice, with other numbers; one run of a setting, seed and budget is right"
-    refuse(distinct[distinct.duplicated(RUN)], why)
-
-
-def _check_time(again: pd.DataFrame, epochs: int, ratios: Mapping[str, float]) -> None:
-    """Raises InputError where a run at equal time does not have the epochs that the ratios give."""
-    for row in again[["part", "arm", "noise", "epochs"]].drop_duplicates().to_dict("records"):
-        slower = race.slowness(ratios, row["noise"])
-        right = row["epochs"] if slower is None else race.at_equal_time(epochs, slower)
-        if row["epochs"] != right:
-            which = f"{row['part']}.csv: {row['arm']} budget={TIME} epochs={row['epochs']}"
-            raise InputError(f"{which}: {right} epochs are right by {RATIOS}")
-
-
-def winners(table: pd.DataFrame) -> list[Winner]:
-    """Every noise's best setting, the highest mean validation accuracy first."""
-    keys, raced = list(table)[: list(table).index("seed")], []
-    arms = race.best(table, keys, len(table), least=1)
-    of_fresh = table[table["budget"] == FRESH]
-    ranking = FRESH if set(arms) <= set(of_fresh["arm"]) else STEPS
-    for arm in arms:
-        rows = table[table["arm"] == arm]
-        noise, first = rows["noise"].iloc[0], rows.iloc[0]
-        tried = table[table["noise"] == noise]
-        setting = {key: first[key] for key in keys[1:] if noise != "none" and pd.notna(first[key])}
-        ranked, steps, again = (rows[rows["budget"] == budget] for budget in (ranking, STEPS, TIME))
-        raced.append(Winner(noise, setting, ranked, steps, again, tried, _edges(setting, tried)))
-    return sorted(raced, key=lambda winner: -winner.raced["val_acc"].mean())
-
-
-def _edges(setting: Mapping[str, Any], tried: pd.DataFrame) -> dict[str, str]:
-    numbers = [key for key in setting if pd.api.types.is_numeric_dtype(tried[key])]
-    ends = {key: (tried[key].min(), tried[key].max()) for key in numbers}
-    return {
-        key: "↑" if setting[key] == high else "↓"
-        for key, (low, high) in ends.items()
-        if low < high and (setting[key] == high or setting[key] == low != 0)
-    }
 
 
 def content(folder: Path, to: Path) -> dict[str, Any]:
@@ -198,7 +48,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         differences.sort(key=lambda r: places[r.contrast.a])
     steps = table[table["budget"] == STEPS]
     epochs = int(steps["epochs"].iloc[0])
-    _check_time(table[table["budget"] == TIME], epochs, ratios or {})
+    check_time(table[table["budget"] == TIME], epochs, ratios or {})
     dropout = table[(table["noise"] == REFERENCE) & (table["budget"] != TIME)]
     designs = [design.read(part) for part in parts()]
     planned = {{**planned.fixed, **arm}["noise"] for planned in designs for arm in planned.arms}
@@ -212,6 +62,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
     theirs = {winner.noise for winner in raced} - {*GUARDS} - {r.contrast.a for r in ours}
     tested = _tested(folder.parent)
+    in_whole = table_of(folder, race.TUNED) if (folder / f"{race.TUNED}.csv").exists() else table[:0]
     apart = [winner for winner in raced if winner.apart]
     return {
         "raced": raced,
@@ -242,11 +93,13 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "devices": sorted(table["device"].unique()),
         "several_devices": any(w.mixed or w.devices != reference.devices for w in raced),
         "runs": len(table),
-        "parts": table.groupby(["part", "device"], as_index=False)
+        "parts": pd.concat([table, in_whole])
+        .groupby(["part", "device"], as_index=False)
         .agg(noises=("noise", "unique"), runs=("seed", "size"), seconds=("seconds", "sum"))
         .to_dict("records"),
         "ours": sorted(ours, key=lambda r: -r.paired.difference),
         "tested": tested,
+        "tuned": _tuned(in_whole, raced, reference) if len(in_whole) else None,
         "beside_ours": [(images, r) for images, of in tested if images for r in of if r.contrast.a in theirs],
         "families": FAMILIES,
         "measures": measures,
@@ -271,6 +124,24 @@ def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
     return [
         (images, judged) for images, judged in ((None, facts.primary), (facts.images, facts.few)) if judged
     ]
+
+
+def _tuned(table: pd.DataFrame, raced: Sequence[Winner], reference: Winner) -> dict[str, Any]:
+    """Dropout and no noise with lr, decay, schedule and cap tuned as well, and what the noises are to that."""
+    of = {winner.noise: winner for winner in winners(table)}
+    if REFERENCE not in of:
+        raise InputError(
+            f"{race.TUNED}.csv: noise={REFERENCE} is not there; it is what all others are compared with"
+        )
+    dropout, none = of[REFERENCE], of.get("none")
+    minus = functools.partial(_contrast, measure=measures.VAL_ACC)
+    return {
+        "dropout": dropout,
+        "none": none,
+        "gain": described([minus(dropout, dropout.rows, reference.rows)]),
+        "of_none": described([minus(none, none.rows, dropout.rows)] if none else []),
+        "others": described(minus(w, w.rows, dropout.rows) for w in raced if w.noise not in GUARDS),
+    }
 
 
 def _contrast(winner: Winner, rows: pd.DataFrame, other: pd.DataFrame, measure: Measure) -> Contrast:

@@ -60,7 +60,7 @@ METRICS = (*SHARES, "val_loss")
 
 
 TUNED = "tuned_dropout"
-"""Dropout and no noise with all that a run has tuned; it races apart from the noises, which have their rates alone."""
+"""Dropout and no noise with lr, decay, schedule and cap tuned: a race apart from the noises', which tune rates."""
 
 
 def parts() -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from browser import show
 
-from analysis import design, families, noises, page, race
+from analysis import design, families, noises, page, race, winners
 from analysis.exercises import new_noise
 from analysis.race import FRESH, RATIOS, STEPS, TIME
 from src import components
@@ -33,7 +33,7 @@ def run(noise: str, acc: float, seed: int, **more: Any) -> dict[str, Any]:
 
 def table(folder: Path, part: str, *arms: Mapping[str, Any], seeds: range = SEEDS) -> None:
     rows = pd.DataFrame([run(seed=seed, **arm) for arm in arms for seed in seeds])
-    keys = sorted(column for column in rows if column.startswith(("noise.", "dropout")))
+    keys = sorted(column for column in rows if column.startswith(("noise.", "dropout", "optimizer.")))
     rows[["noise", *keys, *(column for column in rows if column not in {"noise", *keys})]].to_csv(
         folder / f"{part}.csv", index=False
     )
@@ -59,15 +59,41 @@ def test_the_best_setting_of_all_parts_and_the_edges_of_what_was_tried(tmp_path:
         {"noise": "dropout", "acc": 0.88, "dropout1": 0.05},
         {"noise": "dropout", "acc": 0.86},  # tried in the other part, too
     )
-    dropout, gaussian, none = noises.winners(noises.table_of(tmp_path))
+    dropout, gaussian, none = winners.winners(winners.table_of(tmp_path))
     assert (dropout.words, dropout.arms) == ("dropout1=0.05↓ dropout2=0.3 noise.input_rate=0", 3)
     assert (gaussian.edges, gaussian.arms, none.words) == ({}, 1, "")
-    assert [w.noise for w in noises.winners(noises.table_of(tmp_path))] == ["dropout", "gaussian", "none"]
+    assert [w.noise for w in winners.winners(winners.table_of(tmp_path))] == ["dropout", "gaussian", "none"]
     found = content(tmp_path)
     (result,) = (r for r in found["results"][noises.SHOWN[0]] if r.contrast.a == "gaussian")
     assert (result.paired.n, result.paired.difference) == (4, pytest.approx(-0.01))
     assert "noises_masks" in found["missing"] and "noises_basic" not in found["missing"]
     assert "dropout_masks" in found["not_raced"] and "gaussian" not in found["not_raced"]
+
+
+def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> None:
+    table(
+        tmp_path, "noises_basic", *({**arm, "budget": budget} for arm in BASIC for budget in (STEPS, FRESH))
+    )
+    assert content(tmp_path)["tuned"] is None
+    arms = [
+        {"noise": "dropout", "acc": 0.865, "optimizer.lr": 0.1},
+        {"noise": "dropout", "acc": 0.80, "optimizer.lr": 0.2},
+        {"noise": "none", "acc": 0.85, "optimizer.lr": 0.1},
+    ]
+    table(tmp_path, race.TUNED, *({**arm, "budget": budget} for arm in arms for budget in (STEPS, FRESH)))
+    found = content(tmp_path)
+    (gain,), (of_none,), (gaussian,) = (found["tuned"][key] for key in ("gain", "of_none", "others"))
+    assert (gain.paired.n, gain.paired.difference) == (4, pytest.approx(0.005))
+    assert of_none.paired.difference == pytest.approx(-0.015)
+    assert (gaussian.contrast.a, gaussian.paired.difference) == ("gaussian", pytest.approx(0.005))
+    assert found["dropout"].arms == 2, "its settings do not race with the others"
+    assert [part["runs"] for part in found["parts"]] == [4 * 2 * 4, 3 * 2 * 4]
+    noises.write(tmp_path, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "dropout differs by +0.50 (" in text and "; the best of 2 settings is dropout1=0.1" in text
+    table(tmp_path, race.TUNED, arms[2])
+    with pytest.raises(InputError, match=r"tuned_dropout.csv: noise=dropout is not there"):
+        content(tmp_path)
 
 
 @pytest.mark.parametrize(("noise", "pixels"), [("neighbours", 0.1), ("tangent", 0.0), ("dropblock", 0.1)])
@@ -316,10 +342,10 @@ def test_a_table_that_no_race_wrote_is_refused_in_one_line(
 
 def test_a_byte_order_mark_and_windows_ends_of_lines_are_no_fault(tmp_path: Path) -> None:
     table(tmp_path, "noises_basic", *BASIC)
-    plain = noises.table_of(tmp_path)
+    plain = winners.table_of(tmp_path)
     path = tmp_path / "noises_basic.csv"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    pd.testing.assert_frame_equal(noises.table_of(tmp_path), plain)
+    pd.testing.assert_frame_equal(winners.table_of(tmp_path), plain)
 
 
 def test_of_races_in_which_every_run_diverged_there_is_no_page(
@@ -335,7 +361,7 @@ def test_of_races_in_which_every_run_diverged_there_is_no_page(
 def test_a_setting_in_words_is_at_no_edge(tmp_path: Path) -> None:
     arms = [{"noise": "dropout", "acc": acc, "noise.kind": kind} for acc, kind in ((0.86, "a"), (0.85, "b"))]
     table(tmp_path, "noises_basic", {"noise": "none", "acc": 0.8, "noise.kind": ""}, *arms)
-    best, _ = noises.winners(noises.table_of(tmp_path))
+    best, _ = winners.winners(winners.table_of(tmp_path))
     assert best.setting["noise.kind"] == "a" and best.edges == {}
 
 
@@ -369,7 +395,7 @@ def test_odd_ratios_are_refused_in_one_line(
 
 def test_no_committed_row_is_dropped() -> None:
     rows = sum(len(pd.read_csv(path)) for path in noises.RESULTS.glob("noises_*.csv"))
-    whole = noises.table_of(noises.RESULTS)
+    whole = winners.table_of(noises.RESULTS)
     assert len(whole) == rows
     again = whole[whole["budget"] == TIME].groupby("noise")["seed"].nunique()
     assert (again["concrete"], again["variational"]) == (4, 4)
@@ -426,7 +452,7 @@ def test_both_languages_have_the_same_numbers() -> None:
 
 def test_bad_tables_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no noises_\*\.csv"):
-        noises.table_of(tmp_path)
+        winners.table_of(tmp_path)
     table(tmp_path, "noises_batch", {"noise": "blend", "acc": 0.8})
     with pytest.raises(InputError, match="no table has dropout"):
         content(tmp_path)

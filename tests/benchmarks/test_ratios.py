@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from analysis import noises, race
+from analysis import noises, race, winners
 from src import components
 from tests.benchmarks import arms, options, throughput
 
@@ -49,7 +49,7 @@ def test_the_ratios_are_those_of_the_race_as_it_trains(tmp_path: Path, measured:
     ]
     regime = {"data.train": "5000", "batch_size": "64", "optimizer.momentum": "0.9", "evaluated": 1}
     assert all(regime.items() <= of.items() for of in measured.values())
-    best = {winner.noise: winner.setting for winner in noises.winners(noises.table_of(noises.RESULTS))}
+    best = {winner.noise: winner.setting for winner in winners.winners(winners.table_of(noises.RESULTS))}
     for noise in ("dropout", "tangent"):
         assert {key: float(measured[noise][key]) for key in best[noise]} == best[noise]
 
