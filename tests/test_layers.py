@@ -42,6 +42,7 @@ analysis.programs
 analysis.choose analysis.compare analysis.report analysis.watch
 analysis.reproduce
 analysis.race
+analysis.winners
 analysis.noises
 src.plugins.dropout_sweeps
 """
