@@ -22,6 +22,7 @@ from analysis.contrasts import Arm, Arms, Contrast, matches
 from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.tables import Table
+from src.errors.messages import key_of
 from src.plugins.hydra_plugins.dropout_sweeps import ArmsConf, PrimaryConf
 from src.stats import OPEN
 from src.sweeping.naming import sweep_file, value_at
@@ -156,7 +157,9 @@ def read(sweep: str, chosen: Sequence[str] = ()) -> Design:
         fixed.get("epochs"),
         primary(value_at(sweeper, "primary"), f"sweeps/{sweep}.yaml", len(arms)),
         fixed,
-        arm_keys=[key for key in given if key not in of_file["params"]],
+        arm_keys=list(
+            dict.fromkeys(key_of(k) for k in given if key_of(k) not in map(key_of, of_file["params"]))
+        ),
     )
 
 

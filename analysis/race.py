@@ -23,6 +23,7 @@ from src.errors.messages import key_of
 from src.runs import store, sweep_folder
 from src.runs.store import write_whole
 from src.sweeping.naming import setting, sweep_name
+from src.sweeping.planning import split_arm
 
 STEPS, FRESH, TIME = "steps", "fresh", "time"
 """Budgets: as many epochs for each noise, in the race and on `FRESH_SEEDS`; or as much time."""
@@ -60,7 +61,7 @@ METRICS = (*SHARES, "val_loss")
 
 
 TUNED = "tuned_dropout"
-"""Dropout and no noise with lr, decay, schedule and cap tuned: a race apart from the noises', which tune rates."""
+"""Dropout and no noise with lr, decay, schedule and cap tuned, at equal steps: a race apart from the noises."""
 
 
 def parts() -> list[str]:
@@ -202,8 +203,8 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         if SPLIT not in planned.fixed:
             fresh = f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})"
             yield FRESH, [fresh, f"{SPLIT}=${{seed}}", f"hydra.sweeper.arms={json.dumps(winners)}"]
-        for arm in winners if ratios else []:
-            slower = slowness(ratios, dict(part.split("=") for part in arm.split())["noise"])
+        for arm in winners if ratios and sweep != TUNED else []:
+            slower = slowness(ratios, dict(part.split("=", 1) for part in split_arm(arm))["noise"])
             if slower is not None and not is_same(slower):
                 epochs = at_equal_time(int(table["epochs"].iloc[0]), slower)
                 yield TIME, [first, f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}"]

@@ -140,7 +140,7 @@ def race_of(folder: Path, monkeypatch: pytest.MonkeyPatch, arms: list[str], **pa
 def test_what_all_arms_share_goes_on_to_each_rung(
     tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arms = ["noise=a dropout1=0.1,0.2 dropout2=0"]
+    arms = ["noise=a dropout1=0.1,0.2 ++dropout2=0"]
     race_of(tmp_path, monkeypatch, arms)
     trained.arms = ["noise=a dropout1=0.1", "noise=a dropout1=0.2"]
     to = tmp_path / "tables"
