@@ -94,6 +94,11 @@ class Design:
     language: str = "en"
     """Of question and text."""
 
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """Of each arm all keys that the file sets."""
+        return [{**self.fixed, **arm} for arm in self.arms]
+
     def missing(self, table: Table) -> Missing:
         """What of it the table lacks."""
         rows = table.final[[*table.keys, "seed"]].to_dict("records")

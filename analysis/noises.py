@@ -9,7 +9,7 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     epochs = int(steps["epochs"].iloc[0])
     check_time(table[table["budget"] == TIME], epochs, ratios or {})
     dropout = table[(table["noise"] == REFERENCE) & (table["budget"] != TIME)]
-    designs = [design.read(part) for part in parts()]
-    planned = {{**planned.fixed, **arm}["noise"] for planned in designs for arm in planned.arms}
+    planned = {setting["noise"] for part in parts() for setting in design.read(part).settings}
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
     in_race = described(_contrast(w, w.raced, reference.raced, measures.VAL_ACC) for w in others)
@@ -62,7 +61,9 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
     theirs = {winner.noise for winner in raced} - {*GUARDS} - {r.contrast.a for r in ours}
     tested = _tested(folder.parent)
-    in_whole = table_of(folder, race.TUNED) if (folder / f"{race.TUNED}.csv").exists() else table[:0]
+    of_tuned = table_of(folder, race.TUNED) if (folder / f"{race.TUNED}.csv").exists() else table[:0]
+    tuned = {winner.noise: winner for winner in winners(of_tuned)}
+    whole = pd.concat([table, of_tuned])
     apart = [winner for winner in raced if winner.apart]
     return {
         "raced": raced,
@@ -90,16 +91,16 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "rungs": _rungs(steps),
         "missing": [part for part in parts() if part not in set(table["part"])],
         "not_raced": sorted(planned - {winner.noise for winner in raced}),
-        "devices": sorted(table["device"].unique()),
+        "devices": sorted(whole["device"].unique()),
         "several_devices": any(w.mixed or w.devices != reference.devices for w in raced),
-        "runs": len(table),
-        "parts": pd.concat([table, in_whole])
-        .groupby(["part", "device"], as_index=False)
+        "runs": len(whole),
+        "parts": whole.groupby(["part", "device"], as_index=False)
         .agg(noises=("noise", "unique"), runs=("seed", "size"), seconds=("seconds", "sum"))
         .to_dict("records"),
         "ours": sorted(ours, key=lambda r: -r.paired.difference),
         "tested": tested,
-        "tuned": _tuned(in_whole, raced, reference) if len(in_whole) else None,
+        "tuned": _beside_tuned(tuned, raced, reference),
+        "broken": [winner for winner in (*raced, *tuned.values()) if winner.diverged or winner.at_chance],
         "beside_ours": [(images, r) for images, of in tested if images for r in of if r.contrast.a in theirs],
         "families": FAMILIES,
         "measures": measures,
@@ -126,21 +127,23 @@ def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
     ]
 
 
-def _tuned(table: pd.DataFrame, raced: Sequence[Winner], reference: Winner) -> dict[str, Any]:
-    """Dropout and no noise with lr, decay, schedule and cap tuned as well, and what the noises are to that."""
-    of = {winner.noise: winner for winner in winners(table)}
-    if REFERENCE not in of:
-        raise InputError(
-            f"{race.TUNED}.csv: noise={REFERENCE} is not there; it is what all others are compared with"
-        )
-    dropout, none = of[REFERENCE], of.get("none")
-    minus = functools.partial(_contrast, measure=measures.VAL_ACC)
+def _beside_tuned(
+    tuned: Mapping[str, Winner], raced: Sequence[Winner], reference: Winner
+) -> dict[str, Any] | None:
+    """Dropout and no noise with lr, decay, schedule and cap tuned, too, and what the noises are to that.
+
+    None where not all of them have trained on the fresh seeds, which had no part in any choice.
+    """
+    if REFERENCE not in tuned or any({*w.rows["budget"]} != {FRESH} for w in (reference, *tuned.values())):
+        return None
+    dropout = tuned[REFERENCE]
+    minus = functools.partial(_contrast, other=dropout.rows, measure=measures.VAL_ACC)
     return {
-        "dropout": dropout,
-        "none": none,
-        "gain": described([minus(dropout, dropout.rows, reference.rows)]),
-        "of_none": described([minus(none, none.rows, dropout.rows)] if none else []),
-        "others": described(minus(w, w.rows, dropout.rows) for w in raced if w.noise not in GUARDS),
+        **tuned,
+        "gain": described([_contrast(dropout, dropout.rows, reference.rows, measures.VAL_ACC)]),
+        "to_none": described(minus(w, w.rows) for w in tuned.values() if w is not dropout),
+        "to_others": described(minus(w, w.rows) for w in raced if w.noise not in GUARDS),
+        "elsewhere": {w.devices[0] for w in tuned.values()} != {reference.devices[0]},
     }
 
 

@@ -181,7 +181,7 @@ def is_metric(column: str) -> bool:
 def check(sweep: str, trim: Sequence[str]) -> None:
     """Raises InputError for a sweep that is no race, before any of them trains."""
     planned = design.read(sweep)
-    has_noises = "noise" in planned.arm_keys and all("noise" in {**planned.fixed, **a} for a in planned.arms)
+    has_noises = "noise" in planned.arm_keys and all("noise" in setting for setting in planned.settings)
     if not has_noises or "noise" in map(key_of, trim):
         raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
 

@@ -103,7 +103,9 @@ def table_of(folder: Path, which: str = "noises_*") -> pd.DataFrame:
     keys = ["noise", *sorted(others)]
     table = pd.concat(of_parts, ignore_index=True)
     if (table["state"] == store.DIVERGED).all():
-        raise InputError(f"{folder}: each run has diverged; tables with runs that have finished are right")
+        raise InputError(
+            f"{folder / f'{which}.csv'}: each run has diverged; tables with runs that have finished are right"
+        )
     table = table[[*keys, *table.columns.difference(keys, sort=False)]]
     table = table.assign(arm=race.arm_names(table, keys))
     _check(table)
@@ -154,7 +156,8 @@ def winners(table: pd.DataFrame) -> list[Winner]:
         rows = table[table["arm"] == arm]
         noise, first = rows["noise"].iloc[0], rows.iloc[0]
         tried = table[table["noise"] == noise]
-        setting = {key: first[key] for key in keys[1:] if noise != "none" and pd.notna(first[key])}
+        idle = [key for key in keys if noise == "none" and (key in RATES or key.startswith("noise."))]
+        setting = {key: first[key] for key in keys[1:] if key not in idle and pd.notna(first[key])}
         ranked, steps, again = (rows[rows["budget"] == budget] for budget in (ranking, STEPS, TIME))
         raced.append(Winner(noise, setting, ranked, steps, again, tried, _edges(setting, tried)))
     return sorted(raced, key=lambda winner: -winner.raced["val_acc"].mean())

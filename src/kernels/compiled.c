@@ -199,10 +199,13 @@ WIDE void keep_bits(uint32_t *out, size_t images, size_t count, uint64_t k0, uin
 WIDE void drop(float *h, size_t count, uint64_t k0, uint64_t k1, uint64_t step, uint64_t start, uint32_t threshold,
           float scale)
 {
+    _Alignas(LINE) Drawn drawn;
     float factor[AT_ONCE]; /* in one loop with the product the compiler would branch at each number */
     for (size_t first = 0; first < count; first += AT_ONCE, start += BLOCKS) {
         size_t part = count - first < AT_ONCE ? count - first : AT_ONCE;
-        factors(factor, AT_ONCE, k0, k1, step, start, threshold, scale);
+        draw(&drawn, k0, k1, step, start);
+        for (size_t i = 0; i < AT_ONCE; i++)
+            factor[i] = drawn.numbers[i] < threshold ? scale : 0;
         for (size_t i = 0; i < part; i++)
             h[first + i] *= factor[i];
     }

@@ -138,7 +138,7 @@ class _Mask(_Memory):
         return kept if scale == 1 else kept.mul_(scale)
 
     def draw_bytes(self, at: Place, threshold: int) -> Tensor:
-        """1 for `scale`, as uint8."""
+        """The same mask as uint8, 1 for what is kept."""
         for part, numbers in self.parts(at):
             # numpy compares 16-bit numbers six times faster than torch
             np.less(numbers, threshold, out=part)
@@ -314,7 +314,7 @@ class Draws:
         threshold = keep_threshold(rate)
         scale = _scale(threshold)
         if not plain or not self._is_fast or isinstance(scale, Tensor) or threshold in (0, LEVELS):
-            h.mul_(self.factor(h.shape, rate))
+            h.mul_(self.keep(h.shape, rate)).mul_(scale)
             return scale
         start, count = self._take(h.shape)
         at = self._keys[0], self._step, start

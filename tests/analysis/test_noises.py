@@ -82,18 +82,24 @@ def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> Non
     ]
     table(tmp_path, race.TUNED, *({**arm, "budget": budget} for arm in arms for budget in (STEPS, FRESH)))
     found = content(tmp_path)
-    (gain,), (of_none,), (gaussian,) = (found["tuned"][key] for key in ("gain", "of_none", "others"))
+    (gain,), (to_none,), (gaussian,) = (found["tuned"][key] for key in ("gain", "to_none", "to_others"))
     assert (gain.paired.n, gain.paired.difference) == (4, pytest.approx(0.005))
-    assert of_none.paired.difference == pytest.approx(-0.015)
+    assert to_none.paired.difference == pytest.approx(-0.015)
     assert (gaussian.contrast.a, gaussian.paired.difference) == ("gaussian", pytest.approx(0.005))
     assert found["dropout"].arms == 2, "its settings do not race with the others"
     assert [part["runs"] for part in found["parts"]] == [4 * 2 * 4, 3 * 2 * 4]
     noises.write(tmp_path, tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert "dropout differs by +0.50 (" in text and "; the best of 2 settings is dropout1=0.1" in text
-    table(tmp_path, race.TUNED, arms[2])
-    with pytest.raises(InputError, match=r"tuned_dropout.csv: noise=dropout is not there"):
-        content(tmp_path)
+    assert "dropout minus dropout of the ranking is +0.50 (" in text
+    assert "the best of 1 setting, optimizer.lr=0.1, is −1.50 (" in text
+    assert "n = 4" in text
+    # fresh seeds had no part in the choice: without them nothing is said
+    table(tmp_path, race.TUNED, *({**arm, "budget": STEPS} for arm in arms))
+    assert content(tmp_path)["tuned"] is None
+    table(tmp_path, race.TUNED, {**arms[2], "budget": FRESH})
+    assert content(tmp_path)["tuned"] is None
+    table(tmp_path, race.TUNED, {"noise": "dropout", "acc": 0.1, "train_acc": 0.1, "test_acc": 0.1})
+    assert [w.noise for w in content(tmp_path)["broken"]] == ["dropout"]
 
 
 @pytest.mark.parametrize(("noise", "pixels"), [("neighbours", 0.1), ("tangent", 0.0), ("dropblock", 0.1)])
@@ -355,7 +361,9 @@ def test_of_races_in_which_every_run_diverged_there_is_no_page(
     path = tmp_path / "noises_basic.csv"
     rows = pd.read_csv(path)
     rows.drop(columns=[*filter(race.is_metric, rows)]).to_csv(path, index=False)
-    assert line_of(tmp_path, capsys).startswith(f"error: {tmp_path}: each run has diverged; ")
+    assert line_of(tmp_path, capsys).startswith(
+        f"error: {tmp_path / 'noises_*.csv'}: each run has diverged; "
+    )
 
 
 def test_a_setting_in_words_is_at_no_edge(tmp_path: Path) -> None:
@@ -410,18 +418,18 @@ def test_the_page_says_where_its_ratios_were_measured(tmp_path: Path) -> None:
     noises.write(tmp_path, tmp_path)
     text = (tmp_path / "report.md").read_text()
     assert (
-        "measured for no noise on A, B, 2026-11-30; for the others on a machine that `ratios.csv` does"
-        in text
+        "was measured on A, B, 2026-11-30 (no noise); for the others on a machine that `ratios.csv`" in text
     )
     assert (
-        "（无噪声）测量于 A, B, 2026-11-30；（其余噪声）测量于一台" in (tmp_path / "report.zh.md").read_text()
+        "一轮用时：测量于 A, B, 2026-11-30（无噪声）；其余噪声测量于一台"
+        in (tmp_path / "report.zh.md").read_text()
     )
     (tmp_path / RATIOS).write_text(
         "noise,ratio,machine,date\nnone,1,A,2026-11-30\ndropout,1.2,A,2026-11-30\n"
     )
     noises.write(tmp_path, tmp_path)
     assert "was measured on A, 2026-11-30." in (tmp_path / "report.md").read_text()
-    assert "一轮用时测量于 A, 2026-11-30。" in (tmp_path / "report.zh.md").read_text()
+    assert "一轮用时：测量于 A, 2026-11-30。" in (tmp_path / "report.zh.md").read_text()
 
 
 def test_parts_tell_their_time_and_our_candidates_their_numbers() -> None:
@@ -460,8 +468,7 @@ def test_bad_tables_are_one_line(tmp_path: Path) -> None:
 
 def test_every_noise_says_what_it_does_in_both_languages() -> None:
     known = [noise for of in families.FAMILIES.values() for noise in of]
-    designs = [design.read(part) for part in race.parts()]
-    raced = {{**planned.fixed, **arm}["noise"] for planned in designs for arm in planned.arms}
+    raced = {setting["noise"] for part in race.parts() for setting in design.read(part).settings}
     assert len(known) == len({*known}) and raced - {"none"} <= {*known} <= {*components.names("noise")}
     say = page.phrases("zh").say
     for noise in raced:

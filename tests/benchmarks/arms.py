@@ -185,12 +185,10 @@ def noises() -> dict[str, list[str]]:
 
 def raced() -> dict[str, list[str]]:
     """Of each noise that a race has, overrides of its best setting so far, or else of the last in its file."""
-    from analysis import design, noises, race, runs, winners
+    from analysis import design, race, runs, winners
 
-    designs = [design.read(part) for part in race.parts()]
-    settings = [{**planned.fixed, **arm} for planned in designs for arm in planned.arms]
-    jobs = {job["noise"]: job for job in settings}
-    for winner in winners.winners(winners.table_of(noises.RESULTS)):
+    jobs = {job["noise"]: job for part in race.parts() for job in design.read(part).settings}
+    for winner in winners.winners(winners.table_of(race.RESULTS)):
         jobs[winner.noise] |= winner.setting
     return {
         noise: [f"{key}={runs.shown(value)}" for key, value in job.items()] for noise, job in jobs.items()

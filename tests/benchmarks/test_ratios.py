@@ -54,6 +54,17 @@ def test_the_ratios_are_those_of_the_race_as_it_trains(tmp_path: Path, measured:
         assert {key: float(measured[noise][key]) for key in best[noise]} == best[noise]
 
 
+def test_a_noise_that_is_measured_alone_joins_the_others(tmp_path: Path, measured: dict[str, Any]) -> None:
+    path = tmp_path / race.RATIOS
+    path.write_text("noise,ratio\nnone,1.0000\ndropout,1.2603\ntangent,1.3492\n")
+    throughput.noises(1, 1, path, ("tangent",))
+    assert race.read_ratios(path) == {"none": 1, "dropout": 1.2603, "tangent": 3}
+    assert {on: {*of} for on, of in race.timed_on(path).items()} == {
+        f"AuthenticAMD, or so AVX2, {datetime.now(UTC).date()}": {"tangent"},
+        "": {"none", "dropout"},
+    }
+
+
 def test_every_noise_of_the_race_is_measured_and_without_a_file_every_noise(
     tmp_path: Path, measured: dict[str, Any]
 ) -> None:

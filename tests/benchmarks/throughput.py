@@ -286,9 +286,9 @@ def noises(epochs: int, repeats: int, to: Path | None = None, only: Sequence[str
     """An epoch with each noise, at the book's rates, over one without any.
 
     Args:
-        to: where the table for a race at equal time is written, with the processor and the day. The noises are then
-            measured as they race, and training alone: evaluation takes as long with every noise, and more than
-            training on few images.
+        to: where the table for a race at equal time is written, with the processor and the day; of one that is
+            there the rows of noises that are not measured stay. The noises are then measured as they race, and
+            training alone: evaluation takes as long with every noise, and more than training on few images.
         only: noises that are measured beside none; all of them if empty.
     """
     say("Noises")
@@ -305,10 +305,17 @@ def noises(epochs: int, repeats: int, to: Path | None = None, only: Sequence[str
     over = {name: ratios(values, found["none"]) for name, values in found.items()}
     if to:
         measured = [processor, datetime.now(UTC).date().isoformat()]
+        rows = {name: [name, f"{statistics.median(of):.4f}", *measured] for name, of in over.items()}
+        if only and to.exists():  # the others stand as they were measured
+            with to.open(newline="", encoding="utf-8") as file:
+                others = {
+                    row[0]: [*row, "", ""][:4] for row in list(csv.reader(file))[1:] if row[0] not in only
+                }
+            rows = {**rows, **others}
         with to.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["noise", "ratio", "machine", "date"])
-            table.writerows([name, f"{statistics.median(of):.4f}", *measured] for name, of in over.items())
+            table.writerows(rows.values())
     most = {"dropconnect": 1.35, "dropconnect_gaussian": 2.2}
     most |= dict.fromkeys(("dropout", "gaussian", "uniform", "additive", "jumpout", "blend"), 1.25)
     return [line("noise=none", found["none"], EPOCH)] + [
