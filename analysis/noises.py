@@ -92,6 +92,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "missing": [part for part in parts() if part not in set(table["part"])],
         "not_raced": sorted(planned - {winner.noise for winner in raced}),
         "devices": sorted(whole["device"].unique()),
+        "ranked_elsewhere": any({*w.devices[0]} != {*reference.devices[0][:1]} for w in raced),
         "several_devices": any(w.mixed or w.devices != reference.devices for w in raced),
         "runs": len(whole),
         "parts": whole.groupby(["part", "device"], as_index=False)
