@@ -133,6 +133,9 @@ class Noise:
     reads = False
     """`weight` and `product` act where place k is made (False: layer k) or read (True: layer k + 1)."""
 
+    drops_input = False
+    """`drop` does on the input, too, what `factor` does there, and may take its place."""
+
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
 
@@ -188,7 +191,7 @@ class Noise:
         """Sets some of h to 0 and multiplies the rest by one constant, in place; returns that constant.
 
         The fastest hook: of a ReLU's output, what is left of h is all that the gradient needs. Where it cannot be
-        used (on the input, in a plain module) `factor` must do the same.
+        used (in a plain module; on the input, see `drops_input`) `factor` must do the same.
         """
         raise NotImplementedError
 

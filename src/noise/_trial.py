@@ -216,7 +216,11 @@ def _problem(noise: Noise, shape: tuple[int, ...], place: int) -> str | None:
         return f"{hook} treats each image in another way, and in each step alike; {OF_THE_RUN}"
     if others and _same(trial.anew(), trial.anew(others[0]), range(STEPS)):
         return f"{hook} does the same at the rates {rate:g} and {others[0]:g}"
-    return _difference(trial) if noise.has("drop") and place > 0 else _problem_of_gradient(trial)
+    return (
+        _difference(trial)
+        if noise.has("drop") and (place > 0 or noise.drops_input)
+        else _problem_of_gradient(trial)
+    )
 
 
 def _same(trial: _Trial, other: _Trial, steps: Sequence[int]) -> bool:

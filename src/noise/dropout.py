@@ -49,6 +49,8 @@ class Dropout(Noise):
     Source: Srivastava et al. 2014, JMLR 15, section 4, scaled in training as in the book.
     """
 
+    drops_input = True
+
     def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
         return site.drop_(h, rate)
 

@@ -19,6 +19,8 @@ class DropoutClone(Noise):
     how far two arms of equal worth come apart.
     """
 
+    drops_input = True
+
     def drop(self, h: Tensor, rate: Rate, site: Site) -> Rate:
         return site.apart().drop_(h, rate)
 

@@ -71,7 +71,7 @@ class Stack:
         """Forward and backward pass of one batch with the noise on.
 
         Args:
-            x: images (n, features) or (R, n, features).
+            x: images (n, features) or (R, n, features); a noise on the input may work in this memory.
             y: labels (n,) or (R, n).
             rates: rate at each place.
             draws: random numbers at each place.

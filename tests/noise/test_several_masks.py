@@ -144,7 +144,7 @@ def test_one_mask_is_dropout_to_the_byte(name: str) -> None:
         MLP([net], which, CPU) for which in (noise(name, 1), make({"name": "dropout", "input_rate": 0.0}))
     ]
     for stack in stacks:
-        stack.descend(x, y, [0.3, 0.5, 0.5], draws, 0.1)
+        stack.descend(x.clone(), y, [0.3, 0.5, 0.5], draws, 0.1)
     assert torch.equal(stacks[0].parameters, stacks[1].parameters)
 
 

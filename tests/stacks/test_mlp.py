@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from src import models
 from src.noise import Noise
 from src.noise.dropout import Dropout
+from src.noise.dropout_clone import DropoutClone
 from src.noise.none import NoNoise
 from src.stacks.mlp import MLP
 from src.streams import Draws, Rate
@@ -194,6 +195,23 @@ def test_noise_on_the_input_drops_pixels() -> None:
     loss, _ = mean_metrics(case.stack.differentiate(case.x, case.y, case.rates, case.draws), case.y)
     torch.testing.assert_close(loss.float(), case.expected(dropped, case.y)[0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(case.stack.gradients, case.expected(dropped, case.y)[2], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Dropout, DropoutClone])
+@given(rate=st.sampled_from([0.1, 0.5, 1.0]), n=st.integers(1, 12), seed=st.integers(0, 10**6))
+def test_dropping_pixels_in_place_gives_the_same_numbers(
+    kind: type[Noise], rate: float, n: int, seed: int
+) -> None:
+    def trained(noise: type[Noise]) -> list[Tensor]:
+        case = Case(noise, [0.5], n, (5, 3), seed)
+        rates, x = [rate, *case.rates[1:]], case.x.clone()
+        shown = case.stack.hidden(x, rates, case.draws)
+        assert torch.equal(x, case.x), "a probe works in other memory"
+        return [*shown, case.stack.descend(x, case.y, rates, case.draws, 0.1), case.stack.parameters]
+
+    by_factors = type(kind.__name__, (kind,), {"drops_input": False})
+    for ours, right in zip(trained(kind), trained(by_factors), strict=True):
+        assert torch.equal(ours, right)
 
 
 def test_a_rate_of_one_leaves_the_biases_to_learn() -> None:
