@@ -62,6 +62,10 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     theirs = {winner.noise for winner in raced} - {*GUARDS} - {r.contrast.a for r in ours}
     tested = _tested(folder.parent)
     of_tuned = table_of(folder, race.TUNED) if (folder / f"{race.TUNED}.csv").exists() else table[:0]
+    for row in of_tuned[(of_tuned["budget"] != TIME) & (of_tuned["epochs"] != epochs)].to_dict("records"):
+        raise InputError(
+            f"{race.TUNED}.csv: {row['arm']} epochs={row['epochs']}: {epochs} are right, as elsewhere"
+        )
     tuned = {winner.noise: winner for winner in winners(of_tuned)}
     whole = pd.concat([table, of_tuned])
     apart = [winner for winner in raced if winner.apart]
@@ -133,16 +137,19 @@ def _beside_tuned(
 ) -> dict[str, Any] | None:
     """Dropout and no noise with lr, decay, schedule and cap tuned, too, and what the noises are to that.
 
-    None where not all of them have trained on the fresh seeds, which had no part in any choice.
+    None where not all of them have trained on the fresh seeds, which had no part in any choice, and ended on two.
     """
     if REFERENCE not in tuned or any({*w.rows["budget"]} != {FRESH} for w in (reference, *tuned.values())):
         return None
     dropout = tuned[REFERENCE]
+    gain = described([_contrast(dropout, dropout.rows, reference.rows, measures.VAL_ACC)])
+    if not gain or gain[0].paired.n < 2:
+        return None
     minus = functools.partial(_contrast, other=dropout.rows, measure=measures.VAL_ACC)
     return {
         **tuned,
-        "gain": described([_contrast(dropout, dropout.rows, reference.rows, measures.VAL_ACC)]),
-        "to_none": described(minus(w, w.rows) for w in tuned.values() if w is not dropout),
+        "gain": gain,
+        "to_none": described(minus(w, w.rows) for w in tuned.values() if w.noise == "none"),
         "to_others": described(minus(w, w.rows) for w in raced if w.noise not in GUARDS),
         "elsewhere": {w.devices[0] for w in tuned.values()} != {reference.devices[0]},
     }

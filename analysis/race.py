@@ -47,7 +47,7 @@ FURTHER = 4
 FRESH_SEEDS = range(100, 108)
 """Each with a split into training and validation images of its own: none had a part in the choice of a setting."""
 
-SPLIT = "data.split"
+SPLIT, VALIDATION = "data.split", "data.validation"
 
 REFERENCE = "dropout"
 """Its time is what each noise gets."""
@@ -184,6 +184,16 @@ def check(sweep: str, trim: Sequence[str]) -> None:
     has_noises = "noise" in planned.arm_keys and all("noise" in setting for setting in planned.settings)
     if not has_noises or "noise" in map(key_of, trim):
         raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
+    if VALIDATION not in map(key_of, trim) and not all(
+        setting.get(VALIDATION) for setting in planned.settings
+    ):
+        raise InputError(
+            "NAME", sweep, f"needs {VALIDATION}, say 10000: settings race by validation accuracy"
+        )
+    for key in {key: None for arm in planned.arms for key in arm if key not in planned.arm_keys}:
+        raise InputError(
+            "NAME", sweep, f"sweeps {key} in its params, which settings of arms alone may differ in"
+        )
 
 
 def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mapping[str, float] | None) -> int:
@@ -197,9 +207,12 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         seeds = len({seed for _, seed in planned.runs})
         first = f"seed=range({seeds})"
         yield STEPS, [first]
-        finalists = json.dumps(best(table, keys, ONE_IN))
-        yield STEPS, [f"seed=range({seeds},{seeds + FURTHER})", f"hydra.sweeper.arms={finalists}"]
-        winners = best(table, keys, len(table), least=1)
+        if not (finalists := best(table, keys, ONE_IN)):
+            return
+        further = f"seed=range({seeds},{seeds + FURTHER})"
+        yield STEPS, [further, f"hydra.sweeper.arms={json.dumps(finalists)}"]
+        if not (winners := best(table, keys, len(table), least=1)):
+            return
         if SPLIT not in planned.fixed:
             fresh = f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})"
             yield FRESH, [fresh, f"{SPLIT}=${{seed}}", f"hydra.sweeper.arms={json.dumps(winners)}"]
@@ -220,6 +233,8 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         if len(ended) < len(listed):
             code = max(code, SOME_RUNS_LOST)
         table = pd.concat([table, ended], ignore_index=True)
+        if not best(table, keys, len(table), least=1):
+            print(f"{sweep}: no setting finished all its runs; its race ends here", file=sys.stderr)
         to.mkdir(parents=True, exist_ok=True)
         write_whole(to / f"{sweep}.csv", table.to_csv(index=False))
     return code
@@ -247,6 +262,8 @@ def best(table: pd.DataFrame, keys: Sequence[str], one_in: int, least: int = 2) 
     diverged. One in `one_in` of all its settings goes on, or the `least`.
     """
     chosen: list[str] = []
+    if "val_acc" not in table:  # each run has diverged
+        return chosen
     steps = table[table["budget"] == STEPS]
     steps = steps.assign(arm=arm_names(steps, keys))
     diverged = steps["arm"][steps["val_acc"].isna()]

@@ -98,6 +98,16 @@ def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> Non
     assert content(tmp_path)["tuned"] is None
     table(tmp_path, race.TUNED, {**arms[2], "budget": FRESH})
     assert content(tmp_path)["tuned"] is None
+    alone = {**arms[0], "budget": FRESH}
+    table(tmp_path, race.TUNED, {**arms[0], "budget": STEPS}, alone, seeds=range(1))
+    assert content(tmp_path)["tuned"] is None, "one seed says nothing"
+    table(
+        tmp_path, race.TUNED, arms[0], alone, {**arms[2], "noise": "gaussian"}, {**alone, "noise": "gaussian"}
+    )
+    assert content(tmp_path)["tuned"]["to_none"] == []
+    table(tmp_path, race.TUNED, {**arms[0], "epochs": 10})
+    with pytest.raises(InputError, match=r"tuned_dropout.csv: .* epochs=10: 45 are right"):
+        content(tmp_path)
     table(tmp_path, race.TUNED, {"noise": "dropout", "acc": 0.1, "train_acc": 0.1, "test_acc": 0.1})
     assert [w.noise for w in content(tmp_path)["broken"]] == ["dropout"]
 

@@ -131,7 +131,7 @@ def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
 
 def race_of(folder: Path, monkeypatch: pytest.MonkeyPatch, arms: list[str], **params: str) -> None:
     """A race's file, sweeps/mine.yaml."""
-    sweeper = {"arms": arms, "params": {"seed": "range(2)", **params}}
+    sweeper = {"arms": arms, "params": {"seed": "range(2)", "data.validation": 100, **params}}
     text = "# Which?\n#\n# Design: mine.\n#\n# python\n" + yaml.safe_dump({"hydra": {"sweeper": sweeper}})
     (folder / "mine.yaml").write_text(text)
     monkeypatch.setattr(race.design, "SWEEP_FILES", folder)
@@ -163,6 +163,46 @@ def test_each_arm_of_a_race_sets_noise(
     race_of(tmp_path, monkeypatch, arms, **params)
     assert race.main(["mine", "--output", str(trained.output), "--to", str(tmp_path)]) == 2
     assert not trained.commands
+
+
+@pytest.mark.parametrize(
+    ("params", "line"),
+    [
+        ({"data.validation": "0"}, "needs data.validation, say 10000: settings race by validation accuracy"),
+        (
+            {"optimizer.lr": "0.1,0.2"},
+            "sweeps optimizer.lr in its params, which settings of arms alone may differ in",
+        ),
+        (
+            {"data.validation": "100,200"},
+            "sweeps data.validation in its params, which settings of arms alone may ",
+        ),
+    ],
+    ids=["no validation", "lr", "validation"],
+)
+def test_what_cannot_race_is_refused(
+    params: dict[str, str],
+    line: str,
+    tmp_path: Path,
+    trained: Trained,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    race_of(tmp_path, monkeypatch, ["noise=a dropout1=0.1,0.2"], **params)
+    assert race.main(["mine", "--output", str(trained.output), "--to", str(tmp_path)]) == 2
+    assert f"error: NAME=mine: {line}" in capsys.readouterr().err and not trained.commands
+
+
+def test_a_race_in_which_all_diverge_ends(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = race.rows
+    monkeypatch.setattr(
+        race, "rows", lambda *of: rows(*of).drop(columns=["val_acc", "val_loss"]).assign(state="diverged")
+    )
+    assert race.main(arguments(trained)) == 0
+    assert "noises_basic: no setting finished all its runs; its race ends here" in capsys.readouterr().err
+    assert len(trained.commands) == 1 and (trained.output / "tables" / "noises_basic.csv").exists()
 
 
 def test_a_race_whose_seeds_have_splits_of_their_own_needs_no_fresh_ones(trained: Trained) -> None:
