@@ -90,6 +90,11 @@ class DecayFacts(Facts):
         return self.over(max)
 
     @property
+    def pair(self) -> Result | None:
+        """The pair that is best together minus dropout at its rates, in test accuracy."""
+        return pick(self.described, a="both", b="dropout", measure=measures.TEST_ACC, setting=(TOGETHER,))
+
+    @property
     def in_loss(self) -> Result:
         """The interaction in test cross-entropy, at the values best alone, described."""
         result = pick(self.described, a=OUTER, b=INNER, measure=measures.TEST_LOSS, setting=(ALONE,))
@@ -138,10 +143,12 @@ def analyse(tables: Tables) -> DecayFacts:
     for title, cells in settings.items():
         arms = Arms(tested, cells)
         for measure in JUDGED:
-            values = pd.DataFrame({cell: arms.values(cell, measure) for cell in CELLS})
-            common = values.dropna().sort_index().to_dict()  # the seeds that all four have
-            contrasts += [Contrast(a, b, (title,), measure, (common[a], common[b])) for a, b in pairs]
-            contrasts.append(arms.contrast_of(INTERACTION, measure, title))
+            values = pd.DataFrame({cell: arms.values(cell, measure) for cell in cells})
+            common = values.dropna().sort_index().to_dict()  # the seeds that all of them have
+            found = [(a, b) for a, b in pairs if a in cells and b in cells]
+            contrasts += [Contrast(a, b, (title,), measure, (common[a], common[b])) for a, b in found]
+            if title == ALONE:
+                contrasts.append(arms.contrast_of(INTERACTION, measure, title))
     named = {_name(arm): arm for cells in settings.values() for arm in cells.values()}
     facts = DecayFacts(
         primary=judged,
@@ -162,13 +169,13 @@ def is_additive(result: Result) -> bool:
 
 
 def on_few(table: Table) -> Sequence[Result]:
-    """The interaction at the first four arms of the sweep's file, the values best alone."""
-    cells = dict(zip(CELLS, promised(FEW)[0].arms, strict=False))
+    """The interaction at the arms of the sweep's file, the values best alone."""
+    cells = dict(zip(CELLS, promised(FEW)[0].arms, strict=True))
     return exercises.judged(table, cells, ALONE)[1]
 
 
 def choose(table: Table) -> list[str]:
-    """Arms of the test: the four cells at the values best alone and at the pair best together, each arm once.
+    """Arms of the test: the cells at the values best alone and at the pair best together, each arm once.
 
     Raises:
         InputError: if the sweep lacks what the choice is made from.
@@ -187,13 +194,15 @@ def choice(ranked: pd.DataFrame) -> dict[str, dict[str, Arm]]:
     """Cells at the values best alone and at the pair best together; without those that the sweep has no runs for.
 
     Best alone are the best rates above 0 without weight decay and the best weight decay above 0 without dropout;
-    the best together have both above 0.
+    the best together have both above 0, and are not compared with that weight decay alone.
     """
     best, settings = best_of(ranked), {}
     for title, (dropout, decay) in {ALONE: PARTS, TOGETHER: ("both", "both")}.items():
         if dropout in best and decay in best:
             rates = [float(best[dropout][rate]) for rate in STRENGTH]
             settings[title] = cells_of(rates, float(best[decay][DECAY]))
+    if TOGETHER in settings:
+        del settings[TOGETHER]["weight decay"]
     return settings
 
 
