@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from src import components, data, loggers, noise, provenance
+from src import components, data, loggers, provenance
 from src.checks import boolean, check_keys, checks_of, integer, key, one_of, optional, real, text, words
 from src.components import Options
 from src.errors import InputError
+from src.noise import _hooks
 from src.provenance import GROUPS, Provenance
 
 RATES = tuple(f"dropout{place}" for place in range(1, 10))
@@ -125,7 +126,7 @@ def parse(config: Mapping[str, Any]) -> Run:
         typed |= dict.fromkeys(RATES, 0.0)  # whatever they are, nothing is injected
     run = Run(**typed)
     rates = {key: rate for key, rate in run.rates.items() if key not in FURTHER or rate}
-    check_keys(rates, dict.fromkeys(rates, noise.check_of_rates(run.noise.name)))
+    check_keys(rates, dict.fromkeys(rates, _hooks.check_of_rates(run.noise.name)))
     return run
 
 

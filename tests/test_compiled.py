@@ -20,7 +20,8 @@ from src.config import parse
 from src.data import Dataset
 from src.kernels import compiled, sum_in_order, sum_lanes, sum_rows
 from src.noise import Site, make
-from src.streams import AT_ONCE, Draws
+from src.streams import Draws
+from src.streams.memory import AT_ONCE
 from src.training.images import Images
 from src.training.trainer import train
 

@@ -14,7 +14,8 @@ from scipy import stats
 
 from src import streams
 from src.kernels import gpu
-from src.streams import AT_ONCE, LEVELS, Draws, philox
+from src.streams import LEVELS, Draws, memory, philox
+from src.streams.memory import AT_ONCE
 
 CPU = torch.device("cpu")
 KEYS = st.integers(0, 2**128 - 1)
@@ -60,7 +61,7 @@ def test_philox_in_torch_is_numpys(keys: list[int], step: int, start: int, count
 
 @given(KEYS, STEPS, st.integers(0, 2**40), st.integers(1, 30))
 def test_reset_generator_is_a_new_one(key: int, step: int, start: int, blocks: int) -> None:
-    ours = streams._philox_at((key, step, start)).random_raw(4 * blocks)
+    ours = memory.philox_at((key, step, start)).random_raw(4 * blocks)
     assert np.array_equal(ours, numpys(key, step, start, 4 * blocks))
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
-from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
+from collections.abc import Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,15 +21,10 @@ from torch import Tensor
 from src.kernels import compiled, gpu
 from src.kernels.compiled import Place
 from src.streams import philox
+from src.streams.memory import MEMORY, Bits, Mask, Numbers, numbers_at
 
 LEVELS = 1 << 16
 """Random numbers are 16 bits wide: a Bernoulli mask, a uniform or a normal number needs no more of them."""
-
-AT_ONCE = 1 << 15
-"""Numbers that a CPU draws in one call: from twice as many on, malloc would map their memory anew each time."""
-
-MOST_STATES = 64
-"""Streams whose generator state a thread remembers."""
 
 FAR = 1 << 40
 """Steps away from any training's: see `Draws.apart`."""
@@ -73,94 +67,6 @@ def _scale(threshold: int | Tensor) -> Rate:
     return LEVELS / threshold if threshold else 0.0
 
 
-def _numbers(count: int, at: Place) -> np.ndarray:
-    """The next 16-bit numbers: (count,) uint16."""
-    words = 4 * -(-count // 16)
-    passes = compiled.passes()
-    raw = passes.words(words, at) if passes else _philox_at(at).random_raw(words)
-    return raw.view(np.uint16)[:count]
-
-
-def _philox_at(at: Place) -> np.random.Philox:
-    """This thread's one generator, set to a counter: ten times cheaper than making another."""
-    key, step, start = at
-    state = _MEMORY.state(key)
-    counter = state["state"]["counter"]
-    counter[0], counter[1] = start, step
-    _MEMORY.philox.state = state
-    return _MEMORY.philox
-
-
-class _Memory:
-    """Memory for a draw on a CPU, in parts that take one call each."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-
-    def parts(self, at: Place) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Each part with as many 16-bit numbers; who holds them while the next are drawn takes twice the cache."""
-        key, step, start = at
-        for first in range(0, len(self._array), AT_ONCE):
-            part = self._array[first : first + AT_ONCE]
-            yield part, _numbers(len(part), (key, step, start + first // 16))
-
-
-class _Bits:
-    """Masks as words, whose bits are different images'."""
-
-    def __init__(self, count: int) -> None:
-        self.words = torch.empty(count, dtype=torch.int32)
-
-
-class _Numbers(_Memory):
-    def __init__(self, count: int) -> None:
-        self.numbers = torch.empty(count)
-        super().__init__(self.numbers.numpy())
-
-
-class _Mask(_Memory):
-    """As bytes, and the same as numbers."""
-
-    def __init__(self, count: int) -> None:
-        kept = np.empty(count, bool)
-        super().__init__(kept)
-        # bool -> float32 is five times faster by way of uint8
-        self._kept = torch.from_numpy(kept.view(np.uint8))
-        with torch.inference_mode(False):  # it outlives the run that is first to use it
-            self._as_numbers = torch.empty(count)
-
-    def draw(self, at: Place, threshold: int, scale: float = 1.0) -> Tensor:
-        """`scale` where the next 16-bit number is below the threshold, else 0: (count,) float32."""
-        if passes := compiled.passes():
-            passes.factors(self._as_numbers, at, threshold, scale)
-            return self._as_numbers
-        kept = self._as_numbers.copy_(self.draw_bytes(at, threshold))
-        return kept if scale == 1 else kept.mul_(scale)
-
-    def draw_bytes(self, at: Place, threshold: int) -> Tensor:
-        """The same mask as uint8, 1 for what is kept."""
-        for part, numbers in self.parts(at):
-            # numpy compares 16-bit numbers six times faster than torch
-            np.less(numbers, threshold, out=part)
-        return self._kept
-
-
-M = TypeVar("M", _Numbers, _Mask, _Bits)
-
-
-class _ThreadMemory(threading.local):
-    """A thread's generator and what it uses again and again."""
-
-    def __init__(self) -> None:
-        self.philox = np.random.Philox(key=0)
-        self.state = lru_cache(MOST_STATES)(lambda key: np.random.Philox(key=key).state)
-        self.mask = cache(_Mask)
-        self.zero = torch.zeros(())
-
-
-_MEMORY = _ThreadMemory()
-
-
 @cache
 def _normal_quantiles(device: torch.device) -> Tensor:
     """Standard normal quantile of each 16-bit level, scaled to variance 1 exactly: (65536,) float32.
@@ -171,6 +77,9 @@ def _normal_quantiles(device: torch.device) -> Tensor:
 
     quantiles = ndtri((np.arange(LEVELS) + 0.5) / LEVELS)
     return torch.from_numpy((quantiles / quantiles.std()).astype(np.float32)).to(device)
+
+
+M = TypeVar("M", Numbers, Mask, Bits)
 
 
 class Draws:
@@ -217,7 +126,7 @@ class Draws:
         """Bits on any device: int32 tensor in [0, 65536)."""
         start, count = self._take(shape)
         if self._device.type == "cpu" and self._fused is None:
-            numbers = [_numbers(count, (key, self._step, start)) for key in self._keys]
+            numbers = [numbers_at(count, (key, self._step, start)) for key in self._keys]
             levels = torch.from_numpy(np.stack(numbers).astype(np.int32))
         else:
             draw = self._fused.levels if self._fused else philox.levels
@@ -254,7 +163,7 @@ class Draws:
             return kept.view(tuple(shape))
         threshold = keep_threshold(rate)
         if self._is_fast and isinstance(threshold, int):
-            mask, at = self._memory_of(_Mask, shape)
+            mask, at = self._memory_of(Mask, shape)
             return mask.draw(at, threshold).view(tuple(shape))
         return (self._levels(shape) < threshold).to(torch.float32)
 
@@ -263,7 +172,7 @@ class Draws:
         threshold = keep_threshold(rate)
         scale = _scale(threshold)
         if self._is_fast and not isinstance(scale, Tensor):
-            mask, at = self._memory_of(_Mask, shape)
+            mask, at = self._memory_of(Mask, shape)
             return mask.draw(at, int(threshold), scale).view(tuple(shape))
         return self.keep(shape, rate).mul_(scale)
 
@@ -271,7 +180,7 @@ class Draws:
         """The mask that `keep` gives; of one run on a CPU as uint8, in a quarter of the memory."""
         if self._fused or not self._is_fast or isinstance(rate, Tensor):
             return self.keep(shape, rate)
-        mask, at = self._memory_of(_Mask, shape)
+        mask, at = self._memory_of(Mask, shape)
         return mask.draw_bytes(at, int(keep_threshold(rate))).view(tuple(shape))
 
     def keep_bits(self, shape: Sequence[int], rate: Rate) -> Tensor | None:
@@ -291,7 +200,7 @@ class Draws:
         if not isinstance(threshold, int) or not threshold:
             return None
         groups = -(-images // compiled.BITS)
-        bits, at = self._memory_of(_Bits, shape, groups * count)
+        bits, at = self._memory_of(Bits, shape, groups * count)
         words = bits.words.view(groups, count)
         passes.keep_bits(words, images, at, threshold)
         return words
@@ -321,9 +230,9 @@ class Draws:
         if passes := compiled.passes():
             passes.drop_(h, at, int(threshold), scale)
             return scale
-        mask = _MEMORY.mask(count).draw(at, int(threshold))
+        mask = MEMORY.mask(count).draw(at, int(threshold))
         # both products in one pass, with the same digits as one after the other; scale · h alone could overflow
-        torch.addcmul(_MEMORY.zero, mask.view_as(h), h, value=scale, out=h)
+        torch.addcmul(MEMORY.zero, mask.view_as(h), h, value=scale, out=h)
         return scale
 
     def uniform(self, shape: Sequence[int], high: Rate = 1.0) -> Tensor:
@@ -333,7 +242,7 @@ class Draws:
         Valid until the same draw of another step, as all draws.
         """
         if self._is_fast:
-            memory, at = self._memory_of(_Numbers, shape)
+            memory, at = self._memory_of(Numbers, shape)
             for part, numbers in memory.parts(at):
                 np.copyto(part, numbers)
             levels = memory.numbers.view(tuple(shape))
@@ -345,7 +254,7 @@ class Draws:
         """N(0, 1) in float32, by 65,536 quantiles: mean 0, variance 1, at most 4.33 in size."""
         table = _normal_quantiles(self._device)
         if self._is_fast:
-            memory, at = self._memory_of(_Numbers, shape)
+            memory, at = self._memory_of(Numbers, shape)
             if passes := compiled.passes():
                 passes.look_up(memory.numbers, at, table)
             else:
