@@ -217,7 +217,8 @@ def draw_strengths(facts: NoiseFacts, measure: Measure) -> Figure:
         tried = settings(of_noise)
         for rate in sorted({rates[0] for rates in tried}):
             line = [(place, means[noise, rates]) for place, rates in enumerate(tried) if rates[0] == rate]
-            axis.plot(*zip(*line, strict=True), color=PALETTE[0], linewidth=2, label="the panel's noise")
+            look: dict[str, Any] = {"color": PALETTE[0], "linewidth": 2, "marker": "s", "markersize": 4}
+            axis.plot(*zip(*line, strict=True), label="the panel's noise", **look)
         _dots(axis, of_noise.assign(place=of_noise["rates"].map(tried.index)), (low, high), margin)
         place = tried.index(rates_of(facts.choice[noise]))
         axis.plot([place], [best[noise]], "D", color=PALETTE[3], label="chosen")
