@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 import textwrap
 from collections.abc import Callable
@@ -181,7 +182,15 @@ def test_imports_are_followed_through_files_and_circles(tree: Callable[..., dict
 def test_the_list_of_the_frameworks_own_is_right() -> None:
     for name in source.FRAMEWORK:
         path = REPOSITORY.joinpath(*name.split("."))
-        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), name
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        assert path.is_file(), name
+        package = ".".join(name.split(".")[:2])
+        for other in source.imports(ast.parse(path.read_text()), package):
+            is_inside = (
+                other.startswith(f"{package}.")
+                and REPOSITORY.joinpath(*other.split(".")).with_suffix(".py").is_file()
+            )
+            assert not is_inside or other in source.FRAMEWORK, f"{other}, which {name} imports"
     rooms = {package.replace(".", "/") for package in components.PACKAGES.values()}
     for group in components.PACKAGES:
         for name in components.names(group):

@@ -217,8 +217,10 @@ def draw_strengths(facts: NoiseFacts, measure: Measure) -> Figure:
         tried = settings(of_noise)
         for rate in sorted({rates[0] for rates in tried}):
             line = [(place, means[noise, rates]) for place, rates in enumerate(tried) if rates[0] == rate]
-            look: dict[str, Any] = {"color": PALETTE[0], "linewidth": 2, "marker": "s", "markersize": 4}
-            axis.plot(*zip(*line, strict=True), label="the panel's noise", **look)
+            places, values = zip(*line, strict=True)
+            axis.plot(
+                places, values, "s-", color=PALETTE[0], linewidth=2, markersize=4, label="the panel's noise"
+            )
         _dots(axis, of_noise.assign(place=of_noise["rates"].map(tried.index)), (low, high), margin)
         place = tried.index(rates_of(facts.choice[noise]))
         axis.plot([place], [best[noise]], "D", color=PALETTE[3], label="chosen")

@@ -89,6 +89,11 @@ class DecayFacts(Facts):
         """Both minus the better one alone."""
         return self.over(max)
 
+    def is_lowest(self, key: str) -> bool:
+        """Whether the pair that is best together has the lowest value above 0 that was tried."""
+        tried = self.ranked[key]
+        return bool(self.best["both"][key] == tried[tried > 0].min())
+
     @property
     def pair(self) -> Result | None:
         """The pair that is best together minus dropout at its rates, in test accuracy."""
@@ -145,9 +150,12 @@ def analyse(tables: Tables) -> DecayFacts:
         for measure in JUDGED:
             values = pd.DataFrame({cell: arms.values(cell, measure) for cell in cells})
             common = values.dropna().sort_index().to_dict()  # the seeds that all of them have
-            found = [(a, b) for a, b in pairs if a in cells and b in cells]
-            contrasts += [Contrast(a, b, (title,), measure, (common[a], common[b])) for a, b in found]
-            if title == ALONE:
+            contrasts += [
+                Contrast(a, b, (title,), measure, (common[a], common[b]))
+                for a, b in pairs
+                if {a, b} <= cells.keys()
+            ]
+            if cells.keys() >= {*INTERACTION}:
                 contrasts.append(arms.contrast_of(INTERACTION, measure, title))
     named = {_name(arm): arm for cells in settings.values() for arm in cells.values()}
     facts = DecayFacts(
@@ -194,15 +202,15 @@ def choice(ranked: pd.DataFrame) -> dict[str, dict[str, Arm]]:
     """Cells at the values best alone and at the pair best together; without those that the sweep has no runs for.
 
     Best alone are the best rates above 0 without weight decay and the best weight decay above 0 without dropout;
-    the best together have both above 0, and are not compared with that weight decay alone.
+    the best together have both above 0, and their weight decay alone has no arm.
     """
     best, settings = best_of(ranked), {}
     for title, (dropout, decay) in {ALONE: PARTS, TOGETHER: ("both", "both")}.items():
         if dropout in best and decay in best:
             rates = [float(best[dropout][rate]) for rate in STRENGTH]
             settings[title] = cells_of(rates, float(best[decay][DECAY]))
-    if TOGETHER in settings:
-        del settings[TOGETHER]["weight decay"]
+            if title == TOGETHER:
+                del settings[title]["weight decay"]
     return settings
 
 

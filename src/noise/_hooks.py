@@ -1,4 +1,4 @@
-"""What of a noise's file can be seen to be wrong before the noise is tried: its hooks, and its `RATE`."""
+"""Checks of a noise's file before the noise is tried: its hooks, and its `RATE`."""
 
 from __future__ import annotations
 

@@ -23,12 +23,19 @@ from src.errors import REPOSITORY
 FRAMEWORK = frozenset(
     {
         *("src", "src.checks", "src.components", "src.config"),
-        *("src.errors", "src.errors.messages", "src.errors.terminal"),
+        *("src.errors", "src.errors.events", "src.errors.messages", "src.errors.terminal"),
         *("src.kernels", "src.kernels.compiled", "src.kernels.fused", "src.kernels.gpu"),
         *("src.provenance", "src.provenance.source"),
-        *("src.streams", "src.streams.philox"),
+        *("src.streams", "src.streams.memory", "src.streams.philox"),
         *("src.data", "src.data._arrays", "src.data._split", "src.data._torchvision"),
-        *("src.models", "src.noise", "src.noise._trial", "src.optimizers", "src.schedules"),
+        *(
+            "src.models",
+            "src.noise",
+            "src.noise._hooks",
+            "src.noise._trial",
+            "src.optimizers",
+            "src.schedules",
+        ),
         *("src.stacks", "src.stacks.injector", "src.stacks.mlp", "src.stacks.modules"),
         *("src.stacks.objective", "src.stacks.trial", "src.stacks.workspace"),
         *("src.training", "src.training.average", "src.training.evaluation", "src.training.images"),

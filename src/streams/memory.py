@@ -21,7 +21,7 @@ MOST_STATES = 64
 
 
 def numbers_at(count: int, at: Place) -> np.ndarray:
-    """The next 16-bit numbers: (count,) uint16."""
+    """The 16-bit numbers from there on: (count,) uint16."""
     words = 4 * -(-count // 16)
     passes = compiled.passes()
     raw = passes.words(words, at) if passes else philox_at(at).random_raw(words)
@@ -60,13 +60,15 @@ class Bits:
 
 
 class Numbers(_Memory):
+    """Uniform or normal numbers, float32."""
+
     def __init__(self, count: int) -> None:
         self.numbers = torch.empty(count)
         super().__init__(self.numbers.numpy())
 
 
 class Mask(_Memory):
-    """As bytes, and the same as numbers."""
+    """A mask as bytes, and the same as float32."""
 
     def __init__(self, count: int) -> None:
         kept = np.empty(count, bool)

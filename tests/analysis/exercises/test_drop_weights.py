@@ -362,6 +362,8 @@ def test_a_panel_has_its_noises_own_settings() -> None:
     assert ticks == [["0\n0.02\n0.06", "0\n0.1\n0.3", "0.1\n0\n0", "0.1\n0.1\n0.3"], ["0.1\n0.1"]]
     lines = [line.get_xydata() for line in dropout.lines if line.get_label() == "the panel's noise"]
     assert np.allclose(lines, [[(0, 88), (1, 89)], [(2, 90), (3, 87)]])
+    # a line of one setting would show nothing
+    assert {line.get_marker() for line in dropout.lines if line.get_label() == "the panel's noise"} == {"s"}
     ((level, _),) = [line.get_ydata() for line in dropconnect.lines if line.get_label() == "dropout's choice"]
     assert level == pytest.approx(90)
     assert not [line for line in dropout.lines if line.get_label() == "dropout's choice"]

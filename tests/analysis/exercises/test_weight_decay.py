@@ -82,7 +82,11 @@ def grid(
 
 def measured(alone: Gains, together: tuple[float, float] = (0.4, 0.6), sd: float = 0.1) -> Table:
     """The second sweep: gains of accuracy that are exact but for the interaction's SD `sd`; of cross-entropy four
-    hundredths of it in nats, and of the gap with the noise off 3 pp less with dropout."""
+    hundredths of it in nats, and of the gap with the noise off 3 pp less with dropout.
+
+    Args:
+        together: gains of dropout and of both at the pair that is best together.
+    """
     of_alone = zip(cells_of(*ALONE).items(), (0.0, *alone), strict=True)
     gains = {tuple(arm.values()): (gain, name == "both") for (name, arm), gain in of_alone}
     gains |= {(*TOGETHER[0], 0.0): (together[0], False), (*TOGETHER[0], TOGETHER[1]): (together[1], True)}
