@@ -85,8 +85,8 @@ def _parser() -> Parser:
     text = "The folder of the runs. The default is %(default)s."
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=text)
     text = f"Where tables go. The default is {RESULTS.relative_to(REPOSITORY)}."
-    parser.add_argument("--to", type=Path, default=RESULTS, metavar="FOLDER", help=text)
-    text = "Overrides of every run, for a small version."
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help=text)
+    text = "Overrides of every run, for a small or another version, whose tables go to a --to of its own."
     parser.add_argument("--trim", nargs="*", default=[], metavar="KEY=VALUE", help=text)
     return parser
 
@@ -95,14 +95,20 @@ def _parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Race; the exit code of the worst sweep."""
     options = _parser().parse_args(arguments)
-    ratios = read_ratios(options.to / RATIOS)
+    if options.trim and not options.to:
+        right = (
+            f"must have --to FOLDER beside it; tables in {RESULTS.relative_to(REPOSITORY)} are of whole races"
+        )
+        raise InputError(f"--trim {' '.join(options.trim)}: {right}")
+    to = options.to or RESULTS
+    ratios = read_ratios(to / RATIOS)
     if ratios is None:
-        print(f"no table at equal time, as there is no {options.to / RATIOS}", file=sys.stderr)
+        print(f"no table at equal time, as there is no {to / RATIOS}", file=sys.stderr)
     code, sweeps = DONE, options.sweeps or [*parts(), TUNED]
     for sweep in sweeps:
         check(sweep, options.trim)
     for sweep in sweeps:
-        code = max(code, race(sweep, options.output, options.to, options.trim, ratios))
+        code = max(code, race(sweep, options.output, to, options.trim, ratios))
         if code > SOME_RUNS_LOST:
             break
     return code

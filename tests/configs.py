@@ -5,6 +5,7 @@ Not in `conftest.py`: of the folders' several files of that name, only one can b
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -15,6 +16,14 @@ from src.config import Run, parse
 from src.runs.job import Job
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def documented(group: str) -> set[str]:
+    """Names in a group's table of src/README.md: the project's own, beside which users may have theirs."""
+    text = (REPOSITORY / "src" / "README.md").read_text(encoding="utf-8")
+    rows = re.split(rf"(?m)^\| `{group}=` .*\n\|.*\n", text)[1].split("\n\n")[0]
+    return set(re.findall(r"(?m)^\| `(\w+)`", rows))
+
 
 BOOK: dict[str, Any] = {
     "seed": 0,

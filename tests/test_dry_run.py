@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from configs import DIGITS, make_job
+from configs import DIGITS, REPOSITORY, make_job
 from test_campaign import written
 from test_train import SMALL, Train, files_in, train_here
 
+from analysis import race
 from src.engines.settings import Settings
 from src.runs import store
 from src.runs.job import Job
@@ -145,3 +146,11 @@ def test_durations(seconds: float, said: str) -> None:
 )
 def test_sizes(count: float, said: str) -> None:
     assert store.size_text(count) == said
+
+
+@pytest.mark.parametrize("sweep", [*race.parts(), race.TUNED])
+def test_the_small_version_of_the_readme_can_be_trained(sweep: str, train_here: Train) -> None:
+    page = (REPOSITORY / "sweeps" / "README.md").read_text()
+    (trim,) = re.findall(r"`--trim ([^`]*data=digits[^`]*) --to FOLDER`", page)
+    code, out, err = train_here(f"sweep={sweep}", *trim.split(), "seed=0", "hydra.sweeper.plan=true")
+    assert (code, err) == (0, "") and "runs" in out

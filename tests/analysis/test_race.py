@@ -283,6 +283,14 @@ def test_a_race_of_no_named_sweep_is_refused_before_any_trains(
     assert capsys.readouterr().err.splitlines()[1].startswith(said) and not trained.commands
 
 
+def test_a_trimmed_race_must_not_take_the_place_of_the_tables_that_are_there(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert race.main(["noises_basic", "--output", str(trained.output), "--trim", "epochs=1"]) == 2
+    assert capsys.readouterr().err.startswith("error: --trim epochs=1: must have --to FOLDER beside it")
+    assert not trained.commands
+
+
 def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
     (tmp_path / race.RATIOS).write_text("noise,ratio\ngaussian,1.2\n")
     with pytest.raises(InputError, match="dropout is not there"):
