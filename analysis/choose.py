@@ -1,8 +1,8 @@
 """The command `python -m analysis.choose`: the second stage of a sweep or search, which retrains what it chose.
 
 Of any sweep or search with a validation split, by its folder: it writes the file of a second sweep into sweeps/, in
-which the best setting and the runner-up are judged against a reference by the test set, on fresh seeds and all
-images, until that is decided; one command, which is printed, runs it.
+which the best setting and the runner-up are judged against a reference by the test set, on fresh seeds, with no
+image held out, until that is decided; one command, which is printed, runs it.
 
 Of an exercise, by its name, it prints the arms that the first sweep chooses for the second one, as one line that is
 the value of hydra.sweeper.arms: python -m src.train sweep=weight_decay_test

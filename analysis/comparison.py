@@ -61,6 +61,8 @@ class Compared:
     """Where Optuna proposed the runs: what there is to say of that."""
     conditions: tuple[str, ...] = ()
     """By which its runs were chosen from those of the sweep."""
+    options: tuple[str, ...] = ()
+    """Of the command: the metric and the baseline, where one asked for them."""
     without: tuple[str, ...] = ()
     """Arms that are not compared, as no run of theirs logs `measure`: another noise's own number, say."""
 
@@ -92,9 +94,14 @@ class Compared:
     def images(self) -> int:
         """Images that `measure` is of; 0 where they are not known."""
         if self.measure.column.startswith("val_"):
-            return int(self.sweep.runs["validation"].min())
+            return self.validation_images
         names = self.sweep.runs["data"].unique()
         return measures.IMAGES.get(str(names[0]), 0) if len(names) == 1 else 0
+
+    @property
+    def validation_images(self) -> int:
+        """By which a search's trials were told apart."""
+        return int(self.sweep.runs["validation"].min())
 
     @property
     def noise_floor(self) -> float | None:
@@ -172,6 +179,7 @@ def compare(
         declared=bool(declared),
         search=None if conditions else search.read(sweep.folder),
         conditions=tuple(conditions),
+        options=(*(("--metric", metric) if metric else ()), *(("--baseline", baseline) if baseline else ())),
         without=without,
     )
 
@@ -287,10 +295,11 @@ def draw(compared: Compared, folder: Path) -> list[str]:
     return list(drawn)
 
 
-def content(compared: Compared, drawn: Sequence[str] = ()) -> dict[str, Any]:
+def content(compared: Compared, drawn: Sequence[str] = (), to: Path | None = None) -> dict[str, Any]:
     """What the template is given: numbers and names."""
     names = [str(folder) for folder in compared.folders]
     chosen = [word for condition in compared.conditions for word in ("--where", condition)]
+    chosen += [*compared.options, *(["--to", str(to)] if to else [])]
     return {
         "c": compared,
         "title": compared.sweep.name,
@@ -321,4 +330,4 @@ def write(compared: Compared, to: Path | None = None) -> Path:
     folder = to or where.folder(compared.sweep.folder, compared.conditions)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = draw(compared, folder / "figures")
-    return page.write("comparison.md", content(compared, drawn), folder, title=compared.sweep.name)
+    return page.write("comparison.md", content(compared, drawn, to), folder, title=compared.sweep.name)

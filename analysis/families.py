@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
-from src.errors import REPOSITORY
+from src.components import find, find_class
+from src.noise import Noise
 
 DROPOUT, CLONE = "dropout", "dropout_clone"
 GUARDS = ("none", DROPOUT, CLONE)
@@ -26,10 +26,8 @@ PIXEL_RATES = {"neighbours": "noise.pixel_rate"}
 
 def description(noise: str) -> dict[str, str]:
     """What the noise's file says of it: in words, and its source."""
-    module = ast.parse((REPOSITORY / "src" / "noise" / f"{noise}.py").read_text(encoding="utf-8"))
-    classes = (node for node in module.body if isinstance(node, ast.ClassDef))
-    (of,) = [node for node in classes if not node.name.startswith("_")]
-    head, text = (" ".join((ast.get_docstring(node) or "").split()) for node in (module, of))
+    of = find_class("noise", noise, Noise)
+    head, text = (" ".join((node.__doc__ or "").split()) for node in (find("noise", noise), of))
     source = re.search(r"Source: (ours|.*?\d{4})", text)
     return {
         "words": (head.partition(": ")[2] or head).removesuffix("."),

@@ -28,14 +28,20 @@ def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Table
     """The folders' runs as one sweep, whose folder is `target`; a run that several have counts once.
 
     Args:
-        conditions: as `where.select`; of several folders, one whose runs do not meet them is left out.
+        conditions: as `where.select`; of several folders, one without a finished run that meets them is left out.
 
     Raises:
         InputError: as `runs.read` and `where.select`, or if an arm and seed has two runs.
     """
     sweeps, refused = list[Table](), list[InputError]()
     for folder in dict.fromkeys(map(Path, folders)):
-        whole = runs.read(folder)
+        try:
+            whole = runs.read(folder)
+        except InputError as error:
+            if not conditions or not (folder / "multirun.yaml").exists():
+                raise
+            refused.append(error)
+            continue
         try:
             sweeps.append(where.select(whole, conditions))
         except InputError as error:

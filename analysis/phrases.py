@@ -123,7 +123,8 @@ class Phrases:
         if said != line or not self._words:
             return said if said != line else text
         if unit := UNIT.fullmatch(line):
-            return f"{self.label(unit[1])}{self._words['(']}{self.say(unit[2])}{self._words[')']}"
+            said = self.say(unit[2]).removeprefix("个")  # no measure word without a number
+            return f"{self.label(unit[1])}{self._words['(']}{said}{self._words[')']}"
         for mark in (": ", ", ", " − "):
             parts = re.split(rf"{mark}(?![^(]*\))", line)
             if len(parts) > 1:

@@ -1,4 +1,4 @@
-"""The second stage of any sweep or search: what its validation images chose, on fresh seeds and all images.
+"""The second stage of any sweep or search: what its validation images chose, on fresh seeds and with none held out.
 
 The best setting and the runner-up, by the mean over the seeds, are judged against a reference by the test set,
 which had no part in the choice, with as many seeds as a verdict takes (`hydra.sweeper.until`).
@@ -57,6 +57,11 @@ class SecondStage:
     """Runs of the first sweep without a result."""
 
     @property
+    def images(self) -> str:
+        train = self.params.get("data.train", "null")
+        return "all" if train == "null" else train
+
+    @property
     def command(self) -> str:
         return " ".join([f"python -m src.train sweep={self.name}", *self.elsewhere])
 
@@ -68,7 +73,7 @@ class SecondStage:
         return (
             f"# Is what {self.first} chose better than the reference?\n#\n"
             f"# Design: the reference, the best setting and the runner-up by {self.choice}; on fresh\n"
-            "# seeds, as many as a verdict takes, and all training images.\n#\n"
+            f"# seeds, as many as a verdict takes, and {self.images} training images.\n#\n"
             f"# {self.command}\n"
             "hydra:\n  mode: MULTIRUN\n  sweeper:\n    arms:\n"
             f"{arms}    params:\n{params}"
@@ -96,6 +101,8 @@ def of(folder: Path, name: str | None = None, reference: str | None = None) -> S
     arms = [("the best setting", ranked[0]), ("the runner-up", ranked[1])]
     fixed = {key: value for key, value in given.fixed.items() if key not in table.keys}
     params = fixed | {"data.validation": "0", "seed": _fresh(table)}
+    if params.get("data.train", "null") == "null":
+        params.pop("data.split", None)  # nothing is left to be split
     against = _reference(folder, table, given, fixed) if reference is None else _checked(reference)
     metric, margin = JUDGED[column]
     if given.primary and given.primary.measure in (measure, metric):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import runs
+from analysis import parsing, runs
 from analysis.runs import InputError, Table
 from src.runs import store, sweep_folder, tags
 
@@ -32,7 +32,7 @@ def select(sweep: Table, conditions: Sequence[str]) -> Table:
         word, has, tag, key, sign, value = match.groups()
         by_run = _tags(sweep) if word else _values(sweep, key)
         wanted, is_wanted = (tag, has == "has") if word else (value, sign == "=")
-        ids = {run for run, values in by_run.items() if (wanted in values) == is_wanted}
+        ids = {run for run, values in by_run.items() if _is_among(wanted, values) == is_wanted}
         if not ids & set(sweep.epochs["id"]):
             known = sorted({shown for values in by_run.values() for shown in values})
             which = f"{'its tags' if word else f'values of {key}'} are {', '.join(known[:20]) or 'none'}"
@@ -45,6 +45,17 @@ def folder(sweep_of: Path, conditions: Sequence[str]) -> Path:
     """Where the report of a part goes: below the sweep's own, which it leaves as it is."""
     name = re.sub(r"[^\w=.!+-]+", "-", "+".join(condition.strip() for condition in conditions)).strip("-.")
     return sweep_of / "where" / name[:100] if conditions else sweep_of
+
+
+def _is_among(wanted: str, values: Sequence[str]) -> bool:
+    """A number is the same however it is spelled: 1e-4 is 0.0001."""
+    if wanted in values:
+        return True
+    try:
+        number = float(wanted)
+    except ValueError:
+        return False
+    return any(number == parsing.value(value) for value in values)
 
 
 def _ids(sweep: Table) -> list[str]:

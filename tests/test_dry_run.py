@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from configs import DIGITS, REPOSITORY, make_job
 from test_campaign import written
 from test_train import SMALL, Train, files_in, train_here
 
 from analysis import race
+from src.engines.queue import cores
 from src.engines.settings import Settings
 from src.runs import store
 from src.runs.job import Job
@@ -50,6 +52,34 @@ def test_a_search_has_a_plan_too(train_here: Train, tmp_path: Path) -> None:
     code, out, _ = train_here("-m", *SMALL, *search, "hydra.sweeper.n_trials=30", "hydra.sweeper.plan=true")
     assert code == 0 and "runs: 30, 0 of them done before, 30 to be trained" in out
     assert files_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "workers"),
+    [
+        (None, "cpu", 1),
+        (Settings(n_jobs=3), "cpu", 3),
+        (Settings(n_jobs=3), "cuda", 1),
+        (Settings(backend="slurm"), "cuda", 16),
+        (Settings(backend="slurm", n_jobs=5), "cuda", 5),
+        (Settings(backend="dask"), "cpu", cores()),
+        (Settings(backend="ray", address="auto"), "cpu", 1),
+    ],
+)
+def test_as_many_workers_are_reckoned_with_as_train(
+    settings: Settings | None, device: str, workers: int
+) -> None:
+    assert dry_run._workers(settings, [make_job(device=device).run]) == workers
+
+
+def test_a_device_that_only_a_cluster_has_is_planned_with(train_here: Train) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has the device")
+    pytest.importorskip("submitit")
+    code, out, err = train_here(
+        *SWEEP, "device=cuda", "hydra.launcher.backend=slurm", "hydra.sweeper.plan=true"
+    )
+    assert (code, err) == (0, "") and "with 2 workers" in out
 
 
 @pytest.mark.parametrize(

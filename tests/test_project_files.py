@@ -8,7 +8,7 @@ import re
 
 import pytest
 import yaml
-from configs import REPOSITORY
+from configs import REPOSITORY, documented
 
 from analysis.exercises import BOOK
 
@@ -60,6 +60,16 @@ def test_the_readme_counts_the_runs_behind_its_answers() -> None:
                 trainings |= {(row["id"], row["seconds"]) for row in csv.DictReader(file)}
     for name, text in (("README.md", "from {} runs"), ("README.zh.md", "来自 {} 次运行")):
         assert text.format(f"{len(trainings):,}") in (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+def test_the_readme_counts_what_can_be_injected() -> None:
+    noises, *others = (documented(group) for group in ("noise", "schedule", "optimizer"))
+    counts = [len(names) for names in (noises - {"none"}, *others)]
+    for name, text in (
+        ("README.md", "{} noises, {} schedules, {} optimizers"),
+        ("README.zh.md", "{} 种噪声、{} 种调度、{} 种优化器"),
+    ):
+        assert text.format(*counts) in (REPOSITORY / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("readme", "report"), [("README.md", "report.md"), ("README.zh.md", "report.zh.md")])

@@ -240,6 +240,16 @@ def test_a_folder_of_any_name_is_the_one_that_is_meant(output: str) -> None:
     assert override.value() == output
 
 
+def test_an_output_below_ones_home_is_found_there_and_two_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert _calls._checked((), "~/results") == ['output="/somewhere/results"']
+    assert _calls._checked(("output=a",), "outputs") == ["output=a"]
+    with pytest.raises(InputError, match="output=b: is given as an override, too"):
+        _calls._checked(("output=a",), "b")
+
+
 def test_the_bar_in_a_notebook_says_how_far_it_is() -> None:
     event = {"event": "progress", "runs": 8, "finished": 3, "failed": 1, "skipped": 2, "seconds_left": 61.2}
     said = _progress._counts(event)

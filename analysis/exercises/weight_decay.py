@@ -53,7 +53,7 @@ RULES = (
     Rule("less than the sum", "… and both minus the better one holds 0", lambda e: e.over_better.gain == 0),
     Rule(
         "cancelling",
-        "… and both are below the worse one, or below neither, or within ±margin of neither",
+        "… and both are below the worse one, or below the net with neither, or within ±margin of it",
         lambda e: e.over(min).gain < 0 or e.gain("both").gain < 0 or e.inside(e.gain("both")),
     ),
     Rule("cancelling in part", "otherwise", lambda e: True),

@@ -11,6 +11,8 @@ from src.checks import Check, boolean, check_keys, checks_of, integer, key, one_
 from src.errors import InputError
 
 PREFIX = "hydra.launcher."
+SLURM_JOBS = 16
+"""Slurm jobs queued or running at a time, unless `n_jobs` says otherwise."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """Environment of a worker process: a process a core is faster than threads."""
 

@@ -25,15 +25,13 @@ from submitit.core.job_environment import JobEnvironment
 
 from src.engines import Death, Engine, EngineError, Outcome, Slot, nodes, parcels
 from src.engines.queue import GPU_MEMORY, GPU_MEMORY_PER_RUN
-from src.engines.settings import ONE_THREAD, PREFIX, Settings
+from src.engines.settings import ONE_THREAD, PREFIX, SLURM_JOBS, Settings
 from src.errors import InputError
 from src.runs.job import Job, Record, final_record
 
 NAME = "dropout-sweeps"
 """Of every job, for squeue."""
 
-JOBS = 16
-"""Slurm jobs queued or running at a time, unless `hydra.launcher.n_jobs` says otherwise."""
 
 LOOK_SECONDS = 2.0
 """Seconds between two calls of squeue: the controller has others to serve."""
@@ -52,7 +50,7 @@ class Backend(Engine):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = replace(settings, shared=True)
-        self._most = settings.n_jobs or JOBS
+        self._most = settings.n_jobs or SLURM_JOBS
         self._slot = Slot()
         self._folder: Path | None = None
         # by Slurm's number a job's runs that have not ended, and where submitit puts its result

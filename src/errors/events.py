@@ -1,6 +1,7 @@
 """What a command tells programs: with `--json` one JSON object a line on standard output, and all else on stderr.
 
-Each object has its `event`; src/runs/README.md lists them. The last one is `end`, or `error` with the exit code.
+Each object has its `event`; src/runs/README.md lists them. The last one is `end`, of a plan `plan`, or `error` with
+the exit code.
 """
 
 from __future__ import annotations

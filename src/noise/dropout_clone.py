@@ -1,4 +1,4 @@
-"""Dropout by another noise stream: what a comparison calls better than dropout must be better than this, too."""
+"""Dropout by another noise stream: dropout under other masks; what is called better must beat this, too."""
 
 from __future__ import annotations
 

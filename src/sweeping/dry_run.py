@@ -13,7 +13,7 @@ from pathlib import Path
 from src import config
 from src.config import Run
 from src.engines.queue import cores
-from src.engines.settings import Settings
+from src.engines.settings import SLURM_JOBS, Settings
 from src.errors import InputError, events
 from src.runs import store
 from src.runs.job import Job, final_record, ready
@@ -58,11 +58,10 @@ def show(
         waiting = list(itertools.islice(itertools.cycle(different), max(0, total - done)))
     print("plan: nothing is trained")
     print(f"runs: {total}, {done} of them done before, {len(waiting)} to be trained")
-    estimate: dict[str, float] = {}
+    estimate: dict[str, float] = {"seconds": 0.0, "workers": 0}
     if waiting:
         work, source = _seconds(waiting)
-        most = (settings.n_jobs or (cores() if settings.here else 1)) if settings else 1
-        workers = min(len(waiting), most)
+        workers = min(len(waiting), _workers(settings, [job.run for job in waiting]))
         estimate = {"seconds": work / workers, "workers": workers}
         print(f"time: about {_duration(work / workers)} with {_counted(workers, 'worker')}, {source}")
         output = waiting[0].run.output
@@ -70,6 +69,23 @@ def show(
         print(f"disk: about {needed} in {output}; {free} are free")
     print(f"folder: {folder}")
     events.tell("plan", folder=folder, runs=total, done=done, to_train=len(waiting), **estimate)
+
+
+def _workers(settings: Settings | None, runs: Sequence[Run]) -> int:
+    """How many train at a time; 1 of a cluster whose size is not known here."""
+    if settings is None or settings.address:
+        return (settings.n_jobs if settings else None) or 1
+    if settings.here and any(_device(run) != "cpu" for run in runs):
+        return 1  # a GPU trains one stack at a time
+    return settings.n_jobs or (SLURM_JOBS if settings.backend == "slurm" else cores())
+
+
+def _device(run: Run) -> str:
+    """The device that a run takes here; as it is written where that is for another machine to say."""
+    try:
+        return config.resolve_device(run.device)
+    except InputError:
+        return run.device
 
 
 def _seconds(waiting: Sequence[Job]) -> tuple[float, str]:
@@ -92,7 +108,7 @@ def _seconds(waiting: Sequence[Job]) -> tuple[float, str]:
 def _kind(run: Run) -> Hashable:
     """What decides how long an epoch takes."""
     parts = (run.data.name, run.model, run.noise.name, run.optimizer.name, run.probe)
-    return (repr(parts), run.batch_size, config.resolve_device(run.device))
+    return (repr(parts), run.batch_size, _device(run))
 
 
 def _on_disk(outputs: Iterable[str]) -> Iterator[tuple[Hashable, float]]:

@@ -201,6 +201,19 @@ def test_a_second_stage_is_a_sweep_that_ends_once_it_is_decided(
     )
 
 
+@pytest.mark.parametrize(
+    ("train", "split", "said"), [("", None, "all"), (", data.train=500", "$\\{seed\\}", "500")]
+)
+def test_a_split_a_seed_goes_where_nothing_is_left_to_be_split(
+    stage: Any, train: str, split: str | None, said: str
+) -> None:
+    folder = stage()
+    given = folder / "multirun.yaml"
+    given.write_text(given.read_text().replace("device=cpu", f'device=cpu, "data.split=${{seed}}"{train}'))
+    of = second_stage.of(folder)
+    assert of.params.get("data.split") == split and f"and {said} training images." in of.text
+
+
 def arms_of(folder: Path, **options: Any) -> list[str]:
     return [arm for _, arm in second_stage.of(folder, **options).arms]
 

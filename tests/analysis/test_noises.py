@@ -155,8 +155,8 @@ def test_augmentation_stands_behind_all_that_are_ranked(tmp_path: Path) -> None:
     ]
     noises.write(tmp_path, tmp_path)
     for language, words in (
-        ("en", "1 of the 1 that know nothing of the image"),
-        ("zh", "不认得图像的 1 种之中"),
+        ("en", "1 of the 1 that use no knowledge of images"),
+        ("zh", "不利用图像知识的 1 种之中"),
     ):
         text = (tmp_path / page.name(page.TEXT, language)).read_text()
         ranking, apart = text.split('<a id="apart"></a>')
@@ -489,6 +489,13 @@ def test_every_noise_says_what_it_does_in_both_languages() -> None:
         "source": "Bouthillier et al. 2015",
     }
     assert all(say(family) != family for family in families.FAMILIES)
+
+
+def test_a_noise_with_a_class_beside_it_is_described(component: Callable[[str, str, str], None]) -> None:
+    helper = "class Helper:\n    pass\n\n\n"
+    noise = 'class _Mine(Noise):\n    """Source: Me 2026."""\n    def factor(self, h, rate, site): pass\n'
+    component("noise", "mine", f'"""Mine: what it does."""\nfrom src.noise import Noise\n\n\n{helper}{noise}')
+    assert families.description("mine") == {"words": "what it does", "source": "Me 2026"}
 
 
 @pytest.mark.slow

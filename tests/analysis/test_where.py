@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
             ["data=fashion_mnist", "seed!=0", "noise=gaussian", "dropout1=0.2"],
             ["noise=gaussian dropout1=0.2"],
         ),
+        (["dropout1!=0.50", "noise=dropout"], ["noise=dropout dropout1=0.2"]),
+        (["dropout1=2e-1", "epochs=4.0", "seed!=7", "noise=dropout"], ["noise=dropout dropout1=0.2"]),
         (["tags has pilot", "noise=dropout", "dropout1=0.2"], ["noise=dropout dropout1=0.2"]),
         (["tags lacks final", "noise=dropout", "dropout1=0.2"], ["noise=dropout dropout1=0.2"]),
     ],
@@ -62,8 +65,23 @@ def test_of_several_sweeps_those_that_fit(sweep: Make) -> None:
     pilot = sweep({"dropout1": [0.2, 0.5]}, lambda arm: 0.8, name="pilot", epochs=2)
     other = sweep({"dropout1": [0.2, 0.5]}, lambda arm: 0.9, name="other")
     tags.add(pilot, ["pilot"], None)
-    compared = comparison.compare([pilot, other], conditions=["tags has pilot"])
+    begun = sweep(
+        {"dropout1": [0.2]}, lambda arm: 0.9, name="begun", states={(0, s): store.FAILED for s in range(5)}
+    )
+    (begun / "multirun.yaml").write_text("")
+    compared = comparison.compare([begun, pilot, other], conditions=["tags has pilot"])
     assert compared.sweep.folder == pilot and len(compared.sweep.final) == 10
+    for folders, conditions in (([begun, pilot], []), ([pilot / "nowhere", pilot], ["tags has pilot"])):
+        with pytest.raises(InputError):
+            comparison.compare(folders, conditions=conditions)
+
+
+def test_the_pages_command_has_the_options_that_it_was_made_with(sweep: Make, tmp_path: Path) -> None:
+    folder = sweep(SWEPT, truth, seeds=range(2))
+    asked = ("--where", "noise=dropout", "--metric", "test_loss", "--baseline", "dropout1=0.2", "--to", "a b")
+    compared = comparison.compare(folder, "test_loss", "dropout1=0.2", ["noise=dropout"])
+    command = comparison.content(compared, to=Path("a b"))["compare_command"]
+    assert shlex.split(command) == ["python", "-m", "analysis.compare", str(folder), *asked]
 
 
 @pytest.mark.parametrize(

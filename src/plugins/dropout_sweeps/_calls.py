@@ -69,10 +69,14 @@ def _checked(overrides: tuple[str, ...], output: str | Path) -> list[str]:
     for override in overrides:
         if not isinstance(override, str) or override.startswith("-"):
             raise InputError(f"{override!r} is no override; texts such as 'dropout1=0.2,0.5' are right")
-    if str(output) == "outputs" or any(override.startswith("output=") for override in overrides):
+    if str(output) == "outputs":
         return list(overrides)
+    if any(override.startswith("output=") for override in overrides):
+        raise InputError("output", output, "is given as an override, too; one of the two is right")
     # in Hydra's quotes a backslash has a meaning in front of a quote alone
-    text = re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + end[2].replace('"', '\\"'), str(output))
+    text = re.sub(
+        r'(\\*)("|$)', lambda end: 2 * end[1] + end[2].replace('"', '\\"'), str(Path(output).expanduser())
+    )
     return [*overrides, f'output="{text}"']
 
 
