@@ -95,9 +95,9 @@ class DecayFacts(Facts):
         return bool(self.best["both"][key] == tried[tried > 0].min())
 
     @property
-    def pair(self) -> Result | None:
-        """The pair that is best together minus dropout at its rates, in test accuracy."""
-        return pick(self.described, a="both", b="dropout", measure=measures.TEST_ACC, setting=(TOGETHER,))
+    def at_pair(self) -> Result | None:
+        """The interaction in test accuracy at the pair that is best together, described."""
+        return pick(self.described, a=OUTER, b=INNER, measure=measures.TEST_ACC, setting=(TOGETHER,))
 
     @property
     def in_loss(self) -> Result:
@@ -148,15 +148,10 @@ def analyse(tables: Tables) -> DecayFacts:
     for title, cells in settings.items():
         arms = Arms(tested, cells)
         for measure in JUDGED:
-            values = pd.DataFrame({cell: arms.values(cell, measure) for cell in cells})
-            common = values.dropna().sort_index().to_dict()  # the seeds that all of them have
-            contrasts += [
-                Contrast(a, b, (title,), measure, (common[a], common[b]))
-                for a, b in pairs
-                if {a, b} <= cells.keys()
-            ]
-            if cells.keys() >= {*INTERACTION}:
-                contrasts.append(arms.contrast_of(INTERACTION, measure, title))
+            values = pd.DataFrame({cell: arms.values(cell, measure) for cell in CELLS})
+            common = values.dropna().sort_index().to_dict()  # the seeds that all four have
+            contrasts += [Contrast(a, b, (title,), measure, (common[a], common[b])) for a, b in pairs]
+            contrasts.append(arms.contrast_of(INTERACTION, measure, title))
     named = {_name(arm): arm for cells in settings.values() for arm in cells.values()}
     facts = DecayFacts(
         primary=judged,
@@ -183,7 +178,7 @@ def on_few(table: Table) -> Sequence[Result]:
 
 
 def choose(table: Table) -> list[str]:
-    """Arms of the test: the cells at the values best alone and at the pair best together, each arm once.
+    """Arms of the test: the four cells at the values best alone and at the pair best together, each arm once.
 
     Raises:
         InputError: if the sweep lacks what the choice is made from.
@@ -202,15 +197,13 @@ def choice(ranked: pd.DataFrame) -> dict[str, dict[str, Arm]]:
     """Cells at the values best alone and at the pair best together; without those that the sweep has no runs for.
 
     Best alone are the best rates above 0 without weight decay and the best weight decay above 0 without dropout;
-    the best together have both above 0, and their weight decay alone has no arm.
+    the best together have both above 0.
     """
     best, settings = best_of(ranked), {}
     for title, (dropout, decay) in {ALONE: PARTS, TOGETHER: ("both", "both")}.items():
         if dropout in best and decay in best:
             rates = [float(best[dropout][rate]) for rate in STRENGTH]
             settings[title] = cells_of(rates, float(best[decay][DECAY]))
-            if title == TOGETHER:
-                del settings[title]["weight decay"]
     return settings
 
 

@@ -28,6 +28,7 @@ ARMS = [
     "noise.input_rate=0 dropout1=0.2 dropout2=0 optimizer.weight_decay=0",
     "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=1e-05",
     "noise.input_rate=0 dropout1=0.2 dropout2=0 optimizer.weight_decay=1e-05",
+    "noise.input_rate=0 dropout1=0 dropout2=0 optimizer.weight_decay=0.0002",
     "noise.input_rate=0 dropout1=0.2 dropout2=0 optimizer.weight_decay=0.0002",
 ]
 """Alone 1e-05 is best, with dropout 0.0002."""
@@ -76,7 +77,7 @@ def test_hydra_reads_the_line_as_the_arms(made: Make, printed: Any) -> None:
     assert read == ARMS
     values = [[override.value() for override in parser.parse_overrides(arm.split())] for arm in read]
     assert values[2] == [0, 0, 0, 1e-05]
-    assert values[4] == [0, 0.2, 0, 0.0002]
+    assert values[5] == [0, 0.2, 0, 0.0002]
 
 
 def test_json_says_the_same(made: Make, printed: Any) -> None:
