@@ -1,8 +1,8 @@
 """Exercise 6: weights dropped instead of activations, by DropConnect and its Gaussian form.
 
 Each noise is tried at several settings, rates of the two hidden layers and, with dropout, of the input; a second
-sweep trains those with the highest mean validation accuracy anew with fresh seeds. A third one, on few images, has
-DropConnect with a mask for each example, too.
+sweep trains those with the highest mean validation accuracy anew with fresh seeds, and the Gaussian form at
+DropConnect's rates. A third one, on few images, has DropConnect with a mask for each example, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ NUMBER = 6
 SWEEPS = FIRST, SECOND, FEW = ("drop_weights", "drop_weights_test", "drop_weights_5000")
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 NONE, DROPOUT = "none", "dropout"
-COUNTED = (NONE, DROPOUT, "dropconnect")
+DROPCONNECT, GAUSSIAN = "dropconnect", "dropconnect_gaussian"
+COUNTED = (NONE, DROPOUT, DROPCONNECT)
 """The noises whose places among the arms the second sweep's primary contrast counts."""
 SETTING = (INPUT, *RATES)
 KEYS = ("noise", *SETTING)
@@ -71,6 +72,12 @@ class NoiseFacts(Facts):
             for noise, of in self.tried.groupby("noise", sort=False)
             if any(map(_is_end, rates_of(self.choice[str(noise)]), zip(*settings(of), strict=True)))
         ]
+
+    @property
+    def shown(self) -> dict[str, Arm]:
+        """The choice of each noise that was tried."""
+        tried = {*self.tried["noise"]}
+        return {noise: arm for noise, arm in self.choice.items() if noise in tried}
 
     @property
     def drops_pixels(self) -> bool:
@@ -147,7 +154,7 @@ def choose(table: Table) -> list[str]:
 
 
 def chosen(tried: pd.DataFrame) -> dict[str, Arm]:
-    """Each noise's best arm, see `exercises.ranked`, by its name.
+    """Each noise's best arm, see `exercises.ranked`, by its name; of the Gaussian form, if not tried, DropConnect's.
 
     A setting that lacks a seed which another one of the same noise has is not chosen: means over different seeds
     are not compared.
@@ -155,7 +162,12 @@ def chosen(tried: pd.DataFrame) -> dict[str, Arm]:
     order = exercises.ranked(tried, KEYS)
     full = order[order["seeds"] == order.groupby("noise")["seeds"].transform("max")]
     best = full.drop_duplicates("noise").set_index("noise")
-    return {noise: {"noise": noise, **best.loc[noise, list(SETTING)]} for noise in tried["noise"].unique()}
+    arms: dict[str, Arm] = {
+        noise: {"noise": noise, **best.loc[noise, list(SETTING)]} for noise in tried["noise"].unique()
+    }
+    if DROPCONNECT in arms:
+        arms.setdefault(GAUSSIAN, {**arms[DROPCONNECT], "noise": GAUSSIAN})
+    return arms
 
 
 def rates_of(arm: Arm) -> tuple[float, ...]:
@@ -189,7 +201,7 @@ def window(facts: NoiseFacts, measure: Measure) -> tuple[float, float]:
     low, high = values.quantile([0.25, 0.75])
     inside = values[values.between(low - 3 * (high - low), high + 3 * (high - low))]
     means = facts.tried.groupby(list(KEYS))[measure.column].mean()
-    shown = [*inside, *(means[tuple(arm.values())] for arm in facts.choice.values())]
+    shown = [*inside, *(means[tuple(arm.values())] for arm in facts.shown.values())]
     return min(shown), max(shown)
 
 
@@ -202,7 +214,7 @@ def draw_strengths(facts: NoiseFacts, measure: Measure) -> Figure:
         value=facts.tried[measure.column] * measure.scale,
     )
     means = runs.groupby(["noise", "rates"])["value"].mean()
-    best = {noise: means[noise, rates_of(arm)] for noise, arm in facts.choice.items()}
+    best = {noise: means[noise, rates_of(arm)] for noise, arm in facts.shown.items()}
     shown = [noise for noise in best if noise != NONE]
     low, high = (end * measure.scale for end in window(facts, measure))
     margin = 0.1 * ((high - low) or 1.0)

@@ -165,6 +165,7 @@ def test_a_choice_with_and_without_a_rate_of_the_input(
         "noise=none dropout1=0 dropout2=0",
         "noise=dropconnect dropout1=0.1 dropout2=0.1",
         f"noise=dropout {overrides}",
+        "noise=dropconnect_gaussian dropout1=0.1 dropout2=0.1",  # not tried: at DropConnect's rates
     ]
     assert facts(table).edges == ["dropout"] * at_end
     assert facts(table).drops_pixels == drops_pixels
