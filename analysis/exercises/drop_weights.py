@@ -154,7 +154,7 @@ def choose(table: Table) -> list[str]:
 
 
 def chosen(tried: pd.DataFrame) -> dict[str, Arm]:
-    """Each noise's best arm, see `exercises.ranked`, by its name; of the Gaussian form, if not tried, DropConnect's.
+    """Each noise's best arm, see `exercises.ranked`, by its name; of the Gaussian form, if untried, DropConnect's.
 
     A setting that lacks a seed which another one of the same noise has is not chosen: means over different seeds
     are not compared.
