@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from bounds import Bounded, gamma
-from configs import DIGITS, Compose, make_run
+from configs import DIGITS, Compose, documented, make_run
 from lockstep import Lockstep
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src import components, models, noise, streams
+from src import models, noise, streams
 from src.config import Run, parse
 from src.data import Dataset
 from src.stacks import views
@@ -357,7 +357,7 @@ class ThroughError(Exception):
     """The epoch's last step is through."""
 
 
-@pytest.mark.parametrize("name", components.names("noise"))
+@pytest.mark.parametrize("name", sorted(documented("noise")))
 def test_no_step_waits_for_the_device(
     name: str, compose: Compose, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

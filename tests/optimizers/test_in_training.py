@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from configs import DIGITS, Compose, make_run
+from configs import DIGITS, Compose, documented, make_run
 from lockstep import Lockstep
 
-from src import components
 from src.config import Run, parse
 from src.training.trainer import Images, Trained, train
 
@@ -35,7 +34,7 @@ def trained(runs: list[Run], images: Images) -> tuple[list[Any], Trained]:
     return rows, train(runs, images, 10, rows.append)
 
 
-@pytest.mark.parametrize("name", components.names("optimizer"))
+@pytest.mark.parametrize("name", sorted(documented("optimizer")))
 def test_a_stack_of_differing_optimizers_equals_its_runs_alone(
     name: str, compose: Compose, digit_images: Images
 ) -> None:
@@ -62,7 +61,7 @@ def test_a_stack_of_differing_optimizers_equals_its_runs_alone(
     assert max(float(weight.norm(dim=1).max()) for weight in capped) <= 0.4 * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("name", components.names("optimizer"))
+@pytest.mark.parametrize("name", sorted(documented("optimizer")))
 def test_the_options_of_conf_train(name: str, compose: Compose, digit_images: Images) -> None:
     small = ("data=digits", "epochs=10", "batch_size=32", "model.hidden1=64", "model.hidden2=64")
     run = parse(compose(f"optimizer={name}", *small))

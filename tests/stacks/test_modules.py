@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from configs import documented
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from src import components, optimizers, streams
+from src import optimizers, streams
 from src.noise import Noise, initial_parameters, make
 from src.stacks.mlp import MLP
 from src.stacks.modules import Modules
@@ -336,7 +337,7 @@ def shape_at(noise: Noise, place: int, widths: Sequence[int]) -> tuple[int, int]
 
 
 @pytest.mark.parametrize("runs", [1, 3])
-@pytest.mark.parametrize("name", components.names("noise"))
+@pytest.mark.parametrize("name", sorted(documented("noise")))
 def test_a_plain_module_has_any_noise_as_the_book_net_has(name: str, runs: int) -> None:
     """Two implementations of every noise, by hand and by autograd; over a few steps, as some have a state."""
     options = yaml.safe_load((CONF / f"{name}.yaml").read_text())
