@@ -250,9 +250,16 @@ def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _lengths(chapter: Chapter) -> dict[str, lengths.Length]:
-    """Of each exercise that was run, by its name, and under "all" of every sweep of the report."""
-    read = {section.name: section.tables for section in chapter.sections if section.tables}
-    return {name: lengths.length(of.values()) for name, of in {**read, "all": chapter.source.tables}.items()}
+    """By their commands: of each exercise that was run, of all, and of committed sweeps that chose settings."""
+    run = [section for section in chapter.sections if section.tables]
+    read = {f"make reproduce ONLY={section.module.NUMBER}": section.tables for section in run}
+    read["make reproduce"] = chapter.source.tables
+    chosen = {
+        command: path for section in run for command, path in getattr(section.module, "CHOICES", {}).items()
+    }
+    return {command: lengths.length(table.runs for table in of.values()) for command, of in read.items()} | {
+        command: lengths.length([pd.read_csv(path)]) for command, path in chosen.items() if path.exists()
+    }
 
 
 def _designs(section: Section) -> dict[str, Design]:

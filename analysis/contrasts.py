@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from analysis import measures, runs
 from analysis.looks import Look
@@ -18,7 +19,7 @@ from analysis.tables import Table
 from src import stats
 from src.runs import store
 from src.runs.broken import broke_down
-from src.stats import Paired, Summary, Verdict, common_seeds, paired, rounded_differences, summarise
+from src.stats import Interval, Paired, Summary, Verdict, common_seeds, paired, rounded_differences, summarise
 
 Sample = NDArray[np.float64]
 """A value a seed, shape (n,)."""
@@ -49,6 +50,11 @@ class Contrast:
     def arms(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the arms of each side."""
         return self.added[0] or (self.a,), self.added[1] or (self.b,)
+
+    @property
+    def is_interaction(self) -> bool:
+        """Whether it is (a - b) - (c - d)."""
+        return bool(self.added[0])
 
     @property
     def seeds(self) -> list[int]:
@@ -115,6 +121,10 @@ class Result:
     def gain(self) -> int:
         """`side` with 1 for better."""
         return self.side * self.measure.sign
+
+    def said(self, word: str) -> str:
+        """A verdict's word as it is said of this contrast, see `Measure.word`."""
+        return self.measure.word(word, self.contrast.is_interaction)
 
     def excludes(self, word: str) -> bool:
         """Whether the verdict leaves out that a is better, or worse, by the margin."""
@@ -221,6 +231,12 @@ class ArmStats:
     def bad(self) -> int:
         """Diverged or broken down."""
         return self.diverged + self.broken
+
+    @property
+    def bad_share(self) -> Interval:
+        """Exact 95% interval of the share of new runs that go wrong (Clopper and Pearson 1934)."""
+        ends = binomtest(self.bad, self.planned).proportion_ci(1 - stats.ALPHA)
+        return Interval(ends.low, ends.high, "exact")
 
     @property
     def whole_failure(self) -> bool:

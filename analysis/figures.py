@@ -63,7 +63,13 @@ STYLE: Any = {
     "svg.hashsalt": "dropout-sweeps",  # without it the SVG's ids, and so the report, change from call to call
 }
 PALETTE = sns.color_palette("colorblind", 10)
-COLOURS = {"better": PALETTE[0], "worse": PALETTE[3], "equivalent": PALETTE[2]}
+COLOURS = {
+    "better": PALETTE[0],
+    "worse": PALETTE[3],
+    "equivalent": PALETTE[2],
+    "larger": PALETTE[4],
+    "smaller": PALETTE[4],
+}
 """By a verdict's word; of others grey."""
 GREY = "0.45"
 DASHES = ["-", "--", "-.", ":"]
@@ -228,7 +234,7 @@ def _no_difference(axis: Axes, measure: Measure, margin: float | None) -> None:
 
 
 def _judged(result: Result) -> tuple[Any, str]:
-    word = result.verdict.word if result.verdict else ""
+    word = result.said(result.verdict.word) if result.verdict else ""
     return COLOURS.get(word, GREY), word
 
 

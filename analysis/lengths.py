@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.tables import Table
-
 TRAINING = ["id", "seconds"]
 """What tells trainings apart: a run that sweeps share has one time, a run that was trained for each has several."""
 
@@ -23,9 +21,9 @@ class Length:
     """Runs and their seconds by the kind of device: those of a CPU and of a GPU have no common sum."""
 
 
-def length(read: Iterable[Table]) -> Length:
-    """Of the runs of some tables, each training once."""
-    runs = pd.concat([table.runs for table in read], ignore_index=True).drop_duplicates(TRAINING)
+def length(listed: Iterable[pd.DataFrame]) -> Length:
+    """Of runs, a row each: id, epochs, seconds, device; each training counts once."""
+    runs = pd.concat(listed, ignore_index=True).drop_duplicates(TRAINING)
     kinds = runs["device"].fillna("").astype(str).str.partition(" ")[0]
     return Length(
         runs=len(runs),

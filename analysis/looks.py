@@ -47,7 +47,7 @@ class Look:
             interval = Interval(lower, upper, "constant" if lower == upper else "t")
         p = None if plain.p is None or interval is None else min(1.0, plain.p * ALPHA / self.level)
         verdict = judge(interval, p, margin, measure.sign > 0)
-        if measure.word(verdict.word) != self.verdict:
+        if self.verdict not in (verdict.word, measure.word(verdict.word, bool(self.further))):
             verdict = Verdict(UNDECIDED, excluded=verdict.excluded, diverged="broke" in self.verdict)
         return replace(plain, interval=interval, p=p), verdict
 

@@ -54,8 +54,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
     in_race = described(_contrast(w, w.raced, reference.raced, measures.VAL_ACC) for w in others)
-    again = described(_contrast(w, w.again, reference.raced, measures.VAL_ACC) for w in others)
-    at_equal_time = [*again, *(r for r in in_race if r.contrast.a in same_time)]
+    again = described(_contrast(w, w.again, reference.rows, measures.VAL_ACC) for w in others)
+    at_equal_time = [*again, *(r for r in accuracy if r.contrast.a in same_time)]
     contestants = [r for r in accuracy if r.contrast.a not in GUARDS]
     ranked = [r for r in contestants if r.contrast.a not in FAMILIES[IMAGES]]
     ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
@@ -69,6 +69,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     tuned = {winner.noise: winner for winner in winners(of_tuned)}
     whole = pd.concat([table, of_tuned])
     apart = [winner for winner in raced if winner.apart]
+    elsewhere = {winner.noise: _elsewhere(winner, reference) for winner in raced}
     return {
         "raced": raced,
         "dropout": reference,
@@ -97,7 +98,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "not_raced": sorted(planned - {winner.noise for winner in raced}),
         "devices": sorted(whole["device"].unique()),
         "ranked_elsewhere": any({*w.devices[0]} != {*reference.devices[0][:1]} for w in raced),
-        "several_devices": any(w.mixed or w.devices != reference.devices for w in raced),
+        "elsewhere": {noise: places for noise, places in elsewhere.items() if places},
+        "several_devices": any(w.mixed for w in raced) or any(elsewhere.values()),
         "runs": len(whole),
         "parts": whole.groupby(["part", "device"], as_index=False)
         .agg(noises=("noise", "unique"), runs=("seed", "size"), seconds=("seconds", "sum"))
@@ -112,6 +114,13 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "description": description,
         "root": Path(os.path.relpath(REPOSITORY, to)).as_posix(),
     }
+
+
+def _elsewhere(winner: Winner, reference: Winner) -> list[str]:
+    """Where a noise is compared with dropout on another kind of machine; "" where it is ranked."""
+    (ranked, raced, _), own = reference.devices, winner.devices
+    sides = zip(("", "in the race", "at equal time"), own, (ranked, raced, ranked), strict=True)
+    return [place for place, devices, beside in sides if devices and devices != beside]
 
 
 def _rungs(steps: pd.DataFrame) -> tuple[int, int, int]:

@@ -165,12 +165,12 @@ class Phrases:
         opening, closing = self._words.get("(", " ("), self._words.get(")", ")")
         return f"{self.diff(result)}{opening}{self.say('95% interval')} {self.ci(result)}{closing}"
 
-    def verdict(self, word: str, measure: Measure) -> str:
-        """A verdict's word; of a measure without a better side, "larger" and "smaller"."""
-        return self.say(measure.word(word))
+    def verdict(self, word: str, result: Result) -> str:
+        """A verdict's word, in the language."""
+        return self.say(result.said(word))
 
     def badge(self, result: Result) -> str:
-        return self.verdict(result.verdict.word, result.measure) if result.verdict else ""
+        return self.verdict(result.verdict.word, result) if result.verdict else ""
 
     def remark(self, result: Result) -> str:
         """What a verdict says beside its word: how it lies to the margin, or what it excludes."""
@@ -181,7 +181,7 @@ class Phrases:
             return self.say("as more runs of the side that is ahead diverged and are missing")
         if at.size:
             return self.say(f"by {at.size} than the margin of") + f" {margin}"
-        words = (self.verdict(word, result.measure) for word in at.excluded)
+        words = (self.verdict(word, result) for word in at.excluded)
         return self.say(" and ").join(self.say("not {} by {}").format(word, margin) for word in words)
 
     def counts(self, arm: ArmStats) -> str:

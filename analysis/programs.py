@@ -69,7 +69,7 @@ def _contrast(result: Result) -> dict[str, Any]:
         "family": result.family,
         "correlation": paired.correlation,
         "margin": result.margin,
-        "verdict": verdict and result.measure.word(verdict.word),
+        "verdict": verdict and result.said(verdict.word),
         "size": verdict and verdict.size,
         "excluded": verdict and verdict.excluded,
     }

@@ -26,7 +26,7 @@ from src.sweeping.naming import setting, sweep_name
 from src.sweeping.planning import split_arm
 
 STEPS, FRESH, TIME = "steps", "fresh", "time"
-"""Budgets: as many epochs for each noise, in the race and on `FRESH_SEEDS`; or as much time."""
+"""Budgets: as many epochs for each noise, in the race and on `FRESH_SEEDS`; or as much time, on these, too."""
 
 RATIOS = "ratios.csv"
 """What an epoch with each noise takes over one without any, columns noise, ratio, machine and date: of a quiet core
@@ -74,7 +74,7 @@ def _parser() -> Parser:
         "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by mean "
         "validation accuracy on four more. Then the best one of each noise trains on eight fresh seeds, each with "
         "a split into training and validation images of its own, unless the race's seeds have that already; and "
-        f"once more at equal time, where {RATIOS} says that an epoch with the noise takes longer or shorter. "
+        f"there once more at equal time, where {RATIOS} says that an epoch with the noise takes longer or shorter. "
         "Writes one table a sweep. Started again it trains only what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
@@ -219,14 +219,15 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         yield STEPS, [further, f"hydra.sweeper.arms={json.dumps(finalists)}"]
         if not (winners := best(table, keys, len(table), least=1)):
             return
+        ranking = [first]
         if SPLIT not in planned.fixed:
-            fresh = f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})"
-            yield FRESH, [fresh, f"{SPLIT}=${{seed}}", f"hydra.sweeper.arms={json.dumps(winners)}"]
+            ranking = [f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})", f"{SPLIT}=${{seed}}"]
+            yield FRESH, [*ranking, f"hydra.sweeper.arms={json.dumps(winners)}"]
         for arm in winners if ratios and sweep != TUNED else []:
             slower = slowness(ratios, dict(part.split("=", 1) for part in split_arm(arm))["noise"])
             if slower is not None and not is_same(slower):
                 epochs = at_equal_time(int(table["epochs"].iloc[0]), slower)
-                yield TIME, [first, f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}"]
+                yield TIME, [*ranking, f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}"]
 
     for budget, overrides in rungs():
         named = [f"sweep={sweep}", *trim, *overrides]

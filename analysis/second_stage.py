@@ -75,7 +75,7 @@ class SecondStage:
             f"# Design: the reference, the best setting and the runner-up by {self.choice}; on fresh\n"
             f"# seeds, as many as a verdict takes, and {self.images} training images.\n#\n"
             f"# {self.command}\n"
-            "hydra:\n  mode: MULTIRUN\n  sweeper:\n    arms:\n"
+            "hydra:\n  sweeper:\n    arms:\n"
             f"{arms}    params:\n{params}"
             f"    primary: {{metric: {self.metric.column}, reference: 0, margin: {self.margin:g}}}\n"
             f"    until: {{looks: {list(LOOKS)}}}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,16 @@ def select(sweep: Table, conditions: Sequence[str]) -> Table:
         by_run = _tags(sweep) if word else _values(sweep, key)
         wanted, is_wanted = (tag, has == "has") if word else (value, sign == "=")
         ids = {run for run, values in by_run.items() if _is_among(wanted, values) == is_wanted}
+        known = sorted({shown for values in by_run.values() for shown in values})
+        which = f"{'its tags' if word else f'values of {key}'} are {', '.join(known[:20]) or 'none'}"
         if not ids & set(sweep.epochs["id"]):
-            known = sorted({shown for values in by_run.values() for shown in values})
-            which = f"{'its tags' if word else f'values of {key}'} are {', '.join(known[:20]) or 'none'}"
             raise InputError(f"{sweep.folder} has no finished run where {condition.strip()}; {which}")
-        sweep = sweep.without({*_ids(sweep)} - ids)
+        others = {*_ids(sweep)} - ids
+        if not others and not is_wanted:
+            print(
+                f"--where {condition.strip()} leaves out no run of {sweep.folder}; {which}", file=sys.stderr
+            )
+        sweep = sweep.without(others)
     return sweep
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Winner:
     raced: pd.DataFrame
     """Those of the race, at equal steps."""
     again: pd.DataFrame
-    """Those at equal time."""
+    """Those at equal time, which are compared with runs that rank."""
     tried: pd.DataFrame
     """Every run of the noise, the settings in a column `arm`."""
     edges: Mapping[str, str]
@@ -68,9 +69,8 @@ class Winner:
 
     @property
     def devices(self) -> tuple[tuple[str, ...], ...]:
-        """Of the runs that rank it, and of those of the race with those at equal time."""
-        of_race = pd.concat([self.raced, self.again])
-        return tuple(tuple(sorted({*of["device"]})) for of in (self.rows, of_race))
+        """Kinds of them, of the runs that rank it, of those of the race, and of those at equal time."""
+        return tuple(tuple(sorted({*map(kind, of["device"])})) for of in (self.rows, self.raced, self.again))
 
     @property
     def mixed(self) -> bool:
@@ -80,6 +80,11 @@ class Winner:
     def summary(self, measure: Measure) -> Summary | None:
         values = by_seed(self.rows, measure)
         return summarise(list(values.values())) if values else None
+
+
+def kind(device: str) -> str:
+    """A device without a CPU's model: on CPUs of one maker, with one's instructions and kernel, a seed is one run."""
+    return re.sub(r"^(cpu \([^,]+, ).*, (?=[^,]+; products by )", r"\1", device)
 
 
 def table_of(folder: Path, which: str = "noises_*") -> pd.DataFrame:

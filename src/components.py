@@ -210,7 +210,7 @@ def check_options(group: str, values: dict[str, Any]) -> Options:
     place = f"conf/{group}/{name}.yaml"
     for key in options:
         if key not in (*shared, *checks) and _is_set(key, REPOSITORY / place):
-            path = f"{PACKAGES[group].replace('.', '/')}/{name}.py"
+            path = shown_path(group, str(name))
             right = (
                 f"{place} sets it, so OPTIONS in {path} must have it, such as OPTIONS = {{{key!r}: real(0)}}"
             )

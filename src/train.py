@@ -30,8 +30,13 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=conf, config_name="config")(single.task)()
 
 
+MODES = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Hydra's flags of which there may be one."""
+
+
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """The same arguments with all flags in front, where Hydra wants them; they may stand anywhere.
+    """The same arguments with all flags in front, where Hydra wants them; they may stand anywhere. A named sweep
+    gets the flag of a sweep.
 
     Raises:
         InputError: if there is no such flag.
@@ -47,8 +52,13 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
         raise errors.InputError(f"{message}; {messages.HELP} what there is")
 
     parser.error = refuse  # type: ignore[method-assign]
-    overrides = parser.parse_intermixed_args(arguments).overrides
-    return [*(argument for argument in arguments if argument not in overrides), *overrides]
+    options = vars(parser.parse_intermixed_args(arguments))
+    overrides = options.pop("overrides")
+    flags = [argument for argument in arguments if argument not in overrides]
+    keys = {naming.key_of(override) for override in overrides}
+    if "sweep" in keys and "hydra.mode" not in keys and not any(options[mode] for mode in MODES):
+        flags.append("--multirun")
+    return [*flags, *overrides]
 
 
 if __name__ == "__main__":

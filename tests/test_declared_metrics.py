@@ -278,6 +278,10 @@ def test_a_sweep_may_go_on_until_it_is_decided_by_one(mine: dict[str, Any]) -> N
         measure = plan(metric, runs).measure
         assert (measure.higher_is_better, measure.scale, measure.difference_unit) == (higher, 1, "")
         assert measure.word("better") == ("larger" if higher is None else "better")
+        # of an interaction no side is better: the words say on which side of 0 it lies
+        sides = ("smaller", "larger") if higher is False else ("larger", "smaller")
+        assert tuple(measure.word(word, is_interaction=True) for word in ("better", "worse")) == sides
+        assert measure.word("equivalent", is_interaction=True) == "equivalent"
     with pytest.raises(
         InputError, match=r"metric=seen: must be one of test_acc, .*eval_train_loss, .*length, widest"
     ):

@@ -141,6 +141,8 @@ SAID: list[tuple[Callable[[Any, Any], None], list[str], str]] = [
     (parsing("seed=[,1]"), [], "seed=[,1]: cannot be read behind [,"),
     (parsing("hydra.sweeper.arms=[noise=glob(*)]"), [], "hydra.sweeper.arms=[noise=glob(*)]: must be texts in"),
     (parsing("hydra.sweeper.arms=noise=none,x"), [], "hydra.sweeper.arms=noise=none,x: must be texts in quotes"),
+    (composing("hydra.sweeper.arms=[choice(a,b)]"), [], "hydra.sweeper.arms=[choice(a,b)]: must be texts in quo"),
+    (composing("tags=[x,range(3)]"), [], "tags=[x,range(3)]: must be texts in quotes, such as 'tags=["),
     (parsing("hydra.sweeper.arms=[noise"), [], "hydra.sweeper.arms=[noise: its [ is not closed"),
     (parsing("output='abc"), [], "output='abc: the quote in front of abc is not closed"),
     (parsing("seed"), [], "seed: must be KEY=VALUE"),

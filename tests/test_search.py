@@ -572,7 +572,6 @@ NAMED = """
 defaults:
   - override /hydra/sweeper: optuna
 hydra:
-  mode: MULTIRUN
   sweeper:
     n_trials: 16
     batch_size: 5

@@ -86,7 +86,7 @@ def interacting(arm: int, seed: int) -> float:
 
 def test_an_interaction(tmp_path: Path) -> None:
     (row,), trained = looked(tmp_path, interacting, 4, **FOUR)
-    assert (row["a"], row["b"], row["verdict"]) == ("3-1", "2-0", "better")
+    assert (row["a"], row["b"], row["verdict"]) == ("3-1", "2-0", "larger")
     assert (row["arm_a"], row["arm_b"]) == ("dropout1=0.3 - dropout1=0.1", "dropout1=0.2 - dropout1=0.0")
     assert (row["n"], row["trained"], row["saved"], len(trained)) == ("3", "12", "24", 12)
     values = np.array([[interacting(arm, seed) for seed in range(3)] for arm in range(4)])
@@ -109,7 +109,7 @@ def test_a_broken_run_in_each_of_the_four_arms(tmp_path: Path, arm: int, state: 
     assert {(row["broken_a"], row["broken_b"]) for row in rows} == {("1", "0") if raises else ("0", "1")}
     assert rows[0]["n"] == ("2" if state == "diverged" else "3")
     if state == "diverged":  # what is missing of 3 or 0 may be why the interaction is above 0
-        assert rows[-1]["verdict"] == ("undecided, 1 of 18 broke" if raises else "better")
+        assert rows[-1]["verdict"] == ("undecided, 1 of 18 broke" if raises else "larger")
 
 
 def test_as_many_on_the_other_side_let_it_stand(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_as_many_on_the_other_side_let_it_stand(tmp_path: Path) -> None:
 
     rows, _ = looked(tmp_path, outcome, 4, **FOUR)
     last = rows[-1]
-    assert (last["verdict"], last["broken_a"], last["broken_b"], last["n"]) == ("better", "1", "1", "4")
+    assert (last["verdict"], last["broken_a"], last["broken_b"], last["n"]) == ("larger", "1", "1", "4")
 
 
 def test_arms_in_no_contrast_have_the_seeds_of_the_first_look(

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis import exercises, figures, measures, tables
 from analysis.contrasts import Arm, Arms, Contrast, Result, by_seed, described, rows_of
-from analysis.exercises import NOT_DECIDED, Facts, Rule, decided, pick, promised, word
+from analysis.exercises import INPUT, NOT_DECIDED, Facts, Rule, decided, pick, promised, word
 from analysis.measures import Measure
 from analysis.phrases import named
 from analysis.tables import Tables
@@ -29,8 +29,15 @@ TANGENT, ANY_PARTNER = "tangent", "tangent_any"
 SAME_RATES = "dropout_same_rates"
 """Dropout with the settings of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
-INPUT_RATE = "noise.input_rate"
 RACE = "new_noise_race"
+CHOICES = {
+    f"python -m analysis.race {RACE}": tables.NOISES / f"{RACE}.csv",
+    **{
+        f"python -m src.train sweep={sweep}": tables.NOISES.parent / f"{sweep}.runs.csv.gz"
+        for sweep in ("new_noise_1000_choice", "new_noise_partner_choice")
+    },
+}
+"""Of the sweeps that chose the settings, and that no exercise trains, the committed tables by their commands."""
 """What chose the settings on validation images."""
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 
@@ -162,7 +169,7 @@ def analyse(tables: Tables) -> ContestFacts:
         few=few,
         images=promised(FEW)[0].fixed["data.train"],
         input_alone=not any(_setting(name).get(rate) for name in arms.named for rate in RATES),
-        lower_rate=_setting(TANGENT)[INPUT_RATE] < _setting(DROPOUT)[INPUT_RATE],
+        lower_rate=_setting(TANGENT)[INPUT] < _setting(DROPOUT)[INPUT],
         partners=partners,
         fewest=fewest,
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],

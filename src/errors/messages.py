@@ -51,6 +51,10 @@ SENTENCES: tuple[tuple[str, str], ...] = (
         rf"{MERGING}(?P<all>[^\n]*)\n.*(?:not an int|literal for int|list index out|type for root)",
         "{typed}={all}: a list is given as a whole, such as tags=[pilot,final]",
     ),
+    (
+        rf"{MERGING}(?P<all>[^\n]*).*<- Unexpected type annotation: ",
+        '{typed}={all}: must be texts in quotes, such as \'{key}=["TEXT","TEXT"]\'',
+    ),
     (r"Error merging override (?P<typed>[^\n]+).*<- (?P<why>.*)", "{typed}: {why}"),
     (
         r"(?:Ambiguous value for argument|Sweep parameters|Sweeping over Hydra's configuration is not supported :) "

@@ -29,7 +29,7 @@ class Neighbours(Noise):
 
     Source: ours; a local jitter of the image, kin to the elastic distortions of Simard et al. 2003, "Best practices
     for convolutional neural networks applied to visual document analysis". It knows that the input is an image, as
-    augmentation does, so its control is dropout with the same jitter.
+    augmentation does, so its control is dropout at the same rates, without the jitter.
     """
 
     def activation(self, h: Tensor, rate: Rate, site: Site) -> tuple[Tensor, Backward]:

@@ -46,10 +46,11 @@ class Measure:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.log(values))
 
-    def word(self, verdict: str) -> str:
-        """A verdict's word; where neither side is better, "larger" and "smaller"."""
-        turned = {BETTER: LARGER, WORSE: SMALLER} if self.higher_is_better is None else {}
-        return turned.get(verdict, verdict)
+    def word(self, verdict: str, is_interaction: bool = False) -> str:
+        """A verdict's word; where neither side is better, as none of an interaction is, "larger" and "smaller"."""
+        if self.higher_is_better is not None and not is_interaction:
+            return verdict
+        return dict(zip((BETTER, WORSE), (LARGER, SMALLER)[:: self.sign], strict=True)).get(verdict, verdict)
 
     def size(self, shown: float) -> str:
         """A margin as it is declared, with its unit: "0.2 pp"; of a ratio how far it is from 1: "10%"."""

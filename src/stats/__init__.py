@@ -39,7 +39,7 @@ class Interval:
     lower: float
     upper: float
     method: str
-    """"BCa", "t" or "constant", see `mean_interval` and `t_interval`."""
+    """"BCa", "t" or "constant", see `mean_interval` and `t_interval`; of a share "exact"."""
 
     def excludes(self, value: float) -> bool:
         return not self.lower <= value <= self.upper

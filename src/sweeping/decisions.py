@@ -170,7 +170,7 @@ class Decisions:
             estimate=math.fsum(differences) / len(differences) if differences else math.nan,
             interval=interval,
             level=self._plan.levels(usable)[-1],
-            verdict=until.measure.word(word),
+            verdict=until.measure.word(word, len(contrast) == 4),
             broken=broken,
         )
 

@@ -218,7 +218,7 @@ def check_single(hydra: Mapping[str, Any]) -> None:
         InputError: if Hydra's config has some, but not the mode of a sweep.
     """
     sweeper, choices = hydra["sweeper"], hydra["runtime"]["choices"]
-    right = "a single run would ignore it; add -m, or mode: MULTIRUN below hydra: in the sweep's file"
+    right = "a single run would ignore it; add -m"
     for key in ("arms", "params", "until.looks"):
         if value := value_at(sweeper, key):
             name = choices.get("sweep")

@@ -19,10 +19,10 @@ def table(name: str, **columns: Any) -> Table:
 
 def test_a_run_that_sweeps_share_counts_once_and_one_trained_again_twice() -> None:
     first, again = table("first"), table("again", seconds=[3.0, 4.0])
-    length = lengths.length([first, again])
+    length = lengths.length([first.runs, again.runs])
     assert (length.runs, length.run_epochs, length.times) == (3, 6, {"cpu": (3, 10.0)})
 
 
 def test_devices_have_no_common_sum() -> None:
-    length = lengths.length([table("a", device=["cpu (AMD)", "cuda (NVIDIA H200)"])])
+    length = lengths.length([table("a", device=["cpu (AMD)", "cuda (NVIDIA H200)"]).runs])
     assert length.times == {"cpu": (1, 3.0), "cuda": (1, 3.0)}

@@ -177,9 +177,9 @@ def test_machines_are_told_apart_and_runs_that_went_wrong_are_counted(tmp_path: 
     )
     found = content(tmp_path)
     by_noise = {winner.noise: winner for winner in found["raced"]}
-    assert found["devices"] == ["CPU", CARD] and by_noise["dropout"].devices == (("CPU",), ("CPU",))
+    assert found["devices"] == ["CPU", CARD] and by_noise["dropout"].devices == (("CPU",), ("CPU",), ())
     masks, importance = by_noise["dropout_masks"], by_noise["dropout_importance"]
-    assert (masks.setting["dropout1"], masks.diverged, masks.devices) == (0.1, 4, ((CARD,), (CARD,)))
+    assert (masks.setting["dropout1"], masks.diverged, masks.devices) == (0.1, 4, ((CARD,), (CARD,), ()))
     assert (importance.diverged, importance.at_chance) == (0, 4)
     rows = pd.read_csv(tmp_path / "noises_masks.csv")
     rows.assign(device=rows["device"].where(rows["seed"] > 0, "CPU")).to_csv(
@@ -202,6 +202,41 @@ def test_equal_time_stands_beside_equal_steps(tmp_path: Path) -> None:
     assert "| 1.00 | as at equal steps |" in text and "45 epochs in batches" in text
     assert "At equal time none of them has a higher mean" in text and "高于暂退法的一种也没有。" in chinese
     assert "| 1.50 | 30 轮：−0.50（−0.50" in chinese and "| 1.00 | 与同样步数时相同 |" in chinese
+
+
+@pytest.mark.parametrize(
+    ("on", "said"),
+    [
+        ({"fresh": CARD}, "Gaussian dropout"),
+        ({"steps": CARD}, "Gaussian dropout (in the race)"),
+        ({"time": CARD}, "Gaussian dropout (at equal time)"),
+        ({"steps": CARD, "time": CARD}, "Gaussian dropout (in the race and at equal time)"),
+    ],
+)
+def test_at_equal_time_a_noise_is_compared_on_fresh_seeds(
+    tmp_path: Path, on: dict[str, str], said: str
+) -> None:
+    again = [
+        {**arm, "budget": TIME, "epochs": 30, "acc": 0.854} for arm in WINNERS if arm["noise"] == "gaussian"
+    ]
+    table(tmp_path, "noises_basic", *BASIC)
+    fresh = [run(seed=seed, **arm) for arm in [*WINNERS, *again] for seed in range(100, 106)]
+    rows = pd.concat([pd.read_csv(tmp_path / "noises_basic.csv"), pd.DataFrame(fresh)])
+    (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\ngaussian,1.8\n")
+    rows.to_csv(tmp_path / "noises_basic.csv", index=False)
+    found = content(tmp_path)
+    (timed,) = found["again"]
+    dropout = next(arm["acc"] for arm in WINNERS if arm["noise"] == "dropout")
+    assert (timed.paired.n, timed.paired.difference) == (6, pytest.approx(0.854 - dropout))
+    assert not found["several_devices"]
+    of_noise = rows["noise"] == "gaussian"
+    for budget, device in on.items():
+        rows.loc[of_noise & (rows["budget"] == budget), "device"] = device
+    rows.to_csv(tmp_path / "noises_basic.csv", index=False)
+    noises.write(tmp_path, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert f"Compared with dropout on another kind: {said}. **From several kinds in one arm: none.**" in text
+    assert "on the fresh seeds, and is compared with dropout's best there" in text
 
 
 WINNERS = [{**arm, "budget": FRESH} for arm in BASIC if arm.get("dropout1") is None]

@@ -116,12 +116,12 @@ def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
         ["sweep=noises_basic", "seed=range(4,8)", arms],
         ["sweep=noises_basic", "seed=range(100,108)", "data.split=${seed}", arms],
         # twice dropout's time: half the epochs; b takes dropout's own time
-        ["sweep=noises_basic", "seed=range(4)", "epochs=50", a],
+        ["sweep=noises_basic", "seed=range(100,108)", "data.split=${seed}", "epochs=50", a],
     ]
     kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
-    assert len(kept) == 2 * 8 + 2 * 8 + 4 and not kept["id"].duplicated().any()
+    assert len(kept) == 2 * 8 + 2 * 8 + 8 and not kept["id"].duplicated().any()
     assert dict(kept.groupby("budget")["epochs"].max()) == {"steps": 100, "fresh": 100, "time": 50}
-    assert set(kept["seed"][kept["budget"] == "fresh"]) == {*range(100, 108)}
+    assert set(kept["seed"][kept["budget"] != "steps"]) == {*range(100, 108)}
     assert "ema_test_acc" in kept and "var1" not in kept
     assert list(kept)[-2:] == ["budget", "device"] and set(kept["device"]) == {"cuda (a card)"}
     again = (trained.output / "tables" / "noises_basic.csv").read_bytes()
@@ -208,6 +208,9 @@ def test_a_race_in_which_all_diverge_ends(
 def test_a_race_whose_seeds_have_splits_of_their_own_needs_no_fresh_ones(trained: Trained) -> None:
     assert race.main(["new_noise_race", *arguments(trained)[1:]]) == 0
     assert [command[1] for command in trained.commands] == ["seed=range(2)", "seed=range(2,6)"]
+    (trained.output / "tables" / race.RATIOS).write_text("noise,ratio\ndropout,1\na,2\nb,1\n")
+    assert race.main(["new_noise_race", *arguments(trained)[1:]]) == 0
+    assert trained.commands[-1][1:3] == ["seed=range(2)", "epochs=50"]
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.csv"])

@@ -54,6 +54,27 @@ def test_conditions_choose_runs(sweep: Make, conditions: list[str], arms: list[s
     assert compared.arms[0].n == (1 if "seed!=0" in conditions else 2)
 
 
+@pytest.mark.parametrize(
+    ("condition", "known"),
+    [
+        ("noise!=gausian", "values of noise are dropout, gaussian"),
+        ("dropout1 != 0.3", "values of dropout1 are 0.2, 0.5"),
+        ("tags lacks pilto", "its tags are pilot"),
+        ("noise=dropout", None),
+        ("noise!=gaussian", None),
+        ("tags has pilot", None),
+    ],
+)
+def test_what_leaves_out_no_run_is_said(
+    sweep: Make, capsys: pytest.CaptureFixture[str], condition: str, known: str | None
+) -> None:
+    folder = sweep(SWEPT, truth, seeds=range(2))
+    tags.add(folder, ["pilot"], None)
+    where.select(runs.read(folder), [condition])
+    line = f"--where {condition} leaves out no run of {folder}; {known}\n" if known else ""
+    assert capsys.readouterr().err == line
+
+
 def test_a_runs_own_tags_count_as_well(sweep: Make, tmp_path: Path) -> None:
     folder = sweep(SWEPT, truth, seeds=range(2))
     first = runs.read(folder).runs["id"].iloc[0]

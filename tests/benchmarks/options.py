@@ -33,8 +33,8 @@ def parse_arguments(purpose: str, arguments: Sequence[str] | None = None) -> arg
         "core each beside one; an engine that is not installed is left out.",
         "--gpu": "Measures stacks of runs on a GPU beside its products, runs one after another and a JAX script, "
         "with and without TF32, and a sweep of 1,000 runs; nothing where there is none.",
-        "--reproduce": "Estimates how long `make reproduce` takes for each exercise on two cores of this machine, "
-        "from the time of an epoch of each kind of its runs.",
+        "--reproduce": "Estimates how long `make reproduce` takes for each exercise, and `make noises` for each "
+        "part, on two cores of this machine, from the time of an epoch of each kind of their runs.",
         "--scale": "Measures what a sweep of 10,000 tiny runs and one of a tenth of them cost, and reckons from "
         "both what sweeps of 1,000, 100,000 and 10,000,000 runs cost: the tables of sweeps/SCALE.md. Not part of "
         "--all, as it takes about ten minutes.",

@@ -1,18 +1,19 @@
-"""How long `make reproduce ONLY=N` takes here: the run-epochs of the committed tables, each at its kind's time.
+"""How long `make reproduce ONLY=N` and `make noises ONLY=PART` take here: run-epochs, each at its kind's time.
 
-A kind of run is a sweep and a noise, and whether a rate is above 0; its run with the highest rates stands for it.
+The run-epochs are those of the committed tables. A kind of run is a sweep and a noise, and whether a rate is above
+0; its run with the highest rates stands for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
 
-from analysis import exercises, tables
+from analysis import design, exercises, race, tables
 from src.config import RATES
 from src.errors import REPOSITORY
 from src.sweeping.naming import sweep_file
@@ -32,12 +33,24 @@ def kinds(sweep: str) -> Iterator[tuple[Kind, int]]:
     runs = table.runs.merge(table.final[["id", *swept]], on="id")
     file = sweep_file(REPOSITORY / "sweeps" / f"{sweep}.yaml")
     params: Any = OmegaConf.to_container(OmegaConf.select(file, "hydra.sweeper.params"), resolve=False)
-    rates = [key for key in swept if key in RATES or key == "noise.input_rate"]
+    return _kinds(runs, table.keys, params)
+
+
+def kinds_raced(part: str) -> Iterator[tuple[Kind, int]]:
+    """Each kind of run in the committed table of a race, and its run-epochs."""
+    runs = race.read_table(race.RESULTS / f"{part}.csv")
+    keys = list(runs)[: list(runs).index("seed")]
+    return _kinds(runs.astype(dict.fromkeys(keys, object)).fillna(""), keys, design.read(part).fixed)
+
+
+def _kinds(runs: pd.DataFrame, keys: Sequence[str], fixed: Mapping[str, Any]) -> Iterator[tuple[Kind, int]]:
+    """Of runs, a row each with its epochs and the keys in which they differ."""
+    rates = [key for key in keys if key in RATES or key == "noise.input_rate"]
     # where rates are 0 nothing is drawn, which takes less
     has_noise = (runs[rates].apply(pd.to_numeric) > 0).any(axis=1) if rates else runs["data"].notna()
     for _, group in runs.groupby(["noise" if "noise" in runs else "data", has_noise.rename("has noise")]):
-        run = group.sort_values(rates or "id").iloc[-1]
-        values = {**params, **{key: run[key] for key in table.keys if run[key] != ""}}
+        run = group.sort_values(rates or "id", key=pd.to_numeric if rates else None).iloc[-1]
+        values = {**fixed, **{key: run[key] for key in keys if run[key] != ""}}
         kind = (_override(key, value) for key, value in values.items() if key not in WITHOUT_EFFECT)
         yield tuple(kind), int(group["epochs"].sum())
 
@@ -47,8 +60,11 @@ def _override(key: str, value: Any) -> str:
     return f"{key}={'null' if missing else value}"
 
 
-def by_exercise() -> Iterator[tuple[int, str, list[tuple[Kind, int]]]]:
-    """Each exercise's number, name and kinds of run with their run-epochs."""
+def by_command() -> Iterator[tuple[str, list[tuple[Kind, int]]]]:
+    """Of each exercise and each part of the comparison of noises the command, and its kinds of run."""
     for name in exercises.names():
         module = exercises.load(name)
-        yield module.NUMBER, name, [kind for sweep in module.SWEEPS for kind in kinds(sweep)]
+        of_sweeps = [kind for sweep in module.SWEEPS for kind in kinds(sweep)]
+        yield f"`make reproduce ONLY={module.NUMBER}`, {name}", of_sweeps
+    for part in [*race.parts(), race.TUNED]:
+        yield f"`make noises ONLY={part}`", list(kinds_raced(part))

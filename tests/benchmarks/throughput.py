@@ -400,11 +400,11 @@ def scaling(runs: int, run_epoch: float | None) -> str:
 
 
 def reproducing() -> list[Line]:
-    """How long each exercise takes on two cores."""
-    say("The exercises' run-epochs, at what an epoch of each kind takes on two workers at once")
+    """How long each exercise takes on two cores, and each part of the comparison of noises."""
+    say("Run-epochs, at what an epoch of each kind takes on two workers at once")
     lines = []
     with workers(1, 1) as both:
-        for number, name, kinds in reproduce.by_exercise():
+        for title, kinds in reproduce.by_command():
             seconds = 0.0
             for kind, count in kinds:
                 side_by_side(both, 1, kind)  # loads the images
@@ -412,8 +412,7 @@ def reproducing() -> list[Line]:
                 say(f"  {run_epoch:.3f} {EPOCH}: {' '.join(kind)}")
                 seconds += count * run_epoch
             total = sum(count for _, count in kinds)
-            title = f"`make reproduce ONLY={number}`, {name}: {total:,} run-epochs"
-            lines.append(line(title, [seconds / 3600], "h", at_most=2))
+            lines.append(line(f"{title}: {total:,} run-epochs", [seconds / 3600], "h", at_most=2))
     return lines
 
 

@@ -277,6 +277,8 @@ def test_a_sweep_that_looked_is_judged_as_it_judged(chosen: Table, tmp_path: Pat
     assert judged("equivalent", (-0.0015, 0.001)).verdict == "additive"
     for ends in ((-0.009, -0.001), (-0.0015, 0.001)):
         assert judged("undecided, 2 of 40 broke", ends).verdict == "undecided"
+    smaller = judged("smaller", (-0.009, -0.001))
+    assert (smaller.verdict, smaller.first.said(smaller.word)) == ("redundant", "smaller")
     # of another contrast of these arms it says nothing
     assert judged("worse", (-0.009, -0.001), (3, 1, 2, 0)).first.paired.n == len(FRESH)
 
