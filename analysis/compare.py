@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.errors import DONE, SOME_RUNS_LOST, Parser, command, events
+from src.errors import DONE, SOME_RUNS_LOST, Parser, command, events, folder
 
 if TYPE_CHECKING:
     from analysis.comparison import Compared
@@ -41,7 +40,7 @@ def _parser() -> Parser:
     text = (
         "Where the report is written. The default is the sweep's own folder; of several, OUTPUT/comparisons/."
     )
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help=text)
+    parser.add_argument("--to", type=folder, metavar="FOLDER", help=text)
     text = (
         "Compares those runs alone: KEY=VALUE or KEY!=VALUE of any key of their config, 'tags has WORD' or "
         "'tags lacks WORD' of the tags of the sweep and of the run. May be given several times. The report goes to "

@@ -19,7 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import charts, design, figures, measures, merge, page, phrases, runs, search, tables, where
-from analysis.contrasts import Arms, ArmStats, Result, described, family, with_gaps
+from analysis.contrasts import Arms, ArmStats, Result, described, family, matches, rows_of, with_gaps
+from analysis.looks import Look
 from analysis.measures import Measure
 from analysis.runs import InputError, Table
 from analysis.search import Search
@@ -65,6 +66,8 @@ class Compared:
     """Of the command: the metric and the baseline, where one asked for them."""
     without: tuple[str, ...] = ()
     """Arms that are not compared, as no run of theirs logs `measure`: another noise's own number, say."""
+    stopped: bool = False
+    """Whether seeds were added while other contrasts than some of these were undecided."""
 
     @property
     def best(self) -> ArmStats:
@@ -135,7 +138,9 @@ def compare(
     paths = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
     sweep = merge.read(paths, conditions)
     primary = None if conditions else _primary(sweep)
-    searched = next(filter(None, map(search.metric, paths)), None)
+    # one whose runs do not meet the conditions says nothing of the others
+    has_runs = paths if len(paths) == 1 else [path for path in paths if merge.is_in(sweep, path)]
+    searched = next(filter(None, map(search.metric, has_runs)), None)
     column = metric or searched or (primary.measure.column if primary else "test_acc")
     measure = measures.of_column(column, sweep.metrics)
     if primary and primary.measure != measure:
@@ -148,8 +153,11 @@ def compare(
     sweep = replace(
         sweep, epochs=with_gaps(sweep.epochs.assign(arm=[names[merge.place(row)] for row in rows]))
     )
-    if len(paths) == 1 and not conditions:
-        sweep = replace(sweep, looks=runs.read_looks(sweep.folder))
+    looks = [look for path in has_runs for look in runs.read_looks(path)]
+    if len(paths) == 1:
+        sweep = replace(
+            sweep, looks=tuple(look for look in looks if not conditions or _is_whole(look, sweep))
+        )
     arms, with_result = Arms(sweep, by_name), {*sweep.epochs["arm"]}
     trained = [name for name in by_name if name in with_result]
     reference = _chosen(baseline, trained, paths) or (trained[0] if len(trained) > ALL_PAIRS else None)
@@ -161,9 +169,11 @@ def compare(
     declared = primary.arms(list(by_name)) if primary and not baseline else []
     declared = [of for of in declared if with_result.issuperset(of) and arms.has(of, measure)]
     margin = primary.margin if primary else MARGINS.get(measure.unit, 0.0)
-    others = [arms.contrast_of(of, measure) for of in pairs if declared and of not in declared]
+    others = [of for of in pairs if declared and not {of, of[::-1]} & {*declared}]
+    beside = [arms.contrast_of(of, measure) for of in others]
     if measure == measures.TEST_ACC:
-        others += [arms.contrast_of(of, measures.TEST_LOSS) for of in declared or pairs]
+        beside += [arms.contrast_of(of, measures.TEST_LOSS) for of in declared or pairs]
+    judged = family((arms.contrast_of(of, measure) for of in declared or pairs), margin, arms.diverged)
     everyone = arms.stats(list(dict.fromkeys([measure, *reported])))
     if searched:
         everyone.sort(key=lambda a: -measure.sign * a.summaries[measure].mean if a.summaries else np.inf)
@@ -173,15 +183,25 @@ def compare(
         measure=measure,
         arms=[arm for arm in everyone if arm.name in with_result],
         empty=[arm for arm in everyone if arm.name not in with_result],
-        judged=family((arms.contrast_of(of, measure) for of in declared or pairs), margin, arms.diverged),
-        described=described(others),
+        judged=judged,
+        described=described(beside),
         reference=None if declared else reference,
         declared=bool(declared),
         search=None if conditions else search.read(sweep.folder),
         conditions=tuple(conditions),
         options=(*(("--metric", metric) if metric else ()), *(("--baseline", baseline) if baseline else ())),
         without=without,
+        stopped=bool(looks) and any(result.contrast.look is None for result in judged),
     )
+
+
+def _is_whole(look: Look, sweep: Table) -> bool:
+    """Whether the sweep, after conditions, has every run that was looked at, with or without a result."""
+    for arm in look.arms:
+        lost = {problem.seed for problem in sweep.problems if matches(problem.arm, arm)}
+        if not {*look.seeds} <= {*rows_of(sweep.final, arm)["seed"], *lost}:
+            return False
+    return True
 
 
 def _chosen(baseline: str | None, names: Sequence[str], paths: Sequence[Path]) -> str | None:
@@ -227,7 +247,7 @@ def _with_measure(sweep: Table, measure: Measure) -> tuple[Table, tuple[str, ...
 def _with_numbers(sweep: Table, measure: Measure) -> Table:
     """The sweep without the runs that lack a number where the comparison needs one."""
     needed = list(dict.fromkeys([measure.column, *OF_EVERY_RUN]))
-    numbers = [column for column in sweep.epochs if column not in ("id", "state", "seed", *sweep.keys)]
+    numbers = [c for c in sweep.epochs if c not in ("id", "state", "seed", "epoch", *sweep.keys)]
     for column in needed:
         if column not in numbers or sweep.epochs[column].isna().all():
             right = RIGHT.get(column.partition("_")[0])

@@ -293,13 +293,15 @@ class Arms:
         return not of_one or (noisy is not None and bool(self.values(names[0], noisy)))
 
     def look(self, names: Sequence[str], measure: Measure) -> Look | None:
-        """The sweep's own last look at these arms in this order, if it took one."""
+        """The sweep's own last look at these arms, if it took one; of two arms in either order."""
         arms = [self.named.get(name) for name in names]
-        for look in self.table.looks:
-            if look.metric == measure.column and len(look.arms) == len(arms):
-                pairs = zip(look.arms, arms, strict=True)
-                if all(arm is not None and matches(values, arm) for values, arm in pairs):
-                    return look
+        looks = [
+            look for look in self.table.looks if look.metric == measure.column and len(look.arms) == len(arms)
+        ]
+        for look in [*looks, *(look.turned for look in looks if len(arms) == 2)]:
+            pairs = zip(look.arms, arms, strict=True)
+            if all(arm is not None and matches(values, arm) for values, arm in pairs):
+                return look
         return None
 
     @property

@@ -11,7 +11,18 @@ import pandas as pd
 
 from analysis.measures import Measure
 from src.errors import InputError
-from src.stats import ALPHA, UNDECIDED, Interval, Paired, Verdict, judge
+from src.stats import (
+    ALPHA,
+    BETTER,
+    LARGER,
+    SMALLER,
+    UNDECIDED,
+    WORSE,
+    Interval,
+    Paired,
+    Verdict,
+    judge,
+)
 
 FILE = "looks.csv"
 
@@ -37,6 +48,13 @@ class Look:
     @property
     def arms(self) -> tuple[Mapping[str, Any], ...]:
         return self.a, self.b, *self.further
+
+    @property
+    def turned(self) -> Look:
+        """The same look at b - a, of two arms."""
+        words = {BETTER: WORSE, WORSE: BETTER, LARGER: SMALLER, SMALLER: LARGER}
+        ends = self.ends and [-self.ends[1], -self.ends[0]]
+        return replace(self, a=self.b, b=self.a, ends=ends, verdict=words.get(self.verdict, self.verdict))
 
     def judged(self, plain: Paired, margin: float, measure: Measure) -> tuple[Paired, Verdict]:
         """A comparison over these seeds with the repeated interval, a p-value below 0.05 where that leaves out 0,

@@ -76,6 +76,15 @@ def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Table
     )
 
 
+def is_in(sweep: Table, folder: Path) -> bool:
+    """Whether runs of the folder, with or without a result, are among those that were read."""
+    try:
+        listed, _ = runs.read_list(folder)
+    except InputError:
+        return False
+    return bool({*listed["id"]} & {*sweep.runs["id"], *(problem.id for problem in sweep.problems)})
+
+
 def _completed(sweep: Table, keys: Sequence[str], config: Mapping[str, Any]) -> Table:
     """The sweep with columns for keys that it did not sweep."""
     more = {key: config.get(key) for key in keys if key not in sweep.keys}

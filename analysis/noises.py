@@ -23,6 +23,7 @@ from analysis.measures import Measure
 from analysis.race import FRESH, RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
 from analysis.winners import Winner, check_time, table_of, winners
+from src import errors
 from src.config import RATES
 from src.errors import DONE, REPOSITORY, InputError, Parser, command
 
@@ -50,6 +51,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     epochs = int(steps["epochs"].iloc[0])
     check_time(table[table["budget"] == TIME], epochs, ratios or {})
     dropout = table[(table["noise"] == REFERENCE) & (table["budget"] != TIME)]
+    if not others:
+        raise InputError(f"{folder}: no table has a noise beside {REFERENCE}, so nothing is compared")
     planned = {setting["noise"] for part in parts() for setting in design.read(part).settings}
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
@@ -217,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = f"The folder of the race's tables. The default is {RESULTS.relative_to(REPOSITORY)}."
     parser.add_argument("--from", dest="source", type=Path, default=RESULTS, metavar="FOLDER", help=text)
     text = "Where the page is written. The default is the tables' folder."
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help=text)
+    parser.add_argument("--to", type=errors.folder, metavar="FOLDER", help=text)
     options = parser.parse_args(arguments)
     print(*(f"Open {path}" for path in write(options.source, options.to or options.source)), sep="\n")
     return DONE

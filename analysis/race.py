@@ -11,18 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from analysis import design, exercises, parsing, runs
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
-from src import components
+from src import components, errors
 from src.checks import integer, one_of, real
 from src.config import RATES
 from src.errors import DONE, REPOSITORY, SOME_RUNS_LOST, InputError, Parser, command
 from src.errors.messages import key_of
 from src.runs import store, sweep_folder
 from src.runs.store import write_whole
-from src.sweeping.naming import setting, sweep_name
+from src.sweeping.naming import sets_hydra, setting, sweep_name
 from src.sweeping.planning import split_arm
 
 STEPS, FRESH, TIME = "steps", "fresh", "time"
@@ -83,9 +84,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("sweeps", nargs="*", metavar="NAME", help=text)
     text = "The folder of the runs. The default is %(default)s."
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=text)
+    parser.add_argument("--output", type=errors.folder, default=OUTPUT, metavar="FOLDER", help=text)
     text = f"Where tables go. The default is {RESULTS.relative_to(REPOSITORY)}."
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help=text)
+    parser.add_argument("--to", type=errors.folder, metavar="FOLDER", help=text)
     text = "Overrides of every run, for a small or another version, whose tables go to a --to of its own."
     parser.add_argument("--trim", nargs="*", default=[], metavar="KEY=VALUE", help=text)
     return parser
@@ -190,12 +191,20 @@ def check(sweep: str, trim: Sequence[str]) -> None:
     has_noises = "noise" in planned.arm_keys and all("noise" in setting for setting in planned.settings)
     if not has_noises or "noise" in map(key_of, trim):
         raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
+    needs = f"needs {VALIDATION}, say 10000: settings race by validation accuracy"
     if VALIDATION not in map(key_of, trim) and not all(
         setting.get(VALIDATION) for setting in planned.settings
     ):
-        raise InputError(
-            "NAME", sweep, f"needs {VALIDATION}, say 10000: settings race by validation accuracy"
-        )
+        raise InputError("NAME", sweep, needs)
+    for override in OverridesParser.create().parse_overrides(list(trim)):
+        key = key_of(override.get_key_element())
+        if key in ("seed", "output") or sets_hydra(key) or override.is_sweep_override():
+            right = (
+                "one value of a key of the runs is right; seeds are the race's own, folders --output and --to"
+            )
+            raise InputError(f"--trim {override.input_line}: {right}")
+        if key == VALIDATION and not override.value():
+            raise InputError(f"--trim {override.input_line}: a race {needs}")
     for key in {key: None for arm in planned.arms for key in arm if key not in planned.arm_keys}:
         raise InputError(
             "NAME", sweep, f"sweeps {key} in its params, which settings of arms alone may differ in"

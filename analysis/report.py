@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.errors import DONE, SOME_RUNS_LOST, Parser, command, events
+from src.errors import DONE, SOME_RUNS_LOST, Parser, command, events, folder
 
 LANGUAGES = ("en", "zh")
 OUTPUT = Path("outputs")
@@ -19,7 +19,7 @@ OUTPUT = Path("outputs")
 def _parser() -> Parser:
     parser = Parser(prog="python -m analysis.report", description=__doc__)
     source = parser.add_mutually_exclusive_group()
-    which = {"type": Path, "metavar": "FOLDER"}
+    which = {"type": folder, "metavar": "FOLDER"}
     text = "The folder of the results, with sweeps/ and runs/ in it. The default is %(default)s."
     source.add_argument("--output", default=OUTPUT, help=text, **which)  # type: ignore[arg-type]
     text = "Takes the tables of an earlier report, such as analysis/results, and no run."

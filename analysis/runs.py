@@ -338,7 +338,7 @@ def _finished_record(folder: Path, listed_state: str) -> dict[str, Any]:
 
 
 def device(record: dict[str, Any]) -> str | None:
-    """What a run trained on: of a CPU its maker, model, instructions and the kernel of its products, where recorded."""
+    """What a run trained on: of a CPU maker, model, instructions and the kernel of its products, where recorded."""
     device, processor, kernel = (record.get(key) for key in ("device", "processor", "matmul"))
     if not isinstance(processor, dict):
         return device

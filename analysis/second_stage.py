@@ -26,7 +26,7 @@ from analysis.tables import Table
 from src.errors import REPOSITORY, InputError
 from src.errors.messages import key_of
 from src.runs import store
-from src.sweeping import planning
+from src.sweeping import naming, planning
 from src.sweeping.naming import WITHOUT_EFFECT, sets_hydra, setting, value_at
 
 LOOKS = (10, 20, 30, 45, 60)
@@ -97,6 +97,9 @@ def of(folder: Path, name: str | None = None, reference: str | None = None) -> S
     given = _Given(folder)
     column = search.metric(folder) or _declared(given)
     measure = measures.METRICS[column]
+    for key in ("data.validation", "data.split"):
+        if key in table.keys:
+            raise InputError(f"{table.name} sweeps {key}; arms that share their validation images are right")
     ranked = _ranked(table, measure)
     arms = [("the best setting", ranked[0]), ("the runner-up", ranked[1])]
     fixed = {key: value for key, value in given.fixed.items() if key not in table.keys}
@@ -127,8 +130,8 @@ def write(stage: SecondStage) -> Path:
     Raises:
         InputError: if another one is there.
     """
-    if not re.fullmatch(r"[\w.-]+", stage.name):
-        raise InputError("--name", stage.name, "must be letters, digits, and _ . -")
+    if not naming.is_sweep_name(stage.name):
+        raise InputError("--name", stage.name, naming.SWEEP_NAME)
     path = design.SWEEP_FILES / f"{stage.name}.yaml"
     if path.exists() and path.read_text(encoding="utf-8") != stage.text:
         raise InputError(f"{path} is there and says something else; --name NAME gives another one")

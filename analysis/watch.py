@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PAGE = "watch.html"
 EVERY = 5.0
 """Seconds between two rewrites."""
+DAY = 86_400
+"""Of seconds."""
 SHARE = 0.1
 """Of a core's time for rewriting, at most: of a very large sweep it is done more seldom."""
 INTERRUPTED = 130
@@ -54,8 +56,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrite the page until the sweep has ended; the exit code, see `--help`."""
     options = _parser().parse_args(arguments)
-    if not options.every > 0:
-        raise InputError("--every", options.every, "a number of seconds above 0 is right")
+    if not 0 < options.every <= DAY:
+        raise InputError(
+            "--every", options.every, f"a number of seconds above 0 and at most {DAY:,} is right"
+        )
     try:
         return _watch(options)
     except KeyboardInterrupt:  # the usual end: nothing is lost, and there is nothing to say

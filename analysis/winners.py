@@ -83,7 +83,7 @@ class Winner:
 
 
 def kind(device: str) -> str:
-    """A device without a CPU's model: on CPUs of one maker, with one's instructions and kernel, a seed is one run."""
+    """A device without a CPU's model: with one maker, instructions and kernel a seed is the same run."""
     return re.sub(r"^(cpu \([^,]+, ).*, (?=[^,]+; products by )", r"\1", device)
 
 

@@ -68,6 +68,18 @@ def test_a_file_is_read_when_it_is_asked_for_and_sets_global_keys(files: SweepFi
         ("hydra:\n", "is no sweep; a file with"),
         ("hydra: [1]\n", "is no sweep; a file with"),
         ("[" * 3000, "cannot be read"),
+        (
+            "hydra: {sweeper: {params: [seed=0]}}\n",
+            r"hydra\.sweeper\.params must be keys with their values, such as",
+        ),
+        (
+            "hydra: {sweeper: {params: {seed: }}}\n",
+            r"hydra\.sweeper\.params\.seed has no value; null itself is",
+        ),
+        (
+            "hydra: {sweeper: {arms: {a: b}}}\n",
+            r"hydra\.sweeper\.arms must be a list of texts, such as - noise=",
+        ),
     ],
 )
 def test_what_would_go_unheard_is_refused(tmp_path: Path, text: str, said: str) -> None:

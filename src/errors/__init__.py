@@ -143,6 +143,14 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; `{self.prog} --help` says what is right")
 
 
+def folder(text: str) -> Path:
+    """The type of an argument that names a folder, which need not be there yet."""
+    path = Path(text)
+    if not text or (path.exists() and not path.is_dir()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder; one that is there, or a new one, is right")
+    return path
+
+
 def command(main: Callable[P, int | None]) -> Callable[P, int]:
     """Gives a command its exit codes: an error becomes one line on stderr and a code, as the module says.
 
@@ -154,6 +162,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
     @functools.wraps(main)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
         wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        os.environ["MPLBACKEND"] = "agg"  # figures go to files; what a profile has may be unknown
         with terminal.tolerant(), events.ended(), _signals():
             try:
                 return main(*args, **kwargs) or DONE

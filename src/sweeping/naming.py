@@ -184,7 +184,23 @@ def sweep_file(path: Path) -> DictConfig:
         if key not in ("defaults", "hydra"):
             right = "which no run would see; put it under hydra.sweeper.params"
             raise InputError(f"{path} sets {key!s}, {right}")
+    plain: Any = OmegaConf.to_container(content, resolve=False)
+    arms, params = (value_at(plain, f"{SWEEPER}.{key}") for key in ("arms", "params"))
+    if arms is not None and not isinstance(arms, list):
+        raise InputError(f"{path}: {SWEEPER}.arms must be a list of texts, such as - noise=none")
+    if params is not None and not isinstance(params, dict):
+        raise InputError(f"{path}: {SWEEPER}.params must be keys with their values, such as seed: range(5)")
+    for key, value in (params or {}).items():
+        if value is None:
+            raise InputError(f"{path}: {SWEEPER}.params.{key} has no value; null itself is 'null', in quotes")
     return content
+
+
+SWEEP_NAME = "must be the name of a file of sweeps/ without .yaml, of letters from a to z, digits, _, . and -"
+
+
+def is_sweep_name(name: str) -> bool:
+    return bool(re.fullmatch(r"(?!.*\.yaml$)[\w.-]{1,200}", name, re.ASCII))
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
@@ -204,11 +220,8 @@ def check_overrides(overrides: Sequence[str]) -> None:
         right = "name one sweep at a time; Hydra would silently drop the parameters of several files"
         raise InputError("sweep", ",".join(names), right)
     for name in names:
-        if not re.fullmatch(r"(?!.*\.yaml$)[\w.-]{0,200}", name, re.ASCII):
-            letters = "letters from a to z, digits, _, . and -"
-            raise InputError(
-                "sweep", name, f"must be the name of a file of sweeps/ without .yaml, of {letters}"
-            )
+        if name and not is_sweep_name(name):
+            raise InputError("sweep", name, SWEEP_NAME)
 
 
 def check_single(hydra: Mapping[str, Any]) -> None:

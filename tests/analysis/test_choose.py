@@ -267,6 +267,8 @@ def test_what_nothing_can_be_chosen_from_is_one_line(
 ) -> None:
     plain = sweep(SWEPT, truth, name="plain", seeds=[7])
     (plain / "multirun.yaml").write_text(GIVEN.format(primary="null"))
+    split = sweep({**SWEPT, "data.split": [1, 2]}, truth, name="split", seeds=[6])
+    (split / "multirun.yaml").write_text(GIVEN.format(primary="null"))
     whole = stage().rename(tmp_path / "sweeps" / "whole")
     alone = stage(states={(arm, 3): store.FAILED for arm in range(5)}, seeds=(3, 4))
     lacking = sweep(SWEPT, truth, name="lacking", seeds=[8])
@@ -275,11 +277,14 @@ def test_what_nothing_can_be_chosen_from_is_one_line(
         ([plain], "plain has no validation accuracy; a sweep with data.validation above 0 is right"),
         ([alone], "tuning has 1 arm to choose; two arms"),
         ([lacking], "multirun.yaml cannot be read"),
+        ([split], "split sweeps data.split; arms that share their validation images are right"),
         ([tmp_path / "empty"], "has no runs.csv"),
         ([alone, "--from", "x"], "go with an exercise's name"),
         ([tmp_path / "nowhere"], "is no exercise, and no folder"),
         (["weight_decay", "--name", "x"], "is no sweep's folder"),
-        ([whole, "--name", "../x"], "--name=../x: must be letters"),
+        ([whole, "--name", "../x"], "--name=../x: must be the name of a file of sweeps/ without .yaml"),
+        ([whole, "--name", "x.yaml"], "--name=x.yaml: must be the name of a file of sweeps/ without .yaml"),
+        ([whole, "--name", "ü"], "--name=ü: must be the name of a file of sweeps/ without .yaml"),
         ([whole, "--reference", "dropout1=0,1"], "must be one setting"),
     ):
         assert main([str(argument) for argument in arguments]) == 2, said

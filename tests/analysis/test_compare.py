@@ -320,6 +320,9 @@ def test_bad_input(tmp_path: Path, sweep: Make, capsys: pytest.CaptureFixture) -
     capsys.readouterr()
     for options, words in [
         (["--metric", "val_acc"], "no val_acc"),
+        (["--metric", "epoch"], "has no epoch; one of train_loss, "),
+        (["--to", __file__], "is no folder; one that is there, or a new one, is right"),
+        (["--to", ""], "'' is no folder"),
         (["--baseline", "x"], "no arm 'x'"),
         (["--baseline", "dropout1=0.20"], "no arm 'dropout1=0.20'"),
     ]:

@@ -446,6 +446,14 @@ def test_odd_ratios_are_refused_in_one_line(
     assert line_of(tmp_path, capsys).startswith(f"error: {path}{line}")
 
 
+def test_tables_of_dropout_alone_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table(tmp_path, "noises_basic", {"noise": "dropout", "acc": 0.86})
+    assert (
+        line_of(tmp_path, capsys)
+        == f"error: {tmp_path}: no table has a noise beside dropout, so nothing is compared"
+    )
+
+
 def test_no_committed_row_is_dropped() -> None:
     rows = sum(len(pd.read_csv(path)) for path in noises.RESULTS.glob("noises_*.csv"))
     whole = winners.table_of(noises.RESULTS)

@@ -294,6 +294,38 @@ def test_a_trimmed_race_must_not_take_the_place_of_the_tables_that_are_there(
     assert not trained.commands
 
 
+@pytest.mark.parametrize(
+    ("trim", "said"),
+    [
+        ("data.validation=0", "a race needs data.validation, say 10000"),
+        ("data.validation=null", "a race needs data.validation, say 10000"),
+        (
+            "output=x",
+            "one value of a key of the runs is right; seeds are the race's own, folders --output and --to",
+        ),
+        ("seed=range(3,6)", "one value of a key of the runs is right"),
+        ("epochs=1,2", "one value of a key of the runs is right"),
+        ("hydra.sweep.dir=x", "one value of a key of the runs is right"),
+        ("hydra.sweeper.plan=true", "one value of a key of the runs is right"),
+    ],
+)
+def test_what_would_waste_a_trimmed_race_is_refused_before_it_trains(
+    trained: Trained, capsys: pytest.CaptureFixture[str], trim: str, said: str
+) -> None:
+    assert race.main(arguments(trained, "--trim", "epochs=1", trim)) == 2
+    assert f"error: --trim {trim}: {said}" in capsys.readouterr().err and not trained.commands
+
+
+@pytest.mark.parametrize("option", ["--to", "--output"])
+def test_a_file_in_a_folders_place_is_refused_before_it_trains(
+    trained: Trained, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert race.main([*arguments(trained), option, str(tmp_path / "file")]) == 2
+    said = f"error: argument {option}: '{tmp_path / 'file'}' is no folder; one that is there, or a new one,"
+    assert capsys.readouterr().err.startswith(said) and not trained.commands
+
+
 def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
     (tmp_path / race.RATIOS).write_text("noise,ratio\ngaussian,1.2\n")
     with pytest.raises(InputError, match="dropout is not there"):

@@ -64,13 +64,59 @@ def test_the_report_has_the_sweeps_intervals_and_verdicts(looked: Path) -> None:
     assert second.paired.n == 8
 
 
-def test_another_baseline_or_metric_has_plain_intervals(looked: Path) -> None:
-    for compared in (
-        comparison.compare(looked, "test_loss"),
-        comparison.compare(looked, baseline=comparison.compare(looked).arms[2].name),
-    ):
-        assert {result.paired.n for result in compared.judged} == {8}
-        assert not any(result.contrast.look for result in compared.judged)
+STOPPED = "A sweep added seeds only while contrasts of its own were undecided"
+
+
+@pytest.mark.parametrize(
+    ("asked", "conditions"),
+    [
+        ({"metric": "test_loss"}, []),
+        ({"baseline": "dropout1=0.5"}, ["dropout1!=0.2"]),
+        ({}, ["seed!=0"]),
+        ({}, ["seed!=7", "dropout1!=0.5"]),
+    ],
+)
+def test_what_was_not_looked_at_has_plain_intervals_and_says_so(
+    looked: Path, asked: dict[str, str], conditions: list[str]
+) -> None:
+    compared = comparison.compare(looked, **asked, conditions=conditions)
+    assert compared.judged and not any(result.contrast.look for result in compared.judged)
+    assert compared.stopped and STOPPED in comparison.conclusion(compared)
+
+
+@pytest.mark.parametrize(
+    ("asked", "conditions"),
+    [
+        ({}, []),
+        ({"baseline": "dropout1=0.2"}, []),
+        ({"baseline": "dropout1=0.5"}, ["dropout1!=0.7"]),
+        ({}, ["epochs=4"]),
+        ({}, ["dropout1!=0.7", "seed!=7"]),
+    ],
+)
+def test_the_same_pair_has_the_same_interval_however_it_is_asked_for(
+    looked: Path, asked: dict[str, str], conditions: list[str]
+) -> None:
+    compared = comparison.compare(looked, **asked, conditions=conditions)
+    arms = {"dropout1=0.2", "dropout1=0.5"}
+    (result,) = (r for r in compared.judged if {r.contrast.a, r.contrast.b} == arms)
+    assert result.paired.n == 6 and result.paired.interval is not None and result.verdict is not None
+    turned = result.contrast.a == "dropout1=0.2"
+    ends = (result.paired.interval.lower, result.paired.interval.upper)
+    assert (*ends, result.verdict.word) == ((-0.015, -0.005, "worse") if turned else (0.005, 0.015, "better"))
+    assert not [
+        r for r in compared.described if {r.contrast.a, r.contrast.b} == arms and r.measure == TEST_ACC
+    ]
+    # without the third arm no pair is another one than those looked at
+    assert compared.stopped == (STOPPED in comparison.conclusion(compared))
+    assert compared.stopped == any(r.contrast.look is None for r in compared.judged)
+
+
+def test_several_sweeps_say_that_one_of_them_stopped(looked: Path, sweep: Make) -> None:
+    other = sweep({"dropout1": [0.9]}, better, seeds=range(8), name="other")
+    compared = comparison.compare([looked, other])
+    assert compared.stopped and STOPPED in comparison.conclusion(compared)
+    assert not comparison.compare(other).stopped
 
 
 def test_a_kept_table_has_them_too(looked: Path, tmp_path: Path) -> None:
@@ -82,7 +128,9 @@ def test_a_kept_table_has_them_too(looked: Path, tmp_path: Path) -> None:
     look = arms.contrast("a", "b", TEST_ACC).look
     assert look is not None
     assert (look.seeds, look.ends, look.verdict) == ([0, 1, 2, 3, 4, 5], [0.005, 0.015], "better")
-    assert arms.contrast("b", "a", TEST_ACC).look is None
+    turned = arms.contrast("b", "a", TEST_ACC).look
+    assert turned is not None and turned == look.turned and turned.turned == look
+    assert (turned.ends, turned.verdict) == ([-0.015, -0.005], "worse")
 
 
 @pytest.mark.parametrize(

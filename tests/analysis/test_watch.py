@@ -208,7 +208,12 @@ def test_it_ends_with_the_sweep(sweep: Made, capsys: pytest.CaptureFixture[str])
     [
         (["nowhere", "--once"], "nowhere is not there; the folder of a sweep"),
         ([__file__], f"{__file__} is a file; the folder of a sweep"),
-        (["x", "--every", "0"], "--every=0.0: a number of seconds above 0 is right"),
+        (["x", "--every", "0"], "--every=0.0: a number of seconds above 0 and at most 86,400 is right"),
+        (["x", "--every", "inf"], "--every=inf: a number of seconds above 0 and at most 86,400 is right"),
+        (
+            ["x", "--every", "1e10"],
+            "--every=10000000000.0: a number of seconds above 0 and at most 86,400 is",
+        ),
     ],
 )
 def test_bad_input_is_one_line(given: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from configs import REPOSITORY
 
-from analysis import comparison, programs, runs, where
+from analysis import comparison, programs, runs, search, where
 from analysis.compare import main
 from analysis.runs import InputError
 from src.runs import store, tags
@@ -92,6 +92,13 @@ def test_of_several_sweeps_those_that_fit(sweep: Make) -> None:
     (begun / "multirun.yaml").write_text("")
     compared = comparison.compare([begun, pilot, other], conditions=["tags has pilot"])
     assert compared.sweep.folder == pilot and len(compared.sweep.final) == 10
+    # a search that has no run among them does not say by what they are compared
+    searched = sweep({"dropout1": [0.1, 0.3]}, lambda arm: 0.7, name="searched")
+    (searched / search.FILE).touch()
+    (searched / "multirun.yaml").write_text("hydra: {sweeper: {metric: val_acc}}")
+    assert search.metric(searched) == "val_acc"
+    compared = comparison.compare([searched, pilot, other], conditions=["tags has pilot"])
+    assert (compared.measure.column, compared.sweep.folder) == ("test_acc", pilot)
     for folders, conditions in (([begun, pilot], []), ([pilot / "nowhere", pilot], ["tags has pilot"])):
         with pytest.raises(InputError):
             comparison.compare(folders, conditions=conditions)
