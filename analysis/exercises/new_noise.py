@@ -6,8 +6,8 @@ the best to the test set, with fresh seeds. Their arms were frozen before any of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,7 +22,13 @@ from src.config import RATES
 from src.stats import BETTER, EQUIVALENT, WORSE, common_seeds, judged_at
 
 NUMBER = 7
-SWEEPS = ALL, FEW, PARTNER, FEWEST = ("new_noise", "new_noise_5000", "new_noise_partner", "new_noise_1000")
+SWEEPS = ALL, FEW, PARTNER, FEWEST, TIMED = (
+    "new_noise",
+    "new_noise_5000",
+    "new_noise_partner",
+    "new_noise_1000",
+    "new_noise_time",
+)
 NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"
 TANGENT, ANY_PARTNER = "tangent", "tangent_any"
 """Our noise towards the nearest image, and towards any other."""
@@ -78,6 +84,10 @@ class ContestFacts(Facts):
     sweep's own block: its reasoning says what would speak against it."""
     fewest: Sequence[Result] = ()
     """Tangent noise minus dropout on the smallest training set, which its reasoning names, too."""
+    timed: Sequence[Result] = ()
+    """Tangent noise minus dropout where both train for as long, judged by that sweep's own block."""
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    """There, by noise."""
     input_alone: bool = False
     """Whether all arms have their noise on the input and none in the hidden layers."""
     lower_rate: bool = False
@@ -117,6 +127,11 @@ class ContestFacts(Facts):
         return pick(self.partners, a=TANGENT)
 
     @property
+    def only_by_steps(self) -> bool:
+        """Whether the gain at equal epochs is shown not to be there, or not shown, at equal time."""
+        return any(r.gain <= 0 for r in self.timed)
+
+    @property
     def contradicted(self) -> bool:
         """Whether any other image is shown to serve as well as the nearest, or better."""
         return self.partner is not None and word(self.partner) in (EQUIVALENT, WORSE)
@@ -152,7 +167,7 @@ class ContestFacts(Facts):
 def analyse(tables: Tables) -> ContestFacts:
     """Every other arm minus dropout in test accuracy, one family a training set; all else described."""
     arms, primary = exercises.judged(tables[ALL], _named(ALL), "test")
-    few, partners, fewest = (
+    few, partners, fewest, timed = (
         exercises.judged(tables[sweep], _named(sweep), "test")[1] if sweep in tables else []
         for sweep in SWEEPS[1:]
     )
@@ -172,6 +187,8 @@ def analyse(tables: Tables) -> ContestFacts:
         lower_rate=_setting(TANGENT)[INPUT] < _setting(DROPOUT)[INPUT],
         partners=partners,
         fewest=fewest,
+        timed=timed,
+        epochs={noise: int(arm["epochs"]) for noise, arm in _named(TIMED).items()},
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
     )
     return decided(RULES, facts, arms, _on_splits(facts.others))

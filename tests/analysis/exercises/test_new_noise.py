@@ -247,6 +247,20 @@ def test_the_smallest_training_set_is_judged_by_its_own_sweep() -> None:
     assert (result.contrast.a, result.contrast.b, word(result)) == ("tangent", "dropout", "better")
 
 
+@pytest.mark.parametrize(
+    ("gain", "verdict", "only"), [(0.01, "better", False), (-0.01, "worse", True), (0.0, "equivalent", True)]
+)
+def test_equal_time_is_judged_by_its_own_sweep(gain: float, verdict: str, only: bool) -> None:
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        acc = 0.9 + gain * (of["noise"] == "tangent" and "epochs" in of) + 0.0005 * chance(of["noise"], seed)
+        return {"test_acc": acc, "test_loss": 0.3, "test_ece": 0.03}
+
+    found = found_with("new_noise_time", metrics)
+    (result,) = found.timed
+    assert (result.contrast.a, result.contrast.b, word(result)) == ("tangent", "dropout", verdict)
+    assert (found.epochs, found.only_by_steps) == ({"dropout": 45, "tangent": 23}, only)
+
+
 def found_with(sweep: str, metrics: Any) -> Any:
     """The exercise's facts of this sweep beside the main one, of ten seeds."""
     read = {}
