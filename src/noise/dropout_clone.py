@@ -18,7 +18,7 @@ class DropoutClone(Noise):
     Same mean, variance and rates; a run differs from dropout's of the same seed by its masks alone. A control:
     how far two arms of equal worth come apart.
 
-    Source: dropout's, Srivastava et al. 2014, JMLR 15.
+    Source: Srivastava et al. 2014, JMLR 15, of dropout itself.
     """
 
     drops_input = True

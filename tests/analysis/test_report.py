@@ -368,8 +368,8 @@ def test_small_version_is_marked_and_apart(
 def test_bad_input(
     tmp_path: Path, sweep: Make, run: Callable[..., int], capsys: pytest.CaptureFixture
 ) -> None:
-    def refused(*arguments: str, words: str, code: int = 2) -> None:
-        assert main(list(arguments)) == code
+    def refused(*arguments: str, words: str) -> None:
+        assert main(list(arguments)) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert words in line
 
@@ -377,7 +377,7 @@ def test_bad_input(
     refused("--from", str(tmp_path), words=str(tmp_path))
     sweep(RATES, flat, name="first")
     (tmp_path / "file").write_text("")
-    refused("--output", str(tmp_path), "--to", str(tmp_path / "file"), words="File exists", code=3)
+    refused("--output", str(tmp_path), "--to", str(tmp_path / "file"), words="file' is no folder")
     assert run() == 0
     (tmp_path / "report/first.csv.gz").write_bytes(b"\x1f\x8b")
     capsys.readouterr()
