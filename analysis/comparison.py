@@ -67,7 +67,8 @@ class Compared:
     without: tuple[str, ...] = ()
     """Arms that are not compared, as no run of theirs logs `measure`: another noise's own number, say."""
     stopped: bool = False
-    """Whether seeds were added while other contrasts than some of these were undecided."""
+    """Whether a sweep added seeds until contrasts of its own were decided, and some that are judged here are
+    others, or are of several sweeps."""
 
     @property
     def best(self) -> ArmStats:
@@ -154,7 +155,7 @@ def compare(
         sweep, epochs=with_gaps(sweep.epochs.assign(arm=[names[merge.place(row)] for row in rows]))
     )
     looks = [look for path in has_runs for look in runs.read_looks(path)]
-    if len(paths) == 1:
+    if len({*has_runs}) == 1:
         sweep = replace(
             sweep, looks=tuple(look for look in looks if not conditions or _is_whole(look, sweep))
         )

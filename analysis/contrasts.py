@@ -235,7 +235,9 @@ class ArmStats:
     @property
     def bad_share(self) -> Interval:
         """Exact 95% interval of the share of new runs that go wrong (Clopper and Pearson 1934)."""
-        ends = binomtest(self.bad, self.planned).proportion_ci(1 - stats.ALPHA)
+        if self.lost == self.planned:
+            return Interval(0.0, 1.0, "exact")
+        ends = binomtest(self.bad, self.planned - self.lost).proportion_ci(1 - stats.ALPHA)
         return Interval(ends.low, ends.high, "exact")
 
     @property

@@ -22,7 +22,7 @@ from analysis.families import CLONE, FAMILIES, GUARDS, IMAGES, PIXEL_RATES, desc
 from analysis.measures import Measure
 from analysis.race import FRESH, RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
-from analysis.winners import Winner, check_time, table_of, winners
+from analysis.winners import Winner, check_time, kind, table_of, winners
 from src import errors
 from src.config import RATES
 from src.errors import DONE, REPOSITORY, InputError, Parser, command
@@ -57,8 +57,9 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
     same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
     in_race = described(_contrast(w, w.raced, reference.raced, measures.VAL_ACC) for w in others)
-    again = described(_contrast(w, w.again, reference.rows, measures.VAL_ACC) for w in others)
+    again = described(_contrast(w, w.again, reference.own, measures.VAL_ACC) for w in others)
     at_equal_time = [*again, *(r for r in accuracy if r.contrast.a in same_time)]
+    at_equal_time = [r for r in at_equal_time if r.contrast.a not in GUARDS]
     contestants = [r for r in accuracy if r.contrast.a not in GUARDS]
     ranked = [r for r in contestants if r.contrast.a not in FAMILIES[IMAGES]]
     ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
@@ -83,7 +84,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         if CLONE in ahead
         else None,
         "apart": apart,
-        "faster": [r for r in at_equal_time if r.contrast.a not in GUARDS and r.paired.difference > 0],
+        "at_equal_time": at_equal_time,
+        "faster": [r for r in at_equal_time if r.paired.difference > 0],
         "control": described(_control(w, dropout) for w in apart),
         "control_of": {w.noise: runs.arm_name(_control_setting(w)) for w in apart},
         "averaged": described(_contrast(w, w.rows, reference.rows, measures.EMA_VAL_ACC) for w in others),
@@ -121,9 +123,11 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
 
 def _elsewhere(winner: Winner, reference: Winner) -> list[str]:
     """Where a noise is compared with dropout on another kind of machine; "" where it is ranked."""
-    (ranked, raced, _), own = reference.devices, winner.devices
-    sides = zip(("", "in the race", "at equal time"), own, (ranked, raced, ranked), strict=True)
-    return [place for place, devices, beside in sides if devices and devices != beside]
+    ranked, raced, _ = reference.devices
+    own = reference.own
+    timed = tuple(sorted({*map(kind, own["device"][own["seed"].isin(winner.again["seed"])])}))
+    places = zip(("", "in the race", "at equal time"), winner.devices, (ranked, raced, timed), strict=True)
+    return [place for place, devices, beside in places if devices and beside and devices != beside]
 
 
 def _rungs(steps: pd.DataFrame) -> tuple[int, int, int]:

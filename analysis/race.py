@@ -27,7 +27,7 @@ from src.sweeping.naming import sets_hydra, setting, sweep_name
 from src.sweeping.planning import split_arm
 
 STEPS, FRESH, TIME = "steps", "fresh", "time"
-"""Budgets: as many epochs for each noise, in the race and on `FRESH_SEEDS`; or as much time, on these, too."""
+"""Budgets: as many epochs for each noise, in the race and on `FRESH_SEEDS`; or on these as much time."""
 
 RATIOS = "ratios.csv"
 """What an epoch with each noise takes over one without any, columns noise, ratio, machine and date: of a quiet core
@@ -75,7 +75,7 @@ def _parser() -> Parser:
         "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by mean "
         "validation accuracy on four more. Then the best one of each noise trains on eight fresh seeds, each with "
         "a split into training and validation images of its own, unless the race's seeds have that already; and "
-        f"there once more at equal time, where {RATIOS} says that an epoch with the noise takes longer or shorter. "
+        f"in the parts once more at equal time, where {RATIOS} says that an epoch takes longer or shorter. "
         "Writes one table a sweep. Started again it trains only what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
@@ -198,7 +198,8 @@ def check(sweep: str, trim: Sequence[str]) -> None:
         raise InputError("NAME", sweep, needs)
     for override in OverridesParser.create().parse_overrides(list(trim)):
         key = key_of(override.get_key_element())
-        if key in ("seed", "output") or sets_hydra(key) or override.is_sweep_override():
+        is_hydras = sets_hydra(key) and not key.startswith(("hydra.launcher", "hydra/launcher"))
+        if key in ("seed", "output") or is_hydras or override.is_sweep_override():
             right = (
                 "one value of a key of the runs is right; seeds are the race's own, folders --output and --to"
             )
@@ -232,7 +233,7 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         if SPLIT not in planned.fixed:
             ranking = [f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})", f"{SPLIT}=${{seed}}"]
             yield FRESH, [*ranking, f"hydra.sweeper.arms={json.dumps(winners)}"]
-        for arm in winners if ratios and sweep != TUNED else []:
+        for arm in winners if ratios and sweep in parts() else []:  # ratios are of their regime
             slower = slowness(ratios, dict(part.split("=", 1) for part in split_arm(arm))["noise"])
             if slower is not None and not is_same(slower):
                 epochs = at_equal_time(int(table["epochs"].iloc[0]), slower)

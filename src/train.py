@@ -55,8 +55,9 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     options = vars(parser.parse_intermixed_args(arguments))
     overrides = options.pop("overrides")
     flags = [argument for argument in arguments if argument not in overrides]
-    keys = {naming.key_of(override) for override in overrides}
-    if "sweep" in keys and "hydra.mode" not in keys and not any(options[mode] for mode in MODES):
+    values = {naming.key_of(override): override.partition("=")[2] for override in overrides}
+    is_named = values.get("sweep") not in (None, "", "null") and "hydra.mode" not in values
+    if is_named and not any(options[mode] for mode in MODES):
         flags.append("--multirun")
     return [*flags, *overrides]
 

@@ -414,6 +414,16 @@ sys.exit(main())
 """
 
 
+@pytest.mark.parametrize("named", ["nonsense", None])
+def test_the_backend_of_a_shell_is_left_alone_but_in_a_command(
+    monkeypatch: pytest.MonkeyPatch, named: str | None
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", named) if named else monkeypatch.delenv("MPLBACKEND", raising=False)
+    seen: list[str | None] = []
+    assert command(lambda: seen.append(os.environ.get("MPLBACKEND")))() == 0
+    assert (seen, os.environ.get("MPLBACKEND")) == (["agg"], named)
+
+
 @pytest.mark.parametrize("reader", ["| head -1", "| true", ">/dev/full", ">&-", "<&- >&-"])
 def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, reader: str) -> None:
     done = in_a_shell(TALKER, reader, tmp_path, encoding="ascii")

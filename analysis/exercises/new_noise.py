@@ -36,6 +36,7 @@ SAME_RATES = "dropout_same_rates"
 """Dropout with the settings of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
 RACE = "new_noise_race"
+"""What chose the settings on validation images."""
 CHOICES = {
     f"python -m analysis.race {RACE}": tables.NOISES / f"{RACE}.csv",
     **{
@@ -44,7 +45,6 @@ CHOICES = {
     },
 }
 """Of the sweeps that chose the settings, and that no exercise trains, the committed tables by their commands."""
-"""What chose the settings on validation images."""
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 
 RULES = (

@@ -146,7 +146,7 @@ class Parser(argparse.ArgumentParser):
 def folder(text: str) -> Path:
     """The type of an argument that names a folder, which need not be there yet."""
     path = Path(text)
-    if not text or (path.exists() and not path.is_dir()):
+    if not text or any(place.exists() and not place.is_dir() for place in (path, *path.parents)):
         raise argparse.ArgumentTypeError(f"{text!r} is no folder; one that is there, or a new one, is right")
     return path
 
@@ -162,8 +162,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
     @functools.wraps(main)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
         wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        os.environ["MPLBACKEND"] = "agg"  # figures go to files; what a profile has may be unknown
-        with terminal.tolerant(), events.ended(), _signals():
+        with terminal.tolerant(), events.ended(), _signals(), _drawing_to_files():
             try:
                 return main(*args, **kwargs) or DONE
             except ThroughHydra as carrier:
@@ -172,6 +171,19 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
                 return _report(error, wants_trace)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _drawing_to_files() -> Iterator[None]:
+    """Within it matplotlib takes its backend for files: a shell's profile may name one that it does not know."""
+    before = os.environ.get("MPLBACKEND")
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        del os.environ["MPLBACKEND"]
+        if before is not None:
+            os.environ["MPLBACKEND"] = before
 
 
 def _report(error: BaseException, wants_trace: bool) -> int:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from markdown_it import MarkdownIt
+from scipy import stats
 from tables import made
 
 from analysis import phrases
 from analysis.contrasts import (
     Arms,
+    ArmStats,
     Contrast,
     broken,
     described,
@@ -88,6 +90,21 @@ def test_which_runs_broke_down(epochs: pd.DataFrame, is_broken: bool) -> None:
 
 def test_without_classes_nothing_ends_at_chance() -> None:
     assert not broken(history(0.1, 0.11, test=0.1), None)
+
+
+@given(some.integers(0, 12), some.integers(0, 12), some.integers(0, 12), some.integers(0, 12))
+def test_the_share_of_runs_that_go_wrong_is_that_of_the_runs_that_ended(
+    diverged: int, broken: int, lost: int, sound: int
+) -> None:
+    planned = diverged + broken + lost + sound
+    share = ArmStats("a", planned, diverged, broken, lost, {}).bad_share
+    bad, ended = diverged + broken, planned - lost
+    # Clopper and Pearson's own definition: the ends are those at which so few, or so many, have 2.5 %
+    if bad:
+        assert stats.binom.sf(bad - 1, ended, share.lower) == pytest.approx(0.025)
+    if bad < ended:
+        assert stats.binom.cdf(bad, ended, share.upper) == pytest.approx(0.025)
+    assert (share.lower == 0) == (bad == 0) and (share.upper == 1) == (bad == ended)
 
 
 def test_sensitivity_of_a_look_has_its_seeds_and_its_level() -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from browser import show
 
-from analysis import design, families, noises, page, race, winners
+from analysis import design, families, noises, page, race, runs, winners
 from analysis.exercises import new_noise
 from analysis.race import FRESH, RATIOS, STEPS, TIME
 from src import components
@@ -452,6 +452,49 @@ def test_tables_of_dropout_alone_are_refused(tmp_path: Path, capsys: pytest.Capt
         line_of(tmp_path, capsys)
         == f"error: {tmp_path}: no table has a noise beside dropout, so nothing is compared"
     )
+
+
+def test_models_of_one_kind_of_processor_are_one_kind() -> None:
+    def cpu(maker: str, model: str, instructions: str, kernel: str = "torch") -> str:
+        processor = {"maker": maker, "model": model, "instructions": instructions}
+        return str(runs.device({"device": "cpu", "processor": processor, "matmul": kernel}))
+
+    first = cpu("GenuineIntel", "Xeon(R), second @ 2.50GHz", "AVX512")
+    assert winners.kind(first) == winners.kind(cpu("GenuineIntel", "Xeon(R)", "AVX512"))
+    for other in (
+        cpu("AuthenticAMD", "Xeon(R)", "AVX512"),
+        cpu("GenuineIntel", "Xeon(R)", "AVX2"),
+        cpu("GenuineIntel", "Xeon(R)", "AVX512", "openblas"),
+        CARD,
+        "cpu",
+    ):
+        assert winners.kind(other) != winners.kind(first)
+    assert (winners.kind(CARD), winners.kind("cpu")) == (CARD, "cpu")
+
+
+def test_while_fresh_seeds_are_missing_equal_time_has_its_comparison(tmp_path: Path) -> None:
+    """As long as a part has not trained on them, the race ranks; equal time stays on fresh seeds."""
+    again = [
+        {**arm, "budget": TIME, "epochs": 30, "acc": 0.854} for arm in WINNERS if arm["noise"] == "gaussian"
+    ]
+    table(tmp_path, "noises_basic", *BASIC)
+    fresh = [run(seed=seed, **arm) for arm in [*WINNERS, *again] for seed in range(100, 106)]
+    rows = pd.concat([pd.read_csv(tmp_path / "noises_basic.csv"), pd.DataFrame(fresh)])
+    rows.to_csv(tmp_path / "noises_basic.csv", index=False)
+    table(tmp_path, "noises_masks", {"noise": "dropout_masks", "acc": 0.87})
+    (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\ngaussian,1.8\n")
+    found = content(tmp_path)
+    assert found["fresh"] == 0
+    (timed,) = found["again"]
+    assert timed.paired.n == 6 and timed.paired.difference < 0
+
+
+def test_where_nothing_was_compared_at_equal_time_nothing_is_said_of_it(tmp_path: Path) -> None:
+    table(tmp_path, "noises_basic", *BASIC)
+    (tmp_path / RATIOS).write_text("noise,ratio\ndropout,1.2\ngaussian,1.8\nnone,0.6\n")
+    noises.write(tmp_path, tmp_path)
+    text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
+    assert "At equal time" not in text and "同样时间下，全部" not in chinese
 
 
 def test_no_committed_row_is_dropped() -> None:

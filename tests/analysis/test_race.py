@@ -208,9 +208,10 @@ def test_a_race_in_which_all_diverge_ends(
 def test_a_race_whose_seeds_have_splits_of_their_own_needs_no_fresh_ones(trained: Trained) -> None:
     assert race.main(["new_noise_race", *arguments(trained)[1:]]) == 0
     assert [command[1] for command in trained.commands] == ["seed=range(2)", "seed=range(2,6)"]
+    # nor is it at equal time: the ratios were measured where the parts train
     (trained.output / "tables" / race.RATIOS).write_text("noise,ratio\ndropout,1\na,2\nb,1\n")
     assert race.main(["new_noise_race", *arguments(trained)[1:]]) == 0
-    assert trained.commands[-1][1:3] == ["seed=range(2)", "epochs=50"]
+    assert not any("epochs=50" in command for command in trained.commands)
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.csv"])

@@ -21,7 +21,7 @@ from analysis.live import Live
 from analysis.looks import Look
 from analysis.measures import TEST_ACC
 from analysis.runs import InputError
-from src.runs import store
+from src.runs import store, tags
 from src.sweeping.decisions import COLUMNS
 
 Make = Callable[..., Path]
@@ -117,6 +117,10 @@ def test_several_sweeps_say_that_one_of_them_stopped(looked: Path, sweep: Make) 
     compared = comparison.compare([looked, other])
     assert compared.stopped and STOPPED in comparison.conclusion(compared)
     assert not comparison.compare(other).stopped
+    tags.add(looked, ["pilot"], None)
+    alone = comparison.compare([other, looked], conditions=["tags has pilot"])
+    assert not alone.stopped or any(r.contrast.look for r in alone.judged)
+    assert [r.paired.n for r in alone.judged if r.contrast.look] == [6, 8]
 
 
 def test_a_kept_table_has_them_too(looked: Path, tmp_path: Path) -> None:
