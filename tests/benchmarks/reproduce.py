@@ -14,6 +14,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from analysis import design, exercises, race, tables
+from analysis.runs import shown
 from src.config import RATES
 from src.errors import REPOSITORY
 from src.sweeping.naming import sweep_file
@@ -40,7 +41,9 @@ def kinds_raced(part: str) -> Iterator[tuple[Kind, int]]:
     """Each kind of run in the committed table of a race, and its run-epochs."""
     runs = race.read_table(race.RESULTS / f"{part}.csv")
     keys = list(runs)[: list(runs).index("seed")]
-    return _kinds(runs.astype(dict.fromkeys(keys, object)).fillna(""), keys, design.read(part).fixed)
+    # as they are typed: a whole number is one, though a cell of its column is empty
+    typed = {key: runs[key].map(lambda value: "" if pd.isna(value) else shown(value)) for key in keys}
+    return _kinds(runs.assign(**typed), keys, design.read(part).fixed)
 
 
 def _kinds(runs: pd.DataFrame, keys: Sequence[str], fixed: Mapping[str, Any]) -> Iterator[tuple[Kind, int]]:
