@@ -22,7 +22,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import charts, design, exercises, figures, lengths, measures, page, phrases, tables, translated
-from analysis.contrasts import ArmStats, Result
+from analysis.arm_stats import ArmStats
+from analysis.contrasts import Result
 from analysis.design import Design
 from analysis.exercises import Facts
 from analysis.runs import InputError

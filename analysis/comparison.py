@@ -19,8 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import charts, design, figures, measures, merge, page, phrases, runs, search, tables, where
-from analysis.contrasts import Arms, ArmStats, Result, described, family, matches, rows_of, with_gaps
-from analysis.looks import Look
+from analysis.arm_stats import ArmStats
+from analysis.contrasts import Arms, Result, described, family, with_gaps
 from analysis.measures import Measure
 from analysis.runs import InputError, Table
 from analysis.search import Search
@@ -157,7 +157,7 @@ def compare(
     looks = [look for path in has_runs for look in runs.read_looks(path)]
     if len({*has_runs}) == 1:
         sweep = replace(
-            sweep, looks=tuple(look for look in looks if not conditions or _is_whole(look, sweep))
+            sweep, looks=tuple(look for look in looks if not conditions or where.keeps(sweep, look))
         )
     arms, with_result = Arms(sweep, by_name), {*sweep.epochs["arm"]}
     trained = [name for name in by_name if name in with_result]
@@ -194,15 +194,6 @@ def compare(
         without=without,
         stopped=bool(looks) and any(result.contrast.look is None for result in judged),
     )
-
-
-def _is_whole(look: Look, sweep: Table) -> bool:
-    """Whether the sweep, after conditions, has every run that was looked at, with or without a result."""
-    for arm in look.arms:
-        lost = {problem.seed for problem in sweep.problems if matches(problem.arm, arm)}
-        if not {*look.seeds} <= {*rows_of(sweep.final, arm)["seed"], *lost}:
-            return False
-    return True
 
 
 def _chosen(baseline: str | None, names: Sequence[str], paths: Sequence[Path]) -> str | None:

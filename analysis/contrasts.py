@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from analysis import measures, runs
+from analysis.arm_stats import ArmStats, bounded
 from analysis.looks import Look
 from analysis.measures import CLASSES, Measure
 from analysis.tables import Table
 from src import stats
 from src.runs import store
 from src.runs.broken import broke_down
-from src.stats import Interval, Paired, Summary, Verdict, common_seeds, paired, rounded_differences, summarise
+from src.stats import Paired, Verdict, common_seeds, paired, rounded_differences, summarise
 
 Sample = NDArray[np.float64]
 """A value a seed, shape (n,)."""
@@ -210,43 +210,6 @@ def with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class ArmStats:
-    """One arm's runs: how many there are, how many went wrong and how, and what the others reached."""
-
-    name: str
-    planned: int
-    """Runs of the arm in the sweep, with or without a result."""
-    diverged: int
-    broken: int
-    """Runs with a result that broke down, see `src.runs.broken`; they count in every number."""
-    lost: int
-    """Failed, unfinished, damaged or missing."""
-    summaries: Mapping[Measure, Summary]
-
-    @property
-    def n(self) -> int:
-        return self.planned - self.diverged - self.lost
-
-    @property
-    def bad(self) -> int:
-        """Diverged or broken down."""
-        return self.diverged + self.broken
-
-    @property
-    def bad_share(self) -> Interval:
-        """Exact 95% interval of the share of new runs that go wrong (Clopper and Pearson 1934)."""
-        if self.lost == self.planned:
-            return Interval(0.0, 1.0, "exact")
-        ends = binomtest(self.bad, self.planned - self.lost).proportion_ci(1 - stats.ALPHA)
-        return Interval(ends.low, ends.high, "exact")
-
-    @property
-    def whole_failure(self) -> bool:
-        """Whether every run of several did."""
-        return self.bad == self.planned > 1
-
-
-@dataclass(frozen=True)
 class Arms:
     """The named arms of a table, at the last epoch."""
 
@@ -347,14 +310,6 @@ def broken(epochs: pd.DataFrame, classes: int | None) -> frozenset[str]:
 def _sum(first: Values, second: Values) -> Values:
     """On the seeds that both have."""
     return {seed: first[seed] + second[seed] for seed in first if seed in second}
-
-
-def bounded(summary: Summary, measure: Measure) -> Summary:
-    """The summary of a share, whose interval ends at 0 and 100%."""
-    if measure.unit != "%" or summary.interval is None:
-        return summary
-    low, high = np.clip([summary.interval.lower, summary.interval.upper], 0, 1)
-    return replace(summary, interval=replace(summary.interval, lower=float(low), upper=float(high)))
 
 
 def matches(values: Arm, arm: Arm) -> bool:

@@ -63,13 +63,8 @@ STYLE: Any = {
     "svg.hashsalt": "dropout-sweeps",  # without it the SVG's ids, and so the report, change from call to call
 }
 PALETTE = sns.color_palette("colorblind", 10)
-COLOURS = {
-    "better": PALETTE[0],
-    "worse": PALETTE[3],
-    "equivalent": PALETTE[2],
-    "larger": PALETTE[4],
-    "smaller": PALETTE[4],
-}
+COLOURS = {"better": PALETTE[0], "worse": PALETTE[3], "equivalent": PALETTE[2]}
+COLOURS |= dict.fromkeys(("larger", "smaller"), PALETTE[4])
 """By a verdict's word; of others grey."""
 GREY = "0.45"
 DASHES = ["-", "--", "-.", ":"]

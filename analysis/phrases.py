@@ -12,7 +12,8 @@ import yaml
 from markupsafe import Markup
 
 from analysis import runs
-from analysis.contrasts import ArmStats, Result
+from analysis.arm_stats import ArmStats
+from analysis.contrasts import Result
 from analysis.measures import Measure
 from src.stats import Interval, Summary
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis import comparison
+from analysis.arm_stats import ArmStats
 from analysis.comparison import Compared
-from analysis.contrasts import ArmStats, Result
+from analysis.contrasts import Result
 from src.errors import events
 from src.stats import Interval
 

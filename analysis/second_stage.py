@@ -23,6 +23,7 @@ from analysis import design, measures, runs, search, tables
 from analysis.measures import Measure
 from analysis.runs import Problem
 from analysis.tables import Table
+from src import config, errors
 from src.errors import REPOSITORY, InputError
 from src.errors.messages import key_of
 from src.runs import store
@@ -106,7 +107,7 @@ def of(folder: Path, name: str | None = None, reference: str | None = None) -> S
     params = fixed | {"data.validation": "0", "seed": _fresh(table)}
     if params.get("data.train", "null") == "null":
         params.pop("data.split", None)  # nothing is left to be split
-    against = _reference(folder, table, given, fixed) if reference is None else _checked(reference)
+    against = _reference(folder, table, given, fixed) if reference is None else _checked(reference, fixed)
     metric, margin = JUDGED[column]
     if given.primary and given.primary.measure in (measure, metric):
         margin = given.primary.margin
@@ -211,13 +212,8 @@ def _reference(folder: Path, table: Table, given: _Given, fixed: Mapping[str, st
         arms = listed[list(keys)].drop_duplicates().to_dict("records")
         if contrast[-1] < len(arms):
             return _overrides(arms[contrast[-1]])
-    import hydra
-    from omegaconf import OmegaConf
-
-    overrides = [f"{key}={value}" for key, value in fixed.items()]
     try:
-        with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-            usual = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+        usual = _composed([f"{key}={value}" for key, value in fixed.items()])
     except HydraException as error:
         right = "--reference OVERRIDES gives the setting to compare with"
         raise InputError(
@@ -227,13 +223,27 @@ def _reference(folder: Path, table: Table, given: _Given, fixed: Mapping[str, st
     return _overrides({key: value for key, value in arm.items() if value is not None})
 
 
-def _checked(reference: str) -> str:
-    parser = OverridesParser.create()
+def _composed(overrides: Sequence[str]) -> Any:
+    """The config with these overrides, as plain values."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+
+
+def _checked(reference: str, fixed: Mapping[str, str]) -> str:
+    """A setting that one gives, which must be right beside what is the same in all runs."""
     overrides = planning.split_arm(reference)
-    for override in overrides:
-        parsed = parser.parse_override(override)
-        if parsed.is_sweep_override() or key_of(override) == "seed":
-            raise InputError("--reference", reference, "must be one setting, such as 'dropout1=0 dropout2=0'")
+    own = {key_of(override): override for override in overrides}
+    rest = [f"{key}={value}" for key, value in fixed.items() if key not in own]
+    try:
+        for override in OverridesParser.create().parse_overrides(overrides):
+            if override.is_sweep_override() or {*own} & {"seed", "data.validation", "data.split"}:
+                raise InputError("must be one setting, such as 'dropout1=0 dropout2=0'")
+        config.parse(_composed([*rest, *overrides]))
+    except (HydraException, InputError) as error:
+        raise InputError("--reference", reference, errors.one_line(error)) from None
     return " ".join(overrides)
 
 

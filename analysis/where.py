@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis import parsing, runs
+from analysis.contrasts import matches, rows_of
+from analysis.looks import Look
 from analysis.runs import InputError, Table
 from src.runs import store, sweep_folder, tags
 
@@ -45,6 +47,15 @@ def select(sweep: Table, conditions: Sequence[str]) -> Table:
             )
         sweep = sweep.without(others)
     return sweep
+
+
+def keeps(sweep: Table, look: Look) -> bool:
+    """Whether the sweep, after conditions, has every run that was looked at, with or without a result."""
+    for arm in look.arms:
+        lost = {problem.seed for problem in sweep.problems if matches(problem.arm, arm)}
+        if not {*look.seeds} <= {*rows_of(sweep.final, arm)["seed"], *lost}:
+            return False
+    return True
 
 
 def folder(sweep_of: Path, conditions: Sequence[str]) -> Path:

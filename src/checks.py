@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ def real(
 
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(right)
+            raise ValueError(right + _quoted(value))
         number = float(value)
         if not math.isfinite(number) or not low <= number <= high:
             raise ValueError(right)
@@ -36,13 +37,19 @@ def real(
     return check
 
 
+def _quoted(value: Any) -> str:
+    """What is wrong with a text that would be a number, or true or false, without its quotes."""
+    is_text = isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?|true|false", value, re.I)
+    return ", and without quotes, which make it a text" if is_text else ""
+
+
 def integer(low: int, high: int | None = None) -> Check:
     """A whole number in [low, high]."""
     right = f"must be a whole number of at least {low}" + (f" and at most {high}" if high is not None else "")
 
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(right)
+            raise ValueError(right + _quoted(value))
         if value < low or (high is not None and value > high):
             raise ValueError(right)
         return value
@@ -52,7 +59,7 @@ def integer(low: int, high: int | None = None) -> Check:
 
 def boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("must be true or false")
+        raise ValueError("must be true or false" + _quoted(value))
     return value
 
 

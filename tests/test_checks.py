@@ -38,7 +38,10 @@ def test_open_ends_are_left_out() -> None:
 
 WRONG: list[tuple[Check, Any, str]] = [
     (real(), True, "must be a finite number"),
-    (real(), "0.5", "must be a finite number"),
+    (real(), "0.5", "must be a finite number, and without quotes, which make it a text"),
+    (integer(0), "3", "must be a whole number of at least 0, and without quotes, which make it a text"),
+    (boolean, "true", "must be true or false, and without quotes, which make it a text"),
+    (real(), "half", "must be a finite number"),
     (real(), None, "must be a finite number"),
     (real(), math.inf, "must be a finite number"),
     (real(), math.nan, "must be a finite number"),
@@ -49,7 +52,6 @@ WRONG: list[tuple[Check, Any, str]] = [
     (integer(1), True, "must be a whole number of at least 1"),
     (integer(1, 5), 6, "must be a whole number of at least 1 and at most 5"),
     (boolean, 1, "must be true or false"),
-    (boolean, "true", "must be true or false"),
     (text, "", "must be a text that is not empty"),
     (text, 3, "must be a text that is not empty"),
     (one_of("a", "b"), "c", "must be one of a, b"),

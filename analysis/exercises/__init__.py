@@ -30,7 +30,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import design, runs
-from analysis.contrasts import Arm, Arms, ArmStats, Contrast, Result, family
+from analysis.arm_stats import ArmStats
+from analysis.contrasts import Arm, Arms, Contrast, Result, family
 from analysis.measures import Measure
 from analysis.runs import InputError
 from analysis.sensitivity import Sensitivity, sensitivity

@@ -92,7 +92,7 @@ SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Could not delete from config\. '(?P<key>[^']+)' does not exist",
-        f"{{typed}}: there is no such key to delete; {HELP} the keys",
+        f"{{typed}}: there is no such key to delete, or it is null; {HELP} the keys",
     ),
     (
         r"Could not load '(?P<key>[\w/]+)/[^']*'\.",

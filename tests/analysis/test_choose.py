@@ -286,6 +286,11 @@ def test_what_nothing_can_be_chosen_from_is_one_line(
         ([whole, "--name", "x.yaml"], "--name=x.yaml: must be the name of a file of sweeps/ without .yaml"),
         ([whole, "--name", "ü"], "--name=ü: must be the name of a file of sweeps/ without .yaml"),
         ([whole, "--reference", "dropout1=0,1"], "must be one setting"),
+        ([whole, "--reference", "data.validation=100"], "must be one setting"),
+        ([whole, "--reference", "dropout1=2"], "dropout1=2: must be a finite number from 0 to 1"),
+        ([whole, "--reference", "nope=2"], "--reference=nope=2: "),
+        ([whole, "--reference", "noise=nope"], "--reference=noise=nope: "),
+        ([whole, "--reference", "dropout1=("], "--reference=dropout1=(: "),
     ):
         assert main([str(argument) for argument in arguments]) == 2, said
         error = capsys.readouterr().err

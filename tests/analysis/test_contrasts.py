@@ -15,9 +15,9 @@ from scipy import stats
 from tables import made
 
 from analysis import phrases
+from analysis.arm_stats import ArmStats
 from analysis.contrasts import (
     Arms,
-    ArmStats,
     Contrast,
     broken,
     described,
