@@ -14,6 +14,7 @@ import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from analysis import design, exercises, parsing, runs
+from analysis.families import CLONE
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
 from src import components, errors
@@ -62,12 +63,27 @@ METRICS = (*SHARES, "val_loss")
 
 
 TUNED = "tuned_dropout"
-"""Dropout and no noise with lr, decay, schedule and cap tuned, at equal steps: a race apart from the noises."""
+"""Dropout and no noise with lr, decay, schedule and cap tuned, at equal steps: a race apart from the noises.
+Dropout's clone trains on the fresh seeds with what dropout's race chose."""
 
 
 def parts() -> list[str]:
     """Sweeps of the comparison of noises."""
-    return sorted(path.stem for path in design.SWEEP_FILES.glob("noises_*.yaml"))
+    return _named("noises_*")
+
+
+def timed() -> list[str]:
+    """Sweeps in which a noise's settings race for as much time as dropout takes, each beside its part."""
+    return _named("equal_time_*")
+
+
+def _named(pattern: str) -> list[str]:
+    return sorted(path.stem for path in design.SWEEP_FILES.glob(f"{pattern}.yaml"))
+
+
+def all_sweeps() -> list[str]:
+    """What `make noises` trains."""
+    return [*parts(), TUNED, *timed()]
 
 
 def _parser() -> Parser:
@@ -79,9 +95,7 @@ def _parser() -> Parser:
         "Writes one table a sweep. Started again it trains only what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
-    text = (
-        f"Sweeps, such as noises_basic. The default is every part of the comparison of noises, and {TUNED}."
-    )
+    text = f"Sweeps, such as noises_basic. The default is all of noises_* and equal_time_*, and {TUNED}."
     parser.add_argument("sweeps", nargs="*", metavar="NAME", help=text)
     text = "The folder of the runs. The default is %(default)s."
     parser.add_argument("--output", type=errors.folder, default=OUTPUT, metavar="FOLDER", help=text)
@@ -105,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ratios = read_ratios(to / RATIOS)
     if ratios is None:
         print(f"no table at equal time, as there is no {to / RATIOS}", file=sys.stderr)
-    code, sweeps = DONE, options.sweeps or [*parts(), TUNED]
+    code, sweeps = DONE, options.sweeps or all_sweeps()
     for sweep in sweeps:
         check(sweep, options.trim)
     for sweep in sweeps:
@@ -232,7 +246,9 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         ranking = [first]
         if SPLIT not in planned.fixed:
             ranking = [f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})", f"{SPLIT}=${{seed}}"]
-            yield FRESH, [*ranking, f"hydra.sweeper.arms={json.dumps(winners)}"]
+            own, clone = (f"noise={noise} " for noise in (REFERENCE, CLONE))
+            guards = [arm.replace(own, clone) for arm in winners if sweep == TUNED and arm.startswith(own)]
+            yield FRESH, [*ranking, f"hydra.sweeper.arms={json.dumps([*winners, *guards])}"]
         for arm in winners if ratios and sweep in parts() else []:  # ratios are of their regime
             slower = slowness(ratios, dict(part.split("=", 1) for part in split_arm(arm))["noise"])
             if slower is not None and not is_same(slower):

@@ -129,6 +129,21 @@ def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
     assert (trained.output / "tables" / "noises_basic.csv").read_bytes() == again
 
 
+def test_tuned_dropouts_clone_trains_on_the_fresh_seeds_alone(trained: Trained) -> None:
+    trained.arms = ["noise=gaussian dropout1=0.3", "noise=dropout dropout1=0.1", "noise=dropout dropout1=0.2"]
+    assert race.main([race.TUNED, *arguments(trained)[1:]]) == 0
+    *_, fresh = trained.commands
+    arms = json.loads(fresh[-1].partition("=")[2])
+    assert [arm.split(" dropout2")[0] for arm in arms] == [
+        "noise=gaussian dropout1=0.3",
+        "noise=dropout dropout1=0.2",
+        "noise=dropout_clone dropout1=0.2",
+    ]
+    kept = pd.read_csv(trained.output / "tables" / f"{race.TUNED}.csv")
+    clone = kept[kept["noise"] == "dropout_clone"]
+    assert set(clone["budget"]) == {race.FRESH} and set(clone["seed"]) == {*race.FRESH_SEEDS}
+
+
 def race_of(folder: Path, monkeypatch: pytest.MonkeyPatch, arms: list[str], **params: str) -> None:
     """A race's file, sweeps/mine.yaml."""
     sweeper = {"arms": arms, "params": {"seed": "range(2)", "data.validation": 100, **params}}
@@ -345,7 +360,22 @@ def test_the_parts_are_the_sweeps_of_noises_and_share_one_regime(monkeypatch: py
     began: list[str] = []
     monkeypatch.setattr(race, "race", lambda sweep, *_: began.append(sweep) or 0)
     assert race.main([]) == 0
-    assert began == [*(path.stem for path in files), race.TUNED] and len(began) >= 8
+    assert began == [*(path.stem for path in files), race.TUNED, *race.timed()] and len(race.parts()) >= 8
+
+
+@pytest.mark.parametrize("sweep", race.timed())
+def test_at_equal_time_a_noise_races_its_parts_settings_for_as_long_as_dropout(sweep: str) -> None:
+    """Its epochs follow from the committed ratios; all else is as in the part."""
+    noise, ratios = sweep.removeprefix("equal_time_"), race.read_ratios(race.RESULTS / race.RATIOS)
+    slower = race.slowness(ratios, noise)
+    assert slower is not None
+    settings = [s for part in race.parts() for s in race.design.read(part).settings if s["noise"] == noise]
+    wanted = [{**of, "epochs": race.at_equal_time(of["epochs"], slower)} for of in settings]
+
+    def listed(settings: Sequence[Any]) -> list[str]:
+        return sorted(str(sorted((key, str(of)) for key, of in setting.items())) for setting in settings)
+
+    assert listed(race.design.read(sweep).settings) == listed(wanted) and len(wanted) == 14
 
 
 @pytest.mark.parametrize(

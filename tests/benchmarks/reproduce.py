@@ -69,5 +69,5 @@ def by_command() -> Iterator[tuple[str, list[tuple[Kind, int]]]]:
         module = exercises.load(name)
         of_sweeps = [kind for sweep in module.SWEEPS for kind in kinds(sweep)]
         yield f"`make reproduce ONLY={module.NUMBER}`, {name}", of_sweeps
-    for part in [*race.parts(), race.TUNED]:
+    for part in race.all_sweeps():
         yield f"`make noises ONLY={part}`", list(kinds_raced(part))
