@@ -71,7 +71,11 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
             f"{race.TUNED}.csv: {row['arm']} epochs={row['epochs']}: {epochs} are right, as elsewhere"
         )
     tuned = {winner.noise: winner for winner in winners(of_tuned)}
-    whole = pd.concat([table, of_tuned])
+    timed = [table_of(folder, sweep) for sweep in race.timed() if (folder / f"{sweep}.csv").exists()]
+    for of_noise in timed:
+        check_time(of_noise, epochs, ratios or {})
+    raced_again = [winner for of_noise in timed for winner in winners(of_noise)]
+    whole = pd.concat([table, of_tuned, *timed])
     apart = [winner for winner in raced if winner.apart]
     elsewhere = {winner.noise: _elsewhere(winner, reference) for winner in raced}
     return {
@@ -111,8 +115,9 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         .to_dict("records"),
         "ours": sorted(ours, key=lambda r: -r.paired.difference),
         "tested": tested,
-        "tuned": _beside_tuned(tuned, raced, reference),
-        "broken": [winner for winner in (*raced, *tuned.values()) if winner.diverged or winner.at_chance],
+        "tuned": _beside_tuned(tuned, raced, reference, of_tuned),
+        "retuned": _retuned(raced_again, reference),
+        "broken": [w for w in (*raced, *tuned.values(), *raced_again) if w.diverged or w.at_chance],
         "beside_ours": [(images, r) for images, of in tested if images for r in of if r.contrast.a in theirs],
         "families": FAMILIES,
         "measures": measures,
@@ -130,11 +135,11 @@ def _elsewhere(winner: Winner, reference: Winner) -> list[str]:
     return [place for place, devices, beside in places if devices and beside and devices != beside]
 
 
-def _rungs(steps: pd.DataFrame) -> tuple[int, int, int]:
-    """The fewest and the most seeds of a setting, and how many settings of most noises have the latter."""
+def _rungs(steps: pd.DataFrame) -> list[tuple[int, int]]:
+    """Each number of seeds that settings have, and how many settings of most noises have as many or more."""
     seeds = steps.groupby(["noise", "arm"])["seed"].nunique()
-    finalists = (seeds == seeds.max()).groupby("noise").sum()
-    return int(seeds.min()), int(seeds.max()), int(finalists.mode().iloc[-1])
+    numbers = sorted({*seeds})
+    return [(n, int((seeds >= n).groupby("noise").sum().mode().iloc[-1])) for n in numbers]
 
 
 def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
@@ -148,8 +153,19 @@ def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
     ]
 
 
+def _retuned(raced_again: Sequence[Winner], reference: Winner) -> list[tuple[Winner, Result]]:
+    """Noises whose settings raced at dropout's time, each with its best one minus dropout's best, both on the fresh
+    seeds, the highest first."""
+    told = []
+    for winner in raced_again:
+        if {*winner.rows["budget"], *reference.rows["budget"]} == {FRESH}:
+            contrast = _contrast(winner, winner.rows, reference.rows, measures.VAL_ACC)
+            told += [(winner, result) for result in described([contrast])]
+    return sorted(told, key=lambda pair: -pair[1].paired.difference)
+
+
 def _beside_tuned(
-    tuned: Mapping[str, Winner], raced: Sequence[Winner], reference: Winner
+    tuned: Mapping[str, Winner], raced: Sequence[Winner], reference: Winner, of_tuned: pd.DataFrame
 ) -> dict[str, Any] | None:
     """Dropout and no noise with lr, decay, schedule and cap tuned, too, and what the noises are to that.
 
@@ -162,11 +178,16 @@ def _beside_tuned(
     if not gain or gain[0].paired.n < 2:
         return None
     minus = functools.partial(_contrast, other=dropout.rows, measure=measures.VAL_ACC)
+    clone = of_tuned[of_tuned["noise"] == CLONE]
+    sides = (by_seed(clone, measures.VAL_ACC), by_seed(dropout.rows, measures.VAL_ACC))
+    contestants = [w for w in raced if w.noise not in GUARDS]
     return {
         **tuned,
         "gain": gain,
+        "clone": described([Contrast(CLONE, REFERENCE, ("validation",), measures.VAL_ACC, sides)]),
+        "to_clone": described(_contrast(w, w.rows, clone, measures.VAL_ACC) for w in contestants),
         "to_none": described(minus(w, w.rows) for w in tuned.values() if w.noise == "none"),
-        "to_others": described(minus(w, w.rows) for w in raced if w.noise not in GUARDS),
+        "to_others": described(minus(w, w.rows) for w in contestants),
         "elsewhere": {w.devices[0] for w in tuned.values()} != {reference.devices[0]},
     }
 

@@ -40,11 +40,12 @@ SAME_TIME = 1.05
 """An epoch that takes up to so many times another's, or it so many times this one, takes as long: of 45 epochs that
 is two, less than what a second race would tell apart. Such a noise is at equal time where it is at equal steps."""
 
-ONE_IN = 6
-"""Of a noise's settings one in so many reaches the second rung, at least two."""
+HALF, ONE_IN = 2, 6
+"""Of a noise's settings one in so many goes on after the first seed, so that poor ones cost one run, and one in so
+many after the file's other seeds; at least two."""
 
 FURTHER = 4
-"""Seeds of the second rung."""
+"""Seeds of the last rung."""
 
 FRESH_SEEDS = range(100, 108)
 """Each with a split into training and validation images of its own: none had a part in the choice of a setting."""
@@ -88,11 +89,11 @@ def all_sweeps() -> list[str]:
 
 def _parser() -> Parser:
     text = (
-        "Races the settings of each noise in named sweeps: all of them on the file's seeds, the best sixth by mean "
-        "validation accuracy on four more. Then the best one of each noise trains on eight fresh seeds, each with "
-        "a split into training and validation images of its own, unless the race's seeds have that already; and "
-        f"in the parts once more at equal time, where {RATIOS} says that an epoch takes longer or shorter. "
-        "Writes one table a sweep. Started again it trains only what is missing."
+        "Races the settings of each noise in named sweeps: all of them on one seed, the better half on the file's "
+        "other seeds, the best sixth by mean validation accuracy on four more. Then the best one of each noise "
+        "trains on eight fresh seeds, each with a split into training and validation images of its own, unless the "
+        f"race's seeds have that already; and in the parts once more at equal time, where {RATIOS} says that an "
+        "epoch takes longer or shorter. Writes one table a sweep. Started again it trains only what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
     text = f"Sweeps, such as noises_basic. The default is all of noises_* and equal_time_*, and {TUNED}."
@@ -235,15 +236,13 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
     def rungs() -> Iterator[tuple[str, list[str]]]:
         """Budget and overrides of each rung, by the table that those before it have left."""
         seeds = len({seed for _, seed in planned.runs})
-        first = f"seed=range({seeds})"
-        yield STEPS, [first]
-        if not (finalists := best(table, keys, ONE_IN)):
-            return
-        further = f"seed=range({seeds},{seeds + FURTHER})"
-        yield STEPS, [further, f"hydra.sweeper.arms={json.dumps(finalists)}"]
+        yield STEPS, ["seed=range(1)"]
+        for begin, end, one_in in ((1, seeds, HALF), (seeds, seeds + FURTHER, ONE_IN)):
+            if begin < end and (arms := best(table, keys, one_in)):
+                yield STEPS, [f"seed=range({begin},{end})", f"hydra.sweeper.arms={json.dumps(arms)}"]
         if not (winners := best(table, keys, len(table), least=1)):
             return
-        ranking = [first]
+        ranking = [f"seed=range({seeds})"]
         if SPLIT not in planned.fixed:
             ranking = [f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})", f"{SPLIT}=${{seed}}"]
             own, clone = (f"noise={noise} " for noise in (REFERENCE, CLONE))

@@ -150,11 +150,11 @@ def _check(table: pd.DataFrame) -> None:
 
 def check_time(again: pd.DataFrame, epochs: int, ratios: Mapping[str, float]) -> None:
     """Raises InputError where a run at equal time does not have the epochs that the ratios give."""
-    for row in again[["part", "arm", "noise", "epochs"]].drop_duplicates().to_dict("records"):
+    for row in again[["part", "arm", "noise", "epochs", "budget"]].drop_duplicates().to_dict("records"):
         slower = race.slowness(ratios, row["noise"])
         right = row["epochs"] if slower is None else race.at_equal_time(epochs, slower)
         if row["epochs"] != right:
-            which = f"{row['part']}.csv: {row['arm']} budget={TIME} epochs={row['epochs']}"
+            which = f"{row['part']}.csv: {row['arm']} budget={row['budget']} epochs={row['epochs']}"
             raise InputError(f"{which}: {right} epochs are right by {RATIOS}")
 
 

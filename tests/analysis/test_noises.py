@@ -86,13 +86,29 @@ def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> Non
     assert (gain.paired.n, gain.paired.difference) == (4, pytest.approx(0.005))
     assert to_none.paired.difference == pytest.approx(-0.015)
     assert (gaussian.contrast.a, gaussian.paired.difference) == ("gaussian", pytest.approx(0.005))
+    assert found["tuned"]["clone"] == []
     assert found["dropout"].arms == 2, "its settings do not race with the others"
     assert [part["runs"] for part in found["parts"]] == [4 * 2 * 4, 3 * 2 * 4]
     noises.write(tmp_path, tmp_path)
     text = (tmp_path / "report.md").read_text()
     assert "dropout minus dropout of the ranking is +0.50 (" in text
     assert "the best of 1 setting, optimizer.lr=0.1, is −1.50 (" in text
-    assert "n = 4" in text
+    assert "n = 4" in text and "Its clone" not in text
+    guard = {"noise": "dropout_clone", "acc": 0.862, "optimizer.lr": 0.1, "budget": FRESH}
+    table(
+        tmp_path, race.TUNED, *({**arm, "budget": budget} for arm in arms for budget in (STEPS, FRESH)), guard
+    )
+    (clone,), (to_clone,) = (content(tmp_path)["tuned"][key] for key in ("clone", "to_clone"))
+    assert clone.paired.difference == pytest.approx(-0.003)
+    assert (to_clone.contrast.a, to_clone.paired.difference) == ("gaussian", pytest.approx(0.008))
+    noises.write(tmp_path, tmp_path)
+    text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
+    equal = "(all equal)"
+    assert (
+        f"under other masks, is −0.30 (−0.30 to −0.30 {equal}) pp from it, n = 4; Gaussian dropout is +0.80"
+        in text
+    )
+    assert "减它为 −0.30" in chinese and "减这个克隆为 +0.80" in chinese
     # fresh seeds had no part in the choice: without them nothing is said
     table(tmp_path, race.TUNED, *({**arm, "budget": STEPS} for arm in arms))
     assert content(tmp_path)["tuned"] is None
@@ -110,6 +126,41 @@ def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> Non
         content(tmp_path)
     table(tmp_path, race.TUNED, {"noise": "dropout", "acc": 0.1, "train_acc": 0.1, "test_acc": 0.1})
     assert [w.noise for w in content(tmp_path)["broken"]] == ["dropout"]
+
+
+def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(tmp_path: Path) -> None:
+    fresh = [{**arm, "budget": budget} for arm in BASIC for budget in (STEPS, FRESH)]
+    again = {"noise": "jumpout", "acc": 0.850, "budget": TIME, "epochs": 30}
+    jumpout = [{**again, "budget": budget, "acc": 0.856, "epochs": 45} for budget in (STEPS, FRESH)]
+    table(tmp_path, "noises_basic", *fresh, *jumpout, again)
+    (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\njumpout,1.8\nbalanced,2.4\n")
+    assert content(tmp_path)["retuned"] == []
+    raced = {"noise": "jumpout", "acc": 0.857, "epochs": 30, "dropout1": 0.05}
+    other = {**raced, "acc": 0.80, "dropout1": 0.2}
+    table(tmp_path, "equal_time_jumpout", raced, other, {**raced, "budget": FRESH})
+    balanced = {"noise": "balanced", "acc": 0.864, "epochs": 20}
+    table(tmp_path, "equal_time_balanced", balanced)
+    with pytest.raises(InputError, match=r"equal_time_balanced.csv: .* budget=steps epochs=20: 22 epochs"):
+        content(tmp_path)
+    epochs = 22  # half of 45
+    table(
+        tmp_path,
+        "equal_time_balanced",
+        *({**balanced, "epochs": epochs, "budget": of} for of in (STEPS, FRESH)),
+    )
+    found = content(tmp_path)
+    (first, gain), (second, loss) = found["retuned"]
+    assert (first.noise, gain.paired.difference) == ("balanced", pytest.approx(0.004))
+    assert (second.noise, second.arms, loss.paired.difference) == ("jumpout", 2, pytest.approx(-0.003))
+    assert found["runs"] == 4 * (8 + 3 + 3 + 2)
+    noises.write(tmp_path, tmp_path)
+    text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
+    assert "2 of the noises had not been" in text and "1 of them has a higher mean than dropout" in text
+    assert "| jumpout | 30 | dropout1=0.05↓ dropout2=0.3 noise.input_rate=0 | 2 | −0.30 (" in text
+    assert "有 2 种噪声" in chinese and "平均精度高于暂退法的有 1 种" in chinese
+    # without fresh seeds it is the race's own number, which flatters
+    table(tmp_path, "equal_time_jumpout", raced, other)
+    assert [winner.noise for winner, _ in content(tmp_path)["retuned"]] == ["balanced"]
 
 
 @pytest.mark.parametrize(("noise", "pixels"), [("neighbours", 0.1), ("tangent", 0.0), ("dropblock", 0.1)])

@@ -102,7 +102,7 @@ def arguments(trained: Trained, *more: str) -> list[str]:
     return ["noises_basic", "--output", str(trained.output), "--to", str(trained.output / "tables"), *more]
 
 
-def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
+def test_three_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (trained.output / "tables").mkdir(parents=True)
@@ -112,7 +112,8 @@ def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
     arms = 'hydra.sweeper.arms=["noise=a dropout1=0.1 dropout2=0", "noise=b dropout1=0.2 dropout2=0"]'
     a = 'hydra.sweeper.arms=["noise=a dropout1=0.1 dropout2=0"]'
     assert trained.commands == [
-        ["sweep=noises_basic", "seed=range(4)"],
+        ["sweep=noises_basic", "seed=range(1)"],
+        ["sweep=noises_basic", "seed=range(1,4)", arms],
         ["sweep=noises_basic", "seed=range(4,8)", arms],
         ["sweep=noises_basic", "seed=range(100,108)", "data.split=${seed}", arms],
         # twice dropout's time: half the epochs; b takes dropout's own time
@@ -127,6 +128,27 @@ def test_two_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
     again = (trained.output / "tables" / "noises_basic.csv").read_bytes()
     assert race.main(arguments(trained)) == 0
     assert (trained.output / "tables" / "noises_basic.csv").read_bytes() == again
+
+
+def test_after_one_seed_the_worse_half_is_out_and_in_the_end_all_but_a_sixth(trained: Trained) -> None:
+    rates = [f"{rate / 100:g}" for rate in range(1, 15)]  # a run's accuracy is its rate
+    trained.arms = [f"noise=a dropout1={rate}" for rate in rates]
+    assert race.main(arguments(trained)) == 0
+    kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
+    seeds = kept[kept["budget"] == race.STEPS].groupby("dropout1")["seed"].nunique()
+    assert list(seeds) == [1] * 7 + [4] * 5 + [8] * 2
+    assert [*kept["seed"][kept["budget"] == race.FRESH]] == [*race.FRESH_SEEDS]
+
+
+@pytest.mark.parametrize("part", [*race.parts(), race.TUNED])
+def test_the_committed_races_which_cut_none_after_one_seed_would_have_chosen_the_same(part: str) -> None:
+    """They trained every setting on all of the file's seeds. What went on is in the better half after the first."""
+    table = race.read_table(race.RESULTS / f"{part}.csv")
+    keys = list(table)[: list(table).index("seed")]
+    raced = table[table["budget"] == race.STEPS]
+    after_one = set(race.best(raced[raced["seed"] == 0], keys, race.HALF))
+    assert set(race.best(raced, keys, race.ONE_IN)) <= after_one
+    assert set(race.best(raced, keys, len(raced), least=1)) <= after_one
 
 
 def test_tuned_dropouts_clone_trains_on_the_fresh_seeds_alone(trained: Trained) -> None:
@@ -162,7 +184,8 @@ def test_what_all_arms_share_goes_on_to_each_rung(
     assert race.main(["mine", "--output", str(trained.output), "--to", str(to)]) == 0
     both = 'hydra.sweeper.arms=["noise=a dropout1=0.2 dropout2=0", "noise=a dropout1=0.1 dropout2=0"]'
     best = 'hydra.sweeper.arms=["noise=a dropout1=0.2 dropout2=0"]'
-    assert [command[-1] for command in trained.commands] == ["seed=range(2)", both, best]
+    # of two settings both go on after the first seed and after the file's last one
+    assert [command[-1] for command in trained.commands] == ["seed=range(1)", both, both, best]
     kept = pd.read_csv(to / "mine.csv")
     assert list(kept)[:4] == ["noise", "dropout1", "dropout2", "seed"] and set(kept["noise"]) == {"a"}
 
@@ -222,7 +245,7 @@ def test_a_race_in_which_all_diverge_ends(
 
 def test_a_race_whose_seeds_have_splits_of_their_own_needs_no_fresh_ones(trained: Trained) -> None:
     assert race.main(["new_noise_race", *arguments(trained)[1:]]) == 0
-    assert [command[1] for command in trained.commands] == ["seed=range(2)", "seed=range(2,6)"]
+    assert [command[1] for command in trained.commands] == [f"seed=range({of})" for of in ("1", "1,2", "2,6")]
     # nor is it at equal time: the ratios were measured where the parts train
     (trained.output / "tables" / race.RATIOS).write_text("noise,ratio\ndropout,1\na,2\nb,1\n")
     assert race.main(["new_noise_race", *arguments(trained)[1:]]) == 0
@@ -242,7 +265,7 @@ def test_a_damaged_run_is_left_out_and_costs_no_other(
 
     def damaging(command: Sequence[str]) -> int:
         code = trained(command)
-        if len(trained.commands) == 1:
+        if len(trained.commands) == 2:
             path.write_text(text) if text else path.unlink()
         return code
 
@@ -269,11 +292,8 @@ def test_without_ratios_equal_steps_alone_and_bad_input_ends_it(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert race.main(arguments(trained, "--trim", "data=digits")) == 0
-    assert len(trained.commands) == 3 and trained.commands[0] == [
-        "sweep=noises_basic",
-        "data=digits",
-        "seed=range(4)",
-    ]
+    assert len(trained.commands) == 4
+    assert trained.commands[0] == ["sweep=noises_basic", "data=digits", "seed=range(1)"]
     assert "no table at equal time" in capsys.readouterr().err
     trained.code, trained.commands = 2, []
     assert race.main(arguments(trained)) == 2
