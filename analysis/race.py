@@ -206,6 +206,11 @@ def check(sweep: str, trim: Sequence[str]) -> None:
     has_noises = "noise" in planned.arm_keys and all("noise" in setting for setting in planned.settings)
     if not has_noises or "noise" in map(key_of, trim):
         raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
+    seeds, most = {seed for _, seed in planned.runs}, FRESH_SEEDS.start - FURTHER
+    if seeds != set(range(min(len(seeds), most))):
+        raise InputError(
+            "NAME", sweep, f"its seed must be range(N), N up to {most}: the race's other seeds follow"
+        )
     needs = f"needs {VALIDATION}, say 10000: settings race by validation accuracy"
     if VALIDATION not in map(key_of, trim) and not all(
         setting.get(VALIDATION) for setting in planned.settings

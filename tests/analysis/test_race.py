@@ -215,8 +215,12 @@ def test_each_arm_of_a_race_sets_noise(
             {"data.validation": "100,200"},
             "sweeps data.validation in its params, which settings of arms alone may ",
         ),
+        *(
+            ({"seed": seeds}, "its seed must be range(N), N up to 96")
+            for seeds in ("range(4,8)", "0,2", "range(97)")
+        ),
     ],
-    ids=["no validation", "lr", "validation"],
+    ids=["no validation", "lr", "validation", "later seeds", "seeds apart", "fresh seeds"],
 )
 def test_what_cannot_race_is_refused(
     params: dict[str, str],
