@@ -62,7 +62,6 @@ SHARES = ("train_acc", "val_acc", "test_acc", "test_ece")
 METRICS = (*SHARES, "val_loss")
 """Those that are shown; a table of nothing but diverged runs has none."""
 
-
 TUNED = "tuned_dropout"
 """Dropout and no noise with lr, decay, schedule and cap tuned, at equal steps: a race apart from the noises.
 Dropout's clone trains on the fresh seeds with what dropout's race chose."""
@@ -70,16 +69,12 @@ Dropout's clone trains on the fresh seeds with what dropout's race chose."""
 
 def parts() -> list[str]:
     """Sweeps of the comparison of noises."""
-    return _named("noises_*")
+    return sorted(path.stem for path in design.SWEEP_FILES.glob("noises_*.yaml"))
 
 
 def timed() -> list[str]:
     """Sweeps in which a noise's settings race for as much time as dropout takes, each beside its part."""
-    return _named("equal_time_*")
-
-
-def _named(pattern: str) -> list[str]:
-    return sorted(path.stem for path in design.SWEEP_FILES.glob(f"{pattern}.yaml"))
+    return sorted(path.stem for path in design.SWEEP_FILES.glob("equal_time_*.yaml"))
 
 
 def all_sweeps() -> list[str]:
