@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from src.components import find, find_class
+from src.config import RATES
 from src.noise import Noise
+from src.sweeping.planning import split_arm
 
 DROPOUT, CLONE = "dropout", "dropout_clone"
 GUARDS = ("none", DROPOUT, CLONE)
@@ -20,8 +24,35 @@ FAMILIES = {
     "learned": ("concrete", "variational", "advanced"),
     IMAGES: ("dropblock", "neighbours", "tangent"),
 }
+INPUT = "noise.input_rate"
 PIXEL_RATES = {"neighbours": "noise.pixel_rate"}
 """Of noises that know the image, the key of the rate at which they drop pixels, where it is not the input's own."""
+
+
+def control(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Dropout at the rates at which augmentation drops units, without what it does to the image.
+
+    Args:
+        setting: the noise and its rates, by key.
+    """
+    pixels = setting.get(PIXEL_RATES.get(setting["noise"], INPUT), 0)
+    return {"noise": DROPOUT, **{key: setting[key] for key in RATES if key in setting}, INPUT: pixels}
+
+
+def controls(arms: Sequence[str]) -> Iterator[str]:
+    """Arms that control those of augmentation, but for those that are among the arms."""
+    parts = [split_arm(arm) for arm in arms]
+    for setting in (dict(part.split("=", 1) for part in of) for of in parts):
+        if setting["noise"] in FAMILIES[IMAGES]:
+            wanted = [f"{key}={value}" for key, value in control(setting).items()]
+            if {*wanted} not in map(set, parts):
+                yield " ".join(wanted)
+
+
+def clones(arms: Sequence[str]) -> Iterator[str]:
+    """Of each arm with dropout the same with its clone."""
+    dropout, clone = (f"noise={noise} " for noise in (DROPOUT, CLONE))
+    return (arm.replace(dropout, clone) for arm in arms if arm.startswith(dropout))
 
 
 def description(noise: str) -> dict[str, str]:

@@ -18,13 +18,12 @@ import pandas as pd
 from analysis import chapter, design, figures, measures, page, phrases, race, runs, tables
 from analysis.contrasts import Contrast, Result, by_seed, described
 from analysis.exercises import new_noise
-from analysis.families import CLONE, FAMILIES, GUARDS, IMAGES, PIXEL_RATES, description
+from analysis.families import CLONE, FAMILIES, GUARDS, IMAGES, control, description
 from analysis.measures import Measure
 from analysis.race import FRESH, RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
 from analysis.winners import Winner, check_time, kind, table_of, winners
 from src import errors
-from src.config import RATES
 from src.errors import DONE, REPOSITORY, InputError, Parser, command
 
 SHOWN = (measures.VAL_ACC, measures.VAL_LOSS, measures.TEST_ECE)
@@ -205,11 +204,11 @@ def _averaging(winner: Winner) -> Contrast:
 
 
 def _control_setting(winner: Winner) -> dict[str, Any]:
-    """The noise's own rates of dropping, without what it does to the image."""
-    rates = {key: winner.setting[key] for key in RATES if key in winner.setting}
+    """The rates of the noise's control."""
     return {
-        **rates,
-        "noise.input_rate": winner.setting.get(PIXEL_RATES.get(winner.noise, "noise.input_rate"), 0),
+        key: rate
+        for key, rate in control({"noise": winner.noise, **winner.setting}).items()
+        if key != "noise"
     }
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from analysis import design, exercises, parsing, runs
-from analysis.families import CLONE
+from analysis.families import clones, controls
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
 from src import components, errors
@@ -245,8 +245,7 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
         ranking = [f"seed=range({seeds})"]
         if SPLIT not in planned.fixed:
             ranking = [f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})", f"{SPLIT}=${{seed}}"]
-            own, clone = (f"noise={noise} " for noise in (REFERENCE, CLONE))
-            guards = [arm.replace(own, clone) for arm in winners if sweep == TUNED and arm.startswith(own)]
+            guards = clones(winners) if sweep == TUNED else controls(winners) if sweep in parts() else ()
             yield FRESH, [*ranking, f"hydra.sweeper.arms={json.dumps([*winners, *guards])}"]
         for arm in winners if ratios and sweep in parts() else []:  # ratios are of their regime
             slower = slowness(ratios, dict(part.split("=", 1) for part in split_arm(arm))["noise"])

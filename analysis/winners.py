@@ -50,8 +50,8 @@ class Winner:
 
     @property
     def arms(self) -> int:
-        """Settings that were tried."""
-        return int(self.tried["arm"].nunique())
+        """Settings that raced; a control trains on fresh seeds alone."""
+        return int(self.tried["arm"][self.tried["budget"] == STEPS].nunique())
 
     @property
     def words(self) -> str:
@@ -171,7 +171,11 @@ def winners(table: pd.DataFrame) -> list[Winner]:
         idle = [key for key in keys if noise == "none" and (key in RATES or key.startswith("noise."))]
         setting = {key: first[key] for key in keys[1:] if key not in idle and pd.notna(first[key])}
         ranked, steps, again = (rows[rows["budget"] == budget] for budget in (ranking, STEPS, TIME))
-        raced.append(Winner(noise, setting, ranked, steps, again, tried, _edges(setting, tried)))
+        raced.append(
+            Winner(
+                noise, setting, ranked, steps, again, tried, _edges(setting, tried[tried["budget"] == STEPS])
+            )
+        )
     return sorted(raced, key=lambda winner: -winner.raced["val_acc"].mean())
 
 

@@ -30,6 +30,8 @@ SWEEPS = FIRST, SECOND, FEW = ("drop_weights", "drop_weights_test", "drop_weight
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 NONE, DROPOUT = "none", "dropout"
 DROPCONNECT, GAUSSIAN = "dropconnect", "dropconnect_gaussian"
+HIDDEN = "dropout_hidden"
+"""Dropout at its best setting that drops no pixels, where its best one does."""
 COUNTED = (NONE, DROPOUT, DROPCONNECT)
 """The noises whose places among the arms the second sweep's primary contrast counts."""
 SETTING = (INPUT, *RATES)
@@ -84,6 +86,11 @@ class NoiseFacts(Facts):
         """Whether dropout's choice has a rate of the input above 0."""
         return DROPOUT in self.choice and rates_of(self.choice[DROPOUT])[0] > 0
 
+    @property
+    def input_alone(self) -> bool:
+        """Whether dropout's choice drops pixels and no activation of the hidden layers."""
+        return self.drops_pixels and not any(rates_of(self.choice[DROPOUT])[1:])
+
     def on_few(self, a: str, b: str = DROPOUT) -> Result | None:
         """What is described of these two noises on the small training set."""
         return pick(self.few_described, a=a, b=b)
@@ -124,7 +131,8 @@ def analyse(tables: Tables) -> NoiseFacts:
     contrasts = (
         arms.contrast(noise, reference, measure, "test")
         for measure in reported
-        for reference in (NONE, DROPOUT)
+        for reference in (NONE, DROPOUT, HIDDEN)
+        if reference in choice
         for noise in choice
         if noise != reference
     )
@@ -154,7 +162,8 @@ def choose(table: Table) -> list[str]:
 
 
 def chosen(tried: pd.DataFrame) -> dict[str, Arm]:
-    """Each noise's best arm, see `exercises.ranked`, by its name; of the Gaussian form, if untried, DropConnect's.
+    """Each noise's best arm, see `exercises.ranked`, by its name; of the Gaussian form, if untried, DropConnect's;
+    and where dropout's drops pixels, its best that does not.
 
     A setting that lacks a seed which another one of the same noise has is not chosen: means over different seeds
     are not compared.
@@ -167,6 +176,10 @@ def chosen(tried: pd.DataFrame) -> dict[str, Arm]:
     }
     if DROPCONNECT in arms:
         arms.setdefault(GAUSSIAN, {**arms[DROPCONNECT], "noise": GAUSSIAN})
+    dropouts: list[Arm] = full.loc[full["noise"] == DROPOUT, list(KEYS)].to_dict("records")
+    hidden = [arm for arm in dropouts if not rates_of(arm)[0]]
+    if hidden and arms[DROPOUT] != hidden[0]:
+        arms[HIDDEN] = hidden[0]
     return arms
 
 

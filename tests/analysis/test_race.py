@@ -12,7 +12,7 @@ import pytest
 import yaml
 from configs import REPOSITORY
 
-from analysis import race
+from analysis import families, race
 from src.errors import InputError
 from src.runs import store
 from src.sweeping.naming import sweep_name
@@ -164,6 +164,37 @@ def test_tuned_dropouts_clone_trains_on_the_fresh_seeds_alone(trained: Trained) 
     kept = pd.read_csv(trained.output / "tables" / f"{race.TUNED}.csv")
     clone = kept[kept["noise"] == "dropout_clone"]
     assert set(clone["budget"]) == {race.FRESH} and set(clone["seed"]) == {*race.FRESH_SEEDS}
+
+
+@pytest.mark.parametrize(
+    ("arm", "control"),
+    [
+        (
+            "noise=tangent dropout1=0.1 dropout2=0.2 noise.input_rate=0.15 noise.stretch=0.2",
+            "dropout1=0.1 dropout2=0.2 noise.input_rate=0.15",
+        ),
+        (
+            "noise=neighbours dropout1=0 dropout2=0 noise.input_rate=0.05 noise.pixel_rate=0.1",
+            "dropout1=0 dropout2=0 noise.input_rate=0.1",
+        ),
+        ("noise=dropblock dropout1=0.02 dropout2=0.06", "dropout1=0.02 dropout2=0.06 noise.input_rate=0"),
+        ("noise=gaussian dropout1=0.02 dropout2=0.06", None),
+    ],
+)
+def test_augmentation_has_a_control_on_the_fresh_seeds(arm: str, control: str | None) -> None:
+    wanted = [] if control is None else [f"noise=dropout {control}"]
+    assert [*families.controls([arm, "noise=none"])] == wanted
+    own = [" ".join(["noise=dropout", *reversed(of.split()[1:])]) for of in wanted]
+    assert [*families.controls([arm, *own])] == [], "it is among the winners"
+
+
+def test_a_part_trains_controls_on_the_fresh_seeds_alone(trained: Trained) -> None:
+    trained.arms = ["noise=tangent dropout1=0.1", "noise=tangent dropout1=0.2", "noise=b dropout1=0.1"]
+    assert race.main(["noises_pixels", *arguments(trained)[1:]]) == 0
+    kept = pd.read_csv(trained.output / "tables" / "noises_pixels.csv")
+    control = kept[kept["noise"] == "dropout"]
+    assert set(control["budget"]) == {race.FRESH} and set(control["seed"]) == {*race.FRESH_SEEDS}
+    assert set(control["dropout1"]) == {0.2}
 
 
 def race_of(folder: Path, monkeypatch: pytest.MonkeyPatch, arms: list[str], **params: str) -> None:

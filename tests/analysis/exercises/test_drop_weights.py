@@ -166,9 +166,12 @@ def test_a_choice_with_and_without_a_rate_of_the_input(
         "noise=dropconnect dropout1=0.1 dropout2=0.1",
         f"noise=dropout {overrides}",
         "noise=dropconnect_gaussian dropout1=0.1 dropout2=0.1",  # not tried: at DropConnect's rates
+        # beside a choice that drops pixels: of equal ones that do not, the one with the smaller rates
+        *["noise=dropout noise.input_rate=0 dropout1=0.02 dropout2=0.06"] * drops_pixels,
     ]
     assert facts(table).edges == ["dropout"] * at_end
     assert facts(table).drops_pixels == drops_pixels
+    assert facts(table).input_alone == (best is PIXELS_ALONE)
 
 
 def test_the_lowest_rate_is_an_end_but_for_0() -> None:
@@ -342,6 +345,34 @@ def test_what_is_said_of_few_images_needs_their_table() -> None:
         assert open_text not in text and fold not in text
     for language in ("en", "zh"):
         assert numbers(said(first(), small)) == numbers(said(first(), small, language=language))
+
+
+def test_dropconnect_is_compared_with_dropout_of_the_hidden_layers_too() -> None:
+    """Where dropout's choice drops pixels alone, the answer says so, and a third arm drops none."""
+    tried = [arm("dropout", hidden, pixels) for pixels, *hidden in (PIXELS_ALONE, WEAK, STRONG)]
+    best = {0.0: 0.9, 0.02: 0.89}
+    table = made(
+        "drop_weights",
+        [arm("none", (0, 0)), *tried, arm("dropconnect", (0.1, 0.1))],
+        (0, 1),
+        lambda of, *_: {"val_acc": best.get(of["dropout1"], 0.88), "val_loss": 0.3},
+    )
+    arms = list(drop_weights.chosen(table.final).values())
+
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        gain = 0.002 if of["dropout1"] > 0 else 0.010
+        return on_test({"dropout": gain}, sd=0.0002)(of, seed, epoch)
+
+    found = facts(table, made("drop_weights_test", arms, range(10, 20), metrics))
+    hidden = found.versus("dropconnect", "dropout_hidden", measures.TEST_ACC)
+    assert found.verdict == "worse" and hidden is not None
+    assert hidden.paired.difference == pytest.approx(-0.002, abs=0.0005)
+    read = (table, made("drop_weights_test", arms, range(10, 20), metrics))
+    text, chinese = (said(*read, language=language) for language in ("en", "zh"))
+    assert "worse than dropout on the input alone" in text and "只作用于输入的暂退法" in chinese
+    assert "DropConnect minus dropout of the hidden layers alone, at its best: −0.2" in text
+    assert numbers(text) == numbers(chinese)
+    assert "on the input alone" not in said(first(), second(on_test({"dropconnect": -0.005}, sd=0.0005)))
 
 
 def test_the_pixels_of_dropouts_choice_are_named() -> None:
