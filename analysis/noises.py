@@ -184,6 +184,7 @@ def _beside_tuned(
         **tuned,
         "gain": gain,
         "clone": described([Contrast(CLONE, REFERENCE, ("validation",), measures.VAL_ACC, sides)]),
+        "to_tuned": described(minus(w, w.rows) for w in raced),
         "to_clone": described(_contrast(w, w.rows, clone, measures.VAL_ACC) for w in contestants),
         "to_none": described(minus(w, w.rows) for w in tuned.values() if w.noise == "none"),
         "to_others": described(minus(w, w.rows) for w in contestants),

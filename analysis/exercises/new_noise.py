@@ -6,7 +6,7 @@ the best to the test set, with fresh seeds. Their arms were frozen before any of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -86,6 +86,8 @@ class ContestFacts(Facts):
     """Tangent noise minus dropout on the smallest training set, which its reasoning names, too."""
     timed: Sequence[Result] = ()
     """Tangent noise minus dropout where both train for as long, judged by that sweep's own block."""
+    timed_beside: Sequence[Result] = ()
+    """There the same in cross-entropy and calibration, which its block does not declare, at the same level."""
     epochs: Mapping[str, int] = field(default_factory=dict)
     """There, by noise."""
     input_alone: bool = False
@@ -167,10 +169,11 @@ class ContestFacts(Facts):
 def analyse(tables: Tables) -> ContestFacts:
     """Every other arm minus dropout in test accuracy, one family a training set; all else described."""
     arms, primary = exercises.judged(tables[ALL], _named(ALL), "test")
-    few, partners, fewest, timed = (
+    few, partners, fewest = (
         exercises.judged(tables[sweep], _named(sweep), "test")[1] if sweep in tables else []
-        for sweep in SWEEPS[1:]
+        for sweep in (FEW, PARTNER, FEWEST)
     )
+    at_time, timed = exercises.judged(tables[TIMED], _named(TIMED), "test") if TIMED in tables else (None, [])
     facts = ContestFacts(
         primary=primary,
         arms=arms.stats(JUDGED),
@@ -188,6 +191,14 @@ def analyse(tables: Tables) -> ContestFacts:
         partners=partners,
         fewest=fewest,
         timed=timed,
+        timed_beside=[
+            r
+            for result in timed
+            if at_time is not None
+            for r in _at_level(
+                result, (at_time.contrast(TANGENT, DROPOUT, measure, "test") for measure in JUDGED[1:])
+            )
+        ],
         epochs={noise: int(arm["epochs"]) for noise, arm in _named(TIMED).items()},
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
     )
@@ -208,6 +219,11 @@ def _undeclared(arms: Arms, result: Result) -> Iterator[Result]:
         contrasts += [
             sound.contrast(noise, of, result.measure, "test", "sound runs") for of in (DROPOUT, CLONE)
         ]
+    yield from _at_level(result, contrasts)
+
+
+def _at_level(result: Result, contrasts: Iterable[Contrast]) -> Iterator[Result]:
+    """Contrasts over the seeds and at the level of a declared one."""
     for contrast in contrasts:
         measure = contrast.measure
         margin = result.margin if measure is result.measure else None
