@@ -29,14 +29,10 @@ PIXEL_RATES = {"neighbours": "noise.pixel_rate"}
 """Of noises that know the image, the key of the rate at which they drop pixels, where it is not the input's own."""
 
 
-def control(setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Dropout at the rates at which augmentation drops units, without what it does to the image.
-
-    Args:
-        setting: the noise and its rates, by key.
-    """
-    pixels = setting.get(PIXEL_RATES.get(setting["noise"], INPUT), 0)
-    return {"noise": DROPOUT, **{key: setting[key] for key in RATES if key in setting}, INPUT: pixels}
+def control(noise: str, setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Rates of the dropout that controls augmentation: those at which it drops units, too."""
+    pixels = setting.get(PIXEL_RATES.get(noise, INPUT), 0)
+    return {**{key: setting[key] for key in RATES if key in setting}, INPUT: pixels}
 
 
 def controls(arms: Sequence[str]) -> Iterator[str]:
@@ -44,7 +40,8 @@ def controls(arms: Sequence[str]) -> Iterator[str]:
     parts = [split_arm(arm) for arm in arms]
     for setting in (dict(part.split("=", 1) for part in of) for of in parts):
         if setting["noise"] in FAMILIES[IMAGES]:
-            wanted = [f"{key}={value}" for key, value in control(setting).items()]
+            rates = control(setting["noise"], setting)
+            wanted = [f"noise={DROPOUT}", *(f"{key}={rate}" for key, rate in rates.items())]
             if {*wanted} not in map(set, parts):
                 yield " ".join(wanted)
 

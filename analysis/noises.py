@@ -22,7 +22,7 @@ from analysis.families import CLONE, FAMILIES, GUARDS, IMAGES, control, descript
 from analysis.measures import Measure
 from analysis.race import FRESH, RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
-from analysis.winners import Winner, check_time, kind, table_of, winners
+from analysis.winners import Winner, check_time, kind, table_of, winners, wrong
 from src import errors
 from src.errors import DONE, REPOSITORY, InputError, Parser, command
 
@@ -73,10 +73,13 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     timed = [table_of(folder, sweep) for sweep in race.timed() if (folder / f"{sweep}.csv").exists()]
     for of_noise in timed:
         check_time(of_noise, epochs, ratios or {})
-    raced_again = [winner for of_noise in timed for winner in winners(of_noise)]
+    retuned = _retuned([winner for of_noise in timed for winner in winners(of_noise)], reference, ratios)
     whole = pd.concat([table, of_tuned, *timed])
     apart = [winner for winner in raced if winner.apart]
     elsewhere = {winner.noise: _elsewhere(winner, reference) for winner in raced}
+    for winner, _ in retuned:
+        if winner.devices[0] != reference.devices[0]:
+            elsewhere.setdefault(winner.noise, []).append("tuned at equal time")
     return {
         "raced": raced,
         "dropout": reference,
@@ -115,8 +118,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "ours": sorted(ours, key=lambda r: -r.paired.difference),
         "tested": tested,
         "tuned": _beside_tuned(tuned, raced, reference, of_tuned),
-        "retuned": _retuned(raced_again, reference),
-        "broken": [w for w in (*raced, *tuned.values(), *raced_again) if w.diverged or w.at_chance],
+        "retuned": retuned,
+        "broken": wrong(whole),
         "beside_ours": [(images, r) for images, of in tested if images for r in of if r.contrast.a in theirs],
         "families": FAMILIES,
         "measures": measures,
@@ -135,10 +138,11 @@ def _elsewhere(winner: Winner, reference: Winner) -> list[str]:
 
 
 def _rungs(steps: pd.DataFrame) -> list[tuple[int, int]]:
-    """Each number of seeds that settings have, and how many settings of most noises have as many or more."""
+    """Numbers of seeds that settings have, and how many settings of most noises have as many or more."""
     seeds = steps.groupby(["noise", "arm"])["seed"].nunique()
-    numbers = sorted({*seeds})
-    return [(n, int((seeds >= n).groupby("noise").sum().mode().iloc[-1])) for n in numbers]
+    settings = {n: int((seeds >= n).groupby("noise").sum().mode().iloc[-1]) for n in sorted({*seeds})}
+    most = {number: n for n, number in settings.items()}  # a run that was lost makes no rung of its own
+    return [(n, number) for number, n in most.items()]
 
 
 def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
@@ -152,12 +156,15 @@ def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
     ]
 
 
-def _retuned(raced_again: Sequence[Winner], reference: Winner) -> list[tuple[Winner, Result]]:
+def _retuned(
+    raced_again: Sequence[Winner], reference: Winner, ratios: Mapping[str, float] | None
+) -> list[tuple[Winner, Result]]:
     """Noises whose settings raced at dropout's time, each with its best one minus dropout's best, both on the fresh
-    seeds, the highest first."""
+    seeds, the highest first; none whose time is not known."""
     told = []
     for winner in raced_again:
-        if {*winner.rows["budget"], *reference.rows["budget"]} == {FRESH}:
+        is_known = race.slowness(ratios, winner.noise) is not None
+        if is_known and {*winner.rows["budget"], *reference.rows["budget"]} == {FRESH}:
             contrast = _contrast(winner, winner.rows, reference.rows, measures.VAL_ACC)
             told += [(winner, result) for result in described([contrast])]
     return sorted(told, key=lambda pair: -pair[1].paired.difference)
@@ -179,16 +186,17 @@ def _beside_tuned(
     minus = functools.partial(_contrast, other=dropout.rows, measure=measures.VAL_ACC)
     clone = of_tuned[of_tuned["noise"] == CLONE]
     sides = (by_seed(clone, measures.VAL_ACC), by_seed(dropout.rows, measures.VAL_ACC))
-    contestants = [w for w in raced if w.noise not in GUARDS]
+    to_tuned = described(minus(w, w.rows) for w in raced)
+    on = {*map(kind, pd.concat([clone, *(w.rows for w in tuned.values())])["device"])}
     return {
         **tuned,
         "gain": gain,
         "clone": described([Contrast(CLONE, REFERENCE, ("validation",), measures.VAL_ACC, sides)]),
-        "to_tuned": described(minus(w, w.rows) for w in raced),
-        "to_clone": described(_contrast(w, w.rows, clone, measures.VAL_ACC) for w in contestants),
+        "to_tuned": to_tuned,
+        "to_clone": described(_contrast(w, w.rows, clone, measures.VAL_ACC) for w in raced),
         "to_none": described(minus(w, w.rows) for w in tuned.values() if w.noise == "none"),
-        "to_others": described(minus(w, w.rows) for w in contestants),
-        "elsewhere": {w.devices[0] for w in tuned.values()} != {reference.devices[0]},
+        "to_others": [r for r in to_tuned if r.contrast.a not in GUARDS],
+        "elsewhere": on != {*reference.devices[0]},
     }
 
 
@@ -206,11 +214,7 @@ def _averaging(winner: Winner) -> Contrast:
 
 def _control_setting(winner: Winner) -> dict[str, Any]:
     """The rates of the noise's control."""
-    return {
-        key: rate
-        for key, rate in control({"noise": winner.noise, **winner.setting}).items()
-        if key != "noise"
-    }
+    return control(winner.noise, winner.setting)
 
 
 def _control(winner: Winner, dropout: pd.DataFrame) -> Contrast:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -64,16 +64,6 @@ class Winner:
         return self.noise in FAMILIES[IMAGES]
 
     @property
-    def diverged(self) -> int:
-        return int((self.tried["state"] != "finished").sum())
-
-    @property
-    def at_chance(self) -> int:
-        """Runs that ended near chance; a fall in between is not in the tables."""
-        ends = zip(self.tried["train_acc"], self.tried["test_acc"], strict=True)
-        return sum(broke_down([train], test, CLASSES["fashion_mnist"]) for train, test in ends)
-
-    @property
     def devices(self) -> tuple[tuple[str, ...], ...]:
         """Kinds of them, of the runs that rank it, of those of the race, and of those at equal time."""
         return tuple(tuple(sorted({*map(kind, of["device"])})) for of in (self.rows, self.raced, self.again))
@@ -86,6 +76,28 @@ class Winner:
     def summary(self, measure: Measure) -> Summary | None:
         values = by_seed(self.rows, measure)
         return summarise(list(values.values())) if values else None
+
+
+class Wrong(NamedTuple):
+    """How many runs of a noise went wrong."""
+
+    noise: str
+    diverged: int
+    at_chance: int
+    """Ended near chance; a fall in between is not in the tables."""
+    runs: int
+    """All of the noise's."""
+
+
+def wrong(table: pd.DataFrame) -> list[Wrong]:
+    """The noises of which some runs went wrong."""
+    found = []
+    for noise, of_noise in table.groupby("noise", sort=False):
+        ends = zip(of_noise["train_acc"], of_noise["test_acc"], strict=True)
+        at_chance = sum(broke_down([train], test, CLASSES["fashion_mnist"]) for train, test in ends)
+        diverged = int((of_noise["state"] != store.FINISHED).sum())
+        found.append(Wrong(str(noise), diverged, at_chance, len(of_noise)))
+    return [of for of in found if of.diverged or of.at_chance]
 
 
 def kind(device: str) -> str:

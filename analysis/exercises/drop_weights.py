@@ -1,8 +1,9 @@
 """Exercise 6: weights dropped instead of activations, by DropConnect and its Gaussian form.
 
 Each noise is tried at several settings, rates of the two hidden layers and, with dropout, of the input; a second
-sweep trains those with the highest mean validation accuracy anew with fresh seeds, and the Gaussian form at
-DropConnect's rates. A third one, on few images, has DropConnect with a mask for each example, too.
+sweep trains those with the highest mean validation accuracy anew with fresh seeds, the Gaussian form at
+DropConnect's rates, and where dropout's drops pixels its best that drops none. A third one, on few images, has
+DropConnect with a mask for each example, too.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from analysis.contrasts import Arm, Arms, Contrast, Result, by_seed, described, 
 from analysis.exercises import INPUT, NOT_DECIDED, Facts, Rule, decided, pick, promised, word
 from analysis.measures import Measure
 from analysis.phrases import named
-from analysis.tables import Tables
+from analysis.tables import Table, Tables
 from src.config import RATES
 from src.stats import BETTER, EQUIVALENT, WORSE, common_seeds, judged_at
 
@@ -173,7 +173,7 @@ def analyse(tables: Tables) -> ContestFacts:
         exercises.judged(tables[sweep], _named(sweep), "test")[1] if sweep in tables else []
         for sweep in (FEW, PARTNER, FEWEST)
     )
-    at_time, timed = exercises.judged(tables[TIMED], _named(TIMED), "test") if TIMED in tables else (None, [])
+    timed, timed_beside = _timed(tables[TIMED]) if TIMED in tables else ([], [])
     facts = ContestFacts(
         primary=primary,
         arms=arms.stats(JUDGED),
@@ -191,18 +191,18 @@ def analyse(tables: Tables) -> ContestFacts:
         partners=partners,
         fewest=fewest,
         timed=timed,
-        timed_beside=[
-            r
-            for result in timed
-            if at_time is not None
-            for r in _at_level(
-                result, (at_time.contrast(TANGENT, DROPOUT, measure, "test") for measure in JUDGED[1:])
-            )
-        ],
+        timed_beside=timed_beside,
         epochs={noise: int(arm["epochs"]) for noise, arm in _named(TIMED).items()},
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
     )
     return decided(RULES, facts, arms, _on_splits(facts.others))
+
+
+def _timed(table: Table) -> tuple[list[Result], list[Result]]:
+    """What is judged at equal time, and the same in cross-entropy and calibration at its level."""
+    arms, timed = exercises.judged(table, _named(TIMED), "test")
+    contrasts = [arms.contrast(TANGENT, DROPOUT, measure, "test") for measure in JUDGED[1:]]
+    return timed, [r for result in timed for r in _at_level(result, contrasts)]
 
 
 def _undeclared(arms: Arms, result: Result) -> Iterator[Result]:

@@ -98,7 +98,7 @@ def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> Non
     table(
         tmp_path, race.TUNED, *({**arm, "budget": budget} for arm in arms for budget in (STEPS, FRESH)), guard
     )
-    (clone,), (to_clone,) = (content(tmp_path)["tuned"][key] for key in ("clone", "to_clone"))
+    (clone,), (to_clone, *_) = (content(tmp_path)["tuned"][key] for key in ("clone", "to_clone"))
     assert clone.paired.difference == pytest.approx(-0.003)
     assert (to_clone.contrast.a, to_clone.paired.difference) == ("gaussian", pytest.approx(0.008))
     noises.write(tmp_path, tmp_path)
@@ -125,7 +125,22 @@ def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"tuned_dropout.csv: .* epochs=10: 45 are right"):
         content(tmp_path)
     table(tmp_path, race.TUNED, {"noise": "dropout", "acc": 0.1, "train_acc": 0.1, "test_acc": 0.1})
-    assert [w.noise for w in content(tmp_path)["broken"]] == ["dropout"]
+    assert content(tmp_path)["broken"] == [("dropout", 0, 4, 20)]
+    lost = {"state": "diverged", "val_acc": None, "train_acc": None, "test_acc": None}
+    table(
+        tmp_path,
+        race.TUNED,
+        *({**arm, "budget": of} for arm in arms for of in (STEPS, FRESH)),
+        {**guard, **lost},
+    )
+    assert content(tmp_path)["broken"] == [("dropout_clone", 4, 0, 4)], "which is no winner of a race"
+    table(
+        tmp_path,
+        race.TUNED,
+        *({**arm, "budget": of} for arm in arms for of in (STEPS, FRESH)),
+        {**guard, "device": CARD},
+    )
+    assert content(tmp_path)["tuned"]["elsewhere"]
 
 
 def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(tmp_path: Path) -> None:
@@ -155,12 +170,40 @@ def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(tmp_path: P
     assert found["runs"] == 4 * (8 + 3 + 3 + 2)
     noises.write(tmp_path, tmp_path)
     text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
-    assert "2 of the noises had not been" in text and "1 of them has a higher mean than dropout" in text
+    assert "The settings of balanced masks and jumpout raced anew" in text
+    assert "1 of them has a higher mean than dropout" in text
     assert "| jumpout | 30 | dropout1=0.05↓ dropout2=0.3 noise.input_rate=0 | 2 | −0.30 (" in text
-    assert "有 2 种噪声" in chinese and "平均精度高于暂退法的有 1 种" in chinese
+    assert "均衡掩码和jumpout的设置重新竞赛" in chinese and "平均精度高于暂退法的有 1 种" in chinese
+    assert not found["several_devices"]
+    on_card = [{**balanced, "epochs": epochs, "budget": of, "device": CARD} for of in (STEPS, FRESH)]
+    table(tmp_path, "equal_time_balanced", *on_card)
+    assert content(tmp_path)["elsewhere"] == {"balanced": ["tuned at equal time"]}
+    (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\njumpout,1.8\n")
+    assert [winner.noise for winner, _ in content(tmp_path)["retuned"]] == ["jumpout"], "whose time is known"
     # without fresh seeds it is the race's own number, which flatters
     table(tmp_path, "equal_time_jumpout", raced, other)
-    assert [winner.noise for winner, _ in content(tmp_path)["retuned"]] == ["balanced"]
+    assert content(tmp_path)["retuned"] == []
+
+
+def test_a_lost_run_and_a_part_that_raced_anew_make_no_rungs_of_their_own(tmp_path: Path) -> None:
+    def rungs(**seeds: int) -> list[tuple[int, int]]:
+        rows = [
+            (noise, f"{noise}{arm}", seed)
+            for noise in "abc"
+            for arm in range(4)
+            for seed in range(seeds.get(f"{noise}{arm}", 4))
+        ]
+        return noises._rungs(pd.DataFrame(rows, columns=["noise", "arm", "seed"]))
+
+    finalists = {f"{noise}0": 8 for noise in "abc"}
+    assert rungs(**finalists) == [(4, 4), (8, 1)]
+    assert rungs(**finalists, a1=3) == [(4, 4), (8, 1)]
+    assert rungs(**finalists, a2=1, a3=1) == [(4, 4), (8, 1)]
+    assert rungs(**finalists, **{f"{noise}{arm}": 1 for noise in "abc" for arm in (2, 3)}) == [
+        (1, 4),
+        (4, 2),
+        (8, 1),
+    ]
 
 
 @pytest.mark.parametrize(("noise", "pixels"), [("neighbours", 0.1), ("tangent", 0.0), ("dropblock", 0.1)])
@@ -229,9 +272,9 @@ def test_machines_are_told_apart_and_runs_that_went_wrong_are_counted(tmp_path: 
     found = content(tmp_path)
     by_noise = {winner.noise: winner for winner in found["raced"]}
     assert found["devices"] == ["CPU", CARD] and by_noise["dropout"].devices == (("CPU",), ("CPU",), ())
-    masks, importance = by_noise["dropout_masks"], by_noise["dropout_importance"]
-    assert (masks.setting["dropout1"], masks.diverged, masks.devices) == (0.1, 4, ((CARD,), (CARD,), ()))
-    assert (importance.diverged, importance.at_chance) == (0, 4)
+    masks = by_noise["dropout_masks"]
+    assert (masks.setting["dropout1"], masks.devices) == (0.1, ((CARD,), (CARD,), ()))
+    assert found["broken"] == [("dropout_masks", 4, 0, 8), ("dropout_importance", 0, 4, 4)]
     rows = pd.read_csv(tmp_path / "noises_masks.csv")
     rows.assign(device=rows["device"].where(rows["seed"] > 0, "CPU")).to_csv(
         tmp_path / "noises_masks.csv", index=False

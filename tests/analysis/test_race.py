@@ -418,6 +418,13 @@ def test_the_parts_are_the_sweeps_of_noises_and_share_one_regime(monkeypatch: py
     assert began == [*(path.stem for path in files), race.TUNED, *race.timed()] and len(race.parts()) >= 8
 
 
+def test_with_other_epochs_no_time_is_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    began: list[str] = []
+    monkeypatch.setattr(race, "race", lambda sweep, *_: began.append(sweep) or 0)
+    assert race.main(["--trim", "epochs=1", "--to", str(tmp_path)]) == 0
+    assert began == [*race.parts(), race.TUNED]
+
+
 @pytest.mark.parametrize("sweep", race.timed())
 def test_at_equal_time_a_noise_races_its_parts_settings_for_as_long_as_dropout(sweep: str) -> None:
     """Its epochs follow from the committed ratios; all else is as in the part."""

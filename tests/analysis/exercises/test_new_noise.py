@@ -111,8 +111,13 @@ def test_a_noise_must_beat_the_clone_as_well() -> None:
 
 
 def answer(found: Any, language: str) -> str:
+    return block("answer", found, language)
+
+
+def block(part: str, found: Any, language: str) -> str:
     template = page.environment(language).get_template("exercises/new_noise.md")
-    return "".join(template.blocks["answer"](template.new_context({"f": found}))).strip()
+    context = template.new_context({"f": found, "measures": measures, "m": new_noise})
+    return "".join(template.blocks[part](context)).strip()
 
 
 @pytest.mark.parametrize(("helped", "verdict"), [(HELPS, "undecided"), ({}, "no yardstick")])
@@ -252,13 +257,30 @@ def test_the_smallest_training_set_is_judged_by_its_own_sweep() -> None:
 )
 def test_equal_time_is_judged_by_its_own_sweep(gain: float, verdict: str, only: bool) -> None:
     def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
-        acc = 0.9 + gain * (of["noise"] == "tangent" and "epochs" in of) + 0.0005 * chance(of["noise"], seed)
-        return {"test_acc": acc, "test_loss": 0.3, "test_ece": 0.03}
+        is_ours = of["noise"] == "tangent" and "epochs" in of
+        acc = 0.9 + gain * is_ours + 0.0005 * chance(of["noise"], seed)
+        loss = 0.3 - 0.01 * is_ours + 0.0005 * chance(of["noise"], seed, "loss")
+        return {"test_acc": acc, "test_loss": loss, "test_ece": 0.03 + 0.002 * is_ours}
 
     found = found_with("new_noise_time", metrics)
     (result,) = found.timed
     assert (result.contrast.a, result.contrast.b, word(result)) == ("tangent", "dropout", verdict)
     assert (found.epochs, found.only_by_steps) == ({"dropout": 45, "tangent": 23}, only)
+    loss, ece = found.timed_beside
+    assert (loss.gain, ece.gain, loss.margin) == (1, -1, None)
+    assert loss.paired.interval == paired(*loss.samples, alpha=result.level).interval
+    for language, words in (("en", "its cross-entropy is lower."), ("zh", "它的交叉熵更低。")):
+        assert words in block("sure", found, language)
+
+
+def test_where_no_noise_has_the_lower_cross_entropy_dropout_is_no_yardstick_in_it() -> None:
+    for none, is_yardstick in ((0.01, True), (-0.005, False)):
+        found = facts(HELPS, losses={FIRST: -0.01, "none": none})
+        for language, words in (
+            ("en", "Dropout, chosen by accuracy, is no yardstick"),
+            ("zh", "在这里不能作为标准"),
+        ):
+            assert (words in block("seen", found, language)) != is_yardstick
 
 
 def found_with(sweep: str, metrics: Any) -> Any:
