@@ -115,9 +115,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ratios = read_ratios(to / RATIOS)
     if ratios is None:
         print(f"no table at equal time, as there is no {to / RATIOS}", file=sys.stderr)
-    # with other epochs no time would be equal
-    untimed = timed() if "epochs" in map(key_of, options.trim) else []
-    code, sweeps = DONE, options.sweeps or [sweep for sweep in all_sweeps() if sweep not in untimed]
+    untimed = "epochs" in map(key_of, options.trim)  # then no time is equal
+    code, sweeps = (
+        DONE,
+        options.sweeps or [name for name in all_sweeps() if not untimed or name not in timed()],
+    )
     for sweep in sweeps:
         check(sweep, options.trim)
     for sweep in sweeps:
@@ -205,13 +207,10 @@ def check(sweep: str, trim: Sequence[str]) -> None:
         raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
     seeds, most = {seed for _, seed in planned.runs}, FRESH_SEEDS.start - FURTHER
     if seeds != set(range(min(len(seeds), most))):
-        raise InputError(
-            "NAME", sweep, f"its seed must be range(N), N up to {most}: the race's other seeds follow"
-        )
+        raise InputError("NAME", sweep, f"its seed must be range(N), N up to {most}; the race adds others")
     needs = f"needs {VALIDATION}, say 10000: settings race by validation accuracy"
-    if VALIDATION not in map(key_of, trim) and not all(
-        setting.get(VALIDATION) for setting in planned.settings
-    ):
+    has_images = all(setting.get(VALIDATION) for setting in planned.settings)
+    if VALIDATION not in map(key_of, trim) and not has_images:
         raise InputError("NAME", sweep, needs)
     for override in OverridesParser.create().parse_overrides(list(trim)):
         key = key_of(override.get_key_element())
