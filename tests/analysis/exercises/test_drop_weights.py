@@ -370,7 +370,7 @@ def test_dropconnect_is_compared_with_dropout_of_the_hidden_layers_too() -> None
     read = (table, made("drop_weights_test", arms, range(10, 20), metrics))
     text, chinese = (said(*read, language=language) for language in ("en", "zh"))
     assert "worse than dropout on the input alone" in text and "只作用于输入的暂退法" in chinese
-    assert "DropConnect minus dropout of the hidden layers alone, at its best: −0.2" in text
+    assert "DropConnect minus dropout of the hidden layers: −0.2" in text
     assert numbers(text) == numbers(chinese)
     assert "on the input alone" not in said(first(), second(on_test({"dropconnect": -0.005}, sd=0.0005)))
 
