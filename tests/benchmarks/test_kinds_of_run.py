@@ -15,7 +15,7 @@ from tests.benchmarks import reproduce
 
 def test_each_kind_of_run_is_a_right_config(hydra_loader: Any) -> None:
     commands = dict(reproduce.by_command())
-    assert len(commands) == 7 + len(race.parts()) + 1
+    assert len(commands) == 7 + len(race.all_sweeps())
     for kind in {kind for kinds in commands.values() for kind, _ in kinds}:
         composed = hydra_loader.load_configuration("config", list(kind), RunMode.RUN)
         plain: Any = OmegaConf.to_container(composed, resolve=False)
