@@ -9,11 +9,13 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from analysis import design, exercises, parsing, runs
+from analysis import design, equal_time, exercises, parsing, runs
+from analysis.equal_time import RATIOS, is_same
 from analysis.families import clones, controls
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
@@ -27,18 +29,11 @@ from src.runs.store import write_whole
 from src.sweeping.naming import sets_hydra, setting, sweep_name
 from src.sweeping.planning import split_arm
 
+EQUAL_TIME = "equal_time_"
+"""Begins the name of the race of one noise's settings for as much time as dropout takes."""
+
 STEPS, FRESH, TIME = "steps", "fresh", "time"
 """Budgets: as many epochs for each noise, in the race and on `FRESH_SEEDS`; or on these as much time."""
-
-RATIOS = "ratios.csv"
-"""What an epoch with each noise takes over one without any, columns noise, ratio, machine and date: of a quiet core
-(`python -m tests.benchmarks.throughput --noises --to FILE`). Older ones lack the last two."""
-
-RATIOS_RIGHT = "columns noise and ratio, and a row a noise, dropout among them, are right"
-
-SAME_TIME = 1.05
-"""An epoch that takes up to so many times another's, or it so many times this one, takes as long: of 45 epochs that
-is two, less than what a second race would tell apart. Such a noise is at equal time where it is at equal steps."""
 
 HALF, ONE_IN = 2, 6
 """Of a noise's settings one in so many goes on after the first seed, so that poor ones cost one run, and one in so
@@ -51,9 +46,6 @@ FRESH_SEEDS = range(100, 108)
 """Each with a split into training and validation images of its own: none had a part in the choice of a setting."""
 
 SPLIT, VALIDATION = "data.split", "data.validation"
-
-REFERENCE = "dropout"
-"""Its time is what each noise gets."""
 
 RECORDED = ("epochs", "state", "seconds", "budget", "device")
 """Columns of each race's table behind the seed, beside the metrics."""
@@ -72,14 +64,62 @@ def parts() -> list[str]:
     return sorted(path.stem for path in design.SWEEP_FILES.glob("noises_*.yaml"))
 
 
-def timed() -> list[str]:
-    """Sweeps in which a noise's settings race for as much time as dropout takes, each beside its part."""
-    return sorted(path.stem for path in design.SWEEP_FILES.glob("equal_time_*.yaml"))
+def timed(ratios: Mapping[str, float] | None) -> list[str]:
+    """Races of one noise's settings for as much time as dropout takes; none where that is unknown, or the same."""
+    known = {noise: equal_time.slowness(ratios, noise) for noise in _raced_in()}
+    return sorted(f"{EQUAL_TIME}{noise}" for noise, slower in known.items() if slower and not is_same(slower))
 
 
-def all_sweeps() -> list[str]:
+def all_races(ratios: Mapping[str, float] | None) -> list[str]:
     """What `make noises` trains."""
-    return [*parts(), TUNED, *timed()]
+    return [*parts(), TUNED, *timed(ratios)]
+
+
+def _raced_in() -> dict[str, str]:
+    """The part that has a noise's settings, by the noise."""
+    return {of["noise"]: part for part in parts() for of in design.read(part).settings}
+
+
+class Source(NamedTuple):
+    """What a race trains."""
+
+    sweep: str
+    """Name of the file that has the settings."""
+    keys: Sequence[str]
+    """Those of its arms, noise first."""
+    seeds: int
+    fixed: Mapping[str, Any]
+    """What is the same in all runs."""
+    arms: Sequence[str] = ()
+    """Of the first rung, where it does not train all that the file has."""
+    overrides: Sequence[str] = ()
+    """Of all rungs."""
+
+
+def source(name: str, ratios: Mapping[str, float] | None) -> Source:
+    """What the race of this name trains.
+
+    Raises:
+        InputError: if there is no such sweep, or nothing says how long an epoch with the noise takes.
+    """
+    noise = name.removeprefix(EQUAL_TIME)
+    is_timed = noise != name and noise in _raced_in()
+    sweep = _raced_in()[noise] if is_timed else name
+    planned = design.read(sweep)
+    # those that all arms share, too: arms on the command line take the place of the file's
+    keys = ["noise", *(key for key in planned.arm_keys if key != "noise")]
+    plain = Source(sweep, keys, len({seed for _, seed in planned.runs}), planned.fixed)
+    if not is_timed:
+        return plain
+    settings = [of for of in planned.settings if of["noise"] == noise]
+    slower = equal_time.slowness(ratios, noise)
+    if slower is None:
+        right = f"beside the tables a {RATIOS} that says how long an epoch with {noise} takes is right"
+        raise InputError("NAME", name, right)
+    arms = [runs.arm_name({key: runs.shown(of[key]) for key in keys if key in of}) for of in settings]
+    epochs = f"epochs={equal_time.at_equal_time(settings[0]['epochs'], slower)}"
+    of_noise = [key for key in keys if any(key in of for of in settings)]
+    return plain._replace(keys=of_noise, arms=arms, overrides=[epochs])
 
 
 def _parser() -> Parser:
@@ -91,7 +131,8 @@ def _parser() -> Parser:
         "epoch takes longer or shorter. Writes one table a sweep. Started again it trains only what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
-    text = f"Sweeps, such as noises_basic. The default is all of noises_* and equal_time_*, and {TUNED}."
+    every = f"all of noises_*, {TUNED} and {EQUAL_TIME}*"
+    text = f"Sweeps, such as noises_basic, or {EQUAL_TIME}NOISE. The default is {every}."
     parser.add_argument("sweeps", nargs="*", metavar="NAME", help=text)
     text = "The folder of the runs. The default is %(default)s."
     parser.add_argument("--output", type=errors.folder, default=OUTPUT, metavar="FOLDER", help=text)
@@ -112,49 +153,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         raise InputError(f"--trim {' '.join(options.trim)}: {right}")
     to = options.to or RESULTS
-    ratios = read_ratios(to / RATIOS)
+    ratios = equal_time.read_ratios(to / RATIOS)
     if ratios is None:
         print(f"no table at equal time, as there is no {to / RATIOS}", file=sys.stderr)
     untimed = "epochs" in map(key_of, options.trim)  # then no time is equal
-    code, sweeps = (
-        DONE,
-        options.sweeps or [name for name in all_sweeps() if not untimed or name not in timed()],
-    )
-    for sweep in sweeps:
-        check(sweep, options.trim)
-    for sweep in sweeps:
-        code = max(code, race(sweep, options.output, to, options.trim, ratios))
+    code, names = DONE, options.sweeps or all_races(None if untimed else ratios)
+    for name in names:
+        check(source(name, ratios).sweep, options.trim)
+    for name in names:
+        code = max(code, race(name, options.output, to, options.trim, ratios))
         if code > SOME_RUNS_LOST:
             break
     return code
-
-
-def read_ratios(path: Path) -> dict[str, float] | None:
-    """What an epoch takes by noise; None without such a table.
-
-    Raises:
-        InputError: if it cannot be read, says nothing of dropout, or has a noise twice or a ratio that is none.
-    """
-    if not path.exists():
-        return None
-    table = parsing.read(path, RATIOS_RIGHT, ["noise", "ratio"])
-    values = parsing.checked(table["ratio"], path, real(0, above=True))
-    for noise in table["noise"][table["noise"].duplicated()]:
-        raise InputError(f"{path}: noise={noise} is there twice; {RATIOS_RIGHT}")
-    ratios = dict(zip(table["noise"], values, strict=True))
-    if REFERENCE not in ratios:
-        raise InputError(f"{path}: noise={REFERENCE} is not there; {RATIOS_RIGHT}")
-    return ratios
-
-
-def timed_on(path: Path) -> dict[str, list[str]]:
-    """By machine and day of the measurement the noises that were measured then; last those without, under ""."""
-    table = parsing.read(path, RATIOS_RIGHT) if path.exists() else pd.DataFrame(columns=["noise"])
-    table = table.reindex(columns=["noise", "machine", "date"], fill_value="")
-    named = (table["machine"] != "") & (table["date"] != "")
-    table["on"] = (table["machine"] + ", " + table["date"]).where(named, "")
-    by_machine = {str(on): list(of) for on, of in table.groupby("on")["noise"]}
-    return dict(sorted(by_machine.items(), key=lambda item: (not item[0], item[0])))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -228,34 +238,32 @@ def check(sweep: str, trim: Sequence[str]) -> None:
         )
 
 
-def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mapping[str, float] | None) -> int:
-    """One sweep's rungs, and its table after each; the exit code of the worst."""
-    planned, table, code = design.read(sweep), pd.DataFrame(), DONE
-    # those that all arms share, too: arms on the command line take the place of the file's
-    keys = ["noise", *(key for key in planned.arm_keys if key != "noise")]
+def race(name: str, output: Path, to: Path, trim: Sequence[str], ratios: Mapping[str, float] | None) -> int:
+    """One race's rungs, and its table after each; the exit code of the worst."""
+    table, code = pd.DataFrame(), DONE
+    sweep, keys, seeds, fixed, all_arms, given = source(name, ratios)
 
     def rungs() -> Iterator[tuple[str, list[str]]]:
         """Budget and overrides of each rung, by the table that those before it have left."""
-        seeds = len({seed for _, seed in planned.runs})
-        yield STEPS, ["seed=range(1)"]
+        yield STEPS, ["seed=range(1)", *([f"hydra.sweeper.arms={json.dumps(all_arms)}"] if all_arms else [])]
         for begin, end, one_in in ((1, seeds, HALF), (seeds, seeds + FURTHER, ONE_IN)):
             if begin < end and (arms := best(table, keys, one_in)):
                 yield STEPS, [f"seed=range({begin},{end})", f"hydra.sweeper.arms={json.dumps(arms)}"]
         if not (winners := best(table, keys, len(table), least=1)):
             return
         ranking = [f"seed=range({seeds})"]
-        if SPLIT not in planned.fixed:
+        if SPLIT not in fixed:
             ranking = [f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})", f"{SPLIT}=${{seed}}"]
-            guards = clones(winners) if sweep == TUNED else controls(winners) if sweep in parts() else ()
+            guards = clones(winners) if name == TUNED else controls(winners) if name in parts() else ()
             yield FRESH, [*ranking, f"hydra.sweeper.arms={json.dumps([*winners, *guards])}"]
-        for arm in winners if ratios and sweep in parts() else []:  # ratios are of their regime
-            slower = slowness(ratios, dict(part.split("=", 1) for part in split_arm(arm))["noise"])
+        for arm in winners if ratios and name in parts() else []:  # ratios are of their regime
+            slower = equal_time.slowness(ratios, dict(part.split("=", 1) for part in split_arm(arm))["noise"])
             if slower is not None and not is_same(slower):
-                epochs = at_equal_time(int(table["epochs"].iloc[0]), slower)
+                epochs = equal_time.at_equal_time(int(table["epochs"].iloc[0]), slower)
                 yield TIME, [*ranking, f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}"]
 
     for budget, overrides in rungs():
-        named = [f"sweep={sweep}", *trim, *overrides]
+        named = [f"sweep={sweep}", *trim, *given, *overrides]
         code = max(code, run(["src.train", *named, *([] if output == OUTPUT else [f"output={output}"])]))
         if code > SOME_RUNS_LOST:
             break
@@ -266,25 +274,10 @@ def race(sweep: str, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
             code = max(code, SOME_RUNS_LOST)
         table = pd.concat([table, ended], ignore_index=True)
         if not best(table, keys, len(table), least=1):
-            print(f"{sweep}: no setting finished all its runs; its race ends here", file=sys.stderr)
+            print(f"{name}: no setting finished all its runs; its race ends here", file=sys.stderr)
         to.mkdir(parents=True, exist_ok=True)
-        write_whole(to / f"{sweep}.csv", table.to_csv(index=False))
+        write_whole(to / f"{name}.csv", table.to_csv(index=False))
     return code
-
-
-def slowness(ratios: Mapping[str, float] | None, noise: str) -> float | None:
-    """What an epoch with the noise takes over one with dropout; None if unknown."""
-    return ratios[noise] / ratios[REFERENCE] if ratios and noise in ratios else None
-
-
-def at_equal_time(epochs: int, slower: float) -> int:
-    """Epochs of a noise that take as long as these with dropout."""
-    return max(1, round(epochs / slower))
-
-
-def is_same(slower: float) -> bool:
-    """Whether an epoch takes as long as dropout's, see `SAME_TIME`."""
-    return max(slower, 1 / slower) <= SAME_TIME
 
 
 def best(table: pd.DataFrame, keys: Sequence[str], one_in: int, least: int = 2) -> list[str]:
