@@ -75,7 +75,9 @@ class Chapter:
 
 def sweeps() -> list[str]:
     """Names of the chapter's sweeps, in the order of the exercises."""
-    of_exercises = (sweep for name in exercises.names() for sweep in exercises.load(name).SWEEPS)
+    of_exercises = (
+        sweep for name in exercises.names() for sweep in exercises.sweeps_of(exercises.load(name))
+    )
     return list(dict.fromkeys([exercises.BOOK, *of_exercises]))
 
 
@@ -159,7 +161,7 @@ def save(figure: Figure, folder: Path, name: str, languages: Sequence[str]) -> N
 
 def _section(name: str, source: Source, folder: Path, languages: Sequence[str]) -> Section:
     module = exercises.load(name)
-    read = {sweep: source.tables[sweep] for sweep in module.SWEEPS if sweep in source.tables}
+    read = {sweep: source.tables[sweep] for sweep in exercises.sweeps_of(module) if sweep in source.tables}
     if module.SWEEPS[0] not in read:
         return Section(name, module, read, error=source.unreadable.get(module.SWEEPS[0], ""))
     try:
@@ -245,20 +247,26 @@ def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
         "trimmed": [table for table in read if is_small(table)],
         "missing": {sweep: lack for sweep, lack in missing.items() if lack},
         "not_run": {name: unreadable.get(name, "") for name in module.SWEEPS if name not in section.tables},
-        "commands": [_training(designs[s].command, section.tables.get(s), first) for s in module.SWEEPS],
+        "commands": [_training(of.command, section.tables.get(s), first) for s, of in designs.items()],
         "problems": [(table.sweep, problem) for table in read for problem in table.problems],
     }
 
 
 def _lengths(chapter: Chapter) -> dict[str, lengths.Length]:
-    """By their commands: of each exercise that was run, of all, and of committed sweeps that chose settings."""
+    """By their commands: of each exercise that was run, of all, and of what `make reproduce` leaves out: sweeps
+    beside an exercise's own, and committed ones that chose settings."""
     run = [section for section in chapter.sections if section.tables]
-    read = {f"make reproduce ONLY={section.module.NUMBER}": section.tables for section in run}
-    read["make reproduce"] = chapter.source.tables
+    beside = {name: of for s in run for name, of in s.tables.items() if name not in s.module.SWEEPS}
+    read = {
+        f"make reproduce ONLY={s.module.NUMBER}": [of for name, of in s.tables.items() if name not in beside]
+        for s in run
+    }
+    read["make reproduce"] = [of for name, of in chapter.source.tables.items() if name not in beside]
+    read |= {f"python -m src.train sweep={name}": [of] for name, of in beside.items()}
     chosen = {
         command: path for section in run for command, path in getattr(section.module, "CHOICES", {}).items()
     }
-    return {command: lengths.length(table.runs for table in of.values()) for command, of in read.items()} | {
+    return {command: lengths.length(table.runs for table in of) for command, of in read.items()} | {
         command: lengths.length([pd.read_csv(path)]) for command, path in chosen.items() if path.exists()
     }
 
@@ -270,7 +278,10 @@ def _designs(section: Section) -> dict[str, Design]:
     if hasattr(section.module, "choose") and first in section.tables:
         with contextlib.suppress(InputError):
             chosen = section.module.choose(section.tables[first])
-    return {sweep: design.read(sweep, chosen if sweep == second else ()) for sweep in section.module.SWEEPS}
+    read = (
+        s for s in exercises.sweeps_of(section.module) if s in section.module.SWEEPS or s in section.tables
+    )
+    return {sweep: design.read(sweep, chosen if sweep == second else ()) for sweep in read}
 
 
 def _training(command: str, table: Table | None, first: Table | None) -> str:

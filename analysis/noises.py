@@ -15,12 +15,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import chapter, design, figures, measures, page, phrases, race, runs, tables
+from analysis import chapter, design, equal_time, figures, measures, page, phrases, race, runs, tables
 from analysis.contrasts import Contrast, Result, by_seed, described
+from analysis.equal_time import RATIOS, REFERENCE
 from analysis.exercises import new_noise
 from analysis.families import CLONE, FAMILIES, GUARDS, IMAGES, control, description
 from analysis.measures import Measure
-from analysis.race import FRESH, RATIOS, REFERENCE, RESULTS, STEPS, TIME, parts
+from analysis.race import FRESH, RESULTS, STEPS, TIME, parts
 from analysis.report import LANGUAGES
 from analysis.winners import Winner, check_time, kind, table_of, winners, wrong
 from src import errors
@@ -32,7 +33,7 @@ SHOWN = (measures.VAL_ACC, measures.VAL_LOSS, measures.TEST_ECE)
 def content(folder: Path, to: Path) -> dict[str, Any]:
     """What the template is given: numbers and names, no sentence."""
     table = table_of(folder)
-    raced, ratios = winners(table), race.read_ratios(folder / RATIOS)
+    raced, ratios = winners(table), equal_time.read_ratios(folder / RATIOS)
     reference = next((winner for winner in raced if winner.noise == REFERENCE), None)
     if reference is None:
         raise InputError(f"{folder}: no table has {REFERENCE}, which all others are compared with")
@@ -53,8 +54,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     if not others:
         raise InputError(f"{folder}: no table has a noise beside {REFERENCE}, so nothing is compared")
     planned = {setting["noise"] for part in parts() for setting in design.read(part).settings}
-    slower = {winner.noise: race.slowness(ratios, winner.noise) for winner in raced}
-    same_time = [noise for noise, ratio in slower.items() if ratio is not None and race.is_same(ratio)]
+    slower = {winner.noise: equal_time.slowness(ratios, winner.noise) for winner in raced}
+    same_time = [noise for noise, ratio in slower.items() if ratio is not None and equal_time.is_same(ratio)]
     in_race = described(_contrast(w, w.raced, reference.raced, measures.VAL_ACC) for w in others)
     again = described(_contrast(w, w.again, reference.own, measures.VAL_ACC) for w in others)
     at_equal_time = [*again, *(r for r in accuracy if r.contrast.a in same_time)]
@@ -63,14 +64,16 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     ranked = [r for r in contestants if r.contrast.a not in FAMILIES[IMAGES]]
     ours = [r for r in accuracy if description(r.contrast.a)["source"] == "ours"]
     theirs = {winner.noise for winner in raced} - {*GUARDS} - {r.contrast.a for r in ours}
-    tested = _tested(folder.parent)
+    contest = _contest(folder.parent)
+    tested = [(None, contest.primary), (contest.images, contest.few)] if contest else []
+    tested = [(images, judged) for images, judged in tested if judged]
     of_tuned = table_of(folder, race.TUNED) if (folder / f"{race.TUNED}.csv").exists() else table[:0]
     for row in of_tuned[(of_tuned["budget"] != TIME) & (of_tuned["epochs"] != epochs)].to_dict("records"):
         raise InputError(
             f"{race.TUNED}.csv: {row['arm']} epochs={row['epochs']}: {epochs} are right, as elsewhere"
         )
     tuned = {winner.noise: winner for winner in winners(of_tuned)}
-    timed = [table_of(folder, sweep) for sweep in race.timed() if (folder / f"{sweep}.csv").exists()]
+    timed = [table_of(folder, sweep) for sweep in race.timed(ratios) if (folder / f"{sweep}.csv").exists()]
     for of_noise in timed:
         check_time(of_noise, epochs, ratios or {})
     retuned = _retuned([winner for of_noise in timed for winner in winners(of_noise)], reference, ratios)
@@ -101,7 +104,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "again": again,
         "slower": slower,
         "same_time": same_time,
-        "timed_on": race.timed_on(folder / RATIOS),
+        "timed_on": equal_time.timed_on(folder / RATIOS),
         "regime": design.read(next(iter(parts()))).fixed,
         "epochs": epochs,
         "rungs": _rungs(steps),
@@ -117,8 +120,12 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         .to_dict("records"),
         "ours": sorted(ours, key=lambda r: -r.paired.difference),
         "tested": tested,
+        "contest": contest,
         "tuned": _beside_tuned(tuned, raced, reference, of_tuned),
         "retuned": retuned,
+        "not_retuned": sorted(
+            {r.contrast.a for r in contestants} - {*same_time} - {winner.noise for winner, _ in retuned}
+        ),
         "broken": wrong(whole),
         "beside_ours": [(images, r) for images, of in tested if images for r in of if r.contrast.a in theirs],
         "families": FAMILIES,
@@ -145,15 +152,13 @@ def _rungs(steps: pd.DataFrame) -> list[tuple[int, int]]:
     return [(n, number) for number, n in most.items()]
 
 
-def _tested(kept: Path) -> list[tuple[int | None, Sequence[Result]]]:
-    """What exercise 7 judges on the test set, on all images (None) and on few; empty without its tables."""
-    sweeps = [sweep for sweep in (new_noise.ALL, new_noise.FEW) if (kept / f"{sweep}.json").exists()]
+def _contest(kept: Path) -> new_noise.ContestFacts | None:
+    """Exercise 7's, which judges noises on the test set; None without its table."""
+    read = (new_noise.ALL, new_noise.FEW, new_noise.AGAIN)
+    sweeps = [sweep for sweep in read if (kept / f"{sweep}.json").exists()]
     if new_noise.ALL not in sweeps:
-        return []
-    facts = new_noise.analyse({sweep: tables.load(kept, sweep) for sweep in sweeps})
-    return [
-        (images, judged) for images, judged in ((None, facts.primary), (facts.images, facts.few)) if judged
-    ]
+        return None
+    return new_noise.analyse({sweep: tables.load(kept, sweep) for sweep in sweeps})
 
 
 def _retuned(
@@ -163,7 +168,7 @@ def _retuned(
     seeds, the highest first; none whose time is not known."""
     told = []
     for winner in raced_again:
-        is_known = race.slowness(ratios, winner.noise) is not None
+        is_known = equal_time.slowness(ratios, winner.noise) is not None
         if is_known and {*winner.rows["budget"], *reference.rows["budget"]} == {FRESH}:
             contrast = _contrast(winner, winner.rows, reference.rows, measures.VAL_ACC)
             told += [(winner, result) for result in described([contrast])]

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from analysis import design, equal_time, exercises, parsing, runs
 from analysis.equal_time import RATIOS, is_same
-from analysis.families import clones, controls
+from analysis.families import GUARDS, clones, controls
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
 from src import components, errors
@@ -76,8 +76,9 @@ def all_races(ratios: Mapping[str, float] | None) -> list[str]:
 
 
 def _raced_in() -> dict[str, str]:
-    """The part that has a noise's settings, by the noise."""
-    return {of["noise"]: part for part in parts() for of in design.read(part).settings}
+    """The part that has a noise's settings, by the noise; without what the noises are held against."""
+    raced_in = {of["noise"]: part for part in parts() for of in design.read(part).settings}
+    return {noise: part for noise, part in raced_in.items() if noise not in GUARDS}
 
 
 class Source(NamedTuple):
@@ -159,7 +160,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     untimed = "epochs" in map(key_of, options.trim)  # then no time is equal
     code, names = DONE, options.sweeps or all_races(None if untimed else ratios)
     for name in names:
-        check(source(name, ratios).sweep, options.trim)
+        of = source(name, ratios)
+        check(of.sweep, options.trim)
+        if of.overrides and untimed:
+            right = f"{name} has as many epochs as take dropout's time; no epochs are right"
+            raise InputError(f"--trim epochs: {right}")
     for name in names:
         code = max(code, race(name, options.output, to, options.trim, ratios))
         if code > SOME_RUNS_LOST:

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis import design, race, runs
+from analysis import design, equal_time, race, runs
 from analysis.contrasts import by_seed
+from analysis.equal_time import RATIOS
 from analysis.families import FAMILIES, IMAGES
 from analysis.measures import Measure
-from analysis.race import FRESH, RATIOS, STEPS, TIME, parts
+from analysis.race import FRESH, STEPS, TIME, parts
 from src.config import RATES
 from src.errors import InputError
 from src.runs import store
@@ -163,8 +164,8 @@ def _check(table: pd.DataFrame) -> None:
 def check_time(again: pd.DataFrame, epochs: int, ratios: Mapping[str, float]) -> None:
     """Raises InputError where a run at equal time does not have the epochs that the ratios give."""
     for row in again[["part", "arm", "noise", "epochs", "budget"]].drop_duplicates().to_dict("records"):
-        slower = race.slowness(ratios, row["noise"])
-        right = row["epochs"] if slower is None else race.at_equal_time(epochs, slower)
+        slower = equal_time.slowness(ratios, row["noise"])
+        right = row["epochs"] if slower is None else equal_time.at_equal_time(epochs, slower)
         if row["epochs"] != right:
             which = f"{row['part']}.csv: {row['arm']} budget={row['budget']} epochs={row['epochs']}"
             raise InputError(f"{which}: {right} epochs are right by {RATIOS}")

@@ -178,7 +178,7 @@ def test_sizes(count: float, said: str) -> None:
     assert store.size_text(count) == said
 
 
-@pytest.mark.parametrize("sweep", race.all_sweeps())
+@pytest.mark.parametrize("sweep", [*race.parts(), race.TUNED])
 def test_the_small_version_of_the_readme_can_be_trained(sweep: str, train_here: Train) -> None:
     page = (REPOSITORY / "sweeps" / "README.md").read_text()
     (trim,) = re.findall(r"`--trim ([^`]*data=digits[^`]*) --to FOLDER`", page)

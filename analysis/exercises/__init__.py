@@ -7,6 +7,7 @@ question and design in another language; `templates/LANGUAGE/exercises/NAME.md` 
 
     NUMBER      of the exercise in the book
     SWEEPS      names of the sweep files it reads; the first one must be there
+    BESIDE      further ones, whose committed tables it reads and which `make reproduce` leaves out, for their time
     RULES       verdicts in order, the first that holds is given
     analyse     tables -> Facts; numbers only
     draw        facts -> figures by name, the most important one first
@@ -192,6 +193,11 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> ModuleType:
     """The module of one exercise."""
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def sweeps_of(module: ModuleType) -> tuple[str, ...]:
+    """Every sweep that an exercise reads."""
+    return (*module.SWEEPS, *getattr(module, "BESIDE", ()))
 
 
 def rates_name(arm: Arm) -> str:

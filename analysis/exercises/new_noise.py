@@ -29,16 +29,26 @@ SWEEPS = ALL, FEW, PARTNER, FEWEST, TIMED = (
     "new_noise_1000",
     "new_noise_time",
 )
+AGAIN = "new_noise_again"
+BESIDE = (AGAIN,)
 NONE, DROPOUT, CLONE = "none", "dropout", "dropout_clone"
 TANGENT, ANY_PARTNER = "tangent", "tangent_any"
 """Our noise towards the nearest image, and towards any other."""
+MASKS = "dropout_masks"
+"""The mean loss of several masks, which was the best of the comparison of noises in as many epochs."""
+MASKS_SETTING = "dropout_masks_setting"
+"""Dropout with the setting of the mean loss."""
+IN_TIME = "_in_time"
+"""Ends the name of a noise in as many epochs as take as long as dropout's."""
 SAME_RATES = "dropout_same_rates"
 """Dropout with the settings of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
 RACE = "new_noise_race"
 """What chose the settings on validation images."""
 CHOICES = {
-    f"python -m analysis.race {RACE}": tables.NOISES / f"{RACE}.csv",
+    **{
+        f"python -m analysis.race {race}": tables.NOISES / f"{race}.csv" for race in (RACE, "new_noise_masks")
+    },
     **{
         f"python -m src.train sweep={sweep}": tables.NOISES.parent / f"{sweep}.runs.csv.gz"
         for sweep in ("new_noise_1000_choice", "new_noise_partner_choice")
@@ -90,6 +100,14 @@ class ContestFacts(Facts):
     """There the same in cross-entropy and calibration, which its block does not declare, at the same level."""
     epochs: Mapping[str, int] = field(default_factory=dict)
     """There, by noise."""
+    again: Sequence[Result] = ()
+    """The contest once more, with the mean loss of several masks and both noises at another machine's equal time,
+    judged by that sweep's own block."""
+    again_beside: Sequence[Result] = ()
+    """There, not declared: the noises in as many epochs minus the clone, and the mean loss minus dropout with its
+    settings, at the level that it was judged at."""
+    again_epochs: Mapping[str, int] = field(default_factory=dict)
+    """There, by noise."""
     input_alone: bool = False
     """Whether all arms have their noise on the input and none in the hidden layers."""
     lower_rate: bool = False
@@ -128,10 +146,19 @@ class ContestFacts(Facts):
         """The nearest image minus any other."""
         return pick(self.partners, a=TANGENT)
 
+    def once_more(self, noise: str) -> Result | None:
+        """Its difference to dropout in the second contest."""
+        return pick(self.again, a=noise)
+
+    @property
+    def in_time(self) -> Sequence[Result]:
+        """Tangent noise minus dropout at equal time, on each machine."""
+        return [*self.timed, *filter(None, [self.once_more(f"{TANGENT}{IN_TIME}")])]
+
     @property
     def only_by_steps(self) -> bool:
         """Whether the gain at equal epochs is shown not to be there, or not shown, at equal time."""
-        return any(r.gain <= 0 for r in self.timed)
+        return any(r.gain <= 0 for r in self.in_time)
 
     @property
     def contradicted(self) -> bool:
@@ -174,6 +201,7 @@ def analyse(tables: Tables) -> ContestFacts:
         for sweep in (FEW, PARTNER, FEWEST)
     )
     timed, timed_beside = _timed(tables[TIMED]) if TIMED in tables else ([], [])
+    again, again_beside = _again(tables[AGAIN]) if AGAIN in tables else ([], [])
     facts = ContestFacts(
         primary=primary,
         arms=arms.stats(JUDGED),
@@ -193,6 +221,9 @@ def analyse(tables: Tables) -> ContestFacts:
         timed=timed,
         timed_beside=timed_beside,
         epochs={noise: int(arm["epochs"]) for noise, arm in _named(TIMED).items()},
+        again=again,
+        again_beside=again_beside,
+        again_epochs={noise: int(arm["epochs"]) for noise, arm in _named(AGAIN).items()},
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
     )
     return decided(RULES, facts, arms, _on_splits(facts.others))
@@ -203,6 +234,19 @@ def _timed(table: Table) -> tuple[list[Result], list[Result]]:
     arms, timed = exercises.judged(table, _named(TIMED), "test")
     contrasts = [arms.contrast(TANGENT, DROPOUT, measure, "test") for measure in JUDGED[1:]]
     return timed, [r for result in timed for r in _at_level(result, contrasts)]
+
+
+def _again(table: Table) -> tuple[list[Result], list[Result]]:
+    """What is judged in the second contest, and its noises against its other controls, at the level of each."""
+    arms, again = exercises.judged(table, _named(AGAIN), "test")
+    beside = [
+        r
+        for result in again
+        for noise, *controls in ((TANGENT, CLONE), (MASKS, CLONE, MASKS_SETTING))
+        if result.contrast.a == noise
+        for r in _at_level(result, (arms.contrast(noise, of, result.measure, "test") for of in controls))
+    ]
+    return again, beside
 
 
 def _undeclared(arms: Arms, result: Result) -> Iterator[Result]:
@@ -257,11 +301,14 @@ def _contestants(judged: Sequence[Result]) -> list[Result]:
 
 
 def _named(sweep: str) -> dict[str, Arm]:
-    """The arms of a sweep's file by their noise; the second one with dropout is the control."""
+    """The arms of a sweep's file by their noise; the second one with dropout is the control, and with another noise
+    the one in as much time."""
     named = dict[str, Arm]()
     for arm in promised(sweep)[0].arms:
         noise = ANY_PARTNER if arm.get("noise.partner") == "any" else arm["noise"]
-        named[SAME_RATES if noise in named else noise] = arm
+        control = MASKS_SETTING if sweep == AGAIN else SAME_RATES
+        again = control if noise == DROPOUT else f"{noise}{IN_TIME}"
+        named[again if noise in named else noise] = arm
     return named
 
 

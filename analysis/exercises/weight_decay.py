@@ -18,6 +18,8 @@ from src.stats.seeds import needed_seeds
 
 NUMBER = 5
 SWEEPS = FIRST, SECOND, FEW = ("weight_decay", "weight_decay_test", "weight_decay_5000")
+PAIR = "weight_decay_pair"
+BESIDE = (PAIR,)
 
 DECAY = "optimizer.weight_decay"
 STRENGTH = (INPUT, *RATES)
@@ -25,6 +27,7 @@ STRENGTH = (INPUT, *RATES)
 KEYS = (*STRENGTH, DECAY)
 CELLS = ("neither", "dropout", "weight decay", "both")
 PARTS, GAINS = CELLS[1:3], CELLS[1:]
+PAIRS = (*((cell, CELLS[0]) for cell in GAINS), *(("both", part) for part in PARTS))
 INTERACTION = ("both", *PARTS, "neither")
 """Of (both - dropout) - (weight decay - neither)."""
 OUTER, INNER = "both + neither", "dropout + weight decay"
@@ -68,6 +71,10 @@ class DecayFacts(Facts):
     """The interaction on a small training set, judged by that sweep's own block."""
     images: int = 0
     """In the small training set."""
+    pair: Sequence[Result] = ()
+    """The interaction at the pair that is best together, judged by a sweep of its own on fresh seeds."""
+    pair_described: Sequence[Result] = ()
+    """There, not judged: what each and both give, and both minus each."""
 
     def gain(self, cell: str, over: str = CELLS[0]) -> Result:
         """In test accuracy, at the values best alone."""
@@ -98,6 +105,11 @@ class DecayFacts(Facts):
     def at_pair(self) -> Result | None:
         """The interaction in test accuracy at the pair that is best together, described."""
         return pick(self.described, a=OUTER, b=INNER, measure=measures.TEST_ACC, setting=(TOGETHER,))
+
+    @property
+    def pair_over_dropout(self) -> Result | None:
+        """On fresh seeds at that pair, both minus dropout alone in test accuracy."""
+        return pick(self.pair_described, a="both", b="dropout", measure=measures.TEST_ACC)
 
     @property
     def in_loss(self) -> Result:
@@ -142,15 +154,15 @@ def analyse(tables: Tables) -> DecayFacts:
     if tested is None or ALONE not in settings:
         return decided(RULES, DecayFacts(ranked=ranked, validated=True))
     _, judged = exercises.judged(tested, settings[ALONE], ALONE)
+    pair, pair_described = _at_pair(tables[PAIR]) if PAIR in tables else ([], [])
     splits = Arms(table, settings[ALONE]).contrast_of(INTERACTION, measures.VAL_ACC, "validation")
-    pairs = [*((cell, CELLS[0]) for cell in GAINS), *(("both", part) for part in PARTS)]
     contrasts = []
     for title, cells in settings.items():
         arms = Arms(tested, cells)
         for measure in JUDGED:
             values = pd.DataFrame({cell: arms.values(cell, measure) for cell in CELLS})
             common = values.dropna().sort_index().to_dict()  # the seeds that all four have
-            contrasts += [Contrast(a, b, (title,), measure, (common[a], common[b])) for a, b in pairs]
+            contrasts += [Contrast(a, b, (title,), measure, (common[a], common[b])) for a, b in PAIRS]
             contrasts.append(arms.contrast_of(INTERACTION, measure, title))
     named = {_name(arm): arm for cells in settings.values() for arm in cells.values()}
     facts = DecayFacts(
@@ -160,6 +172,8 @@ def analyse(tables: Tables) -> DecayFacts:
         ranked=ranked,
         few=on_few(tables[FEW]) if FEW in tables else (),
         images=promised(FEW)[0].fixed["data.train"],
+        pair=pair,
+        pair_described=pair_described,
     )
     return decided(RULES, facts, splits=splits)
 
@@ -175,6 +189,17 @@ def on_few(table: Table) -> Sequence[Result]:
     """The interaction at the arms of the sweep's file, the values best alone."""
     cells = dict(zip(CELLS, promised(FEW)[0].arms, strict=True))
     return exercises.judged(table, cells, ALONE)[1]
+
+
+def _at_pair(table: Table) -> tuple[list[Result], list[Result]]:
+    """The interaction at the arms of the sweep's file, judged, and what is described there."""
+    cells = dict(zip(CELLS, promised(PAIR)[0].arms, strict=True))
+    arms, judged = exercises.judged(table, cells, TOGETHER)
+    of = (measures.TEST_ACC, measures.TEST_LOSS)
+    return judged, described(
+        [arms.contrast(a, b, measure, TOGETHER) for measure in of for a, b in PAIRS]
+        + [arms.contrast_of(INTERACTION, measures.TEST_LOSS, TOGETHER)]
+    )
 
 
 def choose(table: Table) -> list[str]:

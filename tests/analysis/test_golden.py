@@ -25,7 +25,7 @@ def kept() -> dict[str, Table]:
     return {
         sweep: tables.load(RESULTS, sweep)
         for name in exercises.names()
-        for sweep in exercises.load(name).SWEEPS
+        for sweep in exercises.sweeps_of(exercises.load(name))
     }
 
 

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from browser import show
 
-from analysis import design, families, noises, page, race, runs, winners
+from analysis import design, equal_time, families, noises, page, race, runs, winners
+from analysis.equal_time import RATIOS
 from analysis.exercises import new_noise
-from analysis.race import FRESH, RATIOS, STEPS, TIME
+from analysis.race import FRESH, STEPS, TIME
 from src import components
 from src.errors import InputError
 
@@ -170,16 +171,22 @@ def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(tmp_path: P
     assert found["runs"] == 4 * (8 + 3 + 3 + 2)
     noises.write(tmp_path, tmp_path)
     text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
-    assert "The settings of balanced masks and jumpout raced anew" in text
+    assert "The settings of 2 noises raced anew" in text and "Not so tuned: Gaussian dropout. 1" in text
+    assert "of the 2 [tuned anew](#equal_time) for that time, 1." in text
     assert "1 of them has a higher mean than dropout" in text
     assert "| jumpout | 30 | dropout1=0.05↓ dropout2=0.3 noise.input_rate=0 | 2 | −0.30 (" in text
-    assert "均衡掩码和jumpout的设置重新竞赛" in chinese and "平均精度高于暂退法的有 1 种" in chinese
+    assert "2 种噪声的设置重新竞赛" in chinese and "平均精度高于暂退法的有 1 种" in chinese
     assert not found["several_devices"]
     on_card = [{**balanced, "epochs": epochs, "budget": of, "device": CARD} for of in (STEPS, FRESH)]
     table(tmp_path, "equal_time_balanced", *on_card)
     assert content(tmp_path)["elsewhere"] == {"balanced": ["tuned at equal time"]}
     (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\njumpout,1.8\n")
-    assert [winner.noise for winner, _ in content(tmp_path)["retuned"]] == ["jumpout"], "whose time is known"
+    found = content(tmp_path)
+    assert [winner.noise for winner, _ in found["retuned"]] == ["jumpout"], "whose time is known"
+    assert found["not_retuned"] == ["gaussian"]
+    (tmp_path / "equal_time_jumpout.csv").rename(tmp_path / "kept")
+    assert content(tmp_path)["not_retuned"] == ["gaussian", "jumpout"]
+    (tmp_path / "kept").rename(tmp_path / "equal_time_jumpout.csv")
     # without fresh seeds it is the race's own number, which flatters
     table(tmp_path, "equal_time_jumpout", raced, other)
     assert content(tmp_path)["retuned"] == []
@@ -597,10 +604,9 @@ def test_no_committed_row_is_dropped() -> None:
     assert len(whole) == rows
     again = whole[whole["budget"] == TIME].groupby("noise")["seed"].agg(set)
     assert all(seeds == {*race.FRESH_SEEDS} for seeds in again)
-    slower = (
-        race.slowness(race.read_ratios(noises.RESULTS / RATIOS), noise) for noise in whole["noise"].unique()
-    )
-    assert len(again) == sum(not race.is_same(ratio) for ratio in slower if ratio)
+    ratios = equal_time.read_ratios(noises.RESULTS / RATIOS)
+    slower = (equal_time.slowness(ratios, noise) for noise in whole["noise"].unique())
+    assert len(again) == sum(not equal_time.is_same(ratio) for ratio in slower if ratio)
 
 
 def test_the_page_says_where_its_ratios_were_measured(tmp_path: Path) -> None:
@@ -689,7 +695,7 @@ def test_the_committed_page_is_that_of_the_committed_tables(tmp_path: Path) -> N
     folder.mkdir()
     for path in noises.RESULTS.glob("*.csv"):
         (folder / path.name).write_bytes(path.read_bytes())
-    for sweep in (new_noise.ALL, new_noise.FEW):
+    for sweep in (new_noise.ALL, new_noise.FEW, new_noise.AGAIN):
         for path in noises.RESULTS.parent.glob(f"{sweep}.*"):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     pages = noises.write(folder, folder)

@@ -68,7 +68,7 @@ def test_both_languages_say_the_same_numbers() -> None:
         assert all_numbers(english) == all_numbers(chinese), english.partition("\n")[0]
 
 
-SHOWN = {sweep for name in exercises.names() for sweep in exercises.load(name).SWEEPS}
+SHOWN = {sweep for name in exercises.names() for sweep in exercises.sweeps_of(exercises.load(name))}
 """The sweeps whose designs the report shows."""
 TRANSLATED = {path.stem for path in (page.TEMPLATES / "zh" / "designs").iterdir()}
 

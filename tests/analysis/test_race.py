@@ -12,7 +12,7 @@ import pytest
 import yaml
 from configs import REPOSITORY
 
-from analysis import families, race
+from analysis import equal_time, families, race, runs
 from src.errors import InputError
 from src.runs import store
 from src.sweeping.naming import sweep_name
@@ -106,7 +106,7 @@ def test_three_rungs_then_the_winners_on_fresh_seeds_and_at_equal_time(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (trained.output / "tables").mkdir(parents=True)
-    (trained.output / "tables" / race.RATIOS).write_text("noise,ratio\ndropout,1.2\na,2.4\nb,1.2\n")
+    (trained.output / "tables" / equal_time.RATIOS).write_text("noise,ratio\ndropout,1.2\na,2.4\nb,1.2\n")
     assert race.main(arguments(trained)) == 0
     # dropout2, which its arms set, goes on though it is the same in all of them
     arms = 'hydra.sweeper.arms=["noise=a dropout1=0.1 dropout2=0", "noise=b dropout1=0.2 dropout2=0"]'
@@ -282,7 +282,7 @@ def test_a_race_whose_seeds_have_splits_of_their_own_needs_no_fresh_ones(trained
     assert race.main(["new_noise_race", *arguments(trained)[1:]]) == 0
     assert [command[1] for command in trained.commands] == [f"seed=range({of})" for of in ("1", "1,2", "2,6")]
     # nor is it at equal time: the ratios were measured where the parts train
-    (trained.output / "tables" / race.RATIOS).write_text("noise,ratio\ndropout,1\na,2\nb,1\n")
+    (trained.output / "tables" / equal_time.RATIOS).write_text("noise,ratio\ndropout,1\na,2\nb,1\n")
     assert race.main(["new_noise_race", *arguments(trained)[1:]]) == 0
     assert not any("epochs=50" in command for command in trained.commands)
 
@@ -398,9 +398,9 @@ def test_a_file_in_a_folders_place_is_refused_before_it_trains(
 
 
 def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
-    (tmp_path / race.RATIOS).write_text("noise,ratio\ngaussian,1.2\n")
+    (tmp_path / equal_time.RATIOS).write_text("noise,ratio\ngaussian,1.2\n")
     with pytest.raises(InputError, match="dropout is not there"):
-        race.read_ratios(tmp_path / race.RATIOS)
+        equal_time.read_ratios(tmp_path / equal_time.RATIOS)
 
 
 def test_the_parts_are_the_sweeps_of_noises_and_share_one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,7 +415,9 @@ def test_the_parts_are_the_sweeps_of_noises_and_share_one_regime(monkeypatch: py
     began: list[str] = []
     monkeypatch.setattr(race, "race", lambda sweep, *_: began.append(sweep) or 0)
     assert race.main([]) == 0
-    assert began == [*(path.stem for path in files), race.TUNED, *race.timed()] and len(race.parts()) >= 8
+    timed = race.timed(equal_time.read_ratios(race.RESULTS / equal_time.RATIOS))
+    assert began == [*(path.stem for path in files), race.TUNED, *timed]
+    assert len(race.parts()) >= 8 and len(timed) >= 20
 
 
 def test_with_other_epochs_no_time_is_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -425,25 +427,67 @@ def test_with_other_epochs_no_time_is_equal(monkeypatch: pytest.MonkeyPatch, tmp
     assert began == [*race.parts(), race.TUNED]
 
 
-@pytest.mark.parametrize("sweep", race.timed())
-def test_at_equal_time_a_noise_races_its_parts_settings_for_as_long_as_dropout(sweep: str) -> None:
-    """Its epochs follow from the committed ratios; all else is as in the part."""
-    noise, ratios = sweep.removeprefix("equal_time_"), race.read_ratios(race.RESULTS / race.RATIOS)
-    slower = race.slowness(ratios, noise)
-    assert slower is not None
-    settings = [s for part in race.parts() for s in race.design.read(part).settings if s["noise"] == noise]
-    wanted = [{**of, "epochs": race.at_equal_time(of["epochs"], slower)} for of in settings]
+SLOWER = {"none": 1.0, "dropout": 1.2, "dropout_clone": 1.22, "gaussian": 2.4, "tangent": 1.8, "jumpout": 0.6}
 
-    def listed(settings: Sequence[Any]) -> list[str]:
-        return sorted(str(sorted((key, str(of)) for key, of in setting.items())) for setting in settings)
 
-    assert listed(race.design.read(sweep).settings) == listed(wanted) and len(wanted) == 14
+def test_at_equal_time_those_race_whose_time_is_known_and_another_than_dropouts() -> None:
+    assert race.timed(SLOWER) == ["equal_time_gaussian", "equal_time_jumpout", "equal_time_tangent"]
+    assert race.timed(None) == []
+    assert race.all_races(SLOWER) == [*race.parts(), race.TUNED, *race.timed(SLOWER)]
+
+
+@pytest.mark.parametrize(("noise", "part", "epochs"), [("tangent", "pixels", 30), ("gaussian", "basic", 22)])
+def test_at_equal_time_a_noise_races_its_parts_settings_for_as_long_as_dropout(
+    noise: str, part: str, epochs: int, trained: Trained
+) -> None:
+    """All of a part's 14 settings of the noise, by the file, and no others."""
+    of_part = race.design.read(f"noises_{part}")
+    settings = [of for of in of_part.settings if of["noise"] == noise]
+    found = race.source(f"equal_time_{noise}", SLOWER)
+    assert (found.sweep, found.overrides) == (f"noises_{part}", [f"epochs={epochs}"])
+    keys = {key for of in settings for key in of} & {"noise", *of_part.arm_keys}
+    wanted = sorted(sorted(f"{key}={runs.shown(of[key])}" for key in keys if key in of) for of in settings)
+    assert sorted(sorted(arm.split()) for arm in found.arms) == wanted and len(wanted) == 14
+    tables = trained.output / "tables"
+    tables.mkdir(parents=True)
+    lines = [f"{name},{ratio}" for name, ratio in SLOWER.items()]
+    (tables / equal_time.RATIOS).write_text("\n".join(["noise,ratio", *lines]))
+    assert race.main([f"equal_time_{noise}", *arguments(trained)[1:]]) == 0
+    first, *later, fresh = trained.commands
+    of_all = [f"sweep=noises_{part}", f"epochs={epochs}"]
+    assert first == [*of_all, "seed=range(1)", f"hydra.sweeper.arms={json.dumps(found.arms)}"]
+    assert [command[:3] for command in later] == [[*of_all, "seed=range(1,4)"], [*of_all, "seed=range(4,8)"]]
+    assert fresh[:4] == [*of_all, "seed=range(100,108)", "data.split=${seed}"]
+    kept = pd.read_csv(tables / f"equal_time_{noise}.csv")
+    assert set(kept["noise"]) == {noise} and set(kept["budget"]) == {race.STEPS, race.FRESH}
+    assert set(kept["epochs"]) == {epochs} and kept["seed"].nunique() == 16
+
+
+def test_a_race_at_equal_time_needs_to_know_that_time(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert race.main(["equal_time_tangent", *arguments(trained)[1:]]) == 2
+    said = f"beside the tables a {equal_time.RATIOS} that says how long an epoch with tangent takes is right"
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: NAME=equal_time_tangent: {said}"
+    assert race.main(["equal_time_dropuot", *arguments(trained)[1:]]) == 2
+    assert "error: equal_time_dropuot is no named sweep" in capsys.readouterr().err and not trained.commands
+
+
+def test_epochs_of_a_race_at_equal_time_are_its_own(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained.output / "tables").mkdir(parents=True)
+    (trained.output / "tables" / equal_time.RATIOS).write_text("noise,ratio\ndropout,1\ntangent,2\n")
+    trim = ["--trim", "epochs=2"]
+    assert race.main(["equal_time_tangent", *arguments(trained)[1:], *trim]) == 2
+    said = "error: --trim epochs: equal_time_tangent has as many epochs as take dropout's time; no epochs are right"
+    assert capsys.readouterr().err.splitlines()[-1] == said and not trained.commands
 
 
 @pytest.mark.parametrize(
     ("ratio", "same"), [(1.2, True), (1.24, True), (1.15, True), (1.27, False), (1.0, False)]
 )
 def test_what_takes_nearly_dropouts_time_does_not_race_again(ratio: float, same: bool) -> None:
-    slower = race.slowness({"dropout": 1.2, "a": ratio}, "a")
-    assert slower is not None and race.is_same(slower) == same
-    assert race.slowness(None, "a") is race.slowness({"dropout": 1.2}, "a") is None
+    slower = equal_time.slowness({"dropout": 1.2, "a": ratio}, "a")
+    assert slower is not None and equal_time.is_same(slower) == same
+    assert equal_time.slowness(None, "a") is equal_time.slowness({"dropout": 1.2}, "a") is None

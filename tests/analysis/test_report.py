@@ -185,6 +185,25 @@ def test_page_and_text_hold_every_answer(tmp_path: Path, sweep: Make, run: Calla
     assert "a &lt;b&gt; \\| 'c'" in text
 
 
+def test_what_make_reproduce_leaves_out_is_shown_where_it_is_and_missed_nowhere(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], pose: Callable[..., None]
+) -> None:
+    only = exercise(1, "first", "further")
+    pose(first=only)  # leaves the files of both
+    only.SWEEPS, only.BESIDE = ("first",), ("further",)
+    sweep(RATES, flat, name="first")
+    assert run() == 0
+    _, text = texts(tmp_path / "report")
+    assert "further" not in text
+    sweep(RATES, flat, name="further")
+    assert run() == 0
+    _, text = texts(tmp_path / "report")
+    assert "Of further, two arms." in text and "python -m src.train sweep=further" in text
+    commands = ("make reproduce ONLY=1", "python -m src.train sweep=further")
+    (own,), (beside,) = (re.findall(rf"^\| `{command}` \| (\d+) \|", text, re.M) for command in commands)
+    assert own == beside
+
+
 def test_a_design_is_quoted_where_the_language_has_none(
     tmp_path: Path, sweep: Make, run: Callable[..., int]
 ) -> None:

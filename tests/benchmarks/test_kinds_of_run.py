@@ -8,14 +8,15 @@ import pandas as pd
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from analysis import race
+from analysis import equal_time, race
 from src import config
 from tests.benchmarks import reproduce
 
 
 def test_each_kind_of_run_is_a_right_config(hydra_loader: Any) -> None:
     commands = dict(reproduce.by_command())
-    assert len(commands) == 7 + len(race.all_sweeps())
+    ratios = equal_time.read_ratios(race.RESULTS / equal_time.RATIOS)
+    assert len(commands) == 7 + len(race.all_races(ratios))
     for kind in {kind for kinds in commands.values() for kind, _ in kinds}:
         composed = hydra_loader.load_configuration("config", list(kind), RunMode.RUN)
         plain: Any = OmegaConf.to_container(composed, resolve=False)

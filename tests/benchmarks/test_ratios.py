@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from configs import documented
 
-from analysis import noises, race, winners
+from analysis import equal_time, noises, winners
 from src import components
 from tests.benchmarks import arms, options, throughput
 
@@ -39,10 +39,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_ratios_are_those_of_the_race_as_it_trains(tmp_path: Path, measured: dict[str, Any]) -> None:
-    lines = throughput.noises(1, 1, tmp_path / race.RATIOS, ("dropout", "tangent"))
-    assert race.read_ratios(tmp_path / race.RATIOS) == {"none": 1, "dropout": 2, "tangent": 3}
+    lines = throughput.noises(1, 1, tmp_path / equal_time.RATIOS, ("dropout", "tangent"))
+    assert equal_time.read_ratios(tmp_path / equal_time.RATIOS) == {"none": 1, "dropout": 2, "tangent": 3}
     machine = f"AuthenticAMD, or so AVX2, {datetime.now(UTC).date()}"
-    assert race.timed_on(tmp_path / race.RATIOS) == {machine: ["none", "dropout", "tangent"]}
+    assert equal_time.timed_on(tmp_path / equal_time.RATIOS) == {machine: ["none", "dropout", "tangent"]}
     assert [line.name for line in lines] == [
         "noise=none",
         "noise=dropout over none",
@@ -56,11 +56,11 @@ def test_the_ratios_are_those_of_the_race_as_it_trains(tmp_path: Path, measured:
 
 
 def test_a_noise_that_is_measured_alone_joins_the_others(tmp_path: Path, measured: dict[str, Any]) -> None:
-    path = tmp_path / race.RATIOS
+    path = tmp_path / equal_time.RATIOS
     path.write_text("noise,ratio\nnone,1.0000\ndropout,1.2603\ntangent,1.3492\n")
     throughput.noises(1, 1, path, ("tangent",))
-    assert race.read_ratios(path) == {"none": 1, "dropout": 1.2603, "tangent": 3}
-    assert {on: {*of} for on, of in race.timed_on(path).items()} == {
+    assert equal_time.read_ratios(path) == {"none": 1, "dropout": 1.2603, "tangent": 3}
+    assert {on: {*of} for on, of in equal_time.timed_on(path).items()} == {
         f"AuthenticAMD, or so AVX2, {datetime.now(UTC).date()}": {"tangent"},
         "": {"none", "dropout"},
     }

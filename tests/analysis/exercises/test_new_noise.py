@@ -273,6 +273,93 @@ def test_equal_time_is_judged_by_its_own_sweep(gain: float, verdict: str, only: 
         assert words in block("sure", found, language)
 
 
+CONTEST = ["dropout_clone", "tangent", "tangent_in_time", "dropout_masks", "dropout_masks_in_time"]
+"""The arms of the second contest, but for dropout and the last one, by the exercise's names."""
+
+
+@pytest.mark.parametrize(
+    ("in_time", "words"), [(-0.01, "and worse in as much time"), (0.0, "but not in as much time")]
+)
+def test_the_contest_once_more_is_judged_by_its_own_sweep(in_time: float, words: str) -> None:
+    """Where tangent noise takes as long as dropout on two machines, it is called worse only if it is so on both."""
+
+    def effect(of: Mapping[str, Any]) -> float:
+        if of["noise"] == "dropout_masks":
+            return 0.004 if of["epochs"] == 45 else -0.01
+        return {45: 0.006, 32: in_time, 23: -0.01}.get(of.get("epochs", 45), 0) * (of["noise"] == "tangent")
+
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        noise = [of["noise"], of.get("schedule"), of.get("optimizer.max_norm"), of.get("epochs")]
+        acc = 0.9 + effect(of) - 0.01 * (of["noise"] == "none") + 0.0003 * chance(*noise, seed)
+        return {"test_acc": acc, "test_loss": 0.3, "test_ece": 0.03}
+
+    found = found_with("new_noise_again", metrics, "new_noise_time")
+    assert [r.contrast.a for r in found.again] == [*CONTEST, "dropout_masks_setting"]
+    assert {(r.contrast.b, r.family, r.paired.n) for r in found.again} == {("dropout", 6, 10)}
+    verdicts = {r.contrast.a: word(r) for r in found.again}
+    assert verdicts["dropout_masks"] == verdicts["tangent"] == "better"
+    assert verdicts["dropout_masks_in_time"] == "worse" and verdicts["dropout_masks_setting"] == "equivalent"
+    assert (found.again_epochs["tangent_in_time"], found.again_epochs["dropout_masks_in_time"]) == (32, 12)
+    beside = [(r.contrast.a, r.contrast.b) for r in found.again_beside]
+    controls = [("dropout_masks", "dropout_clone"), ("dropout_masks", "dropout_masks_setting")]
+    assert beside == [("tangent", "dropout_clone"), *controls]
+    level = found.once_more("tangent").level
+    for r in found.again_beside:
+        assert r.paired.interval == paired(*r.samples, alpha=level).interval
+    assert words in answer(found, "en")
+    chinese = "用时相同时更差" if in_time < 0 else "用时相同时则不然"
+    assert chinese in answer(found, "zh")
+    for language in ("en", "zh"):
+        assert ("32" in block("sure", found, language)) and "+0.40" in block("seen", found, language)
+
+
+def test_the_second_contest_has_the_winner_of_the_committed_race() -> None:
+    table = race.read_table(noises.RESULTS / "new_noise_masks.csv")
+    keys = list(table.columns[: list(table.columns).index("seed")])
+    (best,) = race.best(table, keys, len(table), least=1)
+    arms, shared = new_noise._named("new_noise_again"), design.read("new_noise_again").fixed
+
+    def setting(arm: Mapping[str, Any]) -> dict[str, Any]:
+        return without_idle({**shared, **arm, "epochs": None, "noise": None, "optimizer.momentum": None})
+
+    wanted = without_idle({**values(best), "noise": None})
+    for name in ("dropout_masks", "dropout_masks_in_time", "dropout_masks_setting"):
+        found = setting(arms[name])
+        assert {key: found[key] for key in wanted} == wanted
+    main = {
+        name: without_idle({**design.read("new_noise").fixed, **arm})
+        for name, arm in zip(NOISES, ARMS, strict=True)
+    }
+    for name in ("dropout", "dropout_clone", "tangent"):
+        again = without_idle({**shared, **arms[name]})
+        assert again == main[name], name
+    assert not {*range(4000, 4060)} & {seed for _, seed in design.read("new_noise").runs}
+
+
+def test_the_committed_second_contest() -> None:
+    """Differences by pandas."""
+    results = tables.NOISES.parent
+    read = {sweep: tables.load(results, sweep) for sweep in (*new_noise.SWEEPS, *new_noise.BESIDE)}
+    found = new_noise.analyse(read)
+    last = pd.read_csv(results / "new_noise_again.csv.gz").sort_values("epoch").groupby("id").tail(1)
+    arms = {
+        key: of.set_index("seed")["test_acc"] for key, of in last.groupby(["noise", "epochs", "schedule"])
+    }
+    dropout = arms["dropout", 45, "linear"]
+    for name, key, verdict in (
+        ("dropout_clone", ("dropout_clone", 45, "linear"), "equivalent"),
+        ("tangent", ("tangent", 45, "linear"), "better"),
+        ("tangent_in_time", ("tangent", 32, "linear"), "equivalent"),
+        ("dropout_masks", ("dropout_masks", 45, "curriculum"), "better"),
+        ("dropout_masks_in_time", ("dropout_masks", 12, "curriculum"), "worse"),
+        ("dropout_masks_setting", ("dropout", 45, "curriculum"), "equivalent"),
+    ):
+        result = found.once_more(name)
+        assert result.paired.n == 20 and word(result) == verdict
+        assert result.paired.difference == pytest.approx((arms[key] - dropout).mean(), abs=1e-12)
+    assert all(r.gain > 0 for r in found.again_beside), "both are above the clone, too"
+
+
 def test_where_no_noise_has_the_lower_cross_entropy_dropout_is_no_yardstick_in_it() -> None:
     for none, is_yardstick in ((0.01, True), (-0.005, False)):
         found = facts(HELPS, losses={FIRST: -0.01, "none": none})
@@ -283,10 +370,10 @@ def test_where_no_noise_has_the_lower_cross_entropy_dropout_is_no_yardstick_in_i
             assert (words in block("seen", found, language)) != is_yardstick
 
 
-def found_with(sweep: str, metrics: Any) -> Any:
-    """The exercise's facts of this sweep beside the main one, of ten seeds."""
+def found_with(sweep: str, metrics: Any, *more: str) -> Any:
+    """The exercise's facts of these sweeps beside the main one, of ten seeds."""
     read = {}
-    for name in (sweep, "new_noise"):
+    for name in (sweep, *more, "new_noise"):
         arms = design.read(name).arms
         keys = dict.fromkeys(key for arm in arms for key in arm)
         read[name] = made(name, [{key: arm.get(key) for key in keys} for arm in arms], range(10), metrics)

@@ -22,6 +22,7 @@ from analysis.exercises.weight_decay import (
     INNER,
     KEYS,
     OUTER,
+    PAIR,
     DecayFacts,
     analyse,
     cells_of,
@@ -313,3 +314,34 @@ def test_what_is_redundant_is_said_with_the_better_one(
     for language, end in zip(("en", "zh"), ends, strict=True):
         template = page.environment(language).get_template("exercises/weight_decay.md")
         assert "".join(template.blocks["answer"](template.new_context({"f": found}))).strip().endswith(end)
+
+
+def test_at_the_pair_best_together_it_is_judged_on_fresh_seeds() -> None:
+    """The committed numbers, by numpy; the arms are the first sweep's choice."""
+    results = Path(exercises.__file__).parents[1] / "results"
+    read = {sweep: load(results, sweep) for sweep in ("weight_decay", "weight_decay_test", PAIR)}
+    found = analyse(read)
+    best = found.best["both"]
+    wanted = cells_of([float(best[rate]) for rate in KEYS[:3]], float(best[DECAY]))
+    arms = dict(zip(wanted, design.read(PAIR).arms, strict=True))
+    assert arms == wanted
+    last = read[PAIR].final.set_index("seed")
+    cells = {
+        name: last[(last[list(KEYS)] == [arm[key] for key in KEYS]).all(axis=1)]["test_acc"].sort_index()
+        for name, arm in arms.items()
+    }
+    I = cells["both"] - cells["dropout"] - cells["weight decay"] + cells["neither"]  # noqa: E741
+    (judged,) = found.pair
+    assert judged.paired.n == len(I) == 20
+    assert judged.paired.difference == pytest.approx(I.mean(), abs=1e-12) and judged.side < 0
+    added = found.pair_over_dropout
+    assert added is not None and added.gain == 0
+    assert added.paired.difference == pytest.approx((cells["both"] - cells["dropout"]).mean(), abs=1e-12)
+    for language, words in (("en", "At the pair best together"), ("zh", "取共同最佳的那一对值")):
+        template = page.environment(language).get_template("exercises/weight_decay.md")
+        context = template.new_context(
+            {"f": found, "measures": measures, "m": exercises.load("weight_decay")}
+        )
+        assert words in "".join(template.blocks["seen"](context))
+    without = analyse({sweep: table for sweep, table in read.items() if sweep != PAIR})
+    assert not without.pair and without.verdict == found.verdict
