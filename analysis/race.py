@@ -103,14 +103,15 @@ def source(name: str, ratios: Mapping[str, float] | None) -> Source:
     Raises:
         InputError: if there is no such sweep, or nothing says how long an epoch with the noise takes.
     """
-    noise = name.removeprefix(EQUAL_TIME)
-    is_timed = noise != name and noise in _raced_in()
-    sweep = _raced_in()[noise] if is_timed else name
+    raced_in, noise = _raced_in(), name.removeprefix(EQUAL_TIME)
+    if noise != name and noise not in raced_in:
+        raise InputError("NAME", name, f"behind {EQUAL_TIME} one of {', '.join(sorted(raced_in))} is right")
+    sweep = name if noise == name else raced_in[noise]
     planned = design.read(sweep)
     # those that all arms share, too: arms on the command line take the place of the file's
     keys = ["noise", *(key for key in planned.arm_keys if key != "noise")]
     plain = Source(sweep, keys, len({seed for _, seed in planned.runs}), planned.fixed)
-    if not is_timed:
+    if noise == name:
         return plain
     settings = [of for of in planned.settings if of["noise"] == noise]
     slower = equal_time.slowness(ratios, noise)

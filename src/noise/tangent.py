@@ -42,8 +42,9 @@ class Tangent(Noise):
     it gains, sweeps/new_noise_5000.yaml. Tested later: it gains on 1,000, too, sweeps/new_noise_1000.yaml, and any
     image gains less than the nearest, sweeps/new_noise_partner.yaml. On all images the cross-entropy is lower, the
     best rate is dropout's own, sweeps/new_noise.yaml.) What it costs: n²·d products for the distances within a
-    batch of n images, so that at the input an epoch takes 1.3 times dropout's in batches of 64, and almost twice in
-    batches of 256; in as much time it is worse, sweeps/new_noise_time.yaml.
+    batch of n images, so that at the input an epoch takes 1.3 times dropout's in batches of 64, and 1.4 to 1.9
+    times in batches of 256, by the machine; in as much time it is worse (sweeps/new_noise_time.yaml) or equivalent
+    (sweeps/new_noise_again.yaml).
 
     Source: ours; kin to tangent propagation (Simard et al. 1992) and SMOTE (Chawla et al. 2002), which need known
     transformations, or labels.

@@ -469,8 +469,11 @@ def test_a_race_at_equal_time_needs_to_know_that_time(
     assert race.main(["equal_time_tangent", *arguments(trained)[1:]]) == 2
     said = f"beside the tables a {equal_time.RATIOS} that says how long an epoch with tangent takes is right"
     assert capsys.readouterr().err.splitlines()[-1] == f"error: NAME=equal_time_tangent: {said}"
-    assert race.main(["equal_time_dropuot", *arguments(trained)[1:]]) == 2
-    assert "error: equal_time_dropuot is no named sweep" in capsys.readouterr().err and not trained.commands
+    for wrong in ("equal_time_tangnet", "equal_time_dropout", "equal_time_"):
+        assert race.main([wrong, *arguments(trained)[1:]]) == 2
+        *_, line = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: NAME={wrong}: behind equal_time_ one of additive, ")
+        assert ", tangent, " in line and "dropout," not in line and not trained.commands
 
 
 def test_epochs_of_a_race_at_equal_time_are_its_own(
