@@ -59,6 +59,16 @@ class Section:
     error: str = ""
     """Why there is no answer although the exercise was run."""
 
+    @property
+    def beside(self) -> dict[str, Table]:
+        """The tables that `make reproduce` does not train."""
+        return {name: table for name, table in self.tables.items() if name not in self.module.SWEEPS}
+
+    @property
+    def choices(self) -> dict[str, Path]:
+        """The committed tables there are of sweeps that chose settings, by their commands."""
+        return {what: path for what, path in getattr(self.module, "CHOICES", {}).items() if path.exists()}
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -107,6 +117,8 @@ def tables_of(source: Path, folder: Path, small: bool, kept: bool) -> Source:
         trimmed.sort(key=changed.__getitem__)
         others, wanted = (full, trimmed) if small else (trimmed, full)
         names = [*others, *wanted] if kept else wanted
+        if kept and not names and (source / f"{sweep}.csv.gz").exists():
+            unreadable[sweep] = f"{source / sweep}.json, which belongs to {sweep}.csv.gz, is missing"
         if not names:
             unused += [f"{other} is not used: it is {other_size}" for other in others]
             continue
@@ -203,6 +215,7 @@ def content(chapter: Chapter, language: str) -> dict[str, Any]:
         "small": any(map(is_small, rest)),
         "rests_on": rests_on(rest),
         "lengths": _lengths(chapter),
+        "left_out": _left_out(chapter),
         "by_name": {section.name: section.facts for section in chapter.sections if section.facts},
         "measures": measures,
         "layer": dropout_layer(),
@@ -246,28 +259,38 @@ def _said(section: Section, unreadable: Mapping[str, str]) -> dict[str, Any]:
         "designs": list(designs.values()),
         "trimmed": [table for table in read if is_small(table)],
         "missing": {sweep: lack for sweep, lack in missing.items() if lack},
-        "not_run": {name: unreadable.get(name, "") for name in module.SWEEPS if name not in section.tables},
+        "not_run": {
+            name: unreadable.get(name, "")
+            for name in exercises.sweeps_of(module)
+            if name not in section.tables and (name in module.SWEEPS or name in unreadable)
+        },
         "commands": [_training(of.command, section.tables.get(s), first) for s, of in designs.items()],
         "problems": [(table.sweep, problem) for table in read for problem in table.problems],
     }
 
 
 def _lengths(chapter: Chapter) -> dict[str, lengths.Length]:
-    """By their commands: of each exercise that was run, of all, and of what `make reproduce` leaves out: sweeps
-    beside an exercise's own, and committed ones that chose settings."""
+    """By their commands: of each exercise that was run, of all, and of what `_left_out` counts."""
     run = [section for section in chapter.sections if section.tables]
-    beside = {name: of for s in run for name, of in s.tables.items() if name not in s.module.SWEEPS}
+    beside = {name: of for section in run for name, of in section.beside.items()}
     read = {
         f"make reproduce ONLY={s.module.NUMBER}": [of for name, of in s.tables.items() if name not in beside]
         for s in run
     }
     read["make reproduce"] = [of for name, of in chapter.source.tables.items() if name not in beside]
-    read |= {f"python -m src.train sweep={name}": [of] for name, of in beside.items()}
-    chosen = {
-        command: path for section in run for command, path in getattr(section.module, "CHOICES", {}).items()
+    read |= {design.read(name).command: [of] for name, of in beside.items()}
+    chosen = {command: path for section in run for command, path in section.choices.items()}
+    return {command: lengths.length(table.runs for table in of) for command, of in read.items() if of} | {
+        command: lengths.length([pd.read_csv(path)]) for command, path in chosen.items()
     }
-    return {command: lengths.length(table.runs for table in of) for command, of in read.items()} | {
-        command: lengths.length([pd.read_csv(path)]) for command, path in chosen.items() if path.exists()
+
+
+def _left_out(chapter: Chapter) -> dict[str, dict[int, int]]:
+    """Sweeps that `make reproduce` leaves out, by exercise: those `beside` its own, those that `chose` settings."""
+    run = [section for section in chapter.sections if section.tables]
+    return {
+        "beside": {section.module.NUMBER: len(section.beside) for section in run if section.beside},
+        "chose": {section.module.NUMBER: len(section.choices) for section in run if section.choices},
     }
 
 

@@ -11,11 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import parsing
+from analysis.families import DROPOUT
 from src.checks import real
 from src.errors import InputError
-
-REFERENCE = "dropout"
-"""Its time is what each noise gets."""
 
 RATIOS = "ratios.csv"
 """What an epoch with each noise takes over one without any, columns noise, ratio, machine and date: of a quiet core
@@ -41,8 +39,8 @@ def read_ratios(path: Path) -> dict[str, float] | None:
     for noise in table["noise"][table["noise"].duplicated()]:
         raise InputError(f"{path}: noise={noise} is there twice; {RATIOS_RIGHT}")
     ratios = dict(zip(table["noise"], values, strict=True))
-    if REFERENCE not in ratios:
-        raise InputError(f"{path}: noise={REFERENCE} is not there; {RATIOS_RIGHT}")
+    if DROPOUT not in ratios:
+        raise InputError(f"{path}: noise={DROPOUT} is not there; {RATIOS_RIGHT}")
     return ratios
 
 
@@ -58,7 +56,7 @@ def timed_on(path: Path) -> dict[str, list[str]]:
 
 def slowness(ratios: Mapping[str, float] | None, noise: str) -> float | None:
     """What an epoch with the noise takes over one with dropout; None if unknown."""
-    return ratios[noise] / ratios[REFERENCE] if ratios and noise in ratios else None
+    return ratios[noise] / ratios[DROPOUT] if ratios and noise in ratios else None
 
 
 def at_equal_time(epochs: int, slower: float) -> int:

@@ -15,33 +15,36 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import chapter, design, equal_time, figures, measures, page, phrases, race, runs, tables
+from analysis import chapter, design, equal_time, figures, measures, page, phrases, races, runs, tables
 from analysis.contrasts import Contrast, Result, by_seed, described
-from analysis.equal_time import RATIOS, REFERENCE
+from analysis.equal_time import RATIOS
 from analysis.exercises import new_noise
-from analysis.families import CLONE, FAMILIES, GUARDS, IMAGES, control, description
+from analysis.families import CLONE, DROPOUT, FAMILIES, GUARDS, IMAGES, control, description
 from analysis.measures import Measure
-from analysis.race import FRESH, RESULTS, STEPS, TIME, parts
+from analysis.race import FRESH, RESULTS, STEPS, TIME
+from analysis.races import parts
 from analysis.report import LANGUAGES
 from analysis.winners import Winner, check_time, kind, table_of, winners, wrong
 from src import errors
 from src.errors import DONE, REPOSITORY, InputError, Parser, command
 
 SHOWN = (measures.VAL_ACC, measures.VAL_LOSS, measures.TEST_ECE)
+RETUNED = "tuned at equal time"
+"""Where a noise's runs are those of its race for dropout's time."""
 
 
 def content(folder: Path, to: Path) -> dict[str, Any]:
     """What the template is given: numbers and names, no sentence."""
     table = table_of(folder)
     raced, ratios = winners(table), equal_time.read_ratios(folder / RATIOS)
-    reference = next((winner for winner in raced if winner.noise == REFERENCE), None)
+    reference = next((winner for winner in raced if winner.noise == DROPOUT), None)
     if reference is None:
-        raise InputError(f"{folder}: no table has {REFERENCE}, which all others are compared with")
+        raise InputError(f"{folder}: no table has {DROPOUT}, which all others are compared with")
     others = [winner for winner in raced if winner is not reference]
     results = {m: described(_contrast(w, w.rows, reference.rows, m) for w in others) for m in SHOWN}
     accuracy = results[measures.VAL_ACC]
     # over common seeds: one with fewer of them may have had the easier ones
-    ahead = {REFERENCE: 0.0} | {r.contrast.a: r.paired.difference for r in accuracy}
+    ahead = {DROPOUT: 0.0} | {r.contrast.a: r.paired.difference for r in accuracy}
     # augmentation stands apart, behind all that are ranked, and a noise without a run that ended behind the others
     places = {winner.noise: (winner.apart, -ahead.get(winner.noise, -math.inf)) for winner in raced}
     raced.sort(key=lambda winner: places[winner.noise])
@@ -49,11 +52,10 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         differences.sort(key=lambda r: places[r.contrast.a])
     steps = table[table["budget"] == STEPS]
     epochs = int(steps["epochs"].iloc[0])
-    check_time(table[table["budget"] == TIME], epochs, ratios or {})
-    dropout = table[(table["noise"] == REFERENCE) & (table["budget"] != TIME)]
+    check_time(table[table["budget"] == TIME], epochs, ratios)
+    dropout = table[(table["noise"] == DROPOUT) & (table["budget"] != TIME)]
     if not others:
-        raise InputError(f"{folder}: no table has a noise beside {REFERENCE}, so nothing is compared")
-    planned = {setting["noise"] for part in parts() for setting in design.read(part).settings}
+        raise InputError(f"{folder}: no table has a noise beside {DROPOUT}, so nothing is compared")
     slower = {winner.noise: equal_time.slowness(ratios, winner.noise) for winner in raced}
     same_time = [noise for noise, ratio in slower.items() if ratio is not None and equal_time.is_same(ratio)]
     in_race = described(_contrast(w, w.raced, reference.raced, measures.VAL_ACC) for w in others)
@@ -67,22 +69,26 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
     contest = _contest(folder.parent)
     tested = [(None, contest.primary), (contest.images, contest.few)] if contest else []
     tested = [(images, judged) for images, judged in tested if judged]
-    of_tuned = table_of(folder, race.TUNED) if (folder / f"{race.TUNED}.csv").exists() else table[:0]
+    of_tuned = table_of(folder, races.TUNED) if (folder / f"{races.TUNED}.csv").exists() else table[:0]
     for row in of_tuned[(of_tuned["budget"] != TIME) & (of_tuned["epochs"] != epochs)].to_dict("records"):
         raise InputError(
-            f"{race.TUNED}.csv: {row['arm']} epochs={row['epochs']}: {epochs} are right, as elsewhere"
+            f"{races.TUNED}.csv: {row['arm']} epochs={row['epochs']}: {epochs} are right, as elsewhere"
         )
     tuned = {winner.noise: winner for winner in winners(of_tuned)}
-    timed = [table_of(folder, sweep) for sweep in race.timed(ratios) if (folder / f"{sweep}.csv").exists()]
+    at_time = sorted(path.stem for path in folder.glob(f"{races.EQUAL_TIME}*.csv"))
+    timed = [table_of(folder, name) for name in at_time if name in races.timed(ratios)]
     for of_noise in timed:
-        check_time(of_noise, epochs, ratios or {})
-    retuned = _retuned([winner for of_noise in timed for winner in winners(of_noise)], reference, ratios)
+        check_time(of_noise, epochs, ratios)
+    retuned = _retuned([winner for of_noise in timed for winner in winners(of_noise)], reference)
     whole = pd.concat([table, of_tuned, *timed])
     apart = [winner for winner in raced if winner.apart]
     elsewhere = {winner.noise: _elsewhere(winner, reference) for winner in raced}
+    mixed = {winner.noise: [""] for winner in raced if winner.mixed}
     for winner, _ in retuned:
         if winner.devices[0] != reference.devices[0]:
-            elsewhere.setdefault(winner.noise, []).append("tuned at equal time")
+            elsewhere.setdefault(winner.noise, []).append(RETUNED)
+        if winner.mixed:
+            mixed.setdefault(winner.noise, []).append(RETUNED)
     return {
         "raced": raced,
         "dropout": reference,
@@ -98,7 +104,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "control": described(_control(w, dropout) for w in apart),
         "control_of": {w.noise: runs.arm_name(_control_setting(w)) for w in apart},
         "averaged": described(_contrast(w, w.rows, reference.rows, measures.EMA_VAL_ACC) for w in others),
-        "averaging": described(_averaging(w) for w in raced if w.noise in ("none", REFERENCE)),
+        "averaging": described(_averaging(w) for w in raced if w.noise in ("none", DROPOUT)),
         "fresh": int((reference.rows["budget"] == FRESH).sum()),
         "in_race": in_race,
         "again": again,
@@ -109,11 +115,12 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "epochs": epochs,
         "rungs": _rungs(steps),
         "missing": [part for part in parts() if part not in set(table["part"])],
-        "not_raced": sorted(planned - {winner.noise for winner in raced}),
+        "not_raced": sorted({*races.raced_in()} - {winner.noise for winner in raced}),
         "devices": sorted(whole["device"].unique()),
         "ranked_elsewhere": any({*w.devices[0]} != {*reference.devices[0][:1]} for w in raced),
         "elsewhere": {noise: places for noise, places in elsewhere.items() if places},
-        "several_devices": any(w.mixed for w in raced) or any(elsewhere.values()),
+        "mixed": mixed,
+        "several_devices": bool(mixed) or any(elsewhere.values()),
         "runs": len(whole),
         "parts": whole.groupby(["part", "device"], as_index=False)
         .agg(noises=("noise", "unique"), runs=("seed", "size"), seconds=("seconds", "sum"))
@@ -123,6 +130,9 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "contest": contest,
         "tuned": _beside_tuned(tuned, raced, reference, of_tuned),
         "retuned": retuned,
+        "moved": _moved(retuned, again),
+        "timed_rungs": _rungs(pd.concat(timed).query("budget == @STEPS")) if timed else [],
+        "unused": [name for name in at_time if name not in races.timed(ratios)],
         "not_retuned": sorted(
             {r.contrast.a for r in contestants} - {*same_time} - {winner.noise for winner, _ in retuned}
         ),
@@ -154,25 +164,30 @@ def _rungs(steps: pd.DataFrame) -> list[tuple[int, int]]:
 
 def _contest(kept: Path) -> new_noise.ContestFacts | None:
     """Exercise 7's, which judges noises on the test set; None without its table."""
-    read = (new_noise.ALL, new_noise.FEW, new_noise.AGAIN)
+    read = (new_noise.ALL, new_noise.FEW, new_noise.TIMED, new_noise.AGAIN)
     sweeps = [sweep for sweep in read if (kept / f"{sweep}.json").exists()]
     if new_noise.ALL not in sweeps:
         return None
     return new_noise.analyse({sweep: tables.load(kept, sweep) for sweep in sweeps})
 
 
-def _retuned(
-    raced_again: Sequence[Winner], reference: Winner, ratios: Mapping[str, float] | None
-) -> list[tuple[Winner, Result]]:
+def _retuned(raced_again: Sequence[Winner], reference: Winner) -> list[tuple[Winner, Result]]:
     """Noises whose settings raced at dropout's time, each with its best one minus dropout's best, both on the fresh
-    seeds, the highest first; none whose time is not known."""
+    seeds, the highest first."""
     told = []
     for winner in raced_again:
-        is_known = equal_time.slowness(ratios, winner.noise) is not None
-        if is_known and {*winner.rows["budget"], *reference.rows["budget"]} == {FRESH}:
+        if {*winner.rows["budget"], *reference.rows["budget"]} == {FRESH}:
             contrast = _contrast(winner, winner.rows, reference.rows, measures.VAL_ACC)
             told += [(winner, result) for result in described([contrast])]
     return sorted(told, key=lambda pair: -pair[1].paired.difference)
+
+
+def _moved(retuned: Sequence[tuple[Winner, Result]], again: Sequence[Result]) -> list[float]:
+    """By how much the settings that raced at dropout's time are above those of equal steps in that time, both minus
+    dropout's best over the same seeds; 0 where they are the same."""
+    before = {r.contrast.a: r.paired.difference for r in again}
+    moved = (r.paired.difference - before[w.noise] for w, r in retuned if w.noise in before)
+    return [0.0 if math.isclose(by, 0, abs_tol=1e-9) else by for by in moved]
 
 
 def _beside_tuned(
@@ -182,9 +197,9 @@ def _beside_tuned(
 
     None where not all of them have trained on the fresh seeds, which had no part in any choice, and ended on two.
     """
-    if REFERENCE not in tuned or any({*w.rows["budget"]} != {FRESH} for w in (reference, *tuned.values())):
+    if DROPOUT not in tuned or any({*w.rows["budget"]} != {FRESH} for w in (reference, *tuned.values())):
         return None
-    dropout = tuned[REFERENCE]
+    dropout = tuned[DROPOUT]
     gain = described([_contrast(dropout, dropout.rows, reference.rows, measures.VAL_ACC)])
     if not gain or gain[0].paired.n < 2:
         return None
@@ -196,7 +211,7 @@ def _beside_tuned(
     return {
         **tuned,
         "gain": gain,
-        "clone": described([Contrast(CLONE, REFERENCE, ("validation",), measures.VAL_ACC, sides)]),
+        "clone": described([Contrast(CLONE, DROPOUT, ("validation",), measures.VAL_ACC, sides)]),
         "to_tuned": to_tuned,
         "to_clone": described(_contrast(w, w.rows, clone, measures.VAL_ACC) for w in raced),
         "to_none": described(minus(w, w.rows) for w in tuned.values() if w.noise == "none"),
@@ -207,7 +222,7 @@ def _beside_tuned(
 
 def _contrast(winner: Winner, rows: pd.DataFrame, other: pd.DataFrame, measure: Measure) -> Contrast:
     return Contrast(
-        winner.noise, REFERENCE, ("validation",), measure, (by_seed(rows, measure), by_seed(other, measure))
+        winner.noise, DROPOUT, ("validation",), measure, (by_seed(rows, measure), by_seed(other, measure))
     )
 
 
@@ -241,6 +256,9 @@ def _look(result: Result) -> tuple[Any, str]:
 def write(folder: Path, to: Path) -> list[Path]:
     """Write the figures, the texts and the pages; paths of the pages."""
     shown = content(folder, to)
+    for name in shown["unused"]:
+        why = f"by {folder / RATIOS} the noise's time is unknown or dropout's own"
+        print(f"{folder / name}.csv is not used: {why}", file=sys.stderr)
     differences = [r for measure in SHOWN[:2] for r in shown["results"][measure]]
     drawn = figures.forest(differences, lambda r: phrases.named(r.contrast.a), look=_look)
     chapter.save(drawn, to / "figures", "ranking", LANGUAGES)

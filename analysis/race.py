@@ -9,14 +9,24 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pandas as pd
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from analysis import design, equal_time, exercises, parsing, runs
+from analysis import equal_time, exercises, parsing, runs
 from analysis.equal_time import RATIOS, is_same
-from analysis.families import GUARDS, clones, controls
+from analysis.families import clones, controls
+from analysis.races import (
+    EQUAL_TIME,
+    FRESH_SEEDS,
+    FURTHER,
+    SPLIT,
+    TUNED,
+    Source,
+    all_races,
+    check,
+    parts,
+    sources,
+)
 from analysis.reproduce import OUTPUT, run
 from analysis.tables import NOISES as RESULTS
 from src import components, errors
@@ -26,11 +36,8 @@ from src.errors import DONE, REPOSITORY, SOME_RUNS_LOST, InputError, Parser, com
 from src.errors.messages import key_of
 from src.runs import store, sweep_folder
 from src.runs.store import write_whole
-from src.sweeping.naming import sets_hydra, setting, sweep_name
+from src.sweeping.naming import setting, sweep_name
 from src.sweeping.planning import split_arm
-
-EQUAL_TIME = "equal_time_"
-"""Begins the name of the race of one noise's settings for as much time as dropout takes."""
 
 STEPS, FRESH, TIME = "steps", "fresh", "time"
 """Budgets: as many epochs for each noise, in the race and on `FRESH_SEEDS`; or on these as much time."""
@@ -39,89 +46,12 @@ HALF, ONE_IN = 2, 6
 """Of a noise's settings one in so many goes on after the first seed, so that poor ones cost one run, and one in so
 many after the file's other seeds; at least two."""
 
-FURTHER = 4
-"""Seeds of the last rung."""
-
-FRESH_SEEDS = range(100, 108)
-"""Each with a split into training and validation images of its own: none had a part in the choice of a setting."""
-
-SPLIT, VALIDATION = "data.split", "data.validation"
-
 RECORDED = ("epochs", "state", "seconds", "budget", "device")
 """Columns of each race's table behind the seed, beside the metrics."""
 
 SHARES = ("train_acc", "val_acc", "test_acc", "test_ece")
 METRICS = (*SHARES, "val_loss")
 """Those that are shown; a table of nothing but diverged runs has none."""
-
-TUNED = "tuned_dropout"
-"""Dropout and no noise with lr, decay, schedule and cap tuned, at equal steps: a race apart from the noises.
-Dropout's clone trains on the fresh seeds with what dropout's race chose."""
-
-
-def parts() -> list[str]:
-    """Sweeps of the comparison of noises."""
-    return sorted(path.stem for path in design.SWEEP_FILES.glob("noises_*.yaml"))
-
-
-def timed(ratios: Mapping[str, float] | None) -> list[str]:
-    """Races of one noise's settings for as much time as dropout takes; none where that is unknown, or the same."""
-    known = {noise: equal_time.slowness(ratios, noise) for noise in _raced_in()}
-    return sorted(f"{EQUAL_TIME}{noise}" for noise, slower in known.items() if slower and not is_same(slower))
-
-
-def all_races(ratios: Mapping[str, float] | None) -> list[str]:
-    """What `make noises` trains."""
-    return [*parts(), TUNED, *timed(ratios)]
-
-
-def _raced_in() -> dict[str, str]:
-    """The part that has a noise's settings, by the noise; without what the noises are held against."""
-    raced_in = {of["noise"]: part for part in parts() for of in design.read(part).settings}
-    return {noise: part for noise, part in raced_in.items() if noise not in GUARDS}
-
-
-class Source(NamedTuple):
-    """What a race trains."""
-
-    sweep: str
-    """Name of the file that has the settings."""
-    keys: Sequence[str]
-    """Those of its arms, noise first."""
-    seeds: int
-    fixed: Mapping[str, Any]
-    """What is the same in all runs."""
-    arms: Sequence[str] = ()
-    """Of the first rung, where it does not train all that the file has."""
-    overrides: Sequence[str] = ()
-    """Of all rungs."""
-
-
-def source(name: str, ratios: Mapping[str, float] | None) -> Source:
-    """What the race of this name trains.
-
-    Raises:
-        InputError: if there is no such sweep, or nothing says how long an epoch with the noise takes.
-    """
-    raced_in, noise = _raced_in(), name.removeprefix(EQUAL_TIME)
-    if noise != name and noise not in raced_in:
-        raise InputError("NAME", name, f"behind {EQUAL_TIME} one of {', '.join(sorted(raced_in))} is right")
-    sweep = name if noise == name else raced_in[noise]
-    planned = design.read(sweep)
-    # those that all arms share, too: arms on the command line take the place of the file's
-    keys = ["noise", *(key for key in planned.arm_keys if key != "noise")]
-    plain = Source(sweep, keys, len({seed for _, seed in planned.runs}), planned.fixed)
-    if noise == name:
-        return plain
-    settings = [of for of in planned.settings if of["noise"] == noise]
-    slower = equal_time.slowness(ratios, noise)
-    if slower is None:
-        right = f"beside the tables a {RATIOS} that says how long an epoch with {noise} takes is right"
-        raise InputError("NAME", name, right)
-    arms = [runs.arm_name({key: runs.shown(of[key]) for key in keys if key in of}) for of in settings]
-    epochs = f"epochs={equal_time.at_equal_time(settings[0]['epochs'], slower)}"
-    of_noise = [key for key in keys if any(key in of for of in settings)]
-    return plain._replace(keys=of_noise, arms=arms, overrides=[epochs])
 
 
 def _parser() -> Parser:
@@ -133,8 +63,11 @@ def _parser() -> Parser:
         "epoch takes longer or shorter. Writes one table a sweep. Started again it trains only what is missing."
     )
     parser = Parser(prog="python -m analysis.race", description=text)
-    every = f"all of noises_*, {TUNED} and {EQUAL_TIME}*"
-    text = f"Sweeps, such as noises_basic, or {EQUAL_TIME}NOISE. The default is {every}."
+    text = (
+        f"Sweeps, such as noises_basic; or {EQUAL_TIME}NOISE, the noise's settings with as many epochs as take as "
+        f"long as dropout's. The default is all of noises_*, {TUNED} and, without --trim epochs, {EQUAL_TIME}NOISE "
+        f"of each noise that takes another time by {RATIOS}."
+    )
     parser.add_argument("sweeps", nargs="*", metavar="NAME", help=text)
     text = "The folder of the runs. The default is %(default)s."
     parser.add_argument("--output", type=errors.folder, default=OUTPUT, metavar="FOLDER", help=text)
@@ -156,18 +89,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError(f"--trim {' '.join(options.trim)}: {right}")
     to = options.to or RESULTS
     ratios = equal_time.read_ratios(to / RATIOS)
+    untimed = [of for of in options.trim if key_of(of) == "epochs"]  # then no time is equal
+    code, names = DONE, options.sweeps or all_races(None if untimed else ratios)
+    for name in names if untimed else ():
+        if name.startswith(EQUAL_TIME):
+            right = f"leave it out, as {name} has as many epochs as take dropout's time"
+            raise InputError(f"--trim {untimed[0]}: {right}")
+    races = sources(names, ratios)
+    for of in races:
+        check(of, options.trim)
     if ratios is None:
         print(f"no table at equal time, as there is no {to / RATIOS}", file=sys.stderr)
-    untimed = "epochs" in map(key_of, options.trim)  # then no time is equal
-    code, names = DONE, options.sweeps or all_races(None if untimed else ratios)
-    for name in names:
-        of = source(name, ratios)
-        check(of.sweep, options.trim)
-        if of.overrides and untimed:
-            right = f"{name} has as many epochs as take dropout's time; no epochs are right"
-            raise InputError(f"--trim epochs: {right}")
-    for name in names:
-        code = max(code, race(name, options.output, to, options.trim, ratios))
+    for of in races:
+        code = max(code, race(of, options.output, to, options.trim, ratios))
         if code > SOME_RUNS_LOST:
             break
     return code
@@ -215,50 +149,21 @@ def is_metric(column: str) -> bool:
     return column.rpartition("_")[2] in ("acc", "loss", "ece")
 
 
-def check(sweep: str, trim: Sequence[str]) -> None:
-    """Raises InputError for a sweep that is no race, before any of them trains."""
-    planned = design.read(sweep)
-    has_noises = "noise" in planned.arm_keys and all("noise" in setting for setting in planned.settings)
-    if not has_noises or "noise" in map(key_of, trim):
-        raise InputError("NAME", sweep, "its arms must set noise, and no --trim: settings of each noise race")
-    seeds, most = {seed for _, seed in planned.runs}, FRESH_SEEDS.start - FURTHER
-    if seeds != set(range(min(len(seeds), most))):
-        raise InputError("NAME", sweep, f"its seed must be range(N), N up to {most}; the race adds others")
-    needs = f"needs {VALIDATION}, say 10000: settings race by validation accuracy"
-    has_images = all(setting.get(VALIDATION) for setting in planned.settings)
-    if VALIDATION not in map(key_of, trim) and not has_images:
-        raise InputError("NAME", sweep, needs)
-    for override in OverridesParser.create().parse_overrides(list(trim)):
-        key = key_of(override.get_key_element())
-        is_hydras = sets_hydra(key) and not key.startswith(("hydra.launcher", "hydra/launcher"))
-        if key in ("seed", "output") or is_hydras or override.is_sweep_override():
-            right = (
-                "one value of a key of the runs is right; seeds are the race's own, folders --output and --to"
-            )
-            raise InputError(f"--trim {override.input_line}: {right}")
-        if key == VALIDATION and not override.value():
-            raise InputError(f"--trim {override.input_line}: a race {needs}")
-    for key in {key: None for arm in planned.arms for key in arm if key not in planned.arm_keys}:
-        raise InputError(
-            "NAME", sweep, f"sweeps {key} in its params, which settings of arms alone may differ in"
-        )
-
-
-def race(name: str, output: Path, to: Path, trim: Sequence[str], ratios: Mapping[str, float] | None) -> int:
+def race(of: Source, output: Path, to: Path, trim: Sequence[str], ratios: Mapping[str, float] | None) -> int:
     """One race's rungs, and its table after each; the exit code of the worst."""
     table, code = pd.DataFrame(), DONE
-    sweep, keys, seeds, fixed, all_arms, given = source(name, ratios)
+    name, keys, seeds = of.name, of.keys, of.seeds
 
     def rungs() -> Iterator[tuple[str, list[str]]]:
         """Budget and overrides of each rung, by the table that those before it have left."""
-        yield STEPS, ["seed=range(1)", *([f"hydra.sweeper.arms={json.dumps(all_arms)}"] if all_arms else [])]
+        yield STEPS, ["seed=range(1)", *([f"hydra.sweeper.arms={json.dumps(of.arms)}"] if of.arms else [])]
         for begin, end, one_in in ((1, seeds, HALF), (seeds, seeds + FURTHER, ONE_IN)):
             if begin < end and (arms := best(table, keys, one_in)):
                 yield STEPS, [f"seed=range({begin},{end})", f"hydra.sweeper.arms={json.dumps(arms)}"]
         if not (winners := best(table, keys, len(table), least=1)):
             return
         ranking = [f"seed=range({seeds})"]
-        if SPLIT not in fixed:
+        if not of.splits:
             ranking = [f"seed=range({FRESH_SEEDS.start},{FRESH_SEEDS.stop})", f"{SPLIT}=${{seed}}"]
             guards = clones(winners) if name == TUNED else controls(winners) if name in parts() else ()
             yield FRESH, [*ranking, f"hydra.sweeper.arms={json.dumps([*winners, *guards])}"]
@@ -269,7 +174,7 @@ def race(name: str, output: Path, to: Path, trim: Sequence[str], ratios: Mapping
                 yield TIME, [*ranking, f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}"]
 
     for budget, overrides in rungs():
-        named = [f"sweep={sweep}", *trim, *given, *overrides]
+        named = [f"sweep={of.sweep}", *trim, *of.overrides, *overrides]
         code = max(code, run(["src.train", *named, *([] if output == OUTPUT else [f"output={output}"])]))
         if code > SOME_RUNS_LOST:
             break

@@ -15,7 +15,8 @@ from analysis.contrasts import by_seed
 from analysis.equal_time import RATIOS
 from analysis.families import FAMILIES, IMAGES
 from analysis.measures import Measure
-from analysis.race import FRESH, STEPS, TIME, parts
+from analysis.race import FRESH, STEPS, TIME
+from analysis.races import parts
 from src.config import RATES
 from src.errors import InputError
 from src.runs import store
@@ -161,7 +162,7 @@ def _check(table: pd.DataFrame) -> None:
     refuse(distinct[distinct.duplicated(RUN)], why)
 
 
-def check_time(again: pd.DataFrame, epochs: int, ratios: Mapping[str, float]) -> None:
+def check_time(again: pd.DataFrame, epochs: int, ratios: Mapping[str, float] | None) -> None:
     """Raises InputError where a run at equal time does not have the epochs that the ratios give."""
     for row in again[["part", "arm", "noise", "epochs", "budget"]].drop_duplicates().to_dict("records"):
         slower = equal_time.slowness(ratios, row["noise"])

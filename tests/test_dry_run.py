@@ -11,7 +11,7 @@ from configs import DIGITS, REPOSITORY, make_job
 from test_campaign import written
 from test_train import SMALL, Train, files_in, train_here
 
-from analysis import race
+from analysis import races
 from src.engines.queue import cores
 from src.engines.settings import Settings
 from src.runs import store
@@ -178,7 +178,7 @@ def test_sizes(count: float, said: str) -> None:
     assert store.size_text(count) == said
 
 
-@pytest.mark.parametrize("sweep", [*race.parts(), race.TUNED])
+@pytest.mark.parametrize("sweep", [*races.parts(), races.TUNED])
 def test_the_small_version_of_the_readme_can_be_trained(sweep: str, train_here: Train) -> None:
     page = (REPOSITORY / "sweeps" / "README.md").read_text()
     (trim,) = re.findall(r"`--trim ([^`]*data=digits[^`]*) --to FOLDER`", page)

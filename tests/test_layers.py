@@ -40,7 +40,7 @@ analysis.exercises analysis.second_stage
 analysis.chapter analysis.comparison
 analysis.programs
 analysis.choose analysis.compare analysis.report analysis.watch
-analysis.reproduce
+analysis.races analysis.reproduce
 analysis.race
 analysis.winners
 analysis.noises

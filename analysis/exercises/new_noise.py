@@ -17,7 +17,8 @@ from analysis.contrasts import Arm, Arms, Contrast, Result, by_seed, described, 
 from analysis.exercises import INPUT, NOT_DECIDED, Facts, Rule, decided, pick, promised, word
 from analysis.measures import Measure
 from analysis.phrases import named
-from analysis.tables import Table, Tables
+from analysis.sensitivity import Sensitivity, sensitivity
+from analysis.tables import Tables
 from src.config import RATES
 from src.stats import BETTER, EQUIVALENT, WORSE, common_seeds, judged_at
 
@@ -40,6 +41,7 @@ MASKS_SETTING = "dropout_masks_setting"
 """Dropout with the setting of the mean loss."""
 IN_TIME = "_in_time"
 """Ends the name of a noise in as many epochs as take as long as dropout's."""
+TANGENT_IN_TIME, MASKS_IN_TIME = f"{TANGENT}{IN_TIME}", f"{MASKS}{IN_TIME}"
 SAME_RATES = "dropout_same_rates"
 """Dropout with the settings of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
@@ -83,6 +85,24 @@ RULES = (
 )
 
 
+@dataclass(frozen=True)
+class Further:
+    """A contest in a sweep of its own."""
+
+    epochs: Mapping[str, int]
+    """By noise."""
+    judged: Sequence[Result] = ()
+    """By that sweep's own block."""
+    beside: Sequence[Result] = ()
+    """Not declared there, at the level of what was judged."""
+    sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
+    """Of what is judged, by noise."""
+
+    def of(self, noise: str) -> Result | None:
+        """Its judged difference to dropout."""
+        return pick(self.judged, a=noise)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ContestFacts(Facts):
     few: Sequence[Result] = ()
@@ -94,20 +114,12 @@ class ContestFacts(Facts):
     sweep's own block: its reasoning says what would speak against it."""
     fewest: Sequence[Result] = ()
     """Tangent noise minus dropout on the smallest training set, which its reasoning names, too."""
-    timed: Sequence[Result] = ()
-    """Tangent noise minus dropout where both train for as long, judged by that sweep's own block."""
-    timed_beside: Sequence[Result] = ()
-    """There the same in cross-entropy and calibration, which its block does not declare, at the same level."""
-    epochs: Mapping[str, int] = field(default_factory=dict)
-    """There, by noise."""
-    again: Sequence[Result] = ()
-    """The contest once more, with the mean loss of several masks and both noises at another machine's equal time,
-    judged by that sweep's own block."""
-    again_beside: Sequence[Result] = ()
-    """There, not declared: the noises in as many epochs minus the clone, and the mean loss minus dropout with its
-    settings, at the level that it was judged at."""
-    again_epochs: Mapping[str, int] = field(default_factory=dict)
-    """There, by noise."""
+    timed: Further
+    """Tangent noise minus dropout where both train for as long; beside it the same in cross-entropy and
+    calibration."""
+    again: Further
+    """The contest once more, with the mean loss of several masks and both noises at another machine's equal time;
+    beside it the noises in as many epochs minus the clone, and the mean loss minus dropout with its setting."""
     input_alone: bool = False
     """Whether all arms have their noise on the input and none in the hidden layers."""
     lower_rate: bool = False
@@ -146,14 +158,15 @@ class ContestFacts(Facts):
         """The nearest image minus any other."""
         return pick(self.partners, a=TANGENT)
 
-    def once_more(self, noise: str) -> Result | None:
-        """Its difference to dropout in the second contest."""
-        return pick(self.again, a=noise)
+    @property
+    def again_others(self) -> Sequence[Result]:
+        """Of every noise in the second contest but the guards."""
+        return [r for r in self.again.judged if r.contrast.a not in (*GUARDS, MASKS_SETTING)]
 
     @property
     def in_time(self) -> Sequence[Result]:
         """Tangent noise minus dropout at equal time, on each machine."""
-        return [*self.timed, *filter(None, [self.once_more(f"{TANGENT}{IN_TIME}")])]
+        return [*self.timed.judged, *filter(None, [self.again.of(TANGENT_IN_TIME)])]
 
     @property
     def only_by_steps(self) -> bool:
@@ -200,8 +213,6 @@ def analyse(tables: Tables) -> ContestFacts:
         exercises.judged(tables[sweep], _named(sweep), "test")[1] if sweep in tables else []
         for sweep in (FEW, PARTNER, FEWEST)
     )
-    timed, timed_beside = _timed(tables[TIMED]) if TIMED in tables else ([], [])
-    again, again_beside = _again(tables[AGAIN]) if AGAIN in tables else ([], [])
     facts = ContestFacts(
         primary=primary,
         arms=arms.stats(JUDGED),
@@ -218,35 +229,32 @@ def analyse(tables: Tables) -> ContestFacts:
         lower_rate=_setting(TANGENT)[INPUT] < _setting(DROPOUT)[INPUT],
         partners=partners,
         fewest=fewest,
-        timed=timed,
-        timed_beside=timed_beside,
-        epochs={noise: int(arm["epochs"]) for noise, arm in _named(TIMED).items()},
-        again=again,
-        again_beside=again_beside,
-        again_epochs={noise: int(arm["epochs"]) for noise, arm in _named(AGAIN).items()},
+        timed=_further(tables, TIMED, {TANGENT: [(DROPOUT, measure) for measure in JUDGED[1:]]}),
+        again=_further(
+            tables,
+            AGAIN,
+            {TANGENT: [(CLONE, JUDGED[0])], MASKS: [(of, JUDGED[0]) for of in (CLONE, MASKS_SETTING)]},
+        ),
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
     )
     return decided(RULES, facts, arms, _on_splits(facts.others))
 
 
-def _timed(table: Table) -> tuple[list[Result], list[Result]]:
-    """What is judged at equal time, and the same in cross-entropy and calibration at its level."""
-    arms, timed = exercises.judged(table, _named(TIMED), "test")
-    contrasts = [arms.contrast(TANGENT, DROPOUT, measure, "test") for measure in JUDGED[1:]]
-    return timed, [r for result in timed for r in _at_level(result, contrasts)]
-
-
-def _again(table: Table) -> tuple[list[Result], list[Result]]:
-    """What is judged in the second contest, and its noises against its other controls, at the level of each."""
-    arms, again = exercises.judged(table, _named(AGAIN), "test")
+def _further(tables: Tables, sweep: str, undeclared: Mapping[str, Sequence[tuple[str, Measure]]]) -> Further:
+    """A contest by its own block, and by noise what else is shown of it: minus which arm, in which measure."""
+    named = _named(sweep)
+    epochs = {noise: int(arm["epochs"]) for noise, arm in named.items()}
+    if sweep not in tables:
+        return Further(epochs)
+    arms, judged = exercises.judged(tables[sweep], named, "test")
     beside = [
         r
-        for result in again
-        for noise, *controls in ((TANGENT, CLONE), (MASKS, CLONE, MASKS_SETTING))
-        if result.contrast.a == noise
-        for r in _at_level(result, (arms.contrast(noise, of, result.measure, "test") for of in controls))
+        for result in judged
+        for of, measure in undeclared.get(result.contrast.a, ())
+        for r in _at_level(result, [arms.contrast(result.contrast.a, of, measure, "test")])
     ]
-    return again, beside
+    found = {result.contrast.a: sensitivity([result], arms) for result in judged}
+    return Further(epochs, judged, beside, {noise: of for noise, of in found.items() if of})
 
 
 def _undeclared(arms: Arms, result: Result) -> Iterator[Result]:

@@ -12,6 +12,7 @@ from analysis import charts, exercises, figures, measures, runs
 from analysis.contrasts import Arm, Arms, Contrast, Result, described
 from analysis.exercises import INPUT, RATES, Facts, Rule, decided, pick, promised, rates_name
 from analysis.runs import InputError
+from analysis.sensitivity import Sensitivity, sensitivity
 from analysis.tables import Table, Tables
 from src.stats import BETTER, UNDECIDED
 from src.stats.seeds import needed_seeds
@@ -72,7 +73,9 @@ class DecayFacts(Facts):
     images: int = 0
     """In the small training set."""
     pair: Sequence[Result] = ()
-    """The interaction at the pair that is best together, judged by a sweep of its own on fresh seeds."""
+    """The interaction at the pair that is best together, judged by a sweep of its own on fresh seeds; none where
+    another pair than that sweep's is best."""
+    pair_sensitivity: Sensitivity | None = None
     pair_described: Sequence[Result] = ()
     """There, not judged: what each and both give, and both minus each."""
 
@@ -154,7 +157,8 @@ def analyse(tables: Tables) -> DecayFacts:
     if tested is None or ALONE not in settings:
         return decided(RULES, DecayFacts(ranked=ranked, validated=True))
     _, judged = exercises.judged(tested, settings[ALONE], ALONE)
-    pair, pair_described = _at_pair(tables[PAIR]) if PAIR in tables else ([], [])
+    is_chosen = dict(zip(CELLS, promised(PAIR)[0].arms, strict=True)) == settings.get(TOGETHER)
+    pair, pair_described = _at_pair(tables[PAIR]) if PAIR in tables and is_chosen else ([], [])
     splits = Arms(table, settings[ALONE]).contrast_of(INTERACTION, measures.VAL_ACC, "validation")
     contrasts = []
     for title, cells in settings.items():
@@ -173,6 +177,7 @@ def analyse(tables: Tables) -> DecayFacts:
         few=on_few(tables[FEW]) if FEW in tables else (),
         images=promised(FEW)[0].fixed["data.train"],
         pair=pair,
+        pair_sensitivity=sensitivity(pair),
         pair_described=pair_described,
     )
     return decided(RULES, facts, splits=splits)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from browser import show
 
-from analysis import design, equal_time, families, noises, page, race, runs, winners
+from analysis import equal_time, exercises, families, noises, page, race, races, runs, winners
 from analysis.equal_time import RATIOS
 from analysis.exercises import new_noise
 from analysis.race import FRESH, STEPS, TIME
@@ -81,7 +81,7 @@ def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> Non
         {"noise": "dropout", "acc": 0.80, "optimizer.lr": 0.2},
         {"noise": "none", "acc": 0.85, "optimizer.lr": 0.1},
     ]
-    table(tmp_path, race.TUNED, *({**arm, "budget": budget} for arm in arms for budget in (STEPS, FRESH)))
+    table(tmp_path, races.TUNED, *({**arm, "budget": budget} for arm in arms for budget in (STEPS, FRESH)))
     found = content(tmp_path)
     (gain,), (to_none,), (gaussian,) = (found["tuned"][key] for key in ("gain", "to_none", "to_others"))
     assert (gain.paired.n, gain.paired.difference) == (4, pytest.approx(0.005))
@@ -97,7 +97,10 @@ def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> Non
     assert "n = 4" in text and "Its clone" not in text
     guard = {"noise": "dropout_clone", "acc": 0.862, "optimizer.lr": 0.1, "budget": FRESH}
     table(
-        tmp_path, race.TUNED, *({**arm, "budget": budget} for arm in arms for budget in (STEPS, FRESH)), guard
+        tmp_path,
+        races.TUNED,
+        *({**arm, "budget": budget} for arm in arms for budget in (STEPS, FRESH)),
+        guard,
     )
     (clone,), (to_clone, *_) = (content(tmp_path)["tuned"][key] for key in ("clone", "to_clone"))
     assert clone.paired.difference == pytest.approx(-0.003)
@@ -111,40 +114,47 @@ def test_dropout_tuned_in_whole_stands_beside_the_ranking(tmp_path: Path) -> Non
     )
     assert "减它为 −0.30" in chinese and "减这个克隆为 +0.80" in chinese
     # fresh seeds had no part in the choice: without them nothing is said
-    table(tmp_path, race.TUNED, *({**arm, "budget": STEPS} for arm in arms))
+    table(tmp_path, races.TUNED, *({**arm, "budget": STEPS} for arm in arms))
     assert content(tmp_path)["tuned"] is None
-    table(tmp_path, race.TUNED, {**arms[2], "budget": FRESH})
+    table(tmp_path, races.TUNED, {**arms[2], "budget": FRESH})
     assert content(tmp_path)["tuned"] is None
     alone = {**arms[0], "budget": FRESH}
-    table(tmp_path, race.TUNED, {**arms[0], "budget": STEPS}, alone, seeds=range(1))
+    table(tmp_path, races.TUNED, {**arms[0], "budget": STEPS}, alone, seeds=range(1))
     assert content(tmp_path)["tuned"] is None, "one seed says nothing"
     table(
-        tmp_path, race.TUNED, arms[0], alone, {**arms[2], "noise": "gaussian"}, {**alone, "noise": "gaussian"}
+        tmp_path,
+        races.TUNED,
+        arms[0],
+        alone,
+        {**arms[2], "noise": "gaussian"},
+        {**alone, "noise": "gaussian"},
     )
     assert content(tmp_path)["tuned"]["to_none"] == []
-    table(tmp_path, race.TUNED, {**arms[0], "epochs": 10})
+    table(tmp_path, races.TUNED, {**arms[0], "epochs": 10})
     with pytest.raises(InputError, match=r"tuned_dropout.csv: .* epochs=10: 45 are right"):
         content(tmp_path)
-    table(tmp_path, race.TUNED, {"noise": "dropout", "acc": 0.1, "train_acc": 0.1, "test_acc": 0.1})
+    table(tmp_path, races.TUNED, {"noise": "dropout", "acc": 0.1, "train_acc": 0.1, "test_acc": 0.1})
     assert content(tmp_path)["broken"] == [("dropout", 0, 4, 20)]
     lost = {"state": "diverged", "val_acc": None, "train_acc": None, "test_acc": None}
     table(
         tmp_path,
-        race.TUNED,
+        races.TUNED,
         *({**arm, "budget": of} for arm in arms for of in (STEPS, FRESH)),
         {**guard, **lost},
     )
     assert content(tmp_path)["broken"] == [("dropout_clone", 4, 0, 4)], "which is no winner of a race"
     table(
         tmp_path,
-        race.TUNED,
+        races.TUNED,
         *({**arm, "budget": of} for arm in arms for of in (STEPS, FRESH)),
         {**guard, "device": CARD},
     )
     assert content(tmp_path)["tuned"]["elsewhere"]
 
 
-def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(tmp_path: Path) -> None:
+def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fresh = [{**arm, "budget": budget} for arm in BASIC for budget in (STEPS, FRESH)]
     again = {"noise": "jumpout", "acc": 0.850, "budget": TIME, "epochs": 30}
     jumpout = [{**again, "budget": budget, "acc": 0.856, "epochs": 45} for budget in (STEPS, FRESH)]
@@ -173,16 +183,38 @@ def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(tmp_path: P
     text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
     assert "The settings of 2 noises raced anew" in text and "Not so tuned: Gaussian dropout. 1" in text
     assert "of the 2 [tuned anew](#equal_time) for that time, 1." in text
+    assert "dropout's 45, all on 4 seeds; the best then" in text
+    # jumpout's other setting gains 0.7 points in that time; balanced masks trained at equal time here alone
+    assert found["moved"] == [pytest.approx(0.007)]
+    assert "1 come out higher, none lower and none the same: +0.70 pp on average" in text
+    assert "提高的有 1 种，降低的一种也没有，不变的一种也没有，平均相差 +0.70个百分点" in chinese
     assert "1 of them has a higher mean than dropout" in text
     assert "| jumpout | 30 | dropout1=0.05↓ dropout2=0.3 noise.input_rate=0 | 2 | −0.30 (" in text
     assert "2 种噪声的设置重新竞赛" in chinese and "平均精度高于暂退法的有 1 种" in chinese
     assert not found["several_devices"]
     on_card = [{**balanced, "epochs": epochs, "budget": of, "device": CARD} for of in (STEPS, FRESH)]
     table(tmp_path, "equal_time_balanced", *on_card)
-    assert content(tmp_path)["elsewhere"] == {"balanced": ["tuned at equal time"]}
+    found = content(tmp_path)
+    assert found["elsewhere"] == {"balanced": ["tuned at equal time"]} and found["mixed"] == {}
+    # of one arm some runs here, some there
+    fresh = on_card[1]
+    table(tmp_path, "equal_time_balanced", fresh, {**fresh, "budget": STEPS, "device": "CPU"})
+    rows = pd.read_csv(tmp_path / "equal_time_balanced.csv")
+    rows.loc[(rows["budget"] == STEPS) & (rows["seed"] > 1), "device"] = CARD
+    rows.to_csv(tmp_path / "equal_time_balanced.csv", index=False)
+    assert content(tmp_path)["mixed"] == {"balanced": ["tuned at equal time"]}
+    noises.write(tmp_path, tmp_path)
+    text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
+    assert "**From several kinds in one arm: balanced masks (tuned at equal time).**" in text
+    assert "**一个设置的运行来自几种机器的有：均衡掩码（在同样时间下调参）。**" in chinese
+    assert capsys.readouterr().err == ""
     (tmp_path / RATIOS).write_text("noise,ratio\nnone,1\ndropout,1.2\njumpout,1.8\n")
     found = content(tmp_path)
     assert [winner.noise for winner, _ in found["retuned"]] == ["jumpout"], "whose time is known"
+    assert found["unused"] == ["equal_time_balanced"]
+    noises.write(tmp_path, tmp_path)
+    why = f"by {tmp_path / RATIOS} the noise's time is unknown or dropout's own"
+    assert capsys.readouterr().err == f"{tmp_path / 'equal_time_balanced.csv'} is not used: {why}\n"
     assert found["not_retuned"] == ["gaussian"]
     (tmp_path / "equal_time_jumpout.csv").rename(tmp_path / "kept")
     assert content(tmp_path)["not_retuned"] == ["gaussian", "jumpout"]
@@ -603,7 +635,7 @@ def test_no_committed_row_is_dropped() -> None:
     whole = winners.table_of(noises.RESULTS)
     assert len(whole) == rows
     again = whole[whole["budget"] == TIME].groupby("noise")["seed"].agg(set)
-    assert all(seeds == {*race.FRESH_SEEDS} for seeds in again)
+    assert all(seeds == {*races.FRESH_SEEDS} for seeds in again)
     ratios = equal_time.read_ratios(noises.RESULTS / RATIOS)
     slower = (equal_time.slowness(ratios, noise) for noise in whole["noise"].unique())
     assert len(again) == sum(not equal_time.is_same(ratio) for ratio in slower if ratio)
@@ -668,7 +700,7 @@ def test_bad_tables_are_one_line(tmp_path: Path) -> None:
 
 def test_every_noise_says_what_it_does_in_both_languages() -> None:
     known = [noise for of in families.FAMILIES.values() for noise in of]
-    raced = {setting["noise"] for part in race.parts() for setting in design.read(part).settings}
+    raced = {*races.raced_in()}
     assert len(known) == len({*known}) and raced - {"none"} <= {*known} <= {*components.names("noise")}
     say = page.phrases("zh").say
     for noise in raced:
@@ -695,7 +727,7 @@ def test_the_committed_page_is_that_of_the_committed_tables(tmp_path: Path) -> N
     folder.mkdir()
     for path in noises.RESULTS.glob("*.csv"):
         (folder / path.name).write_bytes(path.read_bytes())
-    for sweep in (new_noise.ALL, new_noise.FEW, new_noise.AGAIN):
+    for sweep in exercises.sweeps_of(new_noise):
         for path in noises.RESULTS.parent.glob(f"{sweep}.*"):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     pages = noises.write(folder, folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 from configs import REPOSITORY
 
-from analysis import equal_time, families, race, runs
+from analysis import design, equal_time, families, race, races, runs
 from src.errors import InputError
 from src.runs import store
 from src.sweeping.naming import sweep_name
@@ -137,10 +137,10 @@ def test_after_one_seed_the_worse_half_is_out_and_in_the_end_all_but_a_sixth(tra
     kept = pd.read_csv(trained.output / "tables" / "noises_basic.csv")
     seeds = kept[kept["budget"] == race.STEPS].groupby("dropout1")["seed"].nunique()
     assert list(seeds) == [1] * 7 + [4] * 5 + [8] * 2
-    assert [*kept["seed"][kept["budget"] == race.FRESH]] == [*race.FRESH_SEEDS]
+    assert [*kept["seed"][kept["budget"] == race.FRESH]] == [*races.FRESH_SEEDS]
 
 
-@pytest.mark.parametrize("part", [*race.parts(), race.TUNED])
+@pytest.mark.parametrize("part", [*races.parts(), races.TUNED])
 def test_the_committed_races_which_cut_none_after_one_seed_would_have_chosen_the_same(part: str) -> None:
     """They trained every setting on all of the file's seeds. What went on is in the better half after the first."""
     table = race.read_table(race.RESULTS / f"{part}.csv")
@@ -153,7 +153,7 @@ def test_the_committed_races_which_cut_none_after_one_seed_would_have_chosen_the
 
 def test_tuned_dropouts_clone_trains_on_the_fresh_seeds_alone(trained: Trained) -> None:
     trained.arms = ["noise=gaussian dropout1=0.3", "noise=dropout dropout1=0.1", "noise=dropout dropout1=0.2"]
-    assert race.main([race.TUNED, *arguments(trained)[1:]]) == 0
+    assert race.main([races.TUNED, *arguments(trained)[1:]]) == 0
     *_, fresh = trained.commands
     arms = json.loads(fresh[-1].partition("=")[2])
     assert [arm.split(" dropout2")[0] for arm in arms] == [
@@ -161,9 +161,9 @@ def test_tuned_dropouts_clone_trains_on_the_fresh_seeds_alone(trained: Trained) 
         "noise=dropout dropout1=0.2",
         "noise=dropout_clone dropout1=0.2",
     ]
-    kept = pd.read_csv(trained.output / "tables" / f"{race.TUNED}.csv")
+    kept = pd.read_csv(trained.output / "tables" / f"{races.TUNED}.csv")
     clone = kept[kept["noise"] == "dropout_clone"]
-    assert set(clone["budget"]) == {race.FRESH} and set(clone["seed"]) == {*race.FRESH_SEEDS}
+    assert set(clone["budget"]) == {race.FRESH} and set(clone["seed"]) == {*races.FRESH_SEEDS}
 
 
 @pytest.mark.parametrize(
@@ -193,16 +193,18 @@ def test_a_part_trains_controls_on_the_fresh_seeds_alone(trained: Trained) -> No
     assert race.main(["noises_pixels", *arguments(trained)[1:]]) == 0
     kept = pd.read_csv(trained.output / "tables" / "noises_pixels.csv")
     control = kept[kept["noise"] == "dropout"]
-    assert set(control["budget"]) == {race.FRESH} and set(control["seed"]) == {*race.FRESH_SEEDS}
+    assert set(control["budget"]) == {race.FRESH} and set(control["seed"]) == {*races.FRESH_SEEDS}
     assert set(control["dropout1"]) == {0.2}
 
 
-def race_of(folder: Path, monkeypatch: pytest.MonkeyPatch, arms: list[str], **params: str) -> None:
-    """A race's file, sweeps/mine.yaml."""
+def race_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arms: list[str], name: str = "mine", **params: str
+) -> None:
+    """A race's file, sweeps/NAME.yaml."""
     sweeper = {"arms": arms, "params": {"seed": "range(2)", "data.validation": 100, **params}}
     text = "# Which?\n#\n# Design: mine.\n#\n# python\n" + yaml.safe_dump({"hydra": {"sweeper": sweeper}})
-    (folder / "mine.yaml").write_text(text)
-    monkeypatch.setattr(race.design, "SWEEP_FILES", folder)
+    (folder / f"{name}.yaml").write_text(text)
+    monkeypatch.setattr(design, "SWEEP_FILES", folder)
 
 
 def test_what_all_arms_share_goes_on_to_each_rung(
@@ -343,7 +345,7 @@ def test_a_race_without_noises_is_refused_before_it_trains(
 ) -> None:
     assert race.main(["--to", str(trained.output), *told]) == 2
     said = f"error: NAME={told[0]}: its arms must set noise, and no --trim: settings of each noise race"
-    assert capsys.readouterr().err.splitlines()[1:] == [said] and not trained.commands
+    assert capsys.readouterr().err.splitlines() == [said] and not trained.commands
 
 
 @pytest.mark.parametrize(
@@ -354,7 +356,8 @@ def test_a_race_of_no_named_sweep_is_refused_before_any_trains(
 ) -> None:
     assert race.main(["--to", str(trained.output), *told]) == 2
     said = f"error: {told[-1]} is no named sweep; one of sweeps/ is right: activation_variance, check, "
-    assert capsys.readouterr().err.splitlines()[1].startswith(said) and not trained.commands
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said) and not trained.commands
 
 
 def test_a_trimmed_race_must_not_take_the_place_of_the_tables_that_are_there(
@@ -405,7 +408,7 @@ def test_ratios_without_dropout_are_refused(tmp_path: Path) -> None:
 
 def test_the_parts_are_the_sweeps_of_noises_and_share_one_regime(monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted((REPOSITORY / "sweeps").glob("noises_*.yaml"))
-    tuned = yaml.safe_load((REPOSITORY / "sweeps" / f"{race.TUNED}.yaml").read_text())["hydra"]["sweeper"][
+    tuned = yaml.safe_load((REPOSITORY / "sweeps" / f"{races.TUNED}.yaml").read_text())["hydra"]["sweeper"][
         "params"
     ]
     params: list[Any] = [yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"] for path in files]
@@ -413,27 +416,36 @@ def test_the_parts_are_the_sweeps_of_noises_and_share_one_regime(monkeypatch: py
     # but for the seeds and what is tuned there
     assert {**tuned, "seed": "range(4)", "optimizer.lr": 0.05} == params[0]
     began: list[str] = []
-    monkeypatch.setattr(race, "race", lambda sweep, *_: began.append(sweep) or 0)
+    monkeypatch.setattr(race, "race", lambda of, *_: began.append(of.name) or 0)
     assert race.main([]) == 0
-    timed = race.timed(equal_time.read_ratios(race.RESULTS / equal_time.RATIOS))
-    assert began == [*(path.stem for path in files), race.TUNED, *timed]
-    assert len(race.parts()) >= 8 and len(timed) >= 20
+    timed = races.timed(equal_time.read_ratios(race.RESULTS / equal_time.RATIOS))
+    assert began == [*(path.stem for path in files), races.TUNED, *timed]
+    assert len(races.parts()) >= 8 and len(timed) >= 20
 
 
 def test_with_other_epochs_no_time_is_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_ratios(tmp_path)
     began: list[str] = []
-    monkeypatch.setattr(race, "race", lambda sweep, *_: began.append(sweep) or 0)
+    monkeypatch.setattr(race, "race", lambda of, *_: began.append(of.name) or 0)
     assert race.main(["--trim", "epochs=1", "--to", str(tmp_path)]) == 0
-    assert began == [*race.parts(), race.TUNED]
+    assert began == [*races.parts(), races.TUNED]
+    assert race.main(["--to", str(tmp_path)]) == 0
+    assert began[len(races.parts()) + 1 :] == [*races.parts(), races.TUNED, *races.timed(SLOWER)]
 
 
 SLOWER = {"none": 1.0, "dropout": 1.2, "dropout_clone": 1.22, "gaussian": 2.4, "tangent": 1.8, "jumpout": 0.6}
 
 
+def write_ratios(folder: Path, ratios: Mapping[str, float] = SLOWER) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f"{name},{ratio}" for name, ratio in ratios.items()]
+    (folder / equal_time.RATIOS).write_text("\n".join(["noise,ratio", *lines, ""]))
+
+
 def test_at_equal_time_those_race_whose_time_is_known_and_another_than_dropouts() -> None:
-    assert race.timed(SLOWER) == ["equal_time_gaussian", "equal_time_jumpout", "equal_time_tangent"]
-    assert race.timed(None) == []
-    assert race.all_races(SLOWER) == [*race.parts(), race.TUNED, *race.timed(SLOWER)]
+    assert races.timed(SLOWER) == ["equal_time_gaussian", "equal_time_jumpout", "equal_time_tangent"]
+    assert races.timed(None) == []
+    assert races.all_races(SLOWER) == [*races.parts(), races.TUNED, *races.timed(SLOWER)]
 
 
 @pytest.mark.parametrize(("noise", "part", "epochs"), [("tangent", "pixels", 30), ("gaussian", "basic", 22)])
@@ -441,17 +453,18 @@ def test_at_equal_time_a_noise_races_its_parts_settings_for_as_long_as_dropout(
     noise: str, part: str, epochs: int, trained: Trained
 ) -> None:
     """All of a part's 14 settings of the noise, by the file, and no others."""
-    of_part = race.design.read(f"noises_{part}")
+    of_part = design.read(f"noises_{part}")
     settings = [of for of in of_part.settings if of["noise"] == noise]
-    found = race.source(f"equal_time_{noise}", SLOWER)
+    (found,) = races.sources([f"equal_time_{noise}"], SLOWER)
     assert (found.sweep, found.overrides) == (f"noises_{part}", [f"epochs={epochs}"])
     keys = {key for of in settings for key in of} & {"noise", *of_part.arm_keys}
     wanted = sorted(sorted(f"{key}={runs.shown(of[key])}" for key in keys if key in of) for of in settings)
     assert sorted(sorted(arm.split()) for arm in found.arms) == wanted and len(wanted) == 14
+    assert found.keys[0] == "noise" and {*found.keys} == keys, (
+        "those of other noises of the part are not its own"
+    )
     tables = trained.output / "tables"
-    tables.mkdir(parents=True)
-    lines = [f"{name},{ratio}" for name, ratio in SLOWER.items()]
-    (tables / equal_time.RATIOS).write_text("\n".join(["noise,ratio", *lines]))
+    write_ratios(tables)
     assert race.main([f"equal_time_{noise}", *arguments(trained)[1:]]) == 0
     first, *later, fresh = trained.commands
     of_all = [f"sweep=noises_{part}", f"epochs={epochs}"]
@@ -468,10 +481,16 @@ def test_a_race_at_equal_time_needs_to_know_that_time(
 ) -> None:
     assert race.main(["equal_time_tangent", *arguments(trained)[1:]]) == 2
     said = f"beside the tables a {equal_time.RATIOS} that says how long an epoch with tangent takes is right"
-    assert capsys.readouterr().err.splitlines()[-1] == f"error: NAME=equal_time_tangent: {said}"
+    assert capsys.readouterr().err.splitlines() == [f"error: NAME=equal_time_tangent: {said}"]
+    write_ratios(trained.output / "tables", {"dropout": 1.2, "tangent": 1.22})
+    assert race.main(["equal_time_tangent", *arguments(trained)[1:]]) == 2
+    said = (
+        f"by {equal_time.RATIOS} an epoch with tangent takes as long as dropout's; noises_pixels has its race"
+    )
+    assert capsys.readouterr().err == f"error: NAME=equal_time_tangent: {said} for that time already\n"
     for wrong in ("equal_time_tangnet", "equal_time_dropout", "equal_time_"):
         assert race.main([wrong, *arguments(trained)[1:]]) == 2
-        *_, line = capsys.readouterr().err.splitlines()
+        (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"error: NAME={wrong}: behind equal_time_ one of additive, ")
         assert ", tangent, " in line and "dropout," not in line and not trained.commands
 
@@ -479,12 +498,54 @@ def test_a_race_at_equal_time_needs_to_know_that_time(
 def test_epochs_of_a_race_at_equal_time_are_its_own(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (trained.output / "tables").mkdir(parents=True)
-    (trained.output / "tables" / equal_time.RATIOS).write_text("noise,ratio\ndropout,1\ntangent,2\n")
-    trim = ["--trim", "epochs=2"]
-    assert race.main(["equal_time_tangent", *arguments(trained)[1:], *trim]) == 2
-    said = "error: --trim epochs: equal_time_tangent has as many epochs as take dropout's time; no epochs are right"
-    assert capsys.readouterr().err.splitlines()[-1] == said and not trained.commands
+    for ratios in (None, SLOWER):
+        if ratios:
+            write_ratios(trained.output / "tables", ratios)
+        trim = ["--trim", "data=digits", "epochs=2"]
+        assert race.main(["equal_time_tangent", *arguments(trained)[1:], *trim]) == 2
+        said = "leave it out, as equal_time_tangent has as many epochs as take dropout's time"
+        assert capsys.readouterr().err == f"error: --trim epochs=2: {said}\n" and not trained.commands
+
+
+def test_a_file_that_is_no_race_costs_no_other_race(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    race_of(tmp_path, monkeypatch, ["noise=gaussian dropout1=0.1,0.2"], "noises_a", epochs="30")
+    race_of(tmp_path, monkeypatch, ["dropout1=0.1,0.2"], "noises_b")
+    options = arguments(trained)[1:]
+    write_ratios(trained.output / "tables")
+    for name in ("noises_a", "equal_time_gaussian"):
+        assert race.main([name, *options]) == 0
+    assert capsys.readouterr().err == "" and trained.commands
+    trained.commands = []
+    race_of(tmp_path, monkeypatch, ["noise=dropout dropout1=0.1,0.2"], races.TUNED)
+    for told in (["noises_b"], []):
+        assert race.main([*told, *options]) == 2
+        said = "error: NAME=noises_b: its arms must set noise, and no --trim: settings of each noise race\n"
+        assert capsys.readouterr().err == said and not trained.commands
+
+
+def test_what_is_wrong_with_a_race_at_equal_time_is_said_under_the_name_that_was_typed(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = ["noise=gaussian dropout1=0.1,0.2"]
+    write_ratios(trained.output / "tables")
+    told = ["equal_time_gaussian", *arguments(trained)[1:]]
+    wrong = {
+        "its seed must be range(N), N up to 96; the race adds others": {"seed": "3"},
+        "needs data.validation, say 10000: settings race by validation accuracy": {"data.validation": "0"},
+        "sweeps dropout2 in its params, which settings of arms alone may differ in": {"dropout2": "0.1,0.2"},
+    }
+    for said, params in wrong.items():
+        race_of(tmp_path, monkeypatch, arms, "noises_a", **{"epochs": "30", **params})
+        assert race.main(told) == 2
+        line = f"error: NAME=equal_time_gaussian: sweeps/noises_a.yaml: {said}\n"
+        assert capsys.readouterr().err == line and not trained.commands
+    for part in ("noises_a", "noises_b"):
+        race_of(tmp_path, monkeypatch, arms, part)
+    assert race.main(told) == 2
+    said = "noises_a and noises_b have settings of gaussian; one file is right"
+    assert capsys.readouterr().err == f"error: NAME=equal_time_gaussian: {said}\n" and not trained.commands
 
 
 @pytest.mark.parametrize(

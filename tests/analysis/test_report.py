@@ -195,13 +195,40 @@ def test_what_make_reproduce_leaves_out_is_shown_where_it_is_and_missed_nowhere(
     assert run() == 0
     _, text = texts(tmp_path / "report")
     assert "further" not in text
-    sweep(RATES, flat, name="further")
+    assert "`make reproduce` leaves out" not in text
+    sweep(RATES, flat, name="further", seeds=range(50, 53))
     assert run() == 0
     _, text = texts(tmp_path / "report")
     assert "Of further, two arms." in text and "python -m src.train sweep=further" in text
-    commands = ("make reproduce ONLY=1", "python -m src.train sweep=further")
-    (own,), (beside,) = (re.findall(rf"^\| `{command}` \| (\d+) \|", text, re.M) for command in commands)
-    assert own == beside
+    lengths = dict(re.findall(r"^\| `([^`]+)` \| (\d+) \|", text, re.M))
+    own = {"make reproduce ONLY=1": "10", "make reproduce": "10"}
+    assert lengths == {**own, "python -m src.train sweep=further": "6"}
+    assert "| Runs of the exercises | 16 |" in text
+    assert "the last rows are sweeps that `make reproduce` leaves out: 1 beside exercise 1." in text
+    assert "10 runs, 40 run-epochs, without the sweep above that `make reproduce` leaves out." in text
+    assert "All other sweeps and the report" in text
+
+
+@pytest.mark.parametrize("name", ["further.json", "further.csv.gz", "first.json"])
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_kept_table_that_is_damaged_or_lacks_a_file_is_named_in_the_page(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], pose: Callable[..., None], name: str, damaged: bool
+) -> None:
+    pose(first=exercise(1, "first", "further"), second=exercise(2, "second"))
+    module = exercises.load("first")
+    module.SWEEPS, module.BESIDE = ("first",), ("further",)
+    for made in ("first", "further", "second"):
+        sweep(RATES, flat, name=made)
+    assert run() == 0
+    kept = tmp_path / "report"
+    if damaged:
+        (kept / name).write_text("no table")
+    else:
+        (kept / name).unlink()
+    assert main(["--from", str(kept), "--to", str(tmp_path / "again")]) == 1
+    _, text = texts(tmp_path / "again")
+    sweep_name = name.partition(".")[0]
+    assert re.search(rf"(Outstanding: further, |\*\*No answer\.\*\* ).*report/{sweep_name}", text)
 
 
 def test_a_design_is_quoted_where_the_language_has_none(

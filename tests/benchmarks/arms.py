@@ -185,9 +185,9 @@ def noises() -> dict[str, list[str]]:
 
 def raced() -> dict[str, list[str]]:
     """Of each noise that a race has, overrides of its best setting so far, or else of the last in its file."""
-    from analysis import design, race, runs, winners
+    from analysis import design, race, races, runs, winners
 
-    jobs = {job["noise"]: job for part in race.parts() for job in design.read(part).settings}
+    jobs = {job["noise"]: job for part in races.parts() for job in design.read(part).settings}
     for winner in winners.winners(winners.table_of(race.RESULTS)):
         jobs[winner.noise] |= winner.setting
     return {

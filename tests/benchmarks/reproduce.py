@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from analysis import equal_time, exercises, race, tables
+from analysis import design, equal_time, exercises, race, races, tables
 from analysis.runs import shown
 from src.config import RATES
 from src.errors import REPOSITORY
@@ -37,17 +37,13 @@ def kinds(sweep: str) -> Iterator[tuple[Kind, int]]:
     return _kinds(runs, table.keys, params)
 
 
-def kinds_raced(part: str) -> Iterator[tuple[Kind, int]]:
+def kinds_raced(of: races.Source) -> Iterator[tuple[Kind, int]]:
     """Each kind of run in the committed table of a race, and its run-epochs."""
-    runs = race.read_table(race.RESULTS / f"{part}.csv")
+    runs = race.read_table(race.RESULTS / f"{of.name}.csv")
     keys = list(runs)[: list(runs).index("seed")]
     # as they are typed: a whole number is one, though a cell of its column is empty
     typed = {key: runs[key].map(lambda value: "" if pd.isna(value) else shown(value)) for key in keys}
-    return _kinds(runs.assign(**typed), keys, race.source(part, _ratios()).fixed)
-
-
-def _ratios() -> dict[str, float] | None:
-    return equal_time.read_ratios(race.RESULTS / equal_time.RATIOS)
+    return _kinds(runs.assign(**typed), keys, design.read(of.sweep).fixed)
 
 
 def _kinds(runs: pd.DataFrame, keys: Sequence[str], fixed: Mapping[str, Any]) -> Iterator[tuple[Kind, int]]:
@@ -73,5 +69,6 @@ def by_command() -> Iterator[tuple[str, list[tuple[Kind, int]]]]:
         module = exercises.load(name)
         of_sweeps = [kind for sweep in module.SWEEPS for kind in kinds(sweep)]
         yield f"`make reproduce ONLY={module.NUMBER}`, {name}", of_sweeps
-    for part in race.all_races(_ratios()):
-        yield f"`make noises ONLY={part}`", list(kinds_raced(part))
+    ratios = equal_time.read_ratios(race.RESULTS / equal_time.RATIOS)
+    for of in races.sources(races.all_races(ratios), ratios):
+        yield f"`make noises ONLY={of.name}`", list(kinds_raced(of))

@@ -263,10 +263,10 @@ def test_equal_time_is_judged_by_its_own_sweep(gain: float, verdict: str, only: 
         return {"test_acc": acc, "test_loss": loss, "test_ece": 0.03 + 0.002 * is_ours}
 
     found = found_with("new_noise_time", metrics)
-    (result,) = found.timed
+    (result,) = found.timed.judged
     assert (result.contrast.a, result.contrast.b, word(result)) == ("tangent", "dropout", verdict)
-    assert (found.epochs, found.only_by_steps) == ({"dropout": 45, "tangent": 23}, only)
-    loss, ece = found.timed_beside
+    assert (found.timed.epochs, found.only_by_steps) == ({"dropout": 45, "tangent": 23}, only)
+    loss, ece = found.timed.beside
     assert (loss.gain, ece.gain, loss.margin) == (1, -1, None)
     assert loss.paired.interval == paired(*loss.samples, alpha=result.level).interval
     for language, words in (("en", "cross-entropy is lower."), ("zh", "它的交叉熵更低。")):
@@ -294,23 +294,57 @@ def test_the_contest_once_more_is_judged_by_its_own_sweep(in_time: float, words:
         return {"test_acc": acc, "test_loss": 0.3, "test_ece": 0.03}
 
     found = found_with("new_noise_again", metrics, "new_noise_time")
-    assert [r.contrast.a for r in found.again] == [*CONTEST, "dropout_masks_setting"]
-    assert {(r.contrast.b, r.family, r.paired.n) for r in found.again} == {("dropout", 6, 10)}
-    verdicts = {r.contrast.a: word(r) for r in found.again}
+    assert [r.contrast.a for r in found.again.judged] == [*CONTEST, "dropout_masks_setting"]
+    assert {(r.contrast.b, r.family, r.paired.n) for r in found.again.judged} == {("dropout", 6, 10)}
+    verdicts = {r.contrast.a: word(r) for r in found.again.judged}
     assert verdicts["dropout_masks"] == verdicts["tangent"] == "better"
     assert verdicts["dropout_masks_in_time"] == "worse" and verdicts["dropout_masks_setting"] == "equivalent"
-    assert (found.again_epochs["tangent_in_time"], found.again_epochs["dropout_masks_in_time"]) == (32, 12)
-    beside = [(r.contrast.a, r.contrast.b) for r in found.again_beside]
+    assert (found.again.epochs["tangent_in_time"], found.again.epochs["dropout_masks_in_time"]) == (32, 12)
+    beside = [(r.contrast.a, r.contrast.b) for r in found.again.beside]
     controls = [("dropout_masks", "dropout_clone"), ("dropout_masks", "dropout_masks_setting")]
     assert beside == [("tangent", "dropout_clone"), *controls]
-    level = found.once_more("tangent").level
-    for r in found.again_beside:
+    level = found.again.of("tangent").level
+    for r in found.again.beside:
         assert r.paired.interval == paired(*r.samples, alpha=level).interval
     assert words in answer(found, "en")
     chinese = "用时相同时更差" if in_time < 0 else "用时相同时则不然"
     assert chinese in answer(found, "zh")
     for language in ("en", "zh"):
         assert ("32" in block("sure", found, language)) and "+0.40" in block("seen", found, language)
+    assert "several masks better (+0.40 pp), and worse in as much time." in block("seen", found, "en")
+    assert "多个掩码的平均损失更好（+0.40 个百分点）；用时相同时更差。" in block("seen", found, "zh")
+
+
+@pytest.mark.parametrize(
+    ("gain", "in_time", "sd", "words", "chinese"),
+    [
+        (0.0, 0.0, 0.0003, "equivalent (± pp), and equivalent in", "等效（± 个百分点）；用时相同时等效"),
+        (-0.01, 0.01, 0.0003, "worse (± pp), and better in", "更差（± 个百分点）；用时相同时更好"),
+        (
+            0.0021,
+            0.0,
+            0.0012,
+            "better (± pp), though not in every analysis, and",
+            "，但并非每种分析都如此；",
+        ),
+    ],
+)
+def test_of_the_mean_loss_each_verdict_is_its_own(
+    gain: float, in_time: float, sd: float, words: str, chinese: str
+) -> None:
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        noise = [of["noise"], of.get("schedule"), of.get("optimizer.max_norm"), of.get("epochs")]
+        masks = {45: gain, 12: in_time}.get(of.get("epochs", 0), 0) * (of["noise"] == "dropout_masks")
+        acc = 0.9 + masks - 0.01 * (of["noise"] == "none") + sd * chance(*noise, seed)
+        return {"test_acc": acc, "test_loss": 0.3, "test_ece": 0.03}
+
+    found = found_with("new_noise_again", metrics)
+    holds = found.again.sensitivities["dropout_masks"]
+    assert bool(holds.other) == ("every" in words)
+    shown = {language: block("seen", found, language) for language in ("en", "zh")}
+    diff = found.again.of("dropout_masks").paired.difference
+    diff = measures.TEST_ACC.shown(diff, signed=True)
+    assert words.replace("±", diff) in shown["en"] and chinese.replace("±", diff) in shown["zh"]
 
 
 def test_the_second_contest_has_the_winner_of_the_committed_race() -> None:
@@ -354,10 +388,10 @@ def test_the_committed_second_contest() -> None:
         ("dropout_masks_in_time", ("dropout_masks", 12, "curriculum"), "worse"),
         ("dropout_masks_setting", ("dropout", 45, "curriculum"), "equivalent"),
     ):
-        result = found.once_more(name)
+        result = found.again.of(name)
         assert result.paired.n == 20 and word(result) == verdict
         assert result.paired.difference == pytest.approx((arms[key] - dropout).mean(), abs=1e-12)
-    assert all(r.gain > 0 for r in found.again_beside), "both are above the clone, too"
+    assert all(r.gain > 0 for r in found.again.beside), "both are above the clone, too"
 
 
 def test_where_no_noise_has_the_lower_cross_entropy_dropout_is_no_yardstick_in_it() -> None:

@@ -326,10 +326,14 @@ def test_at_the_pair_best_together_it_is_judged_on_fresh_seeds() -> None:
     arms = dict(zip(wanted, design.read(PAIR).arms, strict=True))
     assert arms == wanted
     last = read[PAIR].final.set_index("seed")
-    cells = {
-        name: last[(last[list(KEYS)] == [arm[key] for key in KEYS]).all(axis=1)]["test_acc"].sort_index()
-        for name, arm in arms.items()
-    }
+
+    def cells_in(column: str) -> dict[str, Any]:
+        return {
+            name: last[(last[list(KEYS)] == [arm[key] for key in KEYS]).all(axis=1)][column].sort_index()
+            for name, arm in arms.items()
+        }
+
+    cells = cells_in("test_acc")
     I = cells["both"] - cells["dropout"] - cells["weight decay"] + cells["neither"]  # noqa: E741
     (judged,) = found.pair
     assert judged.paired.n == len(I) == 20
@@ -337,7 +341,21 @@ def test_at_the_pair_best_together_it_is_judged_on_fresh_seeds() -> None:
     added = found.pair_over_dropout
     assert added is not None and added.gain == 0
     assert added.paired.difference == pytest.approx((cells["both"] - cells["dropout"]).mean(), abs=1e-12)
-    for language, words in (("en", "At the pair best together"), ("zh", "取共同最佳的那一对值")):
+    in_loss = cells_in("test_loss")
+    expected = in_loss["both"] - in_loss["dropout"]
+    (r,) = (r for r in found.pair_described if r.measure == measures.TEST_LOSS and r.contrast.b == "dropout")
+    assert r.contrast.a == "both" and r.paired.difference == pytest.approx(expected.mean(), abs=1e-12)
+    # of the words above those without a seed, by hand
+    others = [np.delete(I.to_numpy(), seed) for seed in range(20)]
+    level = judged.level
+    halves = [stats.t.ppf(1 - level / 2, 18) * stats.sem(of) for of in others]
+    out = [n + 1 for n, (of, half) in enumerate(zip(others, halves, strict=True)) if of.mean() + half >= 0]
+    assert found.pair_sensitivity is not None
+    assert found.pair_sensitivity.other == tuple(f"without one seed ({n})" for n in out) and len(out) == 11
+    for language, words in (
+        ("en", "I is −0.11 pp: below 0, though not in every analysis;"),
+        ("zh", "低于 0，但并非每种分析都如此；"),
+    ):
         template = page.environment(language).get_template("exercises/weight_decay.md")
         context = template.new_context(
             {"f": found, "measures": measures, "m": exercises.load("weight_decay")}
@@ -345,3 +363,13 @@ def test_at_the_pair_best_together_it_is_judged_on_fresh_seeds() -> None:
         assert words in "".join(template.blocks["seen"](context))
     without = analyse({sweep: table for sweep, table in read.items() if sweep != PAIR})
     assert not without.pair and without.verdict == found.verdict
+
+
+def test_where_another_pair_is_best_together_the_pairs_sweep_is_not_shown(chosen: Table) -> None:
+    """Its arms are those that the committed first sweep chose."""
+    results = Path(exercises.__file__).parents[1] / "results"
+    found = analyse(
+        {"weight_decay": chosen, "weight_decay_test": measured((0.9, 0.5, 0.9)), PAIR: load(results, PAIR)}
+    )
+    assert found.at_pair is not None
+    assert not found.pair and not found.pair_described and found.pair_sensitivity is None
