@@ -76,7 +76,8 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         )
     tuned = {winner.noise: winner for winner in winners(of_tuned)}
     at_time = sorted(path.stem for path in folder.glob(f"{races.EQUAL_TIME}*.csv"))
-    timed = [table_of(folder, name) for name in at_time if name in races.timed(ratios)]
+    there_are = races.timed(ratios)
+    timed = [table_of(folder, name) for name in at_time if name in there_are]
     for of_noise in timed:
         check_time(of_noise, epochs, ratios)
     retuned = _retuned([winner for of_noise in timed for winner in winners(of_noise)], reference)
@@ -132,7 +133,7 @@ def content(folder: Path, to: Path) -> dict[str, Any]:
         "retuned": retuned,
         "moved": _moved(retuned, again),
         "timed_rungs": _rungs(pd.concat(timed).query("budget == @STEPS")) if timed else [],
-        "unused": [name for name in at_time if name not in races.timed(ratios)],
+        "unused": [name for name in at_time if name not in there_are],
         "not_retuned": sorted(
             {r.contrast.a for r in contestants} - {*same_time} - {winner.noise for winner, _ in retuned}
         ),
@@ -257,7 +258,7 @@ def write(folder: Path, to: Path) -> list[Path]:
     """Write the figures, the texts and the pages; paths of the pages."""
     shown = content(folder, to)
     for name in shown["unused"]:
-        why = f"by {folder / RATIOS} the noise's time is unknown or dropout's own"
+        why = f"by sweeps/noises_*.yaml and {folder / RATIOS} there is no such race"
         print(f"{folder / name}.csv is not used: {why}", file=sys.stderr)
     differences = [r for measure in SHOWN[:2] for r in shown["results"][measure]]
     drawn = figures.forest(differences, lambda r: phrases.named(r.contrast.a), look=_look)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +47,6 @@ def mean(summary: Summary | None, measure: Measure) -> str:
         return "–"
     spread = f" ± {measure.shown(summary.sd)}" if summary.sd is not None and not measure.log else ""
     return measure.shown(summary.mean) + spread
-
-
-def _fine_enough(numbers: Sequence[float], measure: Measure) -> Measure:
-    """The measure with a digit or two more where one of the differences would be shown as none, as its side is what
-    an interval says; as it is where these do not help."""
-    for digits in range(measure.digits, measure.digits + 3):
-        finer = replace(measure, digits=digits)
-        if all(finer.shown(number) != finer.shown(0.0) for number in numbers if number):
-            return finer
-    return measure
 
 
 def p_value(number: float | None) -> str:
@@ -165,7 +154,7 @@ class Phrases:
             return "–"
         ends = (interval.lower, interval.upper)
         if signed:
-            measure = _fine_enough(ends, measure)
+            measure = measure.fine_enough(*ends)
         text = f" {self.say('to')} ".join(measure.shown(end, signed=signed) for end in ends)
         return f"{text} ({self.say('all equal')})" if interval.method == "constant" else text
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import equal_time, exercises, parsing, runs
 from analysis.equal_time import RATIOS, is_same
-from analysis.families import clones, controls
+from analysis.families import GUARDS, clones, controls
 from analysis.races import (
     EQUAL_TIME,
     FRESH_SEEDS,
@@ -25,6 +25,7 @@ from analysis.races import (
     all_races,
     check,
     parts,
+    raced_in,
     sources,
 )
 from analysis.reproduce import OUTPUT, run
@@ -91,8 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ratios = equal_time.read_ratios(to / RATIOS)
     untimed = [of for of in options.trim if key_of(of) == "epochs"]  # then no time is equal
     code, names = DONE, options.sweeps or all_races(None if untimed else ratios)
-    for name in names if untimed else ():
-        if name.startswith(EQUAL_TIME):
+    several = {noise: of for noise, of in raced_in().items() if len(of) > 1 and noise not in GUARDS}
+    for noise, files in several.items() if ratios and not options.sweeps else ():
+        print(
+            f"no race at equal time of {noise}, as {' and '.join(files)} have its settings", file=sys.stderr
+        )
+    known = {f"{EQUAL_TIME}{noise}" for noise in raced_in()} if untimed else set()
+    for name in names:
+        if name in known:
             right = f"leave it out, as {name} has as many epochs as take dropout's time"
             raise InputError(f"--trim {untimed[0]}: {right}")
     races = sources(names, ratios)
@@ -174,7 +181,7 @@ def race(of: Source, output: Path, to: Path, trim: Sequence[str], ratios: Mappin
                 yield TIME, [*ranking, f"epochs={epochs}", f"hydra.sweeper.arms={json.dumps([arm])}"]
 
     for budget, overrides in rungs():
-        named = [f"sweep={of.sweep}", *trim, *of.overrides, *overrides]
+        named = [f"sweep={of.planned.sweep}", *trim, *of.overrides, *overrides]
         code = max(code, run(["src.train", *named, *([] if output == OUTPUT else [f"output={output}"])]))
         if code > SOME_RUNS_LOST:
             break

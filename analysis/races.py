@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -36,17 +37,25 @@ def parts() -> list[str]:
 
 
 def raced_in() -> dict[str, list[str]]:
-    """The parts that have settings of a noise, by the noise."""
+    """The parts that race settings of a noise, by the noise; a file that cannot be read has none."""
     found: dict[str, list[str]] = {}
     for part in parts():
-        for noise in dict.fromkeys(of["noise"] for of in design.read(part).settings if "noise" in of):
-            found.setdefault(noise, []).append(part)
+        with contextlib.suppress(InputError):
+            for noise in dict.fromkeys(arm["noise"] for arm in _arms(design.read(part)) if "noise" in arm):
+                found.setdefault(noise, []).append(part)
     return found
 
 
+def _arms(planned: design.Design) -> list[dict[str, Any]]:
+    """Of each arm the keys that arms set, also those that are the same in all of them."""
+    return [{key: of[key] for key in planned.arm_keys if key in of} for of in planned.settings]
+
+
 def timed(ratios: Mapping[str, float] | None) -> list[str]:
-    """Races of one noise's settings for as much time as dropout takes; none where that is unknown, or the same."""
-    known = {noise: equal_time.slowness(ratios, noise) for noise in raced_in() if noise not in GUARDS}
+    """Races of one noise's settings for as much time as dropout takes; none where that is unknown, or the same, or
+    where several parts have settings of the noise."""
+    whole = [noise for noise, of in raced_in().items() if noise not in GUARDS and len(of) == 1]
+    known = {noise: equal_time.slowness(ratios, noise) for noise in whole}
     return sorted(f"{EQUAL_TIME}{noise}" for noise, slower in known.items() if slower and not is_same(slower))
 
 
@@ -60,17 +69,24 @@ class Source(NamedTuple):
 
     name: str
     """The race's."""
-    sweep: str
-    """Name of the file that has the settings."""
+    planned: design.Design
+    """The file that has the settings."""
     keys: Sequence[str]
     """Those of its arms, noise first."""
-    seeds: int
-    splits: bool
-    """Whether each seed has training and validation images of its own."""
     arms: Sequence[str] = ()
     """Of the first rung, where it does not train all that the file has."""
     overrides: Sequence[str] = ()
     """Of all rungs."""
+
+    @property
+    def seeds(self) -> int:
+        """Those of the file, before the last rung."""
+        return len({seed for _, seed in self.planned.runs})
+
+    @property
+    def splits(self) -> bool:
+        """Whether each seed has training and validation images of its own."""
+        return SPLIT in self.planned.fixed
 
 
 def sources(names: Sequence[str], ratios: Mapping[str, float] | None) -> list[Source]:
@@ -78,7 +94,7 @@ def sources(names: Sequence[str], ratios: Mapping[str, float] | None) -> list[So
 
     Raises:
         InputError: if there is no such sweep, or one at equal time is of no noise, or of one whose settings several
-            parts have, whose time is unknown, or whose time is dropout's own.
+            parts have or have no epochs in common, whose time is unknown, or whose time is dropout's own.
     """
     of_noises = raced_in() if any(name.startswith(EQUAL_TIME) for name in names) else {}
     return [_at_equal_time(n, ratios, of_noises) if n.startswith(EQUAL_TIME) else _of(n, n) for n in names]
@@ -87,8 +103,7 @@ def sources(names: Sequence[str], ratios: Mapping[str, float] | None) -> list[So
 def _of(name: str, sweep: str) -> Source:
     planned = design.read(sweep)
     # those that all arms share, too: arms on the command line take the place of the file's
-    keys = ["noise", *(key for key in planned.arm_keys if key != "noise")]
-    return Source(name, sweep, keys, len({seed for _, seed in planned.runs}), SPLIT in planned.fixed)
+    return Source(name, planned, ["noise", *(key for key in planned.arm_keys if key != "noise")])
 
 
 def _at_equal_time(
@@ -96,11 +111,14 @@ def _at_equal_time(
 ) -> Source:
     noise = name.removeprefix(EQUAL_TIME)
     if noise not in of_noises or noise in GUARDS:
-        right = ", ".join(sorted({*of_noises} - {*GUARDS}))
-        raise InputError("NAME", name, f"behind {EQUAL_TIME} one of {right} is right")
+        names = ", ".join(sorted({*of_noises} - {*GUARDS}))
+        right = f"behind {EQUAL_TIME} one of {names} is right" if names else "no part races a noise"
+        raise InputError("NAME", name, right)
     part, *others = of_noises[noise]
     if others:
-        raise InputError("NAME", name, f"{part} and {others[0]} have settings of {noise}; one file is right")
+        raise InputError(
+            "NAME", name, f"{part} and {others[0]} have settings of {noise}; they must stand in one"
+        )
     slower = equal_time.slowness(ratios, noise)
     if slower is None:
         right = f"beside the tables a {RATIOS} that says how long an epoch with {noise} takes is right"
@@ -109,17 +127,21 @@ def _at_equal_time(
         why = f"by {RATIOS} an epoch with {noise} takes as long as dropout's"
         raise InputError("NAME", name, f"{why}; {part} has its race for that time already")
     plain = _of(name, part)
-    settings = [of for of in design.read(part).settings if of.get("noise") == noise]
+    epochs = plain.planned.fixed.get("epochs")
+    if epochs is None or "epochs" in plain.keys:
+        why = "needs epochs in its params, one number for all; the race has as many as take dropout's time"
+        raise InputError("NAME", name, f"sweeps/{part}.yaml: {why}")
+    settings = [arm for arm in _arms(plain.planned) if arm.get("noise") == noise]
     arms = [runs.arm_name({key: runs.shown(of[key]) for key in plain.keys if key in of}) for of in settings]
-    epochs = f"epochs={equal_time.at_equal_time(settings[0]['epochs'], slower)}"
     of_noise = [key for key in plain.keys if any(key in of for of in settings)]
-    return plain._replace(keys=of_noise, arms=arms, overrides=[epochs])
+    timed = f"epochs={equal_time.at_equal_time(epochs, slower)}"
+    return plain._replace(keys=of_noise, arms=arms, overrides=[timed])
 
 
 def check(of: Source, trim: Sequence[str]) -> None:
     """Raises InputError for a sweep that is no race, before any of them trains."""
-    planned, name = design.read(of.sweep), of.name
-    file = "" if name == of.sweep else f"sweeps/{of.sweep}.yaml: "
+    planned, name = of.planned, of.name
+    file = "" if name == planned.sweep else f"sweeps/{planned.sweep}.yaml: "
     has_noises = "noise" in planned.arm_keys and all("noise" in setting for setting in planned.settings)
     if not has_noises or "noise" in map(key_of, trim):
         why = "its arms must set noise, and no --trim: settings of each noise race"

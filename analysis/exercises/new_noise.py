@@ -42,6 +42,14 @@ MASKS_SETTING = "dropout_masks_setting"
 IN_TIME = "_in_time"
 """Ends the name of a noise in as many epochs as take as long as dropout's."""
 TANGENT_IN_TIME, MASKS_IN_TIME = f"{TANGENT}{IN_TIME}", f"{MASKS}{IN_TIME}"
+AGAIN_CONTROLS = {
+    TANGENT: (),
+    TANGENT_IN_TIME: (),
+    MASKS: (MASKS_SETTING,),
+    MASKS_IN_TIME: (MASKS_SETTING,),
+    MASKS_SETTING: (),
+}
+"""Of what the second contest judges against dropout, and shows against the clone, the further controls."""
 SAME_RATES = "dropout_same_rates"
 """Dropout with the settings of the noise that is judged: what is left is what the noise does beside."""
 GUARDS = (NONE, CLONE, SAME_RATES)
@@ -95,8 +103,8 @@ class Further:
     """By that sweep's own block."""
     beside: Sequence[Result] = ()
     """Not declared there, at the level of what was judged."""
-    sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
-    """Of what is judged, by noise."""
+    sensitivities: Mapping[str, Sensitivity | None] = field(default_factory=dict)
+    """Of what is judged, by noise; None where nothing was tested."""
 
     def of(self, noise: str) -> Result | None:
         """Its judged difference to dropout."""
@@ -119,7 +127,7 @@ class ContestFacts(Facts):
     calibration."""
     again: Further
     """The contest once more, with the mean loss of several masks and both noises at another machine's equal time;
-    beside it the noises in as many epochs minus the clone, and the mean loss minus dropout with its setting."""
+    beside it all measures, minus the clone and, of the mean loss, minus dropout with its setting, too."""
     input_alone: bool = False
     """Whether all arms have their noise on the input and none in the hidden layers."""
     lower_rate: bool = False
@@ -233,7 +241,13 @@ def analyse(tables: Tables) -> ContestFacts:
         again=_further(
             tables,
             AGAIN,
-            {TANGENT: [(CLONE, JUDGED[0])], MASKS: [(of, JUDGED[0]) for of in (CLONE, MASKS_SETTING)]},
+            {
+                noise: [
+                    *((of, JUDGED[0]) for of in (CLONE, *others)),
+                    *((of, measure) for measure in JUDGED[1:] for of in (DROPOUT, CLONE, *others)),
+                ]
+                for noise, others in AGAIN_CONTROLS.items()
+            },
         ),
         undeclared=[r for result in _contestants(primary) for r in _undeclared(arms, result)],
     )
@@ -247,14 +261,13 @@ def _further(tables: Tables, sweep: str, undeclared: Mapping[str, Sequence[tuple
     if sweep not in tables:
         return Further(epochs)
     arms, judged = exercises.judged(tables[sweep], named, "test")
-    beside = [
-        r
-        for result in judged
-        for of, measure in undeclared.get(result.contrast.a, ())
-        for r in _at_level(result, [arms.contrast(result.contrast.a, of, measure, "test")])
-    ]
-    found = {result.contrast.a: sensitivity([result], arms) for result in judged}
-    return Further(epochs, judged, beside, {noise: of for noise, of in found.items() if of})
+    beside: list[Result] = []
+    for result in judged:
+        of_noise = undeclared.get(result.contrast.a, ())
+        beside += _at_level(
+            result, (arms.contrast(result.contrast.a, of, measure, "test") for of, measure in of_noise)
+        )
+    return Further(epochs, judged, beside, {r.contrast.a: sensitivity([r], arms) for r in judged})
 
 
 def _undeclared(arms: Arms, result: Result) -> Iterator[Result]:

@@ -72,6 +72,8 @@ class DecayFacts(Facts):
     """The interaction on a small training set, judged by that sweep's own block."""
     images: int = 0
     """In the small training set."""
+    other_pair: bool = False
+    """Whether another pair is best together than the one that a sweep of its own judges, which is then not used."""
     pair: Sequence[Result] = ()
     """The interaction at the pair that is best together, judged by a sweep of its own on fresh seeds; none where
     another pair than that sweep's is best."""
@@ -176,6 +178,7 @@ def analyse(tables: Tables) -> DecayFacts:
         ranked=ranked,
         few=on_few(tables[FEW]) if FEW in tables else (),
         images=promised(FEW)[0].fixed["data.train"],
+        other_pair=PAIR in tables and not is_chosen,
         pair=pair,
         pair_sensitivity=sensitivity(pair),
         pair_described=pair_described,
@@ -188,6 +191,13 @@ def is_additive(result: Result) -> bool:
     interval = result.paired.interval
     is_inside = interval is not None and interval.reach < (result.margin or 0.0)
     return is_inside and exercises.word(result) != UNDECIDED
+
+
+def said(result: Result) -> str:
+    """Of an interaction: additive, or on which side of 0 its interval is, or its verdict's word."""
+    if is_additive(result):
+        return "additive"
+    return {-1: "below 0", 1: "above 0"}.get(result.side) or exercises.word(result)
 
 
 def on_few(table: Table) -> Sequence[Result]:

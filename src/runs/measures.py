@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -60,6 +60,14 @@ class Measure:
     def label(self) -> str:
         """Of an axis or a table's column."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def fine_enough(self, *differences: float) -> Measure:
+        """The measure with a digit or two more where one of the differences would be shown as none without them:
+        its side of 0 is what an interval says."""
+        finest, *finer = (replace(self, digits=self.digits + more) for more in (2, 0, 1))
+        visible = [number for number in differences if finest.shown(number) != finest.shown(0.0)]
+        fit = (of for of in finer if all(of.shown(number) != of.shown(0.0) for number in visible))
+        return next(fit, finest)
 
     def shown(self, value: float | None, *, signed: bool = False) -> str:
         """A stored value as it is shown, without its unit; a dash for None."""

@@ -10,7 +10,7 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +218,12 @@ class Decisions:
         print(f"{self._trained} runs of at most {self.most}")
 
     def _shown(self, look: Look) -> tuple[str, ...]:
-        shown, interval = partial(self.until.measure.shown, signed=True), look.interval
-        ends = f"{shown(interval.lower)} to {shown(interval.upper)}" if interval else "–"
-        return *look.names(self.arms), str(look.n), shown(look.estimate), ends, look.verdict
+        measure, ends = self.until.measure, "–"
+        if look.interval:
+            both = (look.interval.lower, look.interval.upper)
+            ends = " to ".join(measure.fine_enough(*both).shown(end, signed=True) for end in both)
+        estimate = measure.shown(look.estimate, signed=True)
+        return *look.names(self.arms), str(look.n), estimate, ends, look.verdict
 
 
 @cache

@@ -181,14 +181,14 @@ def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(
     assert found["runs"] == 4 * (8 + 3 + 3 + 2)
     noises.write(tmp_path, tmp_path)
     text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
-    assert "The settings of 2 noises raced anew" in text and "Not so tuned: Gaussian dropout. 1" in text
+    assert "The settings of 2 noises raced anew" in text and "Not so tuned: Gaussian dropout. The mean" in text
     assert "of the 2 [tuned anew](#equal_time) for that time, 1." in text
     assert "dropout's 45, all on 4 seeds; the best then" in text
     # jumpout's other setting gains 0.7 points in that time; balanced masks trained at equal time here alone
     assert found["moved"] == [pytest.approx(0.007)]
-    assert "1 come out higher, none lower and none the same: +0.70 pp on average" in text
-    assert "提高的有 1 种，降低的一种也没有，不变的一种也没有，平均相差 +0.70个百分点" in chinese
-    assert "1 of them has a higher mean than dropout" in text
+    assert "the mean is higher for 1, lower for none and the same for none: +0.70 pp on average" in text
+    assert "提高的有 1 种，降低的一种也没有，不变的一种也没有，平均相差 +0.70 个百分点" in chinese
+    assert "The mean is higher than dropout's for 1; the interval" in text
     assert "| jumpout | 30 | dropout1=0.05↓ dropout2=0.3 noise.input_rate=0 | 2 | −0.30 (" in text
     assert "2 种噪声的设置重新竞赛" in chinese and "平均精度高于暂退法的有 1 种" in chinese
     assert not found["several_devices"]
@@ -213,8 +213,17 @@ def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(
     assert [winner.noise for winner, _ in found["retuned"]] == ["jumpout"], "whose time is known"
     assert found["unused"] == ["equal_time_balanced"]
     noises.write(tmp_path, tmp_path)
-    why = f"by {tmp_path / RATIOS} the noise's time is unknown or dropout's own"
+    why = f"by sweeps/noises_*.yaml and {tmp_path / RATIOS} there is no such race"
     assert capsys.readouterr().err == f"{tmp_path / 'equal_time_balanced.csv'} is not used: {why}\n"
+    (tmp_path / "equal_time_nope.csv").write_text("")
+    assert content(tmp_path)["unused"] == ["equal_time_balanced", "equal_time_nope"]
+    (tmp_path / "equal_time_nope.csv").unlink()
+    # the setting of equal steps once more: nothing moves
+    kept = (tmp_path / "equal_time_jumpout.csv").read_bytes()
+    same = {key: of for key, of in again.items() if key != "budget"}
+    table(tmp_path, "equal_time_jumpout", {**same, "budget": STEPS}, {**same, "budget": FRESH})
+    assert content(tmp_path)["moved"] == [0.0]
+    (tmp_path / "equal_time_jumpout.csv").write_bytes(kept)
     assert found["not_retuned"] == ["gaussian"]
     (tmp_path / "equal_time_jumpout.csv").rename(tmp_path / "kept")
     assert content(tmp_path)["not_retuned"] == ["gaussian", "jumpout"]

@@ -62,6 +62,14 @@ def words(open_text: str) -> int:
     )
 
 
+@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "noises"], ids=["exercises", "noises"])
+def test_a_table_begins_behind_an_empty_line(folder: Path, language: str) -> None:
+    """Else it is none, but a paragraph with strokes in it."""
+    lines = (folder / page.name(page.TEXT, language)).read_text(encoding="utf-8").splitlines()
+    for before, line in itertools.pairwise(lines):
+        assert not line.startswith("|") or not before or before.startswith("|"), line
+
+
 def test_both_languages_say_the_same_numbers() -> None:
     sections = [re.split(r"^## ", read(language), flags=re.M) for language in LANGUAGES]
     for english, chinese in zip(*sections, strict=True):

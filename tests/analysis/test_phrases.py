@@ -20,8 +20,9 @@ from src.stats import Interval
         (0.00001, 0.00251, "+0.001 to +0.251"),
         (-0.000002, 0.002453, "−0.0002 to +0.2453"),
         (0.0, 0.0017, "0.00 to +0.17"),
-        # no digit or two show a side: it is as it was
+        # no digit or two show a side: it is as it was, and does not keep the other end from its own
         (-0.0000001, 0.0017, "0.00 to +0.17"),
+        (-0.000000001, 0.00003, "0.000 to +0.003"),
     ],
 )
 def test_an_end_of_a_difference_shows_on_which_side_of_0_it_is(lower: float, upper: float, said: str) -> None:

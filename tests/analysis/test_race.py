@@ -456,7 +456,7 @@ def test_at_equal_time_a_noise_races_its_parts_settings_for_as_long_as_dropout(
     of_part = design.read(f"noises_{part}")
     settings = [of for of in of_part.settings if of["noise"] == noise]
     (found,) = races.sources([f"equal_time_{noise}"], SLOWER)
-    assert (found.sweep, found.overrides) == (f"noises_{part}", [f"epochs={epochs}"])
+    assert (found.planned.sweep, found.overrides) == (f"noises_{part}", [f"epochs={epochs}"])
     keys = {key for of in settings for key in of} & {"noise", *of_part.arm_keys}
     wanted = sorted(sorted(f"{key}={runs.shown(of[key])}" for key in keys if key in of) for of in settings)
     assert sorted(sorted(arm.split()) for arm in found.arms) == wanted and len(wanted) == 14
@@ -493,6 +493,8 @@ def test_a_race_at_equal_time_needs_to_know_that_time(
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"error: NAME={wrong}: behind equal_time_ one of additive, ")
         assert ", tangent, " in line and "dropout," not in line and not trained.commands
+        assert race.main([wrong, *arguments(trained)[1:], "--trim", "epochs=2"]) == 2
+        assert "leave it out" not in capsys.readouterr().err or wrong == "equal_time_dropout"
 
 
 def test_epochs_of_a_race_at_equal_time_are_its_own(
@@ -505,24 +507,34 @@ def test_epochs_of_a_race_at_equal_time_are_its_own(
         assert race.main(["equal_time_tangent", *arguments(trained)[1:], *trim]) == 2
         said = "leave it out, as equal_time_tangent has as many epochs as take dropout's time"
         assert capsys.readouterr().err == f"error: --trim epochs=2: {said}\n" and not trained.commands
+    small = ["--trim", "data=digits", "data.train=null", "data.validation=200"]  # as sweeps/README.md has it
+    assert race.main(["equal_time_tangent", *arguments(trained)[1:], *small]) == 0
+    assert all(command[1:5] == [*small[1:], "epochs=30"] for command in trained.commands)
 
 
-def test_a_file_that_is_no_race_costs_no_other_race(
+def test_a_file_that_is_no_race_stops_no_race_that_is_named(
     tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     race_of(tmp_path, monkeypatch, ["noise=gaussian dropout1=0.1,0.2"], "noises_a", epochs="30")
     race_of(tmp_path, monkeypatch, ["dropout1=0.1,0.2"], "noises_b")
+    race_of(tmp_path, monkeypatch, ["dropout1=0.1,0.2"], "noises_c", noise="gaussian")
+    (tmp_path / "noises_d.yaml").write_text("hydra: [")
     options = arguments(trained)[1:]
     write_ratios(trained.output / "tables")
     for name in ("noises_a", "equal_time_gaussian"):
         assert race.main([name, *options]) == 0
     assert capsys.readouterr().err == "" and trained.commands
     trained.commands = []
+    (tmp_path / "noises_d.yaml").unlink()
     race_of(tmp_path, monkeypatch, ["noise=dropout dropout1=0.1,0.2"], races.TUNED)
-    for told in (["noises_b"], []):
+    for told in (["noises_b"], []):  # a part of one's own that is wrong is not passed over when all race
         assert race.main([*told, *options]) == 2
         said = "error: NAME=noises_b: its arms must set noise, and no --trim: settings of each noise race\n"
         assert capsys.readouterr().err == said and not trained.commands
+    for path in tmp_path.glob("noises_*.yaml"):
+        path.unlink()
+    assert race.main(["equal_time_gaussian", *options]) == 2
+    assert "error: NAME=equal_time_gaussian: no part races a noise" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_a_race_at_equal_time_is_said_under_the_name_that_was_typed(
@@ -531,21 +543,37 @@ def test_what_is_wrong_with_a_race_at_equal_time_is_said_under_the_name_that_was
     arms = ["noise=gaussian dropout1=0.1,0.2"]
     write_ratios(trained.output / "tables")
     told = ["equal_time_gaussian", *arguments(trained)[1:]]
+    epochs = "needs epochs in its params, one number for all; the race has as many as take dropout's time"
     wrong = {
         "its seed must be range(N), N up to 96; the race adds others": {"seed": "3"},
         "needs data.validation, say 10000: settings race by validation accuracy": {"data.validation": "0"},
         "sweeps dropout2 in its params, which settings of arms alone may differ in": {"dropout2": "0.1,0.2"},
+        epochs: {"epochs": "30,40"},
     }
     for said, params in wrong.items():
         race_of(tmp_path, monkeypatch, arms, "noises_a", **{"epochs": "30", **params})
         assert race.main(told) == 2
         line = f"error: NAME=equal_time_gaussian: sweeps/noises_a.yaml: {said}\n"
         assert capsys.readouterr().err == line and not trained.commands
+    for of in (arms, ["noise=gaussian epochs=10 dropout1=0.1,0.2"], ["noise=gaussian epochs=10,20"]):
+        race_of(tmp_path, monkeypatch, of, "noises_a")
+        assert race.main(told) == 2
+        line = f"error: NAME=equal_time_gaussian: sweeps/noises_a.yaml: {epochs}\n"
+        assert capsys.readouterr().err == line and not trained.commands
     for part in ("noises_a", "noises_b"):
         race_of(tmp_path, monkeypatch, arms, part)
     assert race.main(told) == 2
-    said = "noises_a and noises_b have settings of gaussian; one file is right"
+    said = "noises_a and noises_b have settings of gaussian; they must stand in one"
     assert capsys.readouterr().err == f"error: NAME=equal_time_gaussian: {said}\n" and not trained.commands
+    # nobody asked for that one: all others race
+    race_of(tmp_path, monkeypatch, ["noise=jumpout dropout1=0.1,0.2"], "noises_c", epochs="30")
+    race_of(tmp_path, monkeypatch, ["noise=dropout dropout1=0.1,0.2"], races.TUNED)
+    began: list[str] = []
+    monkeypatch.setattr(race, "race", lambda of, *_: began.append(of.name) or 0)
+    assert race.main(told[1:]) == 0
+    assert began == ["noises_a", "noises_b", "noises_c", races.TUNED, "equal_time_jumpout"]
+    said = "no race at equal time of gaussian, as noises_a and noises_b have its settings\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

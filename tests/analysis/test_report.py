@@ -209,6 +209,26 @@ def test_what_make_reproduce_leaves_out_is_shown_where_it_is_and_missed_nowhere(
     assert "All other sweeps and the report" in text
 
 
+@pytest.mark.parametrize("number", [5, 7])
+def test_of_sweeps_beside_an_exercise_those_that_are_there_are_spoken_of(
+    tmp_path: Path, sweep: Make, run: Callable[..., int], pose: Callable[..., None], number: int
+) -> None:
+    only = exercise(number, "first", "further")
+    pose(first=only)
+    only.SWEEPS, only.BESIDE = ("first",), ("further",)
+    only.CHOICES = {"choose it": tables.NOISES / "new_noise_race.csv"}
+    for name in ("first", "further"):
+        sweep(RATES, flat, name=name)
+    assert run() == 0
+    _, text = texts(tmp_path / "report")
+    assert ("so was exercise 5 at the pair best together" in text) == (number == 5)
+    assert ("so was exercise 7's later contest" in text) == (number == 7)
+    sweep(RATES, flat, name="first__epochs=2", epochs=2, overrides=["sweep=first", "epochs=2"])
+    assert run("--small") == 0
+    _, text = texts(tmp_path / "report_small")
+    assert "All sweeps and the report" in text and "All other" not in text
+
+
 @pytest.mark.parametrize("name", ["further.json", "further.csv.gz", "first.json"])
 @pytest.mark.parametrize("damaged", [True, False])
 def test_a_kept_table_that_is_damaged_or_lacks_a_file_is_named_in_the_page(

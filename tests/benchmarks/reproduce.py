@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from analysis import design, equal_time, exercises, race, races, tables
+from analysis import equal_time, exercises, race, races, tables
 from analysis.runs import shown
 from src.config import RATES
 from src.errors import REPOSITORY
@@ -43,7 +43,7 @@ def kinds_raced(of: races.Source) -> Iterator[tuple[Kind, int]]:
     keys = list(runs)[: list(runs).index("seed")]
     # as they are typed: a whole number is one, though a cell of its column is empty
     typed = {key: runs[key].map(lambda value: "" if pd.isna(value) else shown(value)) for key in keys}
-    return _kinds(runs.assign(**typed), keys, design.read(of.sweep).fixed)
+    return _kinds(runs.assign(**typed), keys, of.planned.fixed)
 
 
 def _kinds(runs: pd.DataFrame, keys: Sequence[str], fixed: Mapping[str, Any]) -> Iterator[tuple[Kind, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -116,7 +118,11 @@ def answer(found: Any, language: str) -> str:
 
 def block(part: str, found: Any, language: str) -> str:
     template = page.environment(language).get_template("exercises/new_noise.md")
-    context = template.new_context({"f": found, "measures": measures, "m": new_noise})
+    macros = page.environment(language).get_template("macros.md").module
+    tables_of = {name: getattr(macros, name) for name in ("arm_table", "contrast_table")}
+    context = template.new_context(
+        {"f": found, "measures": measures, "m": new_noise, "noises": "noises/report.md", **tables_of}
+    )
     return "".join(template.blocks[part](context)).strip()
 
 
@@ -300,9 +306,15 @@ def test_the_contest_once_more_is_judged_by_its_own_sweep(in_time: float, words:
     assert verdicts["dropout_masks"] == verdicts["tangent"] == "better"
     assert verdicts["dropout_masks_in_time"] == "worse" and verdicts["dropout_masks_setting"] == "equivalent"
     assert (found.again.epochs["tangent_in_time"], found.again.epochs["dropout_masks_in_time"]) == (32, 12)
-    beside = [(r.contrast.a, r.contrast.b) for r in found.again.beside]
-    controls = [("dropout_masks", "dropout_clone"), ("dropout_masks", "dropout_masks_setting")]
-    assert beside == [("tangent", "dropout_clone"), *controls]
+    # accuracy is judged against dropout, and shown against the other controls; all else against all of them
+    beside = {(r.contrast.a, r.contrast.b, r.measure) for r in found.again.beside}
+    wanted = set()
+    for noise in [*CONTEST[1:], "dropout_masks_setting"]:
+        others = ["dropout_clone", *["dropout_masks_setting"] * noise.startswith("dropout_masks")]
+        wanted |= {(noise, of, measures.TEST_ACC) for of in others if of != noise}
+        further = itertools.product([*others, "dropout"], (measures.TEST_LOSS, measures.TEST_ECE))
+        wanted |= {(noise, of, measure) for of, measure in further if of != noise}
+    assert beside == wanted and len(found.again.beside) == len(wanted) == 31
     level = found.again.of("tangent").level
     for r in found.again.beside:
         assert r.paired.interval == paired(*r.samples, alpha=level).interval
@@ -311,20 +323,26 @@ def test_the_contest_once_more_is_judged_by_its_own_sweep(in_time: float, words:
     assert chinese in answer(found, "zh")
     for language in ("en", "zh"):
         assert ("32" in block("sure", found, language)) and "+0.40" in block("seen", found, language)
-    assert "several masks better (+0.40 pp), and worse in as much time." in block("seen", found, "en")
+    assert "several masks is better (+0.40 pp), and worse in as much time." in block("seen", found, "en")
+    alone = found_with("new_noise_again", metrics)
+    assert "Trained as long as dropout, by one machine's times (32 epochs; fresh" in block(
+        "sure", alone, "en"
+    )
+    assert "训练用时与暂退法相同时，按一台机器的用时（32 轮" in block("sure", alone, "zh")
+    assert "By a newer machine's times (32 epochs" in block("sure", found, "en")
     assert "多个掩码的平均损失更好（+0.40 个百分点）；用时相同时更差。" in block("seen", found, "zh")
 
 
 @pytest.mark.parametrize(
     ("gain", "in_time", "sd", "words", "chinese"),
     [
-        (0.0, 0.0, 0.0003, "equivalent (± pp), and equivalent in", "等效（± 个百分点）；用时相同时等效"),
-        (-0.01, 0.01, 0.0003, "worse (± pp), and better in", "更差（± 个百分点）；用时相同时更好"),
+        (0.0, 0.0, 0.0003, "is equivalent (± pp), and equivalent in", "等效（± 个百分点）；用时相同时等效"),
+        (-0.01, 0.01, 0.0003, "is worse (± pp), and better in", "更差（± 个百分点）；用时相同时更好"),
         (
             0.0021,
             0.0,
             0.0012,
-            "better (± pp), though not in every analysis, and",
+            "is better (± pp), though not in every analysis, and",
             "，但并非每种分析都如此；",
         ),
     ],
@@ -345,6 +363,26 @@ def test_of_the_mean_loss_each_verdict_is_its_own(
     diff = found.again.of("dropout_masks").paired.difference
     diff = measures.TEST_ACC.shown(diff, signed=True)
     assert words.replace("±", diff) in shown["en"] and chinese.replace("±", diff) in shown["zh"]
+
+
+def test_a_later_contest_of_a_single_seed_says_that_nothing_was_tested() -> None:
+    def metrics(of: Mapping[str, Any], seed: int, epoch: int) -> dict[str, float]:
+        return {"test_acc": 0.9 + 0.001 * chance(*of.values(), seed), "test_loss": 0.3, "test_ece": 0.03}
+
+    whole, again = found_with("new_noise_again", metrics), design.read("new_noise_again").arms
+    keys = dict.fromkeys(key for arm in again for key in arm)
+    for arms in (again, [arm for arm in again if arm["noise"] != "dropout_masks"]):
+        table = made(
+            "new_noise_again", [{key: arm.get(key) for key in keys} for arm in arms], [4000], metrics
+        )
+        found = dataclasses.replace(
+            whole, again=new_noise._further({"new_noise_again": table}, new_noise.AGAIN, {})
+        )
+        for language, words in (("en", "tangent noise: nothing was tested"), ("zh", "切向噪声：没有检验")):
+            assert words in block("tables", found, language)
+            assert "n/a" not in block("seen", found, language)
+        has_masks = "of the mean loss, by the times" in block("tables", found, "en")
+        assert has_masks == ("several masks" in block("seen", found, "en")) == (arms is again)
 
 
 def test_the_second_contest_has_the_winner_of_the_committed_race() -> None:
@@ -391,7 +429,15 @@ def test_the_committed_second_contest() -> None:
         result = found.again.of(name)
         assert result.paired.n == 20 and word(result) == verdict
         assert result.paired.difference == pytest.approx((arms[key] - dropout).mean(), abs=1e-12)
-    assert all(r.gain > 0 for r in found.again.beside), "both are above the clone, too"
+    shown = {(r.contrast.a, r.contrast.b, r.measure): r for r in found.again.beside}
+    for noise in ("tangent", "dropout_masks"):
+        assert shown[noise, "dropout_clone", measures.TEST_ACC].gain > 0, "both are above the clone, too"
+    losses = {
+        key: of.set_index("seed")["test_loss"] for key, of in last.groupby(["noise", "epochs", "schedule"])
+    }
+    gained = losses["dropout_masks", 45, "curriculum"] - losses["dropout", 45, "curriculum"]
+    of_setting = shown["dropout_masks", "dropout_masks_setting", measures.TEST_LOSS]
+    assert of_setting.paired.difference == pytest.approx(gained.mean(), abs=1e-12) and of_setting.gain == 0
 
 
 def test_where_no_noise_has_the_lower_cross_entropy_dropout_is_no_yardstick_in_it() -> None:

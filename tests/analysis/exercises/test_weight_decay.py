@@ -29,6 +29,7 @@ from analysis.exercises.weight_decay import (
     choose,
     draw,
     is_additive,
+    said,
 )
 from analysis.looks import Look
 from analysis.runs import InputError, Problem
@@ -371,5 +372,31 @@ def test_where_another_pair_is_best_together_the_pairs_sweep_is_not_shown(chosen
     found = analyse(
         {"weight_decay": chosen, "weight_decay_test": measured((0.9, 0.5, 0.9)), PAIR: load(results, PAIR)}
     )
-    assert found.at_pair is not None
+    assert found.at_pair is not None and found.other_pair
     assert not found.pair and not found.pair_described and found.pair_sensitivity is None
+    for language, words in (
+        ("en", "judges another pair of values"),
+        ("zh", "判断的不是这里共同最佳的那一对值"),
+    ):
+        template = page.environment(language).get_template("exercises/weight_decay.md")
+        macros = page.environment(language).get_template("macros.md").module
+        tables = {name: getattr(macros, name) for name in ("arm_table", "contrast_table")}
+        context = template.new_context({"f": found, "m": exercises.load("weight_decay"), **tables})
+        assert words in "".join(template.blocks["tables"](context))
+
+
+@pytest.mark.parametrize(
+    ("gains", "sd", "words"),
+    [
+        ((0.5, 0.3, 0.3), 0.1, ("below 0", "低于 0")),
+        ((0.5, 0.3, 1.3), 0.1, ("above 0", "高于 0")),
+        ((0.5, 0.3, 0.8), 0.1, ("additive", "相加")),
+        ((0.5, 0.3, 0.8), 1.0, ("undecided", "未定")),
+    ],
+)
+def test_an_interaction_is_said_by_its_side_of_0(
+    chosen: Table, gains: Gains, sd: float, words: tuple[str, str]
+) -> None:
+    found = facts(chosen, measured(gains, sd=sd))
+    for language, word in zip(("en", "zh"), words, strict=True):
+        assert page.phrases(language).say(said(found.first)) == word
