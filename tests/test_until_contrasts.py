@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from analysis.live import Live
 from analysis.phrases import ENGLISH
 from src.errors import InputError
 from src.runs import store
+from src.stats import Interval
 from src.stats.looks import Looks
 from src.sweeping import until
 from src.sweeping.campaign import Campaign
-from src.sweeping.decisions import Decisions
+from src.sweeping.decisions import Decisions, Look
 from src.sweeping.display import Display
 from src.sweeping.until import combined
 
@@ -150,6 +152,14 @@ def test_the_count_at_the_end_has_the_idle_arms(tmp_path: Path, capsys: pytest.C
     assert len(jobs) == 18 and said.rstrip().endswith("18 runs of at most 42")
     assert "1 of 1 interactions decided, at most 0 more runs" in said
     assert "for all interactions and looks together, margin 1 pp" in said
+
+
+def test_an_end_of_a_looks_interval_shows_on_which_side_of_0_it_is(tmp_path: Path) -> None:
+    decided = Decisions(parsed(2, {}, {}), arms_in(tmp_path, 2, 9), tmp_path)
+    interval = Interval(-0.00227, -0.00003, "t")
+    look = Look(1, 3, (1, 0), 3, -0.00115, interval, 0.02, "worse", (0, 0))
+    assert decided._shown(look)[3:] == ("−0.11", "−0.227 to −0.003", "worse")
+    assert decided._shown(dataclasses.replace(look, interval=None))[4] == "–"
 
 
 @pytest.mark.parametrize(

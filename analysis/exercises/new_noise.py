@@ -57,14 +57,15 @@ RACE = "new_noise_race"
 """What chose the settings on validation images."""
 CHOICES = {
     **{
-        f"python -m analysis.race {race}": tables.NOISES / f"{race}.csv" for race in (RACE, "new_noise_masks")
+        f"python -m analysis.race {race}": tables.NOISES / f"{race}.csv"
+        for race in (RACE, "new_noise_masks", "new_noise_lr")
     },
     **{
         f"python -m src.train sweep={sweep}": tables.NOISES.parent / f"{sweep}.runs.csv.gz"
         for sweep in ("new_noise_1000_choice", "new_noise_partner_choice")
     },
 }
-"""Of the sweeps that chose the settings, and that no exercise trains, the committed tables by their commands."""
+"""Of the sweeps that chose or checked the settings, and that no exercise trains, the committed tables by command."""
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 
 RULES = (

@@ -181,7 +181,9 @@ def test_noises_tuned_at_equal_time_stand_beside_those_that_were_not(
     assert found["runs"] == 4 * (8 + 3 + 3 + 2)
     noises.write(tmp_path, tmp_path)
     text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
-    assert "The settings of 2 noises raced anew" in text and "Not so tuned: Gaussian dropout. The mean" in text
+    assert (
+        "The settings of 2 noises raced anew" in text and "Not so tuned: Gaussian dropout. The mean" in text
+    )
     assert "of the 2 [tuned anew](#equal_time) for that time, 1." in text
     assert "dropout's 45, all on 4 seeds; the best then" in text
     # jumpout's other setting gains 0.7 points in that time; balanced masks trained at equal time here alone

@@ -408,6 +408,26 @@ def test_the_second_contest_has_the_winner_of_the_committed_race() -> None:
     assert not {*range(4000, 4060)} & {seed for _, seed in design.read("new_noise").runs}
 
 
+def test_at_a_higher_lr_none_of_the_three_is_better_on_the_splits_that_chose_it() -> None:
+    table = race.read_table(noises.RESULTS / "new_noise_lr.csv")
+    means = 100 * table.pivot_table(index="seed", columns=["noise", "optimizer.lr"], values="val_acc")
+    for noise, lower in (("dropout", 0.08), ("tangent", 0.10), ("dropout_masks", 0.04)):
+        differences = (means[noise][0.2] - means[noise][0.14]).dropna()
+        assert len(differences) == 6 and differences.mean() == pytest.approx(-lower, abs=0.005)
+        assert means[noise][0.28].count() == 1 and means[noise][0.28][0] < means[noise][0.14][0]
+    chosen = {arm["noise"]: arm for arm in design.read("new_noise_again").arms if arm["epochs"] == 45}
+    chosen |= {arm["noise"]: arm for arm in design.read("new_noise").arms if arm["noise"] == "tangent"}
+    chosen["dropout"] = design.read("new_noise_again").arms[0]
+    checked = design.read("new_noise_lr")
+    assert len(checked.settings) == 9
+    for of in checked.settings:
+        if of["optimizer.lr"] == 0.14:
+            wanted = without_idle({**chosen[of["noise"]], "epochs": None, "optimizer.momentum": None})
+            assert {key: of.get(key) for key in wanted if wanted[key] is not None} == {
+                key: value for key, value in wanted.items() if value is not None
+            }
+
+
 def test_the_committed_second_contest() -> None:
     """Differences by pandas."""
     results = tables.NOISES.parent
