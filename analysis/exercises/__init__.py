@@ -12,7 +12,7 @@ question and design in another language; `templates/LANGUAGE/exercises/NAME.md` 
     analyse     tables -> Facts; numbers only
     draw        facts -> figures by name, the most important one first
     choose      first sweep's table -> arms of the second one, where it chooses them
-    CHOICES     committed tables of further sweeps that chose or checked settings, by their commands, if there are any
+    CHOICES     committed tables of further sweeps that chose or checked settings, by command, if there are any
 
 and is found by its name: nothing else changes for a new one.
 """

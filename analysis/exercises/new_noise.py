@@ -65,7 +65,7 @@ CHOICES = {
         for sweep in ("new_noise_1000_choice", "new_noise_partner_choice")
     },
 }
-"""Of the sweeps that chose or checked the settings, and that no exercise trains, the committed tables by command."""
+"""The committed tables, by command, of sweeps that chose or checked the settings and that no exercise trains."""
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 
 RULES = (
