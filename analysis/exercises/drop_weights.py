@@ -2,8 +2,8 @@
 
 Each noise is tried at several settings, rates of the two hidden layers and, with dropout, of the input; a second
 sweep trains those with the highest mean validation accuracy anew with fresh seeds, the Gaussian form at
-DropConnect's rates, and where dropout's drops pixels its best that drops none. A third one, on few images, has
-DropConnect with a mask for each example, too.
+DropConnect's rates, and where dropout's drops pixels its best that drops none. A third one, on few images, and one
+beside them, on all, have DropConnect with a mask for each example, too.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from analysis.figures import PALETTE
 from analysis.measures import Measure
 from analysis.phrases import named
 from analysis.runs import InputError
+from analysis.sensitivity import Sensitivity, sensitivity
 from analysis.tables import Table, Tables
 from src.stats import BETTER, WORSE
 
 NUMBER = 6
 SWEEPS = FIRST, SECOND, FEW = ("drop_weights", "drop_weights_test", "drop_weights_5000")
+EXAMPLE = "drop_weights_example"
+BESIDE = (EXAMPLE,)
 JUDGED = (measures.TEST_ACC, measures.TEST_LOSS, measures.TEST_ECE)
 NONE, DROPOUT = "none", "dropout"
 DROPCONNECT, GAUSSIAN = "dropconnect", "dropconnect_gaussian"
@@ -60,6 +63,11 @@ class NoiseFacts(Facts):
     """What else that sweep compares in test accuracy, not judged."""
     images: int = 0
     """In the small training set."""
+    example: Sequence[Result] = ()
+    """On all images, a mask for each example minus a mask for each step, judged by that sweep's own block."""
+    example_sensitivity: Sensitivity | None = None
+    example_described: Sequence[Result] = ()
+    """There, not judged: a mask for each example minus dropout, and the judged contrast in other measures."""
 
     @property
     def budgets(self) -> set[tuple[int, int]]:
@@ -113,6 +121,9 @@ def analyse(tables: Tables) -> NoiseFacts:
     tuned = Arms(first, choice)
     error = exercises.mean_error(exercises.ranked(tried[~tried["id"].isin(tuned.broken)], KEYS))
     few, few_described = _on_few(tables[FEW]) if FEW in tables else ([], [])
+    example, checked, example_described = (
+        _each_example(tables[EXAMPLE]) if EXAMPLE in tables else ([], None, [])
+    )
     facts = NoiseFacts(
         tried=tried,
         choice=choice,
@@ -121,6 +132,9 @@ def analyse(tables: Tables) -> NoiseFacts:
         few=few,
         few_described=few_described,
         images=promised(FEW)[0].fixed["data.train"],
+        example=example,
+        example_sensitivity=checked,
+        example_described=example_described,
     )
     if second is None:
         return decided(RULES, facts)
@@ -147,6 +161,20 @@ def _on_few(table: Table) -> tuple[list[Result], list[Result]]:
     arms, judged = exercises.judged(table, named_arms, "test")
     pairs = [(noise, DROPOUT) for noise in named_arms if noise not in COUNTED] + [(DROPOUT, NONE)]
     return judged, described(arms.contrast(a, b, measures.TEST_ACC, "test") for a, b in pairs)
+
+
+def _each_example(table: Table) -> tuple[list[Result], Sensitivity | None, list[Result]]:
+    """What is judged of masks for each example on all images, by which analyses, and what is described there."""
+    choice, step, example, hidden = promised(EXAMPLE)[0].arms
+    named_arms = {DROPOUT: choice, DROPCONNECT: step, example["noise"]: example, HIDDEN: hidden}
+    arms, judged = exercises.judged(table, named_arms, "test")
+    pairs = [(measure, other) for measure in JUDGED for other in (DROPCONNECT, DROPOUT, HIDDEN)]
+    rest = described(
+        arms.contrast(example["noise"], other, measure, "test")
+        for measure, other in pairs
+        if (measure, other) != (measures.TEST_ACC, DROPCONNECT)  # it is what is judged
+    )
+    return judged, sensitivity(judged, arms), rest
 
 
 def choose(table: Table) -> list[str]:

@@ -45,6 +45,7 @@ ARMS = [
 ]
 CHOSEN = [arm(noise, rates) for noise, rates in BEST.items()]
 FEW_ARMS = [*design.read("drop_weights_5000").arms]
+EXAMPLE_ARMS = [{INPUT: "", **arm} for arm in design.read("drop_weights_example").arms]
 
 
 def chance(noise: str, seed: int) -> float:
@@ -82,6 +83,10 @@ def second(metrics: Metrics, seeds: Sequence[int] = range(10, 20), epochs: int =
 
 def few(metrics: Metrics) -> Table:
     return made("drop_weights_5000", FEW_ARMS, range(1000, 1010), metrics)
+
+
+def each_example(metrics: Metrics) -> Table:
+    return made("drop_weights_example", EXAMPLE_ARMS, range(6000, 6010), metrics)
 
 
 def of_dropout(accuracies: Mapping[tuple[str, float, float], float]) -> Table:
@@ -306,6 +311,47 @@ def test_few_images_are_judged_by_their_own_look() -> None:
     look = Look(FEW_ARMS[2], FEW_ARMS[1], "test_acc", (1000, 1001), (-0.001, 0.0015), 0.02, "equivalent")
     (judged,) = facts(first(), second(on_test({})), replace(small, looks=(look,))).few
     assert judged.paired.n == 2 and word(judged) == "equivalent"
+
+
+def on_each_example(of: Mapping[str, Any], seed: int, epoch: int) -> Mapping[str, float]:
+    """A mask for each example is 0.4 points above one a step, dropout 0.2 and, without pixels, 0.1."""
+    dropout = 0.002 if of[INPUT] else 0.001
+    return on_test({"dropconnect_example": 0.004, "dropout": dropout}, sd=0.0002)(of, seed, epoch)
+
+
+def test_masks_for_each_example_are_judged_by_their_own_sweep() -> None:
+    """They do not move the exercise's verdict, and both dropouts keep their names."""
+    tables = (first(), second(on_test({"dropconnect": -0.005}, sd=0.0005)), each_example(on_each_example))
+    found = facts(*tables)
+    (judged,) = found.example
+    assert (found.verdict, word(judged), judged.margin) == ("worse", "better", 0.002)
+    assert (judged.contrast.a, judged.contrast.b) == ("dropconnect_example", "dropconnect")
+    shown = {
+        (r.contrast.b, r.measure.column): r.paired.difference
+        for r in found.example_described
+        if r.contrast.a == "dropconnect_example"
+    }
+    assert len(shown) == len(found.example_described) == 8
+    assert shown["dropout", "test_acc"] == pytest.approx(0.002, abs=0.0005)
+    assert shown["dropout_hidden", "test_acc"] == pytest.approx(0.003, abs=0.0005)
+    assert shown["dropconnect", "test_loss"] == pytest.approx(-0.004, abs=0.0005)
+    assert found.example_sensitivity is not None
+    # at each of the last epochs, with all runs and with sound ones; without each seed; on the last epoch, both
+    assert found.example_sensitivity.holds == found.example_sensitivity.analyses == 2 * 2 * 2 + 10
+    assert not facts(*tables[:2]).example and not facts(first()).example
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.004], ids=str)
+def test_both_languages_say_of_masks_for_each_example_what_comes_out(gain: float) -> None:
+    table = each_example(on_test({"dropconnect_example": gain}, sd=0.0005))
+    for rest in ((first(), second(on_test({}))), (first(),)):
+        english, chinese = (said(*rest, table, language=language) for language in ("en", "zh"))
+        assert numbers(english) == numbers(chinese)
+        assert "A mask for each image, minus" not in said(*rest)
+    english = said(first(), second(on_test({})), table)
+    (line,) = re.findall(r"^- A mask for each image, minus a mask for each step: .*$", english, re.M)
+    assert ("better" in line) == (gain > 0) and ("equivalent" in line) == (not gain)
+    assert "The verdict holds in" in english
 
 
 def said(*tables: Table, language: str = "en") -> str:
