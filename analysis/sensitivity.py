@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from analysis.contrasts import Arms, Contrast, Result, Sample, Values, by_seed, described, rows_of, with_gaps
 from src import stats
@@ -25,6 +26,10 @@ class Sensitivity:
     """Names of the analyses in which it is another one."""
     splits: Result | None = None
     """The contrast on the validation splits that made the choice of the settings."""
+    averaged: bool = False
+    """Whether the mean of the last three epochs is among the analyses."""
+    sound: bool = False
+    """Whether some leave out runs that broke down."""
 
     @property
     def word(self) -> str:
@@ -57,17 +62,26 @@ def sensitivity(
     def word(first: Sample, second: Sample) -> str:
         return stats.judged_at(first, second, level, margin, higher)[1].word
 
-    def values(name: str, epochs: int, whole: bool) -> Values:
+    names = (result.contrast.a, result.contrast.b)
+
+    def last(name: str, epochs: int) -> pd.DataFrame:
         assert arms is not None
         rows = rows_of(with_gaps(arms.table.epochs).groupby("id", sort=False).tail(epochs), arms.named[name])
-        rows = rows if whole else rows[~rows["id"].isin(arms.broken)]
-        means = rows.groupby(["id", "seed"], sort=False, as_index=False)[measure.column].mean()
-        return by_seed(means[means["seed"].isin(look.seeds)] if look else means, measure)
+        return rows[rows["seed"].isin(look.seeds)] if look else rows
 
-    for epochs, whole in itertools.product((1, 3), (True, False)) if arms else [(1, True)]:
+    def values(name: str, epochs: int, whole: bool) -> Values:
+        assert arms is not None
+        rows = last(name, epochs)
+        rows = rows if whole else rows[~rows["id"].isin(arms.broken)]
+        return by_seed(
+            rows.groupby(["id", "seed"], sort=False, as_index=False)[measure.column].mean(), measure
+        )
+
+    sound = arms is not None and any(last(name, 1)["id"].isin(arms.broken).any() for name in names)
+    for epochs, whole in itertools.product((1, 3) if arms else (1,), (True, False) if sound else (True,)):
         first, second = result.samples
         if arms:
-            sides = (values(name, epochs, whole) for name in (result.contrast.a, result.contrast.b))
+            sides = (values(name, epochs, whole) for name in names)
             first, second = common_seeds(*sides)
         name = f"{'last epoch' if epochs == 1 else 'last three epochs'}{'' if whole else ', sound runs'}"
         words[f"{name}, t"] = word(first, second)
@@ -82,4 +96,6 @@ def sensitivity(
     if on_splits:
         words["validation splits, t"] = word(*on_splits.samples)
     other = tuple(name for name in words if words[name] != verdict)
-    return Sensitivity(result, len(words) - len(other), len(words), other, on_splits)
+    return Sensitivity(
+        result, len(words) - len(other), len(words), other, on_splits, arms is not None, bool(sound)
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import page
 from analysis.runs import Problem
 from analysis.tables import Table
 
@@ -80,3 +81,11 @@ def made(
         machine="2 cores of a made-up processor",
         commit="0123456789",
     )
+
+
+def macros(language: str) -> dict[str, Any]:
+    """What the exercises' templates import, for a block that is rendered alone."""
+    modules = [
+        page.environment(language).get_template(f"{name}.md").module for name in ("macros", "sensitivity")
+    ]
+    return {name: macro for module in modules for name, macro in vars(module).items() if callable(macro)}

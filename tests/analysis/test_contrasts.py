@@ -141,6 +141,7 @@ def test_sensitivity_says_where_the_verdict_changes() -> None:
     # at the mean of three epochs it is a third as large: still better; a broken seed may go
     assert (found.word, found.holds, found.analyses) == ("better", 15, 15)
     assert named.stats([TEST_ACC])[1].broken == 1 and found.splits is None
+    assert found.averaged and found.sound
     alike = Contrast(
         "low", "high", ("validation",), VAL_ACC, ({0: 0.86, 1: 0.87}, {0: 0.87, 1: 0.86, 2: 0.9})
     )
@@ -150,6 +151,31 @@ def test_sensitivity_says_where_the_verdict_changes() -> None:
     assert (found.splits.paired.n, found.splits.paired.difference) == (2, 0)
     (loss,) = family([named.contrast("low", "high", TEST_LOSS)], 0.01)
     assert loss.verdict is not None and loss.verdict.word == "equivalent"
+
+
+@pytest.mark.parametrize("broken", [None, 3, 9])
+def test_analyses_without_broken_runs_are_others_only_where_a_run_broke_down(broken: int | None) -> None:
+    """Else each analysis would count twice; a run that is in no look changes none."""
+    arms = [{"dropout1": 0.2}, {"dropout1": 0.5}]
+
+    def accuracy(arm: dict, seed: int, epoch: int) -> dict[str, float]:
+        falls = seed == broken and arm["dropout1"] == 0.5 and epoch == 3
+        noise = np.random.default_rng([seed, int(10 * arm["dropout1"])]).normal(0, 0.001)
+        return {
+            "test_acc": 0.87 + 0.01 * (arm["dropout1"] == 0.2) + noise,
+            "train_acc": 0.5 if falls else 0.9,
+        }
+
+    look = Look(*arms, "test_acc", tuple(range(8)), (0.008, 0.012), 0.02, "better")
+    table = dataclasses.replace(made("a", arms, range(10), accuracy, epochs=4), looks=(look,))
+    named = Arms(table, {"low": arms[0], "high": arms[1]})
+    result = family([named.contrast("low", "high", TEST_ACC)], 0.05)
+    found, alone = sensitivity(result, named), sensitivity(result)
+    assert found is not None and alone is not None
+    assert (found.sound, found.averaged) == (broken == 3, True) and not (alone.sound or alone.averaged)
+    # both tests, at the last epoch and at the mean of three, with and without broken runs; without each of 8 seeds
+    assert found.analyses == 2 * 2 * (1 + found.sound) + 8
+    assert alone.analyses == 2 + 8
 
 
 def test_the_first_rule_that_holds() -> None:

@@ -162,7 +162,7 @@ def test_the_exercises_say_so_in_both_languages() -> None:
     for text, without, sentence, n in zip(
         repeated,
         plain,
-        (" at every look,", "（对每次查看都成立）"),
+        ("; all at the level of the look that decided", "；都取作出决定的那次查看的显著性水平"),
         ("12 common seeds", "共同的种子 12 个"),
         strict=True,
     ):
