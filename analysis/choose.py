@@ -56,7 +56,7 @@ def _parser() -> Parser:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the arms; the exit code, see `--help`."""
+    """Print the arms."""
     events.begin_if_asked(arguments)
     options = _parser().parse_args(arguments)
     # Imported here, so that --help and a mistyped option need not wait for pandas and seaborn.

@@ -1,4 +1,4 @@
-"""A few primitives that every figure of a report is made of: curves, forests, dots, heat maps, a card's picture.
+"""A few primitives that every figure of a report is made of: curves, forests, dots, a card's picture.
 
 `panels` makes a figure, `finish` gives it its legend, `save` writes it as PNG and SVG; none changes global state.
 Colours are seaborn's "colorblind" palette (after Okabe and Ito 2008); line styles tell the arms apart in

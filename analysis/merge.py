@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,32 @@ def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Table
     declared = {name: better for part in parts for name, better in part.metrics.items()}
     names = " and ".join(map(str, folders))
     runs.check_single(epochs.drop_duplicates("id"), keys, f"{names} have different runs")
+    sources = {run: part.sources[run] for part in parts for run in part.runs["id"] if run in part.sources}
+    _check_sources(set(sources.values()), names)
     folder = target(folders)
     return Table(
-        folder.resolve().name, keys, epochs, facts, tuple(problems.values()), folder=folder, metrics=declared
+        folder.resolve().name,
+        keys,
+        epochs,
+        facts,
+        tuple(problems.values()),
+        folder=folder,
+        metrics=declared,
+        sources=sources,
     )
+
+
+def _check_sources(recorded: Collection[runs.Sources], names: str) -> None:
+    """Refuses runs of other code or other data under one name: an edited noise is another noise.
+
+    Raises:
+        InputError: naming the file, or the data set.
+    """
+    known: dict[tuple[str, str], str] = {}
+    for (what, options), checksum in itertools.chain(*sorted(recorded)):
+        if known.setdefault((what, options), checksum) != checksum:
+            right = "runs of one are right; the command of the older sweep trains its runs anew"
+            raise InputError(f"{names} have runs of two versions of {what}; {right}")
 
 
 def is_in(sweep: Table, folder: Path) -> bool:

@@ -268,7 +268,7 @@ def write(folder: Path, to: Path) -> list[Path]:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page; the exit code, see `--help`."""
+    """Write the page."""
     parser = Parser(prog="python -m analysis.noises", description=__doc__)
     text = f"The folder of the race's tables. The default is {RESULTS.relative_to(REPOSITORY)}."
     parser.add_argument("--from", dest="source", type=Path, default=RESULTS, metavar="FOLDER", help=text)

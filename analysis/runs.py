@@ -64,6 +64,11 @@ class Problem:
         return f"run {self.id} ({self.where}) {verb}: {self.reason}"
 
 
+Sources = tuple[tuple[tuple[str, str], str], ...]
+"""Checksums of the code and of the arrays that a run was trained with, by the path, or by the data set and its
+options."""
+
+
 @dataclass(frozen=True)
 class Table:
     """One sweep's results."""
@@ -91,6 +96,8 @@ class Table:
     """Where it was read from."""
     metrics: Mapping[str, str | None] = field(default_factory=dict)
     """Those that components declare: where they are better."""
+    sources: Mapping[str, Sources] = field(default_factory=dict)
+    """By a run's id, where recorded."""
 
     @cached_property
     def final(self) -> pd.DataFrame:
@@ -186,6 +193,8 @@ def read(folder: str | Path) -> Table:
     facts: list[dict[str, Any]] = []
     declared: dict[str, str | None] = {}
     texts: list[tuple[str, str]] = []
+    sources: dict[str, Sources] = {}
+    known: dict[Sources, Sources] = {}  # most runs share one
     for run, of_run in rows.items():
         try:
             record = _finished_record(run_folders / run, of_run[-1]["state"])
@@ -193,6 +202,8 @@ def read(folder: str | Path) -> Table:
                 raise _UnusableError(DAMAGED, f"{folder / 'runs.csv'} {contradiction}")
             facts.append({"id": run, **_facts(record)})
             declared |= record.get("metrics") or {}
+            of_record = _sources(record)
+            sources[run] = known.setdefault(of_record, of_record)
             texts.append((run, (run_folders / run / "metrics.csv").read_text("utf-8", "replace")))
         except _UnusableError as error:
             kind, reason = error.args
@@ -211,7 +222,16 @@ def read(folder: str | Path) -> Table:
     metrics = metrics.astype({"epoch": int}).rename(columns=used)
     epochs = usable.assign(state=store.FINISHED).merge(metrics, on="id", validate="many_to_many")
     runs = pd.DataFrame([fact for fact in facts if fact["id"] not in lost])
-    return Table(folder.resolve().name, keys, epochs, runs, problems, folder=folder, metrics=declared)
+    return Table(
+        folder.resolve().name,
+        keys,
+        epochs,
+        runs,
+        problems,
+        folder=folder,
+        metrics=declared,
+        sources=sources,
+    )
 
 
 def _problems(
@@ -344,6 +364,14 @@ def device(record: dict[str, Any]) -> str | None:
         return device
     parts = [str(processor[key]) for key in ("maker", "model", "instructions") if processor.get(key)]
     return f"{device} ({', '.join(parts)}; products by {kernel})"
+
+
+def _sources(record: dict[str, Any]) -> Sources:
+    code, data = record.get("code"), record["config"].get("data")
+    files = code.get("files") if isinstance(code, dict) else None
+    of_code = {(path, ""): of for path, of in files.items()} if isinstance(files, dict) else {}
+    of_data = {(f"data={setting(record['config'], 'data')}", str(data)): record.get("arrays")}
+    return tuple((of, str(checksum)) for of, checksum in sorted({**of_code, **of_data}.items()) if checksum)
 
 
 def _facts(record: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
+from src import provenance
 from src.errors import InputError, MachineError
 from src.runs import store
 from src.sweeping import search, space, study
@@ -248,6 +249,31 @@ def test_a_batch_is_one_launch_and_all_is_kept(run: Run, capsys: pytest.CaptureF
     out = capsys.readouterr().out
     assert f"best of 10 trials: val_acc {best.value:.4f}  trial {best.number + 1}: dropout1=" in out
     assert "report: python -m analysis.compare" in out
+
+
+@pytest.mark.parametrize("seeds", [[], ["seed=0,1"]], ids=["a run a trial", "two seeds"])
+def test_a_search_does_not_go_on_with_other_data_or_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch, seeds: list[str]
+) -> None:
+    """What its trials were told is of the earlier runs; new runs beside them would contradict it."""
+    before = run(*SPACE, *seeds, n_trials=4)
+    again = run(*SPACE, *seeds, n_trials=5)
+    assert [trial.value for trial in again.trials[:4]] == [trial.value for trial in before.trials]
+    table = (again.folder / "runs.csv").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "arrays_checksum", lambda options: "other")
+        with pytest.raises(
+            InputError, match=r"trial 1 was trained with other code or data than now; another"
+        ):
+            run(*SPACE, *seeds, n_trials=6)
+    assert (again.folder / "runs.csv").read_text() == table
+    assert len(run(*SPACE, *seeds, n_trials=6).trials) == 6
+
+
+@pytest.mark.parametrize("override", ["data.split=0,1", "data.validation=100,200"])
+def test_trials_share_their_validation_images(run: Run, override: str) -> None:
+    with pytest.raises(InputError, match=rf"^{override}: must be one in a search"):
+        run(*SPACE, override)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])

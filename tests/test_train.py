@@ -190,6 +190,7 @@ WRONG: list[tuple[str, str]] = [
     ),
     ("hydra.run.dir=[1]", r"hydra.run.dir=\[1\]: "),
     ("-m hydra.sweep.dir={} seed=0,1", "hydra.sweep.dir={}: "),
+    ("-m data=digits hydra.sweep.dir= seed=0,1", "hydra.sweep.dir=: must be the folder of this sweep, such"),
 ]
 
 

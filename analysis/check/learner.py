@@ -27,7 +27,7 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is wrong, by its name in `analysis.check.MISTAKES`."""
+    """What is wrong, by its name in `analysis.check.messages.MISTAKES`."""
 
     name: str
     seen: str

@@ -126,9 +126,15 @@ def corners(planner: planning.Planner, space: Space) -> list[Job]:
     """Jobs that show what is wrong with any value of the space, and any seed.
 
     Raises:
-        InputError: for that, and for runs without a validation split: a search would look at the test set.
+        InputError: for that, for runs without a validation split, as a search would look at the test set, and for
+            trials with different ones.
     """
     jobs = [planner.job([*overrides, *space.seeds[:1]], 0) for overrides in space.corners()]
+    for option in ("validation", "split"):
+        values = list(dict.fromkeys(getattr(job.run.data, option) for job in jobs))
+        if len(values) > 1:
+            right = "must be one in a search: trials are told apart by the same validation images"
+            raise InputError(f"data.{option}", ",".join(map(str, values)), right)
     jobs += [planner.job([*next(space.corners()), seed], 0) for seed in space.seeds[1:]]
     if not all(job.run.data.validation for job in jobs):
         right = "must be above 0, such as 10000, in a search: the test set is not for searching"

@@ -227,7 +227,11 @@ def _text_of(config: DictConfig) -> str:
 
 
 def checked_folder(config: DictConfig) -> Path:
-    """The sweep's folder; InputError where it is another sweep's."""
+    """The sweep's folder; InputError where it is another sweep's, or has no name."""
+    if not config.hydra.sweep.dir:
+        raise InputError(
+            "hydra.sweep.dir", "", "must be the folder of this sweep, such as outputs/sweeps/mine"
+        )
     folder = Path(config.hydra.sweep.dir)
     sweep_folder.check(folder, _text_of(config))
     return folder

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analysis import comparison, figures, search
 from analysis.compare import main
+from src.errors import InputError
 from src.runs import store
 
 Make = Callable[..., Path]
@@ -290,6 +292,41 @@ def test_facts_are_those_of_the_records(sweep: Make) -> None:
         "Training time, all runs | 2 min 30 s",
     ):
         assert f"| {row} |" in text
+
+
+def recorded(folder: Path, **record: Any) -> None:
+    """Writes this into the record of each run of the sweep."""
+    for path in folder.parents[1].glob("runs/*/run.json"):
+        if path.parent.name in (folder / "runs.csv").read_text():
+            store.write_record(path.parent, {**json.loads(path.read_text()), **record})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what"),
+    [
+        ({"src/noise/mine.py": "a"}, {"src/noise/mine.py": "b"}, "src/noise/mine.py"),
+        ({"src/noise/mine.py": "a"}, {"src/noise/mine.py": "a"}, "data=fashion_mnist"),
+        ({"src/noise/mine.py": "a", "src/optimizers/sgd.py": "a"}, {"src/optimizers/sgd.py": "b"}, "sgd.py"),
+    ],
+    ids=["the noise was edited", "the data were", "what both arms share was"],
+)
+def test_runs_of_two_versions_of_code_or_data_are_no_comparison(
+    sweep: Make, first: dict[str, str], second: dict[str, str], what: str
+) -> None:
+    """Their seeds differ, so that no arm and seed has two runs."""
+    one = sweep({"noise": ["mine", "dropout"]}, equal, name="one", seeds=range(3))
+    other = sweep({"noise": ["mine", "dropout"]}, equal, name="other", seeds=range(3, 6))
+    recorded(one, code={"files": first}, arrays="a")
+    recorded(other, code={"files": second}, arrays="b" if first == second else "a")
+    for folders in ([one, other], [other, one]):
+        with pytest.raises(
+            InputError, match=rf"have runs of two versions of \S*{re.escape(what)}; runs of one"
+        ):
+            comparison.compare(folders)
+    recorded(other, code={"files": first}, arrays="a")
+    assert comparison.compare([one, other]).arms[0].n == 6
+    recorded(other, code=None, arrays=None)  # as old records have none
+    assert comparison.compare([one, other]).arms[0].n == 6
 
 
 def test_an_arm_of_several_machines_is_said(sweep: Make) -> None:
