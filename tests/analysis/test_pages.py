@@ -109,6 +109,7 @@ def test_the_chinese_page_is_chinese() -> None:
         "ReLU",
         "softmax",
         "Bonferroni",
+        "Hessian",
         "jumpout",
         "blend",
         "shakeout",
