@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis import parsing, runs, where
 from analysis.contrasts import Arm
+from analysis.records import Sources
 from analysis.runs import InputError, Table
 from src.config import RATES
 from src.runs import store, sweep_folder
@@ -86,7 +87,7 @@ def read(folders: Sequence[str | Path], conditions: Sequence[str] = ()) -> Table
     )
 
 
-def _check_sources(recorded: Collection[runs.Sources], names: str) -> None:
+def _check_sources(recorded: Collection[Sources], names: str) -> None:
     """Refuses runs of other code or other data under one name: an edited noise is another noise.
 
     Raises:

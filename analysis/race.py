@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import equal_time, exercises, parsing, runs
+from analysis import equal_time, exercises, parsing, records, runs
 from analysis.equal_time import RATIOS, is_same
 from analysis.families import GUARDS, clones, controls
 from analysis.races import (
@@ -252,7 +252,7 @@ def rows(folder: Path, keys: Sequence[str], budget: str) -> pd.DataFrame:
             | {key: config[key] for key in ("seed", "epochs")}
             | {key: record[key] for key in ("id", "state", "seconds")}
             | {key: of for key, of in final.items() if is_metric(key)}
-            | {"budget": budget, "device": runs.device(record)}
+            | {"budget": budget, "device": records.device(record)}
         )
     return pd.DataFrame(ended)
 

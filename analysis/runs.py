@@ -6,14 +6,10 @@
 
 `runs.csv` says which runs belong to the sweep and what was swept; each run's own folder says whether it is
 finished and what it measured.
-
-It is longer than other files, as reports, comparisons and the live page share one class of tables, and what reads,
-names and refuses its runs stands beside it.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,21 +20,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import agreement, looks, parsing
+from analysis import agreement, looks, parsing, records
 from analysis.looks import Look
+from analysis.records import DAMAGED, Sources, UnusableError
 from src.config import RATES
 from src.errors import InputError as InputError
 from src.runs import store, sweep_folder
-from src.sweeping.naming import setting, value_at
-
-LONGEST_REASON = 400
-"""Characters of an error that are told; all of it is in the run's own train.log."""
 
 DIGITS = 15
 """Of a swept number in its name, at most: 0.30000000000000004 is 0.3."""
-
-DAMAGED, MISSING = "damaged", "missing"
-"""States of a run beside those of `store`: a file that cannot be right, a folder that is gone."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +52,6 @@ class Problem:
     def __str__(self) -> str:
         verb = self.kind if self.kind in (store.FAILED, store.DIVERGED) else f"is {self.kind}"
         return f"run {self.id} ({self.where}) {verb}: {self.reason}"
-
-
-Sources = tuple[tuple[tuple[str, str], str], ...]
-"""Checksums of the code and of the arrays that a run was trained with, by the path, or by the data set and its
-options."""
 
 
 @dataclass(frozen=True)
@@ -197,15 +182,15 @@ def read(folder: str | Path) -> Table:
     known: dict[Sources, Sources] = {}  # most runs share one
     for run, of_run in rows.items():
         try:
-            record = _finished_record(run_folders / run, of_run[-1]["state"])
+            record = records.finished(run_folders / run, of_run[-1]["state"])
             if contradiction := agreement.contradiction(of_run, (*keys, "seed"), record["config"]):
-                raise _UnusableError(DAMAGED, f"{folder / 'runs.csv'} {contradiction}")
-            facts.append({"id": run, **_facts(record)})
+                raise UnusableError(DAMAGED, f"{folder / 'runs.csv'} {contradiction}")
+            facts.append({"id": run, **records.facts(record)})
             declared |= record.get("metrics") or {}
-            of_record = _sources(record)
+            of_record = records.sources(record)
             sources[run] = known.setdefault(of_record, of_record)
             texts.append((run, (run_folders / run / "metrics.csv").read_text("utf-8", "replace")))
-        except _UnusableError as error:
+        except UnusableError as error:
             kind, reason = error.args
             lost[run] = kind, reason
 
@@ -290,10 +275,6 @@ def shown(value: object, digits: int = DIGITS) -> str:
     return str(value) if value not in ("", None) else "null"
 
 
-class _UnusableError(Exception):
-    """With the problem's kind and its reason."""
-
-
 def read_table(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """`runs.csv` with every cell as text, and the swept keys.
 
@@ -339,69 +320,3 @@ def check_single(listed: pd.DataFrame, keys: Sequence[str], what: str) -> None:
     twice = listed.astype(dict.fromkeys(keys, str)).duplicated([*keys, "seed"])
     for problem in _problems(listed[twice], keys, dict.fromkeys(listed["id"], ("", ""))):
         raise InputError(f"{what} of {problem.where}; one run an arm and seed is right")
-
-
-def _finished_record(folder: Path, listed_state: str) -> dict[str, Any]:
-    try:
-        record = store.read_record(folder)
-    except (store.Damaged, OSError) as error:
-        raise _UnusableError(DAMAGED, str(error)) from None
-    if record is None:
-        if listed_state != store.UNFINISHED and not folder.exists():
-            raise _UnusableError(MISSING, f"{folder} is not there")
-        raise _UnusableError(store.UNFINISHED, "it has no run.json: it was stopped or is still running")
-    if record["state"] != store.FINISHED:
-        reason = " ".join(str(record.get("error") or "no reason is recorded").split())
-        cut = " …" if len(reason) > LONGEST_REASON else ""
-        raise _UnusableError(record["state"], f"{reason[:LONGEST_REASON]}{cut}")
-    return record
-
-
-def device(record: dict[str, Any]) -> str | None:
-    """What a run trained on: of a CPU maker, model, instructions and the kernel of its products, where recorded."""
-    device, processor, kernel = (record.get(key) for key in ("device", "processor", "matmul"))
-    if not isinstance(processor, dict):
-        return device
-    parts = [str(processor[key]) for key in ("maker", "model", "instructions") if processor.get(key)]
-    return f"{device} ({', '.join(parts)}; products by {kernel})"
-
-
-def _sources(record: dict[str, Any]) -> Sources:
-    code, data = record.get("code"), record["config"].get("data")
-    files = code.get("files") if isinstance(code, dict) else None
-    of_code = {(path, ""): of for path, of in files.items()} if isinstance(files, dict) else {}
-    of_data = {(f"data={setting(record['config'], 'data')}", str(data)): record.get("arrays")}
-    return tuple((of, str(checksum)) for of, checksum in sorted({**of_code, **of_data}.items()) if checksum)
-
-
-def _facts(record: dict[str, Any]) -> dict[str, Any]:
-    """What the report tells of a run beside its metrics; None where it is not recorded.
-
-    Raises:
-        _UnusableError: if what must be a number is none.
-    """
-    config, versions = record["config"], record.get("versions")
-    facts = {
-        "seconds": record.get("seconds"),
-        "parameters": record.get("parameters"),
-        "device": device(record),
-        "versions": ", ".join(f"{name} {version}" for name, version in versions.items())
-        if isinstance(versions, dict)
-        else None,
-        "data": setting(config, "data"),
-        "validation": value_at(config, "data.validation") or 0,
-        "epochs": config["epochs"],
-    }
-    for name in ("device", "data"):
-        if not isinstance(facts[name], str | None):
-            raise _UnusableError(DAMAGED, f"its run.json has {name}={facts[name]!r}; a name is right")
-    for name in ("seconds", "parameters", "epochs", "validation"):
-        value = facts[name]
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (is_number and 0 <= value < math.inf):
-            right = "a number of at least 0 is right"
-            raise _UnusableError(DAMAGED, f"its run.json has {name}={value!r}; {right}")
-    if not isinstance(record.get("metrics") or {}, dict):
-        right = "names and directions are right"
-        raise _UnusableError(DAMAGED, f"its run.json has metrics={record['metrics']!r}; {right}")
-    return facts

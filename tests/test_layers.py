@@ -28,7 +28,7 @@ src.clean src.engines
 src.sweeping
 src.plugins src.schedules.__main__ src.train
 analysis.agreement analysis.families analysis.measures analysis.parsing
-analysis.arm_stats analysis.equal_time analysis.looks
+analysis.arm_stats analysis.equal_time analysis.looks analysis.records
 analysis.runs
 analysis.check analysis.export
 analysis.tables

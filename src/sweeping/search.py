@@ -81,13 +81,11 @@ def _check_runs(folder: Path, trials: Sequence[FrozenTrial], planner: planning.P
     """
     seeds = [[seed] for seed in space.seeds] or [[]]
     for trial in trials:
-        recorded = trial.user_attrs.get("runs") or [trial.user_attrs.get("run")]
-        if (
-            recorded == [None] or not trial.state.is_finished()
-        ):  # settings that do not go together have no run
+        recorded = trial.user_attrs.get("runs") or trial.user_attrs.get("run")
+        if not recorded or not trial.state.is_finished():  # settings that do not go together have no run
             continue
         jobs = [planner.job([*space.overrides(trial.params), *seed], 0) for seed in seeds]
-        if recorded != [job.id for job in jobs]:
+        if [job.id for job in jobs] not in (recorded, [recorded]):
             right = "another hydra.sweep.dir is right, or, to begin anew, none of its study.db"
             raise InputError(
                 f"{folder}: trial {shown(trial)} was trained with other code or data than now; {right}"

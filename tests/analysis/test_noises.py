@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from browser import show
 
-from analysis import equal_time, exercises, families, noises, page, race, races, runs, winners
+from analysis import equal_time, exercises, families, noises, page, race, races, records, winners
 from analysis.equal_time import RATIOS
 from analysis.exercises import new_noise
 from analysis.race import FRESH, STEPS, TIME
@@ -601,7 +601,7 @@ def test_tables_of_dropout_alone_are_refused(tmp_path: Path, capsys: pytest.Capt
 def test_models_of_one_kind_of_processor_are_one_kind() -> None:
     def cpu(maker: str, model: str, instructions: str, kernel: str = "torch") -> str:
         processor = {"maker": maker, "model": model, "instructions": instructions}
-        return str(runs.device({"device": "cpu", "processor": processor, "matmul": kernel}))
+        return str(records.device({"device": "cpu", "processor": processor, "matmul": kernel}))
 
     first = cpu("GenuineIntel", "Xeon(R), second @ 2.50GHz", "AVX512")
     assert winners.kind(first) == winners.kind(cpu("GenuineIntel", "Xeon(R)", "AVX512"))
