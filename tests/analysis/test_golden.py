@@ -26,6 +26,7 @@ def kept() -> dict[str, Table]:
         sweep: tables.load(RESULTS, sweep)
         for name in exercises.names()
         for sweep in exercises.sweeps_of(exercises.load(name))
+        if (RESULTS / f"{sweep}.json").exists()  # one that is declared and not yet trained has none
     }
 
 

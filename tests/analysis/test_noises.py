@@ -344,7 +344,10 @@ def test_equal_time_stands_beside_equal_steps(tmp_path: Path) -> None:
     text, chinese = ((tmp_path / page.name(page.TEXT, language)).read_text() for language in ("en", "zh"))
     assert "| 1.50 | 30 epochs: −0.50 (−0.50 to −0.50 (all equal)) |" in text
     assert "| 1.00 | as at equal steps |" in text and "45 epochs in batches" in text
-    assert "At equal time none of them has a higher mean" in text and "高于暂退法的一种也没有。" in chinese
+    assert (
+        "At equal time, of all 1, none has a higher mean than dropout" in text
+        and "高于暂退法的一种也没有。" in chinese
+    )
     assert "| 1.50 | 30 轮：−0.50（−0.50" in chinese and "| 1.00 | 与同样步数时相同 |" in chinese
 
 

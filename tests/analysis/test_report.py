@@ -172,7 +172,7 @@ def test_page_and_text_hold_every_answer(tmp_path: Path, sweep: Make, run: Calla
             "margin ±0.20 pp",
             "| always |" if said == text else "always",
             "python -m src.train sweep=second_test",
-            "10 runs, 40 run-epochs. Training time: cpu 1 min 0 s (10 runs)",
+            "10 runs with a result, 40 run-epochs. Training time: cpu 1 min 0 s (10 runs)",
             "python -m analysis.report --from FOLDER",
             "torch 2.13.0",
             tables.machine(),
@@ -205,7 +205,10 @@ def test_what_make_reproduce_leaves_out_is_shown_where_it_is_and_missed_nowhere(
     assert lengths == {**own, "python -m src.train sweep=further": "6"}
     assert "| Runs of the exercises | 16 |" in text
     assert "the last rows are sweeps that `make reproduce` leaves out: 1 beside exercise 1." in text
-    assert "10 runs, 40 run-epochs, without the sweep above that `make reproduce` leaves out." in text
+    assert (
+        "10 runs with a result, 40 run-epochs, without the sweep above that `make reproduce` leaves out."
+        in text
+    )
     assert "All other sweeps and the report" in text
 
 
