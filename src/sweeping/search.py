@@ -49,7 +49,7 @@ def search(sweeper: Any, arguments: Sequence[str]) -> None:
         corners = search_options.corners(planner, space)
         before, about = study.begun(folder), search_options.about(space, options)
         search_options.check_same(folder, before, about)
-        _check_runs(folder, before.trials if before else [], planner, space)
+        search_options.check_runs(folder, before, planner, space)
         if sweeper.plan:
             ended = sum(trial.state.is_finished() for trial in before.trials) if before else 0
             runs = [
@@ -71,25 +71,6 @@ def search(sweeper: Any, arguments: Sequence[str]) -> None:
                 searching.run(campaign)
     if searching.end():
         raise SystemExit(SOME_RUNS_LOST)
-
-
-def _check_runs(folder: Path, trials: Sequence[FrozenTrial], planner: planning.Planner, space: Space) -> None:
-    """Refuses to go on where the trials would train other runs now: what Optuna was told is of the earlier ones.
-
-    Raises:
-        InputError: naming the first such trial.
-    """
-    seeds = [[seed] for seed in space.seeds] or [[]]
-    for trial in trials:
-        recorded = trial.user_attrs.get("runs") or trial.user_attrs.get("run")
-        if not recorded or not trial.state.is_finished():  # settings that do not go together have no run
-            continue
-        jobs = [planner.job([*space.overrides(trial.params), *seed], 0) for seed in seeds]
-        if [job.id for job in jobs] not in (recorded, [recorded]):
-            right = "another hydra.sweep.dir is right, or, to begin anew, none of its study.db"
-            raise InputError(
-                f"{folder}: trial {shown(trial)} was trained with other code or data than now; {right}"
-            )
 
 
 @contextmanager

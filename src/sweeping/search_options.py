@@ -89,6 +89,25 @@ def batched(options: Options, chosen: Settings | None, run: Run) -> Options:
     return options if options.batch_size or is_one_by_one else replace(options, batch_size=BATCH)
 
 
+def check_runs(folder: Path, before: Any, planner: planning.Planner, space: Space) -> None:
+    """Refuses to go on where the trials would train other runs now: what Optuna was told is of the earlier ones.
+
+    Raises:
+        InputError: naming the first such trial.
+    """
+    seeds = [[seed] for seed in space.seeds] or [[]]
+    for trial in before.trials if before else ():
+        recorded = trial.user_attrs.get("runs") or trial.user_attrs.get("run")
+        if not recorded or not trial.state.is_finished():  # settings that do not go together have no run
+            continue
+        jobs = [planner.job([*space.overrides(trial.params), *seed], 0) for seed in seeds]
+        if [job.id for job in jobs] not in (recorded, [recorded]):
+            right = "another hydra.sweep.dir is right, or, to begin anew, none of its study.db"
+            raise InputError(
+                f"{folder}: trial {trial.number + 1} was trained with other code or data than now; {right}"
+            )
+
+
 def _typed(value: Any) -> str:
     return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
 
